@@ -1,0 +1,109 @@
+/** What a checkpoint is, as values: made by reading headers, never by reading weights. */
+
+/** Element types of the safetensors format. */
+export type Dtype =
+  | 'BOOL' | 'F4' | 'F6_E2M3' | 'F6_E3M2' | 'U8' | 'I8' | 'F8_E5M2' | 'F8_E4M3' | 'F8_E8M0' | 'F8_E4M3FNUZ' | 'F8_E5M2FNUZ'
+  | 'I16' | 'U16' | 'F16' | 'BF16' | 'I32' | 'U32' | 'F32' | 'C64' | 'F64' | 'I64' | 'U64';
+
+/** One stored tensor. Offsets are absolute byte positions in `file`, exact below 2^53. */
+export interface TensorInfo {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  /** Absolute path of the file that holds it. */
+  readonly file: string;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** One safetensors file of a checkpoint. */
+export interface ShardInfo {
+  /** Absolute path. */
+  readonly file: string;
+  readonly bytes: number;
+  readonly headerBytes: number;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tensors: number;
+  /** Named by the index but not there. Its tensors are then absent from the index below and listed in `problems`. */
+  readonly missing?: boolean;
+}
+
+/** A fault found while opening that still leaves something to show. Compression refuses a checkpoint that has errors. */
+export interface CheckpointProblem {
+  readonly severity: 'error' | 'warning';
+  readonly code: string;
+  readonly message: string;
+  readonly file?: string;
+  readonly tensor?: string;
+}
+
+/** A whole checkpoint: one file, an index with its shards, or a Hugging Face folder. */
+export interface CheckpointIndex {
+  /** What the user opened, absolute. */
+  readonly path: string;
+  /** The folder that holds config.json, tokenizer and shards. */
+  readonly folder: string;
+  readonly label: string;
+  readonly shards: readonly ShardInfo[];
+  /** In natural order of their names. */
+  readonly tensors: readonly TensorInfo[];
+  readonly byName: ReadonlyMap<string, TensorInfo>;
+  /** config.json when there is one, unvalidated. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** adapter_config.json when there is one. */
+  readonly adapterConfig?: Readonly<Record<string, unknown>>;
+  readonly problems: readonly CheckpointProblem[];
+  readonly parameters: number;
+  readonly bytes: number;
+}
+
+/** What a weight does in the network, independent of the family's naming. */
+export type Role =
+  | 'q' | 'k' | 'v' | 'o' | 'qkv'
+  | 'gate' | 'up' | 'down' | 'gate_up' | 'fc1' | 'fc2'
+  | 'embedding' | 'position' | 'head' | 'norm' | 'bias' | 'rotary' | 'pooler' | 'other';
+
+/** How the bytes of a logical weight are stored. */
+export type StorageFormat =
+  | 'dense' | 'lq' | 'gptq' | 'awq' | 'bitsandbytes' | 'compressed-tensors' | 'mxfp4' | 'fp8' | 'lora';
+
+/** A weight as the model sees it: one dense tensor, or the codes, scales and factors another tool packed it into. */
+export interface LogicalTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Dtype of a dense tensor, otherwise a label such as `NF4` or `INT4 g128`. */
+  readonly dtype: string;
+  readonly format: StorageFormat;
+  readonly parameters: number;
+  readonly bytes: number;
+  readonly bitsPerWeight: number;
+  readonly role: Role;
+  /** Index of the repeated block it belongs to, or -1. */
+  readonly layer: number;
+  /** True when a Conv1D stores [in, out]. */
+  readonly transposed: boolean;
+  readonly parts: readonly TensorInfo[];
+}
+
+/** A node of the layer tree. Leaves carry a logical tensor. */
+export interface TreeNode {
+  /** Full dotted path; unique. */
+  readonly path: string;
+  /** The last segment, or a range such as `layers.0-31` for a collapsed repeat. */
+  readonly label: string;
+  readonly children: readonly TreeNode[];
+  readonly tensor?: LogicalTensor;
+  readonly parameters: number;
+  readonly bytes: number;
+  /** Set on a node that stands for several structurally equal siblings, which are its children. */
+  readonly repeats?: number;
+}
+
+/** Where bytes come from. The only way core touches a disk; `extension/node/files.ts` is the real one. */
+export interface FileSystem {
+  /** Reads exactly `length` bytes at `offset`; fewer is an error. */
+  read(path: string, offset: number, length: number): Promise<Uint8Array>;
+  readText(path: string): Promise<string>;
+  stat(path: string): Promise<{ bytes: number; modified: number; directory: boolean } | undefined>;
+  list(folder: string): Promise<string[]>;
+}

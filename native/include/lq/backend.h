@@ -1,0 +1,65 @@
+// The interface every backend implements: CPU inside the addon, CUDA in a library loaded when there is a device.
+//
+// One object is one device. Calls block; the addon runs them on worker threads, one at a time a backend unless a method
+// says otherwise. Host pointers in, host pointers out: where the data lives in between is the backend's business. Errors
+// are returned, never thrown across the boundary. Every op has a double-precision reference and a tolerance in
+// test/contract, which runs the whole set on every backend.
+#pragma once
+
+#include "lq/language_model.h"
+#include "lq/types.h"
+
+namespace lq {
+
+// Changes whenever a struct or a virtual function here changes; a library with another number is refused by name.
+constexpr int32_t kBackendAbi = 1;
+
+struct DeviceInfo {
+  char name[128];        // "CPU (avx512, 2 threads)", "NVIDIA H200"
+  char detail[256];      // BLAS, driver, compute capability
+  int64_t memory_total;  // bytes the device has, 0 when unknown
+  int64_t memory_free;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual void info(DeviceInfo* out) = 0;
+
+  // Moments, extremes, NaN and Inf, histogram, row and column norms. progress: elements.
+  virtual Status statistics(const MatrixView& m, const StatisticsRequest& request, Statistics* out, const Control& control) = 0;
+  // Down-sampled picture. progress: elements.
+  virtual Status preview(const MatrixView& m, const PreviewRequest& request, const Control& control) = 0;
+  // The `count` largest singular values, descending, exact to 1e-4 relative of the largest. progress: arbitrary units.
+  virtual Status singular_values(const MatrixView& m, int32_t count, uint64_t seed, double* out, const Control& control) = 0;
+
+  // Quantises [rows*cols] weights. NaN or Inf is not_finite with its flat index. Fills q's buffers and q->offset.
+  virtual Status quantize(const MatrixView& m, QuantizedView* q, const Control& control) = 0;
+  // Inverse of the packed form, fp32 out [count].
+  virtual Status dequantize(const QuantizedView& q, float* out, const Control& control) = 0;
+  // Rank-r factors of D_row^-1 svd_r(D_row E D_col) D_col^-1, E fp32 [rows, cols]; null scales are 1.
+  // Uses problem.row_scale, col_scale, oversampling, power_iterations, seed; problem.weight is E.
+  virtual Status factorize(const LqProblem& problem, int32_t rank, float* l1, float* l2, const Control& control) = 0;
+  // LQ iteration (paper Algorithm 2) under one option, keeping the best iterate.
+  virtual Status decompose(const LqProblem& problem, const SweepOption& option, LqResult* out, const Control& control) = 0;
+  // The same for many options of one matrix, costs only. progress: options finished. Results do not depend on how many
+  // options are asked for together beyond 0.5 %.
+  virtual Status sweep(const LqProblem& problem, const SweepOption* options, int64_t count, SweepCost* out,
+                       const Control& control) = 0;
+  // Q + L1 L2 in fp32, [rows, cols]; l1 may be null when rank is 0.
+  virtual Status reconstruct(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
+                             int32_t rank, float* out, const Control& control) = 0;
+
+  // A transformer on this device. The provider outlives the model. Free with destroy().
+  virtual Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,
+                                       LanguageModel** out) = 0;
+};
+
+// Entry point of a backend library: `lq_create_backend`. `device` is the ordinal. Returns null and fills status on failure.
+using CreateBackendFn = Backend* (*)(int32_t abi, int32_t device, Status* status);
+using DestroyBackendFn = void (*)(Backend*);
+
+// The CPU backend, always there. threads <= 0: all hardware threads.
+Backend* create_cpu_backend(int32_t threads);
+
+}  // namespace lq
