@@ -227,7 +227,13 @@ export interface NativeModule {
     cols: number,
     control: NativeControl,
   ): Promise<{ squaredError: number; squaredNorm: number; maxAbsolute: number; mean: Float32Array }>;
-  singularValues(device: string, source: WeightSource, count: number, seed: number, control: NativeControl): Promise<Float64Array>;
+  singularValues(
+    device: string,
+    source: WeightSource,
+    count: number,
+    seed: number,
+    control: NativeControl,
+  ): Promise<Float64Array>;
 
   sweep(
     device: string,
@@ -247,7 +253,11 @@ export interface NativeModule {
   /** Writes Q + L1 L2, rounded to the destination's dtype, at the destination. */
   reconstruct(device: string, source: LqSource, destination: DenseSource, control: NativeControl): Promise<void>;
 
-  openLanguageModel(device: string, config: NativeLanguageModelConfig, weights: ModelWeight[]): Promise<NativeLanguageModel>;
+  openLanguageModel(
+    device: string,
+    config: NativeLanguageModelConfig,
+    weights: ModelWeight[],
+  ): Promise<NativeLanguageModel>;
 
   /** Operations on arrays, for conformance tests against recorded vectors. */
   readonly arrays: NativeArrayOps;
@@ -269,7 +279,13 @@ export interface NativeArrayOps {
     rows: number,
     cols: number,
     rank: number,
-    parameters: { rowScale?: Float32Array; colScale?: Float32Array; oversampling: number; powerIterations: number; seed: number },
+    parameters: {
+      rowScale?: Float32Array;
+      colScale?: Float32Array;
+      oversampling: number;
+      powerIterations: number;
+      seed: number;
+    },
   ): { l1: Float32Array; l2: Float32Array };
   decompose(
     device: string,

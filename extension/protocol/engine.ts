@@ -232,7 +232,14 @@ export interface CompareReport {
   onlyB: string[];
   reshaped: { name: string; a: string; b: string }[];
   /** Relative error ||A - B|| / ||A|| of tensors both have, when values were asked for. */
-  tensors: { name: string; shape: number[]; formatA: string; formatB: string; relativeError?: number; maxAbsolute?: number }[];
+  tensors: {
+    name: string;
+    shape: number[];
+    formatA: string;
+    formatB: string;
+    relativeError?: number;
+    maxAbsolute?: number;
+  }[];
 }
 
 export interface HealthFinding {
@@ -268,7 +275,8 @@ export type EngineMethod = keyof EngineMethods;
 export type EngineParams<M extends EngineMethod> = EngineMethods[M][0];
 export type EngineResult<M extends EngineMethod> = EngineMethods[M][1];
 
-export type Stage = 'open' | 'fisher' | 'sweep' | 'plan' | 'decompose' | 'write' | 'evaluate' | 'statistics' | 'compare' | 'export';
+export type Stage =
+  'open' | 'fisher' | 'sweep' | 'plan' | 'decompose' | 'write' | 'evaluate' | 'statistics' | 'compare' | 'export';
 
 /** Progress of a request. `partial` carries a finished piece (one tensor's statistics, one finding) as soon as it is known. */
 export interface Progress {

@@ -2,8 +2,28 @@
 
 /** Element types of the safetensors format. */
 export type Dtype =
-  | 'BOOL' | 'F4' | 'F6_E2M3' | 'F6_E3M2' | 'U8' | 'I8' | 'F8_E5M2' | 'F8_E4M3' | 'F8_E8M0' | 'F8_E4M3FNUZ' | 'F8_E5M2FNUZ'
-  | 'I16' | 'U16' | 'F16' | 'BF16' | 'I32' | 'U32' | 'F32' | 'C64' | 'F64' | 'I64' | 'U64';
+  | 'BOOL'
+  | 'F4'
+  | 'F6_E2M3'
+  | 'F6_E3M2'
+  | 'U8'
+  | 'I8'
+  | 'F8_E5M2'
+  | 'F8_E4M3'
+  | 'F8_E8M0'
+  | 'F8_E4M3FNUZ'
+  | 'F8_E5M2FNUZ'
+  | 'I16'
+  | 'U16'
+  | 'F16'
+  | 'BF16'
+  | 'I32'
+  | 'U32'
+  | 'F32'
+  | 'C64'
+  | 'F64'
+  | 'I64'
+  | 'U64';
 
 /** One stored tensor. Offsets are absolute byte positions in `file`, exact below 2^53. */
 export interface TensorInfo {
@@ -59,13 +79,29 @@ export interface CheckpointIndex {
 
 /** What a weight does in the network, independent of the family's naming. */
 export type Role =
-  | 'q' | 'k' | 'v' | 'o' | 'qkv'
-  | 'gate' | 'up' | 'down' | 'gate_up' | 'fc1' | 'fc2'
-  | 'embedding' | 'position' | 'head' | 'norm' | 'bias' | 'rotary' | 'pooler' | 'other';
+  | 'q'
+  | 'k'
+  | 'v'
+  | 'o'
+  | 'qkv'
+  | 'gate'
+  | 'up'
+  | 'down'
+  | 'gate_up'
+  | 'fc1'
+  | 'fc2'
+  | 'embedding'
+  | 'position'
+  | 'head'
+  | 'norm'
+  | 'bias'
+  | 'rotary'
+  | 'pooler'
+  | 'other';
 
 /** How the bytes of a logical weight are stored. */
 export type StorageFormat =
-  | 'dense' | 'lq' | 'gptq' | 'awq' | 'bitsandbytes' | 'compressed-tensors' | 'mxfp4' | 'fp8' | 'lora';
+  'dense' | 'lq' | 'gptq' | 'awq' | 'bitsandbytes' | 'compressed-tensors' | 'mxfp4' | 'fp8' | 'lora';
 
 /** A weight as the model sees it: one dense tensor, or the codes, scales and factors another tool packed it into. */
 export interface LogicalTensor {

@@ -67,7 +67,12 @@ export interface SweepRow {
 /** The result of a sweep: the whole input of planning. */
 export interface SweepTable {
   readonly version: 1;
-  readonly model: { readonly path: string; readonly label: string; readonly parameters: number; readonly bytes: number };
+  readonly model: {
+    readonly path: string;
+    readonly label: string;
+    readonly parameters: number;
+    readonly bytes: number;
+  };
   readonly recipe: SweepRecipe;
   readonly options: readonly Option[];
   readonly matrices: readonly SweepRow[];
