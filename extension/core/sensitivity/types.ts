@@ -1,5 +1,6 @@
 /** Options and their costs: what the allocation program chooses from. */
 import type { Role } from '../checkpoint/types';
+import type { BookId } from './books/registry';
 
 export type ScaleType = 'bf16' | 'fp16' | 'fp32';
 
@@ -17,8 +18,8 @@ export interface QuantConfig {
  * adding options, nothing downstream knows how many kinds there are.
  */
 export interface Option {
-  /** Code book; `nf` is NormalFloat of config.b0 bits. */
-  readonly book: 'nf';
+  /** Code book of config.b0 bits, by its name in books/registry.ts; `nf` is NormalFloat. */
+  readonly book: BookId;
   readonly config: QuantConfig;
   readonly rank: number;
   readonly rounding: 'nearest';
