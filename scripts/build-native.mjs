@@ -1,29 +1,13 @@
 // Builds the addon, its conformance suite and (with --cuda, where nvcc is found) the CUDA backend into build/native,
 // then copies what runs into dist/native.
-import { cpSync, existsSync, mkdirSync } from 'node:fs';
+import { cpSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { deps, inRoot, run, step } from './lib.mjs';
+import { unpackWheels } from './python.mjs';
 
-const openblas = path.join(deps, 'openblas', 'scipy_openblas32');
-if (!existsSync(openblas)) {
-  step('Fetching OpenBLAS (scipy-openblas32 from PyPI)');
-  const wheels = path.join(deps, 'wheels');
-  run('python3', [
-    '-m',
-    'pip',
-    'download',
-    '-q',
-    '--no-deps',
-    '--only-binary=:all:',
-    '-d',
-    wheels,
-    'scipy-openblas32==0.3.34.481.3',
-  ]);
-  run('python3', [
-    '-c',
-    `import glob,zipfile; zipfile.ZipFile(glob.glob(${JSON.stringify(wheels + '/scipy_openblas32-*.whl')})[0]).extractall(${JSON.stringify(path.join(deps, 'openblas'))})`,
-  ]);
-}
+const wheel = path.join(deps, 'openblas');
+unpackWheels(wheel, ['scipy-openblas32==0.3.34.481.3']);
+const openblas = path.join(wheel, 'scipy_openblas32');
 
 const out = inRoot('build', 'native');
 step('Configuring the native module');

@@ -1,0 +1,52 @@
+// Packages from PyPI without touching the system's Python: everything goes through a virtual environment under .deps,
+// which works whether or not the distribution ships pip.
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { deps, run, step } from './lib.mjs';
+
+/** Creates a virtual environment at `folder` unless one is there, and returns its interpreter. */
+function ensureEnvironment(folder) {
+  const python = path.join(folder, 'bin', 'python');
+  if (!existsSync(python)) {
+    mkdirSync(path.dirname(folder), { recursive: true });
+    run('python3', ['-m', 'venv', folder]);
+  }
+  return python;
+}
+
+const pip = (python, args) => run(python, ['-m', 'pip', '--disable-pip-version-check', '-q', ...args]);
+
+/** Whether `stamp` already records exactly `contents`; a half-finished installation has no stamp. */
+const isCurrent = (stamp, contents) => existsSync(stamp) && readFileSync(stamp, 'utf8') === contents;
+
+/**
+ * Unpacks pinned wheels (no dependencies) into `folder`, once per set of pins.
+ * @param {string} folder emptied when the pins change
+ * @param {string[]} pins requirement specifiers such as `ziglang==0.15.2`
+ */
+export function unpackWheels(folder, pins) {
+  const stamp = path.join(folder, '.pins');
+  const wanted = pins.join('\n') + '\n';
+  if (isCurrent(stamp, wanted)) return;
+  step(`Fetching ${pins.join(', ')} from PyPI`);
+  rmSync(folder, { recursive: true, force: true });
+  const python = ensureEnvironment(path.join(deps, 'pip'));
+  pip(python, ['install', '--no-deps', '--only-binary=:all:', '--no-compile', '--target', folder, ...pins]);
+  writeFileSync(stamp, wanted);
+}
+
+/**
+ * Makes a virtual environment that holds a requirements file, once per content of that file.
+ * @returns {string} its interpreter
+ */
+export function environmentFor(folder, requirements) {
+  const stamp = path.join(folder, '.requirements');
+  const wanted = readFileSync(requirements, 'utf8');
+  const python = path.join(folder, 'bin', 'python');
+  if (isCurrent(stamp, wanted)) return python;
+  step(`Creating a Python environment for ${path.basename(path.dirname(requirements))} (several GB the first time)`);
+  ensureEnvironment(folder);
+  pip(python, ['install', '--only-binary=:all:', '-r', requirements]);
+  writeFileSync(stamp, wanted);
+  return python;
+}
