@@ -1,0 +1,220 @@
+/**
+ * A typed channel over anything that posts messages: requests with ids, exactly one answer each, progress, cancellation and
+ * pushed events. Pure; both ends of a panel use it. A request cannot stay unanswered: a handler that throws answers with
+ * its error, an unknown method or a malformed parameter answers with an error, and `close` rejects whatever is pending.
+ */
+import { LqError, type ErrorData } from '../core/errors';
+import type { Progress } from './engine';
+import { check, type Guard } from './guards';
+
+export type Message =
+  | { kind: 'request'; id: number; method: string; params: unknown }
+  | { kind: 'cancel'; id: number }
+  | { kind: 'progress'; id: number; progress: Progress }
+  | { kind: 'reply'; id: number; ok: true; result: unknown }
+  | { kind: 'reply'; id: number; ok: false; error: ErrorData }
+  | { kind: 'event'; event: string; data: unknown };
+
+/** One end of a wire. `listen` returns the function that stops listening. */
+export interface Port {
+  post(message: Message): void;
+  listen(receive: (message: unknown) => void): () => void;
+}
+
+/** Method -> [params, result]; event -> data. */
+export type RequestMap<R> = Record<keyof R, [unknown, unknown]>;
+export type Params<R extends RequestMap<R>, M extends keyof R> = R[M][0];
+export type Result<R extends RequestMap<R>, M extends keyof R> = R[M][1];
+
+export type RequestGuards<R extends RequestMap<R>> = {
+  [M in keyof R]: { params: Guard<R[M][0]>; result: Guard<R[M][1]> };
+};
+export type EventGuards<E> = { [K in keyof E]: Guard<E[K]> };
+export interface Contract<R extends RequestMap<R>, E> {
+  requests: RequestGuards<R>;
+  events: EventGuards<E>;
+}
+
+/** What a handler is given beside its parameters. */
+export interface RequestContext {
+  /** Aborted when the other end cancels or the channel closes. */
+  signal: AbortSignal;
+  progress(progress: Progress): void;
+}
+export type Handlers<R extends RequestMap<R>> = {
+  [M in keyof R]: (params: R[M][0], context: RequestContext) => R[M][1] | Promise<R[M][1]>;
+};
+
+export interface ServerEnd<E> {
+  emit<K extends keyof E & string>(event: K, data: E[K]): void;
+  close(): void;
+}
+
+export interface ClientEnd<R extends RequestMap<R>, E> {
+  /** Rejects with LqError: the handler's own, `cancelled`, or `internal` for a malformed answer. */
+  request<M extends keyof R & string>(
+    method: M,
+    params: R[M][0],
+    options?: { signal?: AbortSignal; onProgress?: (progress: Progress) => void },
+  ): Promise<R[M][1]>;
+  on<K extends keyof E & string>(event: K, listener: (data: E[K]) => void): () => void;
+  close(reason?: string): void;
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
+const owns = (record: object, key: string): boolean => Object.prototype.hasOwnProperty.call(record, key);
+
+/**
+ * Answers requests. Messages that are not of this protocol are ignored, since a window also receives other people's.
+ * @param onProtocolError told about malformed requests, for a log.
+ */
+export function serve<R extends RequestMap<R>, E>(
+  port: Port,
+  contract: Contract<R, E>,
+  handlers: Handlers<R>,
+  onProtocolError: (error: LqError) => void = () => undefined,
+): ServerEnd<E> {
+  const running = new Map<number, AbortController>();
+  let closed = false;
+
+  const answer = async (id: number, method: string, params: unknown): Promise<void> => {
+    const controller = new AbortController();
+    running.set(id, controller);
+    const post = (message: Message) => {
+      if (!closed) port.post(message);
+    };
+    try {
+      if (!owns(contract.requests, method)) throw new LqError('usage', `No such request: ${method.slice(0, 100)}`);
+      const name = method as keyof R & string;
+      const problem = check(contract.requests[name].params, params, `${name} parameters`);
+      if (problem !== undefined) {
+        const error = new LqError('usage', problem);
+        onProtocolError(error);
+        throw error;
+      }
+      const result = await handlers[name](params as R[keyof R][0], {
+        signal: controller.signal,
+        progress: progress => post({ kind: 'progress', id, progress }),
+      });
+      post({ kind: 'reply', id, ok: true, result });
+    } catch (error) {
+      post({ kind: 'reply', id, ok: false, error: LqError.from(error).toJSON() });
+    } finally {
+      running.delete(id);
+    }
+  };
+
+  const stop = port.listen(message => {
+    if (!isRecord(message) || typeof message['id'] !== 'number') return;
+    const { kind, id } = message as { kind: unknown; id: number };
+    if (kind === 'cancel') running.get(id)?.abort();
+    if (kind === 'request' && typeof message['method'] === 'string')
+      void answer(id, message['method'], message['params']);
+  });
+
+  return {
+    emit: (event, data) => {
+      if (!closed) port.post({ kind: 'event', event, data });
+    },
+    close: () => {
+      closed = true;
+      stop();
+      for (const controller of running.values()) controller.abort();
+    },
+  };
+}
+
+interface Pending {
+  method: string;
+  resolve(result: unknown): void;
+  reject(error: LqError): void;
+  onProgress: ((progress: Progress) => void) | undefined;
+}
+
+/**
+ * Makes requests and hears events.
+ * @param onProtocolError told about malformed events, which reach no listener.
+ */
+export function connect<R extends RequestMap<R>, E>(
+  port: Port,
+  contract: Contract<R, E>,
+  onProtocolError: (error: LqError) => void = () => undefined,
+): ClientEnd<R, E> {
+  const pending = new Map<number, Pending>();
+  const listeners = new Map<string, Set<(data: unknown) => void>>();
+  let nextId = 1;
+  let closedBecause: string | undefined;
+
+  const settle = (id: number, message: Record<string, unknown>): void => {
+    const call = pending.get(id);
+    if (!call) return;
+    if (message['kind'] === 'progress') {
+      if (isRecord(message['progress'])) call.onProgress?.(message['progress'] as unknown as Progress);
+      return;
+    }
+    pending.delete(id);
+    if (message['ok'] === true) {
+      const guard = contract.requests[call.method as keyof R].result;
+      const problem = check(guard, message['result'], `${call.method} result`);
+      if (problem === undefined) call.resolve(message['result']);
+      else call.reject(new LqError('internal', problem));
+    } else {
+      const error = message['error'];
+      const data =
+        isRecord(error) && typeof error['message'] === 'string' ? (error as unknown as ErrorData) : undefined;
+      call.reject(data ? LqError.fromData(data) : new LqError('internal', `${call.method}: the answer has no error`));
+    }
+  };
+
+  const stop = port.listen(message => {
+    if (!isRecord(message)) return;
+    const kind = message['kind'];
+    if ((kind === 'reply' || kind === 'progress') && typeof message['id'] === 'number') settle(message['id'], message);
+    if (kind === 'event' && typeof message['event'] === 'string' && owns(contract.events, message['event'])) {
+      const problem = check(contract.events[message['event'] as keyof E], message['data'], message['event']);
+      if (problem !== undefined) return onProtocolError(new LqError('internal', problem));
+      for (const listener of listeners.get(message['event']) ?? []) listener(message['data']);
+    }
+  });
+
+  return {
+    request: (method, params, options = {}) =>
+      new Promise((resolve, reject) => {
+        if (closedBecause !== undefined) return reject(new LqError('cancelled', closedBecause));
+        if (options.signal?.aborted) return reject(new LqError('cancelled', 'Cancelled'));
+        const id = nextId++;
+        const cancel = () => {
+          if (pending.delete(id)) {
+            port.post({ kind: 'cancel', id });
+            reject(new LqError('cancelled', 'Cancelled'));
+          }
+        };
+        const finish = () => options.signal?.removeEventListener('abort', cancel);
+        pending.set(id, {
+          method,
+          resolve: result => {
+            finish();
+            resolve(result as R[typeof method][1]);
+          },
+          reject: error => {
+            finish();
+            reject(error);
+          },
+          onProgress: options.onProgress,
+        });
+        options.signal?.addEventListener('abort', cancel, { once: true });
+        port.post({ kind: 'request', id, method, params });
+      }),
+    on: (event, listener) => {
+      const heard = listeners.get(event) ?? new Set();
+      listeners.set(event, heard.add(listener as (data: unknown) => void));
+      return () => heard.delete(listener as (data: unknown) => void);
+    },
+    close: (reason = 'The panel was closed') => {
+      closedBecause = reason;
+      stop();
+      for (const call of pending.values()) call.reject(new LqError('cancelled', reason));
+      pending.clear();
+    },
+  };
+}

@@ -1,0 +1,416 @@
+/**
+ * What a panel (webview) and the host say to each other. Read end to end, this is everything a panel can show or ask for.
+ *
+ * Transport: `channel.ts` over postMessage. A panel sends requests; the host answers each exactly once, may report progress
+ * on the way, and pushes events. Every message is checked on arrival at both ends by the guards of `panelGuards.ts`.
+ * Messages are JSON: a number that is not finite travels as null and reads as "not known". Weights never travel, only
+ * down-sampled pictures and statistics. The first request of every panel is `load`.
+ */
+import type { Budget, Plan, PlanOverride } from '../core/allocation/types';
+import type { CheckpointProblem, Role, StorageFormat } from '../core/checkpoint/types';
+import type { ErrorData } from '../core/errors';
+import type { FactorStorage, QuantConfig, SweepRecipe } from '../core/sensitivity/types';
+import type {
+  CompareReport,
+  CompressReport,
+  CompressRequest,
+  DeviceReport,
+  EstimateReport,
+  EvaluateReport,
+  EvaluateRequest,
+  PreviewReport,
+  Progress,
+  SpectrumReport,
+  SweepRequest,
+  TensorStatistics,
+} from './engine';
+
+export type PanelName = 'checkpoint' | 'compress' | 'heatmap' | 'allocation' | 'perplexity' | 'compare';
+
+// --- Shared by all panels -----------------------------------------------------------------------------------------
+
+/** The strip at the top of every panel. */
+export interface ModelHeader {
+  /** Absolute path of what was opened: a folder, an index or one safetensors file. */
+  path: string;
+  label: string;
+  /** Such as `LlamaForCausalLM`, when config.json says. */
+  architecture?: string;
+  parameters: number;
+  /** Most of the parameters' dtype, with others counted, such as `BF16` or `NF mixed + BF16`. */
+  dtype: string;
+  /** Tensor bytes. */
+  bytes: number;
+  /** 8 * bytes / parameters over the logical weights. */
+  bitsPerWeight: number;
+  files: number;
+  tensors: number;
+  /** True when the checkpoint is one of our own, packed. */
+  compressed: boolean;
+}
+
+/** A matrix that can be compressed. */
+export interface TargetMatrix {
+  name: string;
+  role: Role;
+  layer: number;
+  /** [out, in]. */
+  shape: number[];
+}
+
+/** Where a panel can send the user. `model` is a path, `other` the second checkpoint of a comparison. */
+export interface Destination {
+  to: PanelName | 'export' | 'health' | 'explorer' | 'settings' | 'output';
+  model?: string;
+  tensor?: string;
+  other?: string;
+}
+
+/** A file the panel has made. Text as it is, PNG as base64 without a prefix. */
+export interface SavedFile {
+  name: string;
+  type: 'csv' | 'json' | 'png';
+  data: string;
+}
+
+/** What `lq-studio` would be asked on the command line to do what was clicked. */
+export type CommandLine =
+  | { command: 'inspect'; model: string; tensor?: string }
+  | { command: 'compress'; request: CompressRequest }
+  | { command: 'sweep'; request: SweepRequest }
+  | { command: 'plan'; model: string; budget: Budget; factors: FactorStorage; overrides: PlanOverride[] }
+  | { command: 'evaluate'; request: EvaluateRequest }
+  | { command: 'compare'; a: string; b: string; values: boolean };
+
+/** Requests every panel may make: method -> [params, result]. */
+export interface CommonRequests {
+  /** Asks where to save and writes. `path` is absent when the user dismissed the dialogue. */
+  save: [SavedFile, { path?: string }];
+  copy: [{ text: string }, null];
+  /** Copies the command line and returns it for the confirmation. */
+  copyCommand: [CommandLine, { text: string }];
+  navigate: [Destination, null];
+  /** Opens a file in the editor, or reveals a folder. */
+  openPath: [{ path: string }, null];
+  /** Asks for a file or folder. `path` is absent when dismissed. */
+  pick: [
+    { what: 'calibration' | 'evaluation' | 'fisher' | 'output' | 'checkpoint'; current?: string },
+    { path?: string },
+  ];
+}
+
+export interface CommonEvents {
+  /** The engine's process: panels show `failed` with the reason and a button. */
+  engine: { state: 'stopped' | 'starting' | 'running' | 'failed'; reason?: string };
+}
+
+// --- Checkpoint: the custom editor --------------------------------------------------------------------------------
+
+export interface TensorRow {
+  name: string;
+  shape: number[];
+  dtype: string;
+  format: StorageFormat;
+  role: Role;
+  layer: number;
+  parameters: number;
+  bytes: number;
+  bitsPerWeight: number;
+  /** Index into CheckpointView.files. */
+  file: number;
+  /** Stored parts of a logical weight that is more than one tensor. */
+  parts?: { name: string; dtype: string; shape: number[]; bytes: number }[];
+}
+
+/** All rows travel at once (10,000 are about 2 MB): searching and sorting then never wait. */
+export interface CheckpointView {
+  header: ModelHeader;
+  /** False in Restricted Mode: values are then not computed. */
+  canCompute: boolean;
+  files: { path: string; name: string; bytes: number; tensors: number; missing: boolean }[];
+  metadata: { file: string; key: string; value: string }[];
+  problems: CheckpointProblem[];
+  rows: TensorRow[];
+  /** The tensor to select, when the panel was opened for one. */
+  select?: string;
+  /** Statistics already in the cache. */
+  statistics: TensorStatistics[];
+  /** A compressed checkpoint made from this one, or the original of this one. */
+  twin?: ModelHeader;
+}
+
+/** The same matrix in the other checkpoint. */
+export interface TensorTwin {
+  model: string;
+  name: string;
+  config?: QuantConfig;
+  rank?: number;
+  bits?: number;
+  effectiveBits?: number;
+  errorQuantized?: number;
+  errorLq?: number;
+  errorStored?: number;
+  /** Mean of (this - twin) a cell, row-major. */
+  difference: { rows: number; cols: number; mean: number[]; relativeError: number; maxAbsolute: number };
+  preview: PreviewReport;
+}
+
+export interface CheckpointRequests extends CommonRequests {
+  load: [null, CheckpointView];
+  /** Statistics of one tensor, or of all when absent; each also arrives as an event as soon as it is known. */
+  statistics: [{ tensor?: string }, { computed: number }];
+  spectrum: [{ tensor: string; count?: number }, SpectrumReport];
+  preview: [{ tensor: string; rows: number; cols: number }, PreviewReport];
+  twin: [{ tensor: string; rows: number; cols: number }, TensorTwin | null];
+}
+export interface CheckpointEvents extends CommonEvents {
+  statistics: TensorStatistics[];
+  /** Select a tensor (clicked in the tree or another panel). */
+  select: { tensor: string };
+  /** The files changed on disk. */
+  changed: CheckpointView;
+}
+
+// --- Compress: one form, then progress, then the result -----------------------------------------------------------
+
+/** A compression the host runs; it outlives the panel. */
+export interface JobState {
+  id: string;
+  /** `interrupted`: the editor or the engine went away; what was finished is kept and `resume` goes on. */
+  state: 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted';
+  request: CompressRequest;
+  /** Milliseconds since 1970. */
+  started: number;
+  ended?: number;
+  progress?: Progress;
+  error?: ErrorData;
+  report?: CompressReport;
+}
+
+export interface CompressView {
+  header: ModelHeader;
+  /** False in Restricted Mode. */
+  canCompute: boolean;
+  targets: TargetMatrix[];
+  devices: DeviceReport[];
+  /** Settings' defaults, or what the user chose last for this checkpoint. */
+  form: CompressRequest;
+  job?: JobState;
+}
+
+export interface CompressRequests extends CommonRequests {
+  load: [null, CompressView];
+  /** Quick: from shapes and this machine's measured rates, no weights are read. */
+  estimate: [CompressRequest, EstimateReport];
+  /** Which targets the globs select. */
+  match: [{ include?: string[]; exclude?: string[] }, { names: string[]; parameters: number }];
+  start: [CompressRequest, JobState];
+  resume: [{ job: string }, JobState];
+  cancel: [{ job: string }, null];
+}
+export interface CompressEvents extends CommonEvents {
+  job: JobState;
+}
+
+// --- Heatmap ------------------------------------------------------------------------------------------------------
+
+export interface HeatCell {
+  name: string;
+  /** Index into HeatmapView.rows. */
+  row: number;
+  /** Index into HeatmapView.layers. */
+  column: number;
+  shape: number[];
+}
+
+export type MetricId =
+  | 'bits'
+  | 'effective-bits'
+  | 'rank'
+  | 'error'
+  | 'relative-error'
+  | 'low-rank-gain'
+  | 'fisher-mass'
+  | 'absmax'
+  | 'stddev'
+  | 'kurtosis'
+  | 'zeros'
+  | `external:${string}`;
+
+export interface Metric {
+  id: MetricId;
+  label: string;
+  /** Such as `bits per weight`; empty for a pure number. */
+  unit: string;
+  /** One sentence: what is measured. */
+  about: string;
+  /** Sequential from the background to one hue, or diverging around zero. */
+  scale: 'sequential' | 'diverging';
+  /** Whether a logarithmic scale suits it at first. */
+  log: boolean;
+  /** `ready`: cached. `compute`: takes a moment. Otherwise the sentence that says what is needed first. */
+  status: 'ready' | 'compute' | { needs: string; action?: Destination };
+}
+
+export interface HeatmapView {
+  header: ModelHeader;
+  /** The other side: the compressed checkpoint of an original, or the original of a compressed one. */
+  compressed?: ModelHeader;
+  /** Labels of the rows, such as `q` or `expert 3 gate`. */
+  rows: string[];
+  layers: number[];
+  cells: HeatCell[];
+  metrics: Metric[];
+  metric: MetricId;
+}
+
+/** A value a cell in the order of HeatmapView.cells. null: not known; 'nan': the tensor's own value is NaN or infinite. */
+export type HeatValue = number | 'nan' | null;
+export interface HeatValues {
+  metric: MetricId;
+  original?: HeatValue[];
+  compressed?: HeatValue[];
+}
+
+export interface HeatmapRequests extends CommonRequests {
+  load: [null, HeatmapView];
+  values: [{ metric: MetricId }, HeatValues];
+  /** Asks for a JSON file of { tensor or layer name: number }; null when dismissed. */
+  external: [null, Metric | null];
+}
+export interface HeatmapEvents extends CommonEvents {
+  /** Pieces of a running `values` request. */
+  values: HeatValues;
+  changed: HeatmapView;
+}
+
+// --- Allocation ---------------------------------------------------------------------------------------------------
+
+export interface PlanSummary {
+  budget: Budget;
+  bits: number;
+  effectiveBits: number;
+  bytes: number;
+  objective: number;
+  /** sqrt(objective / (weighted) squared norm of all matrices). */
+  relativeError: number;
+}
+
+export interface AllocationView {
+  header: ModelHeader;
+  canCompute: boolean;
+  /** Absent: nothing has been swept yet, the panel offers to. */
+  sweep?: {
+    recipe: SweepRecipe;
+    options: number;
+    device: string;
+    seconds: number;
+    /** Milliseconds since 1970. */
+    date?: number;
+    targets: (TargetMatrix & { norm: number; weightedNorm: number })[];
+  };
+  factors: FactorStorage;
+  budget: Budget;
+  overrides: PlanOverride[];
+  /** The plan in use (of the compressed checkpoint), marked on the slider. */
+  current?: PlanSummary;
+  /** Perplexities measured with plans of this sweep, drawn beside the curve when there are any. */
+  measured: { effectiveBits: number; bytes: number; perplexity: number; label: string }[];
+}
+
+export interface PlanQuery {
+  budget: Budget;
+  factors: FactorStorage;
+  overrides: PlanOverride[];
+}
+export interface PlanAnswer {
+  plan: Plan;
+  relativeError: number;
+}
+
+export interface AllocationRequests extends CommonRequests {
+  load: [null, AllocationView];
+  /** `quick` while the slider moves: answered in milliseconds; without it the plan is solved to the end. */
+  plan: [PlanQuery & { quick: boolean }, PlanAnswer];
+  /** Points along the whole range in ascending size; the first and the last are the least and the most that can be met. */
+  curve: [Omit<PlanQuery, 'budget'>, { points: PlanSummary[] }];
+  /** Takes the plan into the compress form. */
+  use: [PlanQuery, null];
+  /** Measures all costs first; progress is reported and it can be cancelled. */
+  sweep: [SweepRequest, AllocationView];
+}
+export interface AllocationEvents extends CommonEvents {
+  changed: AllocationView;
+}
+
+// --- Perplexity ---------------------------------------------------------------------------------------------------
+
+export interface PerplexityRun extends EvaluateReport {
+  id: string;
+  label: string;
+  /** True for the uncompressed model. */
+  dense: boolean;
+  /** Over the target weights; the dtype's own bits for the dense model. */
+  bits: number;
+  effectiveBits: number;
+  bytes: number;
+  /** Milliseconds since 1970. */
+  date: number;
+  /** Everything needed to make it again, in the order worth reading. */
+  recipe: { key: string; value: string }[];
+  /** The request that made it, when it was compressed here. */
+  request?: CompressRequest;
+}
+
+export interface PerplexityView {
+  header: ModelHeader;
+  canCompute: boolean;
+  runs: PerplexityRun[];
+  /** Checkpoints that can be evaluated: the original and what was made from it. */
+  models: { path: string; label: string }[];
+  /** Last used or suggested. */
+  text?: string;
+  context: number;
+}
+
+export interface PerplexityRequests extends CommonRequests {
+  load: [null, PerplexityView];
+  evaluate: [EvaluateRequest, PerplexityRun];
+  /** Forgets a run; no file is touched. */
+  forget: [{ id: string }, null];
+}
+export interface PerplexityEvents extends CommonEvents {
+  changed: PerplexityView;
+}
+
+// --- Compare ------------------------------------------------------------------------------------------------------
+
+export interface CompareView {
+  a?: ModelHeader;
+  b?: ModelHeader;
+  canCompute: boolean;
+}
+
+export interface CompareRequests extends CommonRequests {
+  load: [null, CompareView];
+  /** Chooses a side by path; an absent path asks the user. */
+  choose: [{ side: 'a' | 'b'; path?: string }, CompareView];
+  structure: [null, CompareReport];
+  /** Also reads the weights; finished tensors arrive as `tensors` events. */
+  values: [null, CompareReport];
+}
+export interface CompareEvents extends CommonEvents {
+  tensors: CompareReport['tensors'];
+  changed: CompareView;
+}
+
+// --- All of it ----------------------------------------------------------------------------------------------------
+
+export interface Panels {
+  checkpoint: { requests: CheckpointRequests; events: CheckpointEvents };
+  compress: { requests: CompressRequests; events: CompressEvents };
+  heatmap: { requests: HeatmapRequests; events: HeatmapEvents };
+  allocation: { requests: AllocationRequests; events: AllocationEvents };
+  perplexity: { requests: PerplexityRequests; events: PerplexityEvents };
+  compare: { requests: CompareRequests; events: CompareEvents };
+}
