@@ -27,6 +27,24 @@ import type {
 
 export type PanelName = 'checkpoint' | 'compress' | 'heatmap' | 'allocation' | 'perplexity' | 'compare';
 
+/**
+ * What a panel is of. The host's page is `<body data-panel="NAME" data-target="JSON"><main id="root"></main></body>` with
+ * dist/webview/NAME.js and, when there is one, dist/webview/NAME.css; nothing inline but what carries the nonce.
+ */
+export interface PanelTarget {
+  /** Absent for a comparison of which nothing is chosen yet. */
+  model?: string;
+  /** The second checkpoint of a comparison. */
+  other?: string;
+}
+
+/** What every panel keeps with `setState` from its first moment: after a reload the host opens it again from `target`. */
+export interface PanelState {
+  target: PanelTarget;
+  /** The panel's own: selection, sorting, scroll position. */
+  view?: unknown;
+}
+
 // --- Shared by all panels -----------------------------------------------------------------------------------------
 
 /** The strip at the top of every panel. */
