@@ -42,14 +42,19 @@ function installSystemPackages(packages) {
     process.exit(1);
   }
   step(`Installing ${missing.join(', ')}`);
-  const options = { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, stdio: ['ignore', 'ignore', 'inherit'] };
+  const options = {
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    stdio: ['ignore', 'ignore', 'inherit'],
+  };
   run('apt-get', ['update', '-q'], options);
   run('apt-get', install, options);
 }
 
 /** Installs exactly package-lock.json. No package's install script is needed, so none is run. */
 function installNodeModules() {
-  const lock = createHash('sha256').update(readFileSync(inRoot('package-lock.json'))).digest('hex');
+  const lock = createHash('sha256')
+    .update(readFileSync(inRoot('package-lock.json')))
+    .digest('hex');
   const stamp = inRoot('node_modules', '.lock-hash');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return;
   step('Installing node_modules');

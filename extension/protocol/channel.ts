@@ -92,7 +92,7 @@ export function serve<R extends RequestMap<R>, E>(
         onProtocolError(error);
         throw error;
       }
-      const result = await handlers[name](params as R[keyof R][0], {
+      const result = await handlers[name](params, {
         signal: controller.signal,
         progress: progress => post({ kind: 'progress', id, progress }),
       });
@@ -194,7 +194,7 @@ export function connect<R extends RequestMap<R>, E>(
           method,
           resolve: result => {
             finish();
-            resolve(result as R[typeof method][1]);
+            resolve(result);
           },
           reject: error => {
             finish();

@@ -1,8 +1,8 @@
 // The interface every backend implements: CPU inside the addon, CUDA in a library loaded when there is a device.
 //
 // One object is one device. Calls block; the addon runs them on worker threads, one at a time a backend unless a method
-// says otherwise. Host pointers in, host pointers out: where the data lives in between is the backend's business. Errors
-// are returned, never thrown across the boundary. Every op has a double-precision reference and a tolerance in
+// says otherwise. Host pointers in, host pointers out: where the data lives in between is the backend's business.
+// Errors are returned, never thrown across the boundary. Every op has a double-precision reference and a tolerance in
 // test/contract, which runs the whole set on every backend.
 #pragma once
 
@@ -27,11 +27,13 @@ class Backend {
   virtual void info(DeviceInfo* out) = 0;
 
   // Moments, extremes, NaN and Inf, histogram, row and column norms. progress: elements.
-  virtual Status statistics(const MatrixView& m, const StatisticsRequest& request, Statistics* out, const Control& control) = 0;
+  virtual Status statistics(const MatrixView& m, const StatisticsRequest& request, Statistics* out,
+                            const Control& control) = 0;
   // Down-sampled picture. progress: elements.
   virtual Status preview(const MatrixView& m, const PreviewRequest& request, const Control& control) = 0;
   // The `count` largest singular values, descending, exact to 1e-4 relative of the largest. progress: arbitrary units.
-  virtual Status singular_values(const MatrixView& m, int32_t count, uint64_t seed, double* out, const Control& control) = 0;
+  virtual Status singular_values(const MatrixView& m, int32_t count, uint64_t seed, double* out,
+                                 const Control& control) = 0;
 
   // Quantises [rows*cols] weights. NaN or Inf is not_finite with its flat index. Fills q's buffers and q->offset.
   virtual Status quantize(const MatrixView& m, QuantizedView* q, const Control& control) = 0;
@@ -41,7 +43,8 @@ class Backend {
   // Uses problem.row_scale, col_scale, oversampling, power_iterations, seed; problem.weight is E.
   virtual Status factorize(const LqProblem& problem, int32_t rank, float* l1, float* l2, const Control& control) = 0;
   // LQ iteration (paper Algorithm 2) under one option, keeping the best iterate.
-  virtual Status decompose(const LqProblem& problem, const SweepOption& option, LqResult* out, const Control& control) = 0;
+  virtual Status decompose(const LqProblem& problem, const SweepOption& option, LqResult* out,
+                           const Control& control) = 0;
   // The same for many options of one matrix, costs only. progress: options finished. Results do not depend on how many
   // options are asked for together beyond 0.5 %.
   virtual Status sweep(const LqProblem& problem, const SweepOption* options, int64_t count, SweepCost* out,
@@ -55,7 +58,8 @@ class Backend {
                                        LanguageModel** out) = 0;
 };
 
-// Entry point of a backend library: `lq_create_backend`. `device` is the ordinal. Returns null and fills status on failure.
+// Entry point of a backend library: `lq_create_backend`. `device` is the ordinal. Returns null and fills status on
+// failure.
 using CreateBackendFn = Backend* (*)(int32_t abi, int32_t device, Status* status);
 using DestroyBackendFn = void (*)(Backend*);
 

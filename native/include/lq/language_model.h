@@ -1,8 +1,8 @@
 // Forward and backward of decoder-only transformers of the Llama family, in fp32, one backend object.
 //
 // Semantics follow the Hugging Face modelling code of each family: RMSNorm, rotary embedding (half-split layout),
-// grouped-query causal attention, SwiGLU. Weights are asked for layer by layer through the provider, in fp32, so a packed
-// checkpoint is run with the same code as a dense one.
+// grouped-query causal attention, SwiGLU. Weights are asked for layer by layer through the provider, in fp32, so a
+// packed checkpoint is run with the same code as a dense one.
 #pragma once
 
 #include "lq/types.h"
@@ -28,10 +28,27 @@ struct LanguageModelConfig {
 
 // Which tensor of a layer. Vectors are norms and biases; embedding and head are [vocab, hidden].
 enum class WeightKind : int32_t {
-  embedding = 0, final_norm, head,
-  input_norm, post_attention_norm,
-  q, k, v, o, gate, up, down,
-  q_bias, k_bias, v_bias, o_bias, q_norm, k_norm, gate_bias, up_bias, down_bias,
+  embedding = 0,
+  final_norm,
+  head,
+  input_norm,
+  post_attention_norm,
+  q,
+  k,
+  v,
+  o,
+  gate,
+  up,
+  down,
+  q_bias,
+  k_bias,
+  v_bias,
+  o_bias,
+  q_norm,
+  k_norm,
+  gate_bias,
+  up_bias,
+  down_bias,
 };
 
 // Fills dst (fp32, row-major, the tensor's element count) with a weight. layer is -1 for the first three kinds.
@@ -42,8 +59,8 @@ struct WeightProvider {
 };
 
 // Where squared gradients go: called once for each (layer, kind) when its accumulation over a batch is needed.
-// `accumulator` returns a host array [rows*cols] fp32 that the model adds sum over the batch's sequences of grad^2 into, or
-// null for a matrix that is not wanted. It stays valid until the run ends; it may be a file mapping.
+// `accumulator` returns a host array [rows*cols] fp32 that the model adds sum over the batch's sequences of grad^2
+// into, or null for a matrix that is not wanted. It stays valid until the run ends; it may be a file mapping.
 struct FisherSink {
   void* user;
   float* (*accumulator)(void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols);
@@ -53,13 +70,14 @@ class LanguageModel {
  public:
   // Mean next-token cross entropy (natural log) of each of `sequences` rows of tokens [sequences, context], context-1
   // predictions each, into losses [sequences]. progress: sequences.
-  virtual Status losses(const int32_t* tokens, int64_t sequences, int32_t context, double* losses, const Control& control) = 0;
+  virtual Status losses(const int32_t* tokens, int64_t sequences, int32_t context, double* losses,
+                        const Control& control) = 0;
   // Logits of one sequence, [context, vocab]; for tests and comparisons.
   virtual Status logits(const int32_t* tokens, int32_t context, float* out, const Control& control) = 0;
   // One sequence a sample: loss is its mean cross entropy; adds the square of d(loss)/dW of every wanted matrix to the
   // sink and writes the losses. progress: sequences.
-  virtual Status fisher(const int32_t* tokens, int64_t sequences, int32_t context, const FisherSink& sink, double* losses,
-                        const Control& control) = 0;
+  virtual Status fisher(const int32_t* tokens, int64_t sequences, int32_t context, const FisherSink& sink,
+                        double* losses, const Control& control) = 0;
   virtual void destroy() = 0;
 
  protected:

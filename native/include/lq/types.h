@@ -1,8 +1,8 @@
 // Plain data shared by the addon and every backend.
 //
-// Everything here crosses a shared-library boundary (the CUDA backend is a separate library that may be built by another
-// compiler), so it is C layout only: no std:: containers, no exceptions, no ownership. Sizes are in elements unless a name
-// says bytes; matrices are row-major [rows, cols].
+// Everything here crosses a shared-library boundary (the CUDA backend is a separate library that may be built by
+// another compiler), so it is C layout only: no std:: containers, no exceptions, no ownership. Sizes are in elements
+// unless a name says bytes; matrices are row-major [rows, cols].
 #pragma once
 
 #include <cstddef>
@@ -16,10 +16,21 @@ enum class Dtype : int32_t { F64 = 0, F32, F16, BF16, F8_E4M3, F8_E5M2, I64, I32
 // Bits of one element.
 constexpr int32_t dtype_bits(Dtype d) {
   switch (d) {
-    case Dtype::F64: case Dtype::I64: case Dtype::U64: return 64;
-    case Dtype::F32: case Dtype::I32: case Dtype::U32: return 32;
-    case Dtype::F16: case Dtype::BF16: case Dtype::I16: case Dtype::U16: return 16;
-    default: return 8;
+    case Dtype::F64:
+    case Dtype::I64:
+    case Dtype::U64:
+      return 64;
+    case Dtype::F32:
+    case Dtype::I32:
+    case Dtype::U32:
+      return 32;
+    case Dtype::F16:
+    case Dtype::BF16:
+    case Dtype::I16:
+    case Dtype::U16:
+      return 16;
+    default:
+      return 8;
   }
 }
 
@@ -36,11 +47,11 @@ enum class StatusCode : int32_t {
   ok = 0,
   cancelled,
   invalid_argument,
-  not_finite,      // index holds the first NaN or Inf
-  out_of_memory,   // host
-  device_memory,   // accelerator
+  not_finite,     // index holds the first NaN or Inf
+  out_of_memory,  // host
+  device_memory,  // accelerator
   device_error,
-  io_error,        // index holds errno
+  io_error,  // index holds errno
   unsupported,
   internal,
 };
@@ -59,7 +70,8 @@ struct Control {
   void (*progress)(void* user, double done, double total);
 };
 
-// --- Quantisation (method: NormalFloat with two-level scales) ---------------------------------------------------------
+// --- Quantisation (method: NormalFloat with two-level scales)
+// ---------------------------------------------------------
 
 enum class ScaleDtype : int32_t { BF16 = 0, FP16, FP32 };
 
@@ -71,8 +83,8 @@ struct CodeBook {
   float levels[256];
 };
 
-// c = (b0, b1, b2, B0, B1): b0-bit codes, b1-bit block scales, group maxima of type b2, B0 weights a block, B1 blocks a group.
-// Blocks run over the flattened row-major matrix; the last block and the last group may be short.
+// c = (b0, b1, b2, B0, B1): b0-bit codes, b1-bit block scales, group maxima of type b2, B0 weights a block, B1 blocks a
+// group. Blocks run over the flattened row-major matrix; the last block and the last group may be short.
 struct QuantConfig {
   int32_t b0;
   int32_t b1;
@@ -92,11 +104,11 @@ constexpr int64_t group_bytes(const QuantConfig& c, int64_t n) { return group_co
 struct QuantizedView {
   QuantConfig config;
   const CodeBook* book;
-  int64_t count;     // number of weights
-  uint8_t* codes;    // code_bytes
-  uint8_t* scales;   // scale_bytes
-  uint8_t* groups;   // group_bytes
-  float offset;      // minimum block absmax of the tensor
+  int64_t count;    // number of weights
+  uint8_t* codes;   // code_bytes
+  uint8_t* scales;  // scale_bytes
+  uint8_t* groups;  // group_bytes
+  float offset;     // minimum block absmax of the tensor
 };
 
 // --- LQ decomposition -----------------------------------------------------------------------------------------------
@@ -104,12 +116,12 @@ struct QuantizedView {
 // min || D_row (W - Q - L1 L2) D_col ||, the error measured with the elementwise weight `fisher` when there is one.
 struct LqProblem {
   MatrixView weight;
-  const float* fisher;     // [rows*cols] elementwise weight of the squared error, or null for 1
-  const float* row_scale;  // D_row [rows], or null for 1; positive
-  const float* col_scale;  // D_col [cols], or null for 1; positive
-  int32_t max_iterations;  // T
-  int32_t patience;        // stop after this many iterations in a row without a new best; 1 is the paper's rule
-  int32_t oversampling;    // columns of the sketch beyond the rank
+  const float* fisher;       // [rows*cols] elementwise weight of the squared error, or null for 1
+  const float* row_scale;    // D_row [rows], or null for 1; positive
+  const float* col_scale;    // D_col [cols], or null for 1; positive
+  int32_t max_iterations;    // T
+  int32_t patience;          // stop after this many iterations in a row without a new best; 1 is the paper's rule
+  int32_t oversampling;      // columns of the sketch beyond the rank
   int32_t power_iterations;  // of the first factorisation; later ones start from the previous subspace
   uint64_t seed;
 };
@@ -120,13 +132,14 @@ struct SweepOption {
   int32_t rank;  // 0: quantisation alone
 };
 
-// Errors are sums of squares in fp64: `cost` weighted by fisher (equal to `squared_error` without one), of the best iterate.
+// Errors are sums of squares in fp64: `cost` weighted by fisher (equal to `squared_error` without one), of the best
+// iterate.
 struct SweepCost {
   double cost;
   double squared_error;
-  double cost_quantized;  // weighted error of quantisation alone, no low-rank part
-  int32_t iterations;     // run
-  int32_t best_iteration; // 1-based
+  double cost_quantized;   // weighted error of quantisation alone, no low-rank part
+  int32_t iterations;      // run
+  int32_t best_iteration;  // 1-based
 };
 
 // One decomposition, into buffers of the caller: `quantized` as above, l1 [rows, rank], l2 [rank, cols].
@@ -145,16 +158,17 @@ struct LqResult {
 struct Statistics {
   int64_t count, zeros, nans, infs, first_nan, first_inf;
   double min, max, mean, stddev, absmax, kurtosis;  // kurtosis: fourth standardised moment (3 for a Gaussian)
-  // Histogram of equal bins over [histogram_low, histogram_high] into the caller's array; `sampled` elements were counted.
+  // Histogram of equal bins over [histogram_low, histogram_high] into the caller's array; `sampled` elements were
+  // counted.
   double histogram_low, histogram_high;
   int64_t sampled;
 };
 
 struct StatisticsRequest {
-  int32_t bins;          // 0: no histogram
-  int64_t* histogram;    // [bins]
-  double* row_norms;     // [rows] or null
-  double* col_norms;     // [cols] or null
+  int32_t bins;        // 0: no histogram
+  int64_t* histogram;  // [bins]
+  double* row_norms;   // [rows] or null
+  double* col_norms;   // [cols] or null
 };
 
 // A picture of a matrix: each of out_rows x out_cols cells holds min, max and mean of the weights it covers.
