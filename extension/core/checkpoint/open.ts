@@ -31,6 +31,7 @@ export async function openCheckpoint(files: FileSystem, path: string): Promise<C
   const tensors = contents.tensors.sort((a, b) => compareNatural(a.name, b.name));
   return {
     path: trimPath(path),
+    file: source.file,
     folder: folderOf(source.file),
     label: labelOf(source.file),
     shards: contents.shards,

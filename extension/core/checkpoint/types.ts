@@ -61,6 +61,8 @@ export interface CheckpointProblem {
 export interface CheckpointIndex {
   /** What the user opened, absolute. */
   readonly path: string;
+  /** The safetensors file or index that `path` led to. */
+  readonly file: string;
   /** The folder that holds config.json, tokenizer and shards. */
   readonly folder: string;
   readonly label: string;
