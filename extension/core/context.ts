@@ -1,0 +1,116 @@
+/**
+ * What every stage is given besides its input: the native module, a file system, where to cache, how to report and when to
+ * stop. Stages are plain functions of (context, input), so tests and the two front ends run the same code.
+ */
+import type { NativeControl, NativeModule } from '../engine/native';
+import type { Progress } from '../protocol/engine';
+import type { WritableFileSystem } from './checkpoint/types';
+import { LqError, type ErrorCode } from './errors';
+
+/** The part of AbortSignal that stages use. */
+export interface CancelSignal {
+  readonly aborted: boolean;
+  addEventListener(type: 'abort', listener: () => void): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
+export interface PipelineContext {
+  readonly native: NativeModule;
+  readonly files: WritableFileSystem;
+  /** Resolved device id: 'cpu' or 'cuda:N'. */
+  readonly device: string;
+  /** Folder of reusable results. */
+  readonly cache: string;
+  readonly seed: number;
+  readonly signal: CancelSignal;
+  /** Hash of a text, for cache keys: hex, at least 128 bits. */
+  digest(text: string): string;
+  /** Milliseconds of a monotonic clock. */
+  now(): number;
+  report(progress: Progress): void;
+  log(level: 'info' | 'warning', message: string): void;
+}
+
+/** What a native call concerns, for its error. */
+export interface Where {
+  file?: string;
+  tensor?: string;
+}
+
+const NATIVE_CODES: Readonly<Record<string, ErrorCode>> = {
+  cancelled: 'cancelled',
+  not_finite: 'not-finite',
+  out_of_memory: 'out-of-memory',
+  device_memory: 'device-memory',
+  device_error: 'device-unavailable',
+  io_error: 'io',
+  unsupported: 'unsupported-dtype',
+  invalid_argument: 'internal',
+};
+/** ENOSPC and EDQUOT. */
+const DISK_FULL = [28, 122];
+
+/** A rejection of the addon as the product's error, with the file and tensor it happened in. */
+export function nativeError(error: unknown, where: Where): LqError {
+  if (error instanceof LqError) return error;
+  const { code, index, message } = error as { code?: string; index?: number; message?: string };
+  if (code === undefined || !(code in NATIVE_CODES)) return new LqError('internal', message ?? String(error), where);
+  if (code === 'io_error' && DISK_FULL.includes(index ?? -1))
+    return new LqError('disk-full', `The disk is full: ${message ?? ''}`, where);
+  if (code === 'not_finite') {
+    const place = where.tensor === undefined ? 'A weight' : where.tensor;
+    return new LqError('not-finite', `${place} has a NaN or infinite value at flat index ${index ?? -1}.`, {
+      ...where,
+      details: { index: index ?? -1 },
+    });
+  }
+  return new LqError(NATIVE_CODES[code] as ErrorCode, message ?? code, where);
+}
+
+export function throwIfCancelled(context: PipelineContext): void {
+  if (context.signal.aborted) throw new LqError('cancelled', 'Cancelled.');
+}
+
+/**
+ * Runs one native call: hands it a cancellation flag tied to the context's signal and turns its rejection into an LqError
+ * that names file and tensor.
+ */
+export async function callNative<T>(
+  context: PipelineContext,
+  where: Where,
+  work: (control: NativeControl) => Promise<T>,
+  progress?: (done: number, total: number) => void,
+): Promise<T> {
+  throwIfCancelled(context);
+  const cancel = new Int32Array(new SharedArrayBuffer(4));
+  const stop = (): void => void Atomics.store(cancel, 0, 1);
+  context.signal.addEventListener('abort', stop);
+  try {
+    return await work({ cancel, ...(progress !== undefined && { progress }) });
+  } catch (error) {
+    throw nativeError(error, where);
+  } finally {
+    context.signal.removeEventListener('abort', stop);
+  }
+}
+
+/** Reports a stage's progress with the time left estimated from the pace so far. */
+export function stageReporter(
+  context: PipelineContext,
+  stage: Progress['stage'],
+  total: number,
+): (done: number, extra?: Pick<Progress, 'item' | 'partial'>) => void {
+  const start = context.now();
+  return (done, extra = {}) => {
+    const elapsed = (context.now() - start) / 1000;
+    const secondsLeft = done > 0 && elapsed > 0.5 ? (elapsed * (total - done)) / done : undefined;
+    context.report({
+      stage,
+      done,
+      total,
+      device: context.device,
+      ...extra,
+      ...(secondsLeft !== undefined && { secondsLeft }),
+    });
+  };
+}
