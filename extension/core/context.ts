@@ -7,13 +7,6 @@ import type { Progress } from '../protocol/engine';
 import type { WritableFileSystem } from './checkpoint/types';
 import { LqError, type ErrorCode } from './errors';
 
-/** The part of AbortSignal that stages use. */
-export interface CancelSignal {
-  readonly aborted: boolean;
-  addEventListener(type: 'abort', listener: () => void): void;
-  removeEventListener(type: 'abort', listener: () => void): void;
-}
-
 export interface PipelineContext {
   readonly native: NativeModule;
   readonly files: WritableFileSystem;
@@ -22,7 +15,7 @@ export interface PipelineContext {
   /** Folder of reusable results. */
   readonly cache: string;
   readonly seed: number;
-  readonly signal: CancelSignal;
+  readonly signal: AbortSignal;
   /** Hash of a text, for cache keys: hex, at least 128 bits. */
   digest(text: string): string;
   /** Milliseconds of a monotonic clock. */

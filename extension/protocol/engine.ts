@@ -6,7 +6,7 @@
  * PROTOCOL_VERSION is refused. Long requests report `progress` notifications under the id the caller chose, and stop within
  * a second of `$/cancelRequest`. When the process dies everything pending is rejected with `engine-died`.
  */
-import type { Budget, Plan, PlanOverride } from '../core/allocation/types';
+import type { Budget, FrontierPoint, Plan, PlanOverride } from '../core/allocation/types';
 import type { ErrorData } from '../core/errors';
 import type { FactorStorage, QuantConfig, SweepTable } from '../core/sensitivity/types';
 
@@ -264,6 +264,17 @@ export interface EngineMethods {
   fisher: [FisherRequest, FisherReport];
   sweep: [SweepRequest, SweepTable];
   plan: [PlanRequest, Plan];
+  /** The curve of error against size, and the range a budget kind can take. */
+  frontier: [
+    {
+      sweep: string | SweepTable;
+      kind: Budget['kind'];
+      factors?: FactorStorage;
+      overrides?: PlanOverride[];
+      count?: number;
+    },
+    { points: FrontierPoint[]; range: { minimum: number; maximum: number } },
+  ];
   estimate: [CompressRequest, EstimateReport];
   compress: [CompressRequest, CompressReport];
   evaluate: [EvaluateRequest, EvaluateReport];

@@ -47,3 +47,11 @@ export interface Plan {
   readonly seconds: number;
   readonly matrices: readonly PlanRow[];
 }
+
+/** One optimal trade-off between size and error. */
+export interface FrontierPoint {
+  readonly bits: number;
+  readonly effectiveBits: number;
+  readonly bytes: number;
+  readonly objective: number;
+}

@@ -1,4 +1,5 @@
 /** Options and their costs: what the allocation program chooses from. */
+import type { DenseSource } from '../../engine/native';
 import type { Role } from '../checkpoint/types';
 import type { BookId } from './books/registry';
 
@@ -73,10 +74,19 @@ export interface SweepTable {
     readonly label: string;
     readonly parameters: number;
     readonly bytes: number;
+    /** Tensor bytes that are not targets and stay as they are. */
+    readonly keptBytes: number;
   };
   readonly recipe: SweepRecipe;
   readonly options: readonly Option[];
   readonly matrices: readonly SweepRow[];
   readonly seconds: number;
   readonly device: string;
+}
+
+/** A Fisher file opened for use: where each matrix's elementwise weights are, fp32, and the hash of them all. */
+export interface FisherSource {
+  readonly file: string;
+  readonly hash: string;
+  readonly matrices: ReadonlyMap<string, DenseSource>;
 }

@@ -1,0 +1,40 @@
+/** Tensors as the native module reads them, and the hashes that identify their content. */
+import type { DenseSource } from '../../engine/native';
+import { callNative, type PipelineContext } from '../context';
+import { LqError } from '../errors';
+import type { LogicalTensor, TensorInfo } from './types';
+
+/** Where a stored tensor's bytes are. Rank 2 keeps its shape, anything else is [1, n]. */
+export function tensorSource(tensor: TensorInfo): DenseSource {
+  const [rows, cols] =
+    tensor.shape.length === 2
+      ? (tensor.shape as [number, number])
+      : [1, tensor.shape.reduce((product, size) => product * size, 1)];
+  return { kind: 'dense', path: tensor.file, offset: tensor.offset, dtype: tensor.dtype, rows, cols };
+}
+
+/** The bytes of a logical tensor that is stored densely; `unsupported-dtype` names the format of one that is not. */
+export function denseSource(target: LogicalTensor): DenseSource {
+  const part = target.parts[0];
+  if (target.format !== 'dense' || part === undefined)
+    throw new LqError(
+      'unsupported-dtype',
+      `${target.name} is stored as ${target.dtype} (${target.format}); compression starts from a dense checkpoint.`,
+      { tensor: target.name, ...(part !== undefined && { file: part.file }) },
+    );
+  return tensorSource(part);
+}
+
+/** Hash of a tensor's stored bytes, all its parts. */
+export async function contentHash(context: PipelineContext, tensor: LogicalTensor): Promise<string> {
+  const hashes: string[] = [];
+  for (const part of tensor.parts) {
+    const range = { path: part.file, offset: part.offset, bytes: part.bytes };
+    hashes.push(
+      await callNative(context, { file: part.file, tensor: tensor.name }, control =>
+        context.native.hash(range, control),
+      ),
+    );
+  }
+  return hashes.length === 1 ? (hashes[0] as string) : context.digest(hashes.join());
+}
