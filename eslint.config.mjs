@@ -10,7 +10,7 @@ export default tseslint.config(
     languageOptions: { globals: { console: 'readonly', process: 'readonly', URL: 'readonly', setTimeout: 'readonly' } },
   },
   {
-    files: ['{extension,webview,test}/**/*.ts'],
+    files: ['{extension,webview,test}/**/*.{ts,tsx}'],
     extends: [tseslint.configs.strictTypeChecked],
     languageOptions: {
       parserOptions: {
@@ -39,7 +39,7 @@ export default tseslint.config(
   },
   {
     // A test may reach into any room, and asserts on loosely typed JSON that peers wrote.
-    files: ['test/**/*.ts'],
+    files: ['test/**/*.{ts,tsx}'],
     rules: {
       '@typescript-eslint/no-unsafe-assignment': 'off',
       '@typescript-eslint/no-unsafe-member-access': 'off',

@@ -52,7 +52,7 @@ export const rooms = [
     folder: 'webview',
     may: ['webview', 'extension/protocol', 'extension/core/format'],
     types: ['extension/core'],
-    packages: ['@vscode/webview-ui-toolkit', 'chart.js'],
+    packages: ['@vscode/webview-ui-toolkit', 'chart.js', 'preact'],
   },
 ];
 
@@ -70,7 +70,7 @@ function objection(room, file, source, typeOnly) {
   if (source.startsWith('.')) {
     const target = path.posix
       .join(path.posix.dirname(file), source)
-      .replace(/\.[cm]?[jt]s$/, '')
+      .replace(/\.[cm]?[jt]sx?$/, '')
       .replace(/\/index$/, '');
     if (within(target, room.may) || (typeOnly && within(target, room.types ?? []))) return undefined;
     return `${room.folder} may not import ${target}${within(target, room.types ?? []) ? ' except as a type' : ''}`;

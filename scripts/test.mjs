@@ -1,0 +1,86 @@
+// Runs the test suites named on the command line, or all that need no heavy Python peers, and ends with one line of totals.
+//   node scripts/test.mjs [typecheck|lint|unit|contract|package|exthost|e2e|interop|cuda ...]
+// A suite that fails does not stop the next; the exit status tells whether all passed.
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { inRoot, root, step } from './lib.mjs';
+import { setup } from './setup.mjs';
+
+const reports = inRoot('.artifacts', 'reports');
+
+/** Runs a command with its output shown; true when it succeeded. */
+const succeeds = (command, args) => spawnSync(command, args, { cwd: root, stdio: 'inherit' }).status === 0;
+
+const script = (name, ...args) => succeeds(process.execPath, [inRoot('scripts', `${name}.mjs`), ...args]);
+
+/** A command that counts as one test. */
+const asOneTest = ok => ({ passed: ok ? 1 : 0, failed: ok ? 0 : 1 });
+
+/** Vitest with the given configuration; a run that ends without a report counts as one failure. */
+function vitest(name, config) {
+  const report = `${reports}/${name}.json`;
+  const ok = succeeds(process.execPath, [
+    inRoot('node_modules', 'vitest', 'vitest.mjs'),
+    'run',
+    `--config=${config}`,
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile.json=${report}`,
+  ]);
+  if (!existsSync(report)) return { passed: 0, failed: 1 };
+  const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(report, 'utf8'));
+  return { passed: numPassedTests, failed: Math.max(numFailedTests, ok ? 0 : 1) };
+}
+
+/** The native conformance suite, which ends with a line of totals of its own. */
+function contract() {
+  const result = spawnSync(inRoot('build', 'native', 'contract', 'lq_conformance'), [], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  const totals = /(\d+) passed, (\d+) failed/.exec(result.stdout ?? '');
+  process.stdout.write((result.stdout ?? '').replace(/^\d+ passed, \d+ failed\n/m, '') + (result.stderr ?? ''));
+  if (!totals) return { passed: 0, failed: 1 };
+  const [passed, failed] = [Number(totals[1]), Number(totals[2])];
+  return { passed, failed: Math.max(failed, result.status === 0 ? 0 : 1) };
+}
+
+const suites = {
+  typecheck: () => asOneTest(script('typecheck')),
+  lint: () => asOneTest(script('lint')),
+  unit: () => vitest('unit', 'vitest.config.ts'),
+  contract,
+};
+
+const chosen = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(suites);
+const unknown = chosen.filter(name => !(name in suites));
+if (unknown.length > 0) {
+  console.error(`No such suite: ${unknown.join(', ')}. There are ${Object.keys(suites).join(', ')}.`);
+  process.exit(2);
+}
+
+const results = [];
+function timed(name, work) {
+  step(name);
+  const start = performance.now();
+  const counts = work();
+  results.push({ name, ...counts, seconds: (performance.now() - start) / 1000 });
+  return counts;
+}
+
+function finish() {
+  const sum = key => results.reduce((total, each) => total + each[key], 0);
+  console.log();
+  for (const { name, passed, failed, seconds } of results) {
+    console.log(`${name.padEnd(10)} ${passed} ok${failed ? `, ${failed} NOT ok` : ''}, ${seconds.toFixed(1)} s`);
+  }
+  console.log(`${sum('passed')} passed, ${sum('failed')} failed`);
+  process.exit(sum('failed') === 0 ? 0 : 1);
+}
+
+setup({ browser: true });
+rmSync(reports, { recursive: true, force: true });
+mkdirSync(reports, { recursive: true });
+const built = timed('build', () => asOneTest(script('build-native') && script('build')));
+if (built.failed === 0) for (const name of chosen) timed(name, suites[name]);
+finish();
