@@ -1,5 +1,5 @@
 // Bundles TypeScript with esbuild into dist: the extension host, the engine, the command line, and one script and
-// stylesheet for every folder of webview/ that has a main.ts.
+// stylesheet for every folder of webview/ that has a main.tsx.
 //   --production  minified, as packaged      --watch  rebuild on change
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import * as esbuild from 'esbuild';
@@ -36,8 +36,8 @@ const node = (entry, outfile, options = {}) => ({
 });
 
 const views = readdirSync(inRoot('webview'), { withFileTypes: true })
-  .filter(entry => entry.isDirectory() && existsSync(inRoot('webview', entry.name, 'main.ts')))
-  .map(entry => ({ in: `webview/${entry.name}/main.ts`, out: entry.name }));
+  .filter(entry => entry.isDirectory() && existsSync(inRoot('webview', entry.name, 'main.tsx')))
+  .map(entry => ({ in: `webview/${entry.name}/main.tsx`, out: entry.name }));
 
 const bundles = [
   node('extension/host/extension.ts', 'dist/extension.js'),
@@ -50,6 +50,8 @@ const bundles = [
     platform: 'browser',
     target: 'chrome120',
     format: 'iife',
+    jsx: 'automatic',
+    jsxImportSource: 'preact',
     loader: { '.svg': 'text', '.ttf': 'file' },
   },
 ].filter(bundle => bundle.entryPoints.every(entry => existsSync(inRoot(entry.in ?? entry))));

@@ -1,0 +1,84 @@
+/** Numbers as a person would write them: at most four significant digits, units, a true minus sign, a dash for unknown. */
+
+const MISSING = '–';
+const minus = (text: string) => text.replace('-', '−');
+
+/** At most four significant digits; very large and very small ones in powers of ten. */
+export function formatNumber(value: number | null | undefined, digits = 4): string {
+  if (value === null || value === undefined || Number.isNaN(value)) return MISSING;
+  if (!Number.isFinite(value)) return value > 0 ? '∞' : '−∞';
+  if (value === 0) return '0';
+  const size = Math.abs(value);
+  if (size >= 1e6 || size < 1e-3) {
+    const [mantissa = '', exponent = ''] = value.toExponential(digits - 2).split('e');
+    return minus(`${mantissa.replace(/\.?0+$/, '')}e${Number(exponent)}`);
+  }
+  return minus(String(Number(value.toPrecision(Math.max(digits, Math.ceil(Math.log10(size)))))));
+}
+
+export function formatInteger(value: number | null | undefined): string {
+  return value === null || value === undefined ? MISSING : Math.round(value).toLocaleString('en-US');
+}
+
+const scaled = (value: number, base: number, units: readonly string[]): string => {
+  let unit = 0;
+  while (Math.abs(value) >= base * 0.9995 && unit < units.length - 1) {
+    value /= base;
+    unit++;
+  }
+  return `${Number(value.toPrecision(unit === 0 ? 4 : 3))} ${units[unit]}`.trim();
+};
+
+/** Decimal units, as disks and model cards use them. */
+export function formatBytes(value: number | null | undefined): string {
+  return value === null || value === undefined ? MISSING : scaled(value, 1000, ['B', 'kB', 'MB', 'GB', 'TB']);
+}
+
+/** Parameter counts: 7.9 M, 6.74 B. */
+export function formatCount(value: number | null | undefined): string {
+  return value === null || value === undefined ? MISSING : scaled(value, 1000, ['', 'k', 'M', 'B', 'T']);
+}
+
+/** Bits per weight, always two decimals so that columns line up. */
+export function formatBits(value: number | null | undefined): string {
+  return value === null || value === undefined || !Number.isFinite(value) ? MISSING : value.toFixed(2);
+}
+
+export function formatPercent(value: number | null | undefined): string {
+  return value === null || value === undefined || !Number.isFinite(value)
+    ? MISSING
+    : minus(`${Number((value * 100).toPrecision(3))} %`);
+}
+
+export function formatDuration(seconds: number | null | undefined): string {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return MISSING;
+  if (seconds < 1) return 'under 1 s';
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 90) return `${minutes} min`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+export function formatShape(shape: readonly number[]): string {
+  return shape.length === 0 ? 'scalar' : shape.join(' × ');
+}
+
+/** Date and time in the reader's own manner. */
+export function formatDate(milliseconds: number): string {
+  return new Date(milliseconds).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+}
+
+/** The last part of a path, for a label whose title is the whole. */
+export function baseName(path: string): string {
+  return (
+    path
+      .replace(/[/\\]+$/, '')
+      .split(/[/\\]/)
+      .pop() ?? path
+  );
+}
+
+/** (b0, b1, b2, B0, B1) as the paper writes a configuration. */
+export function formatConfig(config: { b0: number; b1: number; b2: string; B0: number; B1: number }): string {
+  return `(${config.b0}, ${config.b1}, ${config.b2}, ${config.B0}, ${config.B1})`;
+}
