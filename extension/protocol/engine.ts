@@ -126,7 +126,7 @@ export interface PlanRequest {
   budget: Budget;
   factors?: FactorStorage;
   overrides?: PlanOverride[];
-  /** True while a slider moves: skip the integer core, answer in milliseconds with the rounded plan and its bound. */
+  /** True while a slider moves: answer in milliseconds with a rounded plan and its bound. */
   quick?: boolean;
 }
 

@@ -10,7 +10,7 @@ export interface Budget {
   readonly value: number;
 }
 
-/** A user's rule for the matrices a glob selects: only options within these b0-level bits per weight. */
+/** A user's rule for the matrices a glob selects: only options whose code width b0 lies within these bits per weight. */
 export interface PlanOverride {
   readonly match: string;
   readonly minBits?: number;
@@ -44,8 +44,24 @@ export interface Plan {
   readonly bound: number;
   /** (objective - bound) / bound. */
   readonly gap: number;
+  /** True when the search was exhaustive: no plan within the budget has a smaller objective, whatever the gap. */
+  readonly optimal: boolean;
   readonly seconds: number;
   readonly matrices: readonly PlanRow[];
+}
+
+/** What to plan for. */
+export interface AllocationRequest {
+  readonly budget: Budget;
+  readonly factors: FactorStorage;
+  readonly overrides?: readonly PlanOverride[];
+  /** Answer in milliseconds, for a moving slider: a rounded plan and its bound. */
+  readonly quick?: boolean;
+}
+
+/** Tensor bytes of the exported checkpoint that are not targets: embeddings, norms, head. */
+export interface KeptTensors {
+  readonly bytes: number;
 }
 
 /** One optimal trade-off between size and error. */

@@ -1,0 +1,216 @@
+/** From a sweep table and a budget to a plan: the allocation stage's door. */
+import { globMatcher } from '../checkpoint/glob';
+import { LqError } from '../errors';
+import { packedBytes, storageBits } from '../sensitivity/option';
+import type { FactorStorage, SweepTable } from '../sensitivity/types';
+import { buildProblem } from './problem';
+import type { Problem } from './problem';
+import { supported } from './relaxation';
+import { solve } from './solve';
+import type { AllocationRequest, Budget, FrontierPoint, KeptTensors, Plan, PlanOverride, PlanRow } from './types';
+
+/** A table made ready for one factor storage and set of overrides; any number of budgets can be solved from it. */
+export interface PreparedAllocation {
+  /** Smallest feasible value of a budget kind, and the value beyond which a plan gains nothing. */
+  range(kind: Budget['kind']): { minimum: number; maximum: number };
+  /** Throws `budget-infeasible` with details {minimum, maximum} in the budget's units. */
+  solve(budget: Budget, quick?: boolean): Plan;
+  /** Optimal plans along the convex hull, about `count` of them, evenly spread over the sizes of `kind`. */
+  frontier(kind: Budget['kind'], count?: number): FrontierPoint[];
+}
+
+const prepared = new WeakMap<SweepTable, Map<string, PreparedAllocation>>();
+
+/** Plans one budget. Repeated calls with the same table object share their preparation. */
+export function planBudget(table: SweepTable, kept: KeptTensors, request: AllocationRequest): Plan {
+  const overrides = request.overrides ?? [];
+  const key = JSON.stringify([kept.bytes, request.factors, overrides]);
+  const known = prepared.get(table) ?? new Map<string, PreparedAllocation>();
+  prepared.set(table, known);
+  const allocation = known.get(key) ?? prepare(table, kept, request.factors, overrides);
+  known.set(key, allocation);
+  return allocation.solve(request.budget, request.quick);
+}
+
+/** What a budget kind limits: its integer size of every allowed option, and conversion to that integer. */
+interface Measure {
+  readonly problem: Problem;
+  /** Size units that a budget value allows, rounded down. */
+  capacity(value: number): number;
+  /** Budget value of a total size. */
+  value(size: number): number;
+}
+
+/**
+ * Validates the table and prepares it. Throws `no-targets` for a table without matrices, `sweep-mismatch` for costs that
+ * are missing or not finite, `usage` for overrides that match nothing or leave a matrix without an option.
+ */
+export function prepare(
+  table: SweepTable,
+  kept: KeptTensors,
+  factors: FactorStorage,
+  overrides: readonly PlanOverride[] = [],
+): PreparedAllocation {
+  if (table.matrices.length === 0) throw new LqError('no-targets', 'The sweep table has no matrices to plan for.');
+  const allowed = allowedOptions(table, overrides);
+  const weights = table.matrices.reduce((sum, row) => sum + row.rows * row.cols, 0);
+  const bits = (row: number, option: number): number => {
+    const { rows, cols } = table.matrices[row]!;
+    return storageBits(table.options[option]!.config, rows * cols);
+  };
+  const bytes = (row: number, option: number): number => {
+    const { rows, cols } = table.matrices[row]!;
+    return packedBytes(table.options[option]!, rows, cols, factors);
+  };
+  const problemOf = (size: (row: number, option: number) => number): Problem =>
+    buildProblem(
+      table.matrices.map((row, i) => ({
+        choices: allowed[i]!,
+        sizes: allowed[i]!.map(option => size(i, option)),
+        costs: allowed[i]!.map(option => row.costs[option]!),
+      })),
+    );
+  const byBits = lazily(() => problemOf(bits));
+  const byBytes = lazily(() => problemOf(bytes));
+
+  const measure = (kind: Budget['kind']): Measure => {
+    switch (kind) {
+      case 'bits':
+        return { problem: byBits(), capacity: v => Math.floor(v * weights), value: size => size / weights };
+      case 'effective-bits':
+        return {
+          problem: byBytes(),
+          capacity: v => Math.floor((v * weights) / 8),
+          value: size => (8 * size) / weights,
+        };
+      case 'bytes':
+        return { problem: byBytes(), capacity: v => Math.floor(v) - kept.bytes, value: size => size + kept.bytes };
+    }
+  };
+
+  /** Totals of one option for every matrix. */
+  const totals = (chosen: readonly number[]): FrontierPoint => {
+    const sum = (of: (row: number, option: number) => number): number =>
+      chosen.reduce((total, option, row) => total + of(row, option), 0);
+    const targets = sum(bytes);
+    return {
+      bits: sum(bits) / weights,
+      effectiveBits: (8 * targets) / weights,
+      bytes: targets + kept.bytes,
+      objective: sum((row, option) => table.matrices[row]!.costs[option]!),
+    };
+  };
+
+  const chosenOf = (problem: Problem, assignment: Int32Array): number[] =>
+    problem.items.map((item, i) => item.choices[assignment[i]!]!);
+
+  const rowOf = (i: number, option: number): PlanRow => {
+    const row = table.matrices[i]!;
+    const count = row.rows * row.cols;
+    return {
+      name: row.name,
+      config: table.options[option]!.config,
+      rank: table.options[option]!.rank,
+      bits: bits(i, option) / count,
+      effectiveBits: (8 * bytes(i, option)) / count,
+      bytes: bytes(i, option),
+      cost: row.costs[option]!,
+      option,
+    };
+  };
+
+  const range: PreparedAllocation['range'] = kind => {
+    const { problem, value } = measure(kind);
+    return { minimum: value(problem.minimum), maximum: value(problem.saturation) };
+  };
+
+  return {
+    range,
+    solve(budget, quick = false) {
+      const started = Date.now();
+      const { problem, capacity } = measure(budget.kind);
+      const limit = capacity(budget.value);
+      if (!(limit >= problem.minimum)) throw infeasible(budget, range(budget.kind));
+      const solution = solve(problem, limit, quick);
+      const chosen = chosenOf(problem, solution.assignment);
+      const { bits: planBits, effectiveBits, bytes: planBytes, objective } = totals(chosen);
+      const bound = Math.min(solution.bound, objective);
+      return {
+        budget,
+        factors,
+        bits: planBits,
+        effectiveBits,
+        bytes: planBytes,
+        objective,
+        bound,
+        gap: objective === bound ? 0 : (objective - bound) / bound,
+        optimal: solution.optimal,
+        seconds: (Date.now() - started) / 1000,
+        matrices: chosen.map((option, i) => rowOf(i, option)),
+      };
+    },
+    frontier(kind, count = 40) {
+      const { problem } = measure(kind);
+      return evenSteps(problem.used, count).map(taken => totals(chosenOf(problem, supported(problem, taken))));
+    },
+  };
+}
+
+/** Indices of the ascending values nearest to `count` evenly spaced ones, first and last included, each once. */
+function evenSteps(values: Float64Array, count: number): number[] {
+  const first = values[0]!;
+  const last = values.at(-1)!;
+  const indices = new Set<number>();
+  let next = 0;
+  for (let i = 0; i < count; i++) {
+    const target = first + ((last - first) * i) / Math.max(1, count - 1);
+    while (next + 1 < values.length && values[next + 1]! <= target) next++;
+    indices.add(next);
+  }
+  return [...indices.add(values.length - 1)];
+}
+
+function allowedOptions(table: SweepTable, overrides: readonly PlanOverride[]): number[][] {
+  const rules = overrides.map(rule => ({ ...rule, matches: globMatcher(rule.match), used: false }));
+  const allowed = table.matrices.map(row => {
+    if (row.costs.length !== table.options.length)
+      throw new LqError('sweep-mismatch', `${row.costs.length} costs for ${table.options.length} options.`, {
+        tensor: row.name,
+      });
+    if (!row.costs.every(cost => Number.isFinite(cost) && cost >= 0))
+      throw new LqError('sweep-mismatch', 'A cost is negative or not finite.', { tensor: row.name });
+    const applying = rules.filter(rule => rule.matches(row.name));
+    for (const rule of applying) rule.used = true;
+    const options = table.options.flatMap(({ config }, option) =>
+      applying.every(rule => config.b0 >= (rule.minBits ?? 0) && config.b0 <= (rule.maxBits ?? Infinity))
+        ? [option]
+        : [],
+    );
+    if (options.length === 0)
+      throw new LqError('usage', `The overrides leave no option for ${row.name}.`, { tensor: row.name });
+    return options;
+  });
+  const idle = rules.find(rule => !rule.used);
+  if (idle) throw new LqError('usage', `The override "${idle.match}" matches no matrix.`);
+  return allowed;
+}
+
+const UNITS: Readonly<Record<Budget['kind'], string>> = {
+  bits: 'bits per weight',
+  'effective-bits': 'effective bits per weight',
+  bytes: 'bytes',
+};
+
+function infeasible(budget: Budget, range: { minimum: number; maximum: number }): LqError {
+  const minimum = budget.kind === 'bytes' ? String(range.minimum) : range.minimum.toFixed(4);
+  return new LqError(
+    'budget-infeasible',
+    `A budget of ${budget.value} ${UNITS[budget.kind]} is below the smallest possible, ${minimum}.`,
+    { details: { ...range } },
+  );
+}
+
+function lazily<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
+}

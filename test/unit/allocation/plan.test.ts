@@ -1,0 +1,139 @@
+import { describe, expect, it } from 'vitest';
+import { planBudget, prepare } from '../../../extension/core/allocation/plan';
+import type { Budget } from '../../../extension/core/allocation/types';
+import { LqError } from '../../../extension/core/errors';
+import { packedBytes, storageBits } from '../../../extension/core/sensitivity/option';
+import { LLAMA_2_70B, LLAMA_2_7B, syntheticTable, TINY } from './tables';
+
+const kept = { bytes: 2_100_000 };
+const tiny = syntheticTable(TINY, 1, 16);
+const weights = tiny.matrices.reduce((sum, row) => sum + row.rows * row.cols, 0);
+
+function failure(run: () => unknown): LqError {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof LqError) return error;
+  }
+  throw new Error('expected an LqError');
+}
+
+describe('planBudget', () => {
+  it.each([
+    { kind: 'bits', value: 2.75 },
+    { kind: 'effective-bits', value: 3.4 },
+    { kind: 'bytes', value: 3_400_000 },
+  ] satisfies Budget[])('holds $kind and reports exact totals', budget => {
+    const plan = planBudget(tiny, kept, { budget, factors: 'nf8' });
+    const rows = plan.matrices.map((row, i) => {
+      const matrix = tiny.matrices[i]!;
+      const option = tiny.options[row.option]!;
+      expect([row.name, row.config, row.rank]).toEqual([matrix.name, option.config, option.rank]);
+      expect(row.cost).toBe(matrix.costs[row.option]);
+      const bits = storageBits(option.config, matrix.rows * matrix.cols);
+      expect(row.bits).toBe(bits / (matrix.rows * matrix.cols));
+      expect(row.bytes).toBe(packedBytes(option, matrix.rows, matrix.cols, 'nf8'));
+      return { bits, bytes: row.bytes };
+    });
+    const bits = rows.reduce((sum, row) => sum + row.bits, 0);
+    const bytes = rows.reduce((sum, row) => sum + row.bytes, 0);
+    expect(plan.bits).toBe(bits / weights);
+    expect(plan.effectiveBits).toBe((8 * bytes) / weights);
+    expect(plan.bytes).toBe(bytes + kept.bytes);
+    expect(plan.objective).toBeCloseTo(
+      plan.matrices.reduce((sum, row) => sum + row.cost, 0),
+      6,
+    );
+    const used = { bits: plan.bits, 'effective-bits': plan.effectiveBits, bytes: plan.bytes }[budget.kind];
+    expect(used).toBeLessThanOrEqual(budget.value);
+    expect(used).toBeGreaterThan(0.99 * budget.value);
+    expect(plan.bound).toBeLessThanOrEqual(plan.objective);
+    expect(plan.gap).toBeCloseTo((plan.objective - plan.bound) / plan.bound, 12);
+  });
+
+  it('never loses when the budget grows, and stops gaining at the maximum', () => {
+    const allocation = prepare(tiny, kept, 'bf16');
+    const { minimum, maximum } = allocation.range('bits');
+    let last = Infinity;
+    for (let i = 0; i <= 8; i++) {
+      const plan = allocation.solve({ kind: 'bits', value: minimum + ((maximum - minimum) * i) / 8 });
+      if (plan.optimal) expect(plan.objective).toBeLessThanOrEqual(last);
+      expect(plan.bound).toBeLessThanOrEqual(last);
+      last = plan.objective;
+    }
+    expect(allocation.solve({ kind: 'bits', value: 32 })).toMatchObject({ objective: last, gap: 0, optimal: true });
+  });
+
+  it.each(['bits', 'effective-bits', 'bytes'] as const)('says what the minimum of %s is, in its own units', kind => {
+    const allocation = prepare(tiny, kept, 'nf8');
+    const { minimum, maximum } = allocation.range(kind);
+    const error = failure(() => allocation.solve({ kind, value: minimum * 0.99 }));
+    expect(error.code).toBe('budget-infeasible');
+    expect(error.details).toEqual({ minimum, maximum });
+    const least = allocation.solve({ kind, value: minimum });
+    expect({ bits: least.bits, 'effective-bits': least.effectiveBits, bytes: least.bytes }[kind]).toBe(minimum);
+    expect(failure(() => allocation.solve({ kind, value: NaN })).code).toBe('budget-infeasible');
+  });
+
+  it('keeps overrides', () => {
+    const overrides = [
+      { match: '*.down_proj.*', minBits: 4 },
+      { match: 'model.layers.0.*', minBits: 3 },
+      { match: '*.q_proj.*', maxBits: 3 },
+    ];
+    const plan = planBudget(tiny, kept, { budget: { kind: 'bits', value: 3.2 }, factors: 'nf8', overrides });
+    for (const { name, config } of plan.matrices) {
+      if (name.includes('down_proj')) expect(config.b0).toBe(4);
+      if (name.includes('layers.0')) expect(config.b0).toBeGreaterThanOrEqual(3);
+      if (name.includes('q_proj')) expect(config.b0).toBeLessThanOrEqual(3);
+    }
+    const free = planBudget(tiny, kept, { budget: { kind: 'bits', value: 3.2 }, factors: 'nf8' });
+    expect(free.objective).toBeLessThan(plan.objective);
+  });
+
+  it('refuses overrides that cannot be kept and tables that are not whole', () => {
+    const plan = (overrides: { match: string; minBits?: number; maxBits?: number }[]) => () =>
+      planBudget(tiny, kept, { budget: { kind: 'bits', value: 3 }, factors: 'nf8', overrides });
+    expect(failure(plan([{ match: '*.qproj.*', minBits: 3 }]))).toMatchObject({ code: 'usage' });
+    expect(failure(plan([{ match: '*.v_proj.*', minBits: 5 }]))).toMatchObject({
+      code: 'usage',
+      tensor: 'model.layers.0.v_proj.weight',
+    });
+    const broken = (costs: number[]) => ({ ...tiny, matrices: [{ ...tiny.matrices[0]!, costs }] });
+    const costs = [...tiny.matrices[0]!.costs];
+    expect(failure(() => prepare(broken(costs.slice(1)), kept, 'nf8')).code).toBe('sweep-mismatch');
+    expect(failure(() => prepare(broken(costs.fill(NaN, 5, 6)), kept, 'nf8')).code).toBe('sweep-mismatch');
+    expect(failure(() => prepare({ ...tiny, matrices: [] }, kept, 'nf8')).code).toBe('no-targets');
+  });
+});
+
+describe('frontier', () => {
+  it('runs from the smallest plan to the cheapest, each point as good as a plan of its size', () => {
+    const allocation = prepare(tiny, kept, 'nf8');
+    const points = allocation.frontier('bytes', 30);
+    const { minimum, maximum } = allocation.range('bytes');
+    expect([points[0]!.bytes, points.at(-1)!.bytes]).toEqual([minimum, maximum]);
+    expect(points.length).toBeGreaterThan(20);
+    expect(points.length).toBeLessThanOrEqual(31);
+    for (const [i, point] of points.entries()) {
+      if (i > 0) expect(point.objective).toBeLessThan(points[i - 1]!.objective);
+      const plan = allocation.solve({ kind: 'bytes', value: point.bytes });
+      expect(plan.objective).toBeCloseTo(point.objective, 6);
+      expect(plan.optimal).toBe(true);
+    }
+  });
+});
+
+describe('at full size', () => {
+  it.each([
+    ['224 matrices', LLAMA_2_7B, 2.75],
+    ['560 matrices', LLAMA_2_70B, 2.6],
+  ] as const)('%s: gap of 1e-4 or less, dragging included', (_, shape, bits) => {
+    const table = syntheticTable(shape, 5);
+    for (const quick of [true, false]) {
+      const plan = planBudget(table, kept, { budget: { kind: 'bits', value: bits }, factors: 'nf8', quick });
+      expect(plan.bits).toBeLessThanOrEqual(bits);
+      expect(plan.gap).toBeLessThanOrEqual(1e-4);
+    }
+  });
+});
