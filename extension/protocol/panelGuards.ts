@@ -246,6 +246,7 @@ const planShape: { [K in keyof Omit<Plan, 'matrices' | 'seconds'>]-?: Guard<Plan
   objective: measured,
   bound: measured,
   gap: measured,
+  optimal: boolean,
 };
 const plan: Guard<Plan> = object<Plan>({ ...planShape, seconds: number, matrices: list(planRow) });
 const compressedMatrix: Guard<CompressedMatrix> = object<CompressedMatrix>({

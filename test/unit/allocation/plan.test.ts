@@ -5,8 +5,8 @@ import { LqError } from '../../../extension/core/errors';
 import { packedBytes, storageBits } from '../../../extension/core/sensitivity/option';
 import { LLAMA_2_70B, LLAMA_2_7B, syntheticTable, TINY } from './tables';
 
-const kept = { bytes: 2_100_000 };
 const tiny = syntheticTable(TINY, 1, 16);
+const kept = { bytes: tiny.model.keptBytes };
 const weights = tiny.matrices.reduce((sum, row) => sum + row.rows * row.cols, 0);
 
 function failure(run: () => unknown): LqError {

@@ -65,7 +65,13 @@ export function syntheticTable(shape: Shape, seed: number, rank = 64, grid = pap
   const parameters = matrices.reduce((sum, row) => sum + row.rows * row.cols, 0);
   return {
     version: 1,
-    model: { path: '/synthetic', label: 'synthetic', parameters, bytes: 2 * parameters },
+    model: {
+      path: '/synthetic',
+      label: 'synthetic',
+      parameters,
+      bytes: 2 * parameters + 2_100_000,
+      keptBytes: 2_100_000,
+    },
     recipe: {
       method: 'lq',
       weighting: 'plain',
