@@ -176,6 +176,8 @@ export interface NativeLanguageModelConfig {
 export interface ModelWeight {
   layer: number;
   kind: string;
+  /** The tensor's name, for errors: a rejection carries it as `tensor`, with `file`. */
+  name: string;
   source: WeightSource;
 }
 

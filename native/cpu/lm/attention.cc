@@ -1,0 +1,99 @@
+#include "lm/attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "lm/kernels.h"
+
+namespace lq::lm {
+namespace {
+
+constexpr int64_t kQueries = 128;  // queries a block
+
+// Queries [first, first + count) of a block, and the keys [begin, end) any of them attends to.
+struct Block {
+  int64_t first, count, begin, end;
+};
+
+// First key that the query at `position` attends to.
+int64_t first_key(const LanguageModelConfig& c, int64_t position) {
+  return c.sliding_window > 0 ? std::max<int64_t>(0, position - c.sliding_window + 1) : 0;
+}
+
+Block block_at(const Batch& batch, int64_t first) {
+  const int64_t count = std::min(kQueries, batch.context - first);
+  return {first, count, first_key(batch.config, first), first + count};
+}
+
+// Where head h of the group begins in a row of q.
+int64_t head_column(const LanguageModelConfig& c, int64_t group, int64_t h) {
+  return (group * (c.heads / c.kv_heads) + h) * c.head_dim;
+}
+
+}  // namespace
+
+int64_t attention_scratch(const Batch& batch) { return 2 * std::min(kQueries, batch.context) * batch.context; }
+
+void attention_forward(const Batch& batch, int64_t group, const float* q, const float* k, const float* v, float* out,
+                       float* lse, float* scratch) {
+  const LanguageModelConfig& c = batch.config;
+  const int64_t dim = c.head_dim, q_size = batch.q_size(), kv_size = batch.kv_size();
+  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
+  k += group * dim;
+  v += group * dim;
+  for (int64_t h = 0; h < c.heads / c.kv_heads; ++h) {
+    const int64_t column = head_column(c, group, h);
+    float* lse_of_head = lse == nullptr ? nullptr : lse + column / dim * batch.context;
+    for (int64_t first = 0; first < batch.context; first += kQueries) {
+      const Block b = block_at(batch, first);
+      const int64_t keys = b.end - b.begin;
+      batch.gemm(false, true, b.count, keys, dim, scale, q + b.first * q_size + column, q_size, k + b.begin * kv_size,
+                 kv_size, 0.0f, scratch, keys);
+      for (int64_t i = 0; i < b.count; ++i) {
+        const int64_t position = b.first + i;
+        const float sum =
+            softmax_range(scratch + i * keys, first_key(c, position) - b.begin, position + 1 - b.begin, keys);
+        if (lse_of_head != nullptr) lse_of_head[position] = sum;
+      }
+      batch.gemm(false, false, b.count, dim, keys, 1.0f, scratch, keys, v + b.begin * kv_size, kv_size, 0.0f,
+                 out + b.first * q_size + column, q_size);
+    }
+  }
+}
+
+void attention_backward(const Batch& batch, int64_t group, const float* q, const float* k, const float* v,
+                        const float* out, const float* lse, float* d_out, float* dk, float* dv, float* scratch) {
+  const LanguageModelConfig& c = batch.config;
+  const int64_t dim = c.head_dim, q_size = batch.q_size(), kv_size = batch.kv_size();
+  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
+  const int64_t offset = group * dim;
+  for (int64_t t = 0; t < batch.context; ++t) {
+    std::fill_n(dk + t * kv_size + offset, dim, 0.0f);
+    std::fill_n(dv + t * kv_size + offset, dim, 0.0f);
+  }
+  for (int64_t h = 0; h < c.heads / c.kv_heads; ++h) {
+    const int64_t column = head_column(c, group, h);
+    const float* lse_of_head = lse + column / dim * batch.context;
+    for (int64_t first = 0; first < batch.context; first += kQueries) {
+      const Block b = block_at(batch, first);
+      const int64_t keys = b.end - b.begin;
+      const int64_t at = b.first * q_size + column, key_at = b.begin * kv_size + offset;
+      float* p = scratch;
+      float* ds = scratch + b.count * keys;
+      batch.gemm(false, true, b.count, keys, dim, scale, q + at, q_size, k + key_at, kv_size, 0.0f, p, keys);
+      batch.gemm(false, true, b.count, keys, dim, 1.0f, d_out + at, q_size, v + key_at, kv_size, 0.0f, ds, keys);
+      for (int64_t i = 0; i < b.count; ++i) {
+        const int64_t position = b.first + i;
+        softmax_again(p + i * keys, first_key(c, position) - b.begin, position + 1 - b.begin, keys,
+                      lse_of_head[position]);
+        const auto delta = static_cast<float>(dot(d_out + at + i * q_size, out + at + i * q_size, dim));
+        softmax_backward(p + i * keys, delta, scale, keys, ds + i * keys);
+      }
+      batch.gemm(true, false, keys, dim, b.count, 1.0f, p, keys, d_out + at, q_size, 1.0f, dv + key_at, kv_size);
+      batch.gemm(false, false, b.count, dim, keys, 1.0f, ds, keys, k + key_at, kv_size, 0.0f, d_out + at, q_size);
+      batch.gemm(true, false, keys, dim, b.count, 1.0f, ds, keys, q + at, q_size, 1.0f, dk + key_at, kv_size);
+    }
+  }
+}
+
+}  // namespace lq::lm

@@ -1,0 +1,79 @@
+#include "lm/batch.h"
+
+#include <cblas.h>
+
+#include <cstdio>
+
+namespace lq::lm {
+namespace {
+
+// Rows of a piece: enough that packing a weight inside the product is a small part of it, few enough to spread.
+constexpr int64_t kMostRows = 512;
+constexpr int64_t kFewestRows = 16;
+
+// A product is cut along its output columns above this many multiply-adds (half a second on one old core).
+constexpr int64_t kLongestProduct = int64_t{8} << 30;
+
+// The number of threads may be raised while a run is under way; empty buffers cost nothing.
+constexpr int32_t kMostThreads = 1024;
+
+}  // namespace
+
+void fail(StatusCode code, const char* message) {
+  Failure failure{{code, -1, {}}};
+  std::snprintf(failure.status.message, sizeof failure.status.message, "%s", message);
+  throw failure;
+}
+
+Batch::Batch(const LanguageModelConfig& config, const Control& control, int64_t context)
+    : config(config),
+      context(context),
+      rotary(rotary_table(config, context)),
+      control_(control),
+      scratch_(std::max(cpu::threads(), kMostThreads)) {}
+
+void Batch::check() const {
+  if (control_.cancelled != nullptr && control_.cancelled(control_.user)) fail(StatusCode::cancelled, "cancelled");
+}
+
+void Batch::for_rows(cpu::FunctionRef<void(int64_t, int64_t, int32_t)> fn) const {
+  const int64_t threads = cpu::threads();
+  const int64_t piece = std::clamp((rows() + threads - 1) / threads, kFewestRows, kMostRows);
+  cpu::parallel_slots(0, rows(), piece,
+                      [&](int64_t begin, int64_t end, int32_t slot) { fn(begin, end - begin, slot); });
+}
+
+void Batch::for_each(int64_t count, cpu::FunctionRef<void(int64_t, int32_t)> fn) const {
+  cpu::parallel_slots(0, count, 1, [&](int64_t begin, int64_t, int32_t slot) { fn(begin, slot); });
+}
+
+float* Batch::scratch(int32_t slot, int64_t count) const {
+  Buffer& buffer = scratch_.at(slot);
+  buffer.reserve(count);
+  return buffer.data();
+}
+
+void Batch::gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
+                 int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) const {
+  const int64_t columns = std::max<int64_t>(kLongestProduct / std::max<int64_t>(m * k, 1), 64);
+  for (int64_t j = 0; j < n; j += columns) {
+    check();
+    const int64_t width = std::min(columns, n - j);
+    scipy_cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
+                      static_cast<blasint>(m), static_cast<blasint>(width), static_cast<blasint>(k), alpha, a,
+                      static_cast<blasint>(lda), transpose_b ? b + j * ldb : b + j, static_cast<blasint>(ldb), beta,
+                      c + j, static_cast<blasint>(ldc));
+  }
+}
+
+void Batch::linear(const float* x, const float* weight, int64_t rows, int64_t in, int64_t out, bool accumulate,
+                   float* y) const {
+  gemm(false, true, rows, out, in, 1.0f, x, in, weight, in, accumulate ? 1.0f : 0.0f, y, out);
+}
+
+void Batch::linear_backward(const float* dy, const float* weight, int64_t rows, int64_t in, int64_t out,
+                            bool accumulate, float* dx) const {
+  gemm(false, false, rows, in, out, 1.0f, dy, out, weight, in, accumulate ? 1.0f : 0.0f, dx, in);
+}
+
+}  // namespace lq::lm

@@ -1,0 +1,90 @@
+// What the stages of one run share: shapes, positions, scratch memory, cancellation, matrix products.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "lm/rotary.h"
+#include "lq/language_model.h"
+#include "threads.h"
+
+namespace lq::lm {
+
+// A failure on its way to the public method that turns it into its return value.
+struct Failure {
+  Status status;
+};
+[[noreturn]] void fail(StatusCode code, const char* message);
+
+// Uninitialised aligned floats. Zero-filling buffers that are overwritten anyway would cost a pass over memory.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(int64_t count) { reserve(count); }
+  // Grows to `count` floats; contents are lost. Throws std::bad_alloc.
+  void reserve(int64_t count) {
+    if (count <= count_) return;
+    data_.reset();
+    count_ = 0;
+    const size_t bytes = (static_cast<size_t>(count) * sizeof(float) + 63) / 64 * 64;
+    data_.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
+    if (!data_) throw std::bad_alloc();
+    count_ = count;
+  }
+  float* data() const { return data_.get(); }
+
+ private:
+  struct Free {
+    void operator()(float* p) const { std::free(p); }
+  };
+  std::unique_ptr<float, Free> data_;
+  int64_t count_ = 0;
+};
+
+// One batch of sequences going through the model. Activations are [rows, n], rows = sequences * context.
+class Batch {
+ public:
+  Batch(const LanguageModelConfig& config, const Control& control, int64_t context);
+
+  const LanguageModelConfig& config;
+  const int64_t context;
+  int64_t sequences = 0;
+  const RotaryTable rotary;
+
+  int64_t rows() const { return sequences * context; }
+  int64_t q_size() const { return static_cast<int64_t>(config.heads) * config.head_dim; }
+  int64_t kv_size() const { return static_cast<int64_t>(config.kv_heads) * config.head_dim; }
+
+  // Throws Failure{cancelled} when the caller asked to stop.
+  void check() const;
+
+  // Calls fn(first_row, row_count, slot) over pieces of rows on the pool.
+  void for_rows(cpu::FunctionRef<void(int64_t, int64_t, int32_t)> fn) const;
+  // Calls fn(i, slot) for i in [0, count) on the pool.
+  void for_each(int64_t count, cpu::FunctionRef<void(int64_t, int32_t)> fn) const;
+
+  // Scratch of the participant `slot`, at least `count` floats; the previous contents are lost.
+  float* scratch(int32_t slot, int64_t count) const;
+
+  // C = alpha op(A) op(B) + beta C, row-major, one thread. Polls cancellation, so a product is a unit of patience:
+  // callers keep them below about a quarter of a second.
+  void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
+            int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) const;
+
+  // y [rows, out] = x [rows, in] W^T (+ y when accumulate), W [out, in].
+  void linear(const float* x, const float* weight, int64_t rows, int64_t in, int64_t out, bool accumulate,
+              float* y) const;
+  // dx [rows, in] = dy [rows, out] W (+ dx when accumulate).
+  void linear_backward(const float* dy, const float* weight, int64_t rows, int64_t in, int64_t out, bool accumulate,
+                       float* dx) const;
+
+ private:
+  const Control& control_;
+  mutable std::vector<Buffer> scratch_;
+};
+
+}  // namespace lq::lm

@@ -1,0 +1,25 @@
+// Final norm, output projection and cross entropy, streamed over rows and vocabulary.
+#pragma once
+
+#include <cstdint>
+
+#include "lm/batch.h"
+
+namespace lq::lm {
+
+struct HeadWeights {
+  const float* norm;    // [hidden]
+  const float* weight;  // [vocab, hidden]
+};
+
+// losses [sequences]: mean cross entropy of each token given those before it. tokens [rows], x [rows, hidden].
+void head_losses(const Batch& batch, const HeadWeights& head, const float* x, const int32_t* tokens, double* losses);
+
+// The same, and dx [rows, hidden]: the gradient of each sequence's mean loss with respect to x. dx may be x.
+void head_backward(const Batch& batch, const HeadWeights& head, const float* x, const int32_t* tokens, double* losses,
+                   float* dx);
+
+// out [rows, vocab].
+void head_logits(const Batch& batch, const HeadWeights& head, const float* x, float* out);
+
+}  // namespace lq::lm

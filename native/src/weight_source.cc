@@ -1,0 +1,280 @@
+#include "weight_source.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "task.h"
+
+namespace lq {
+namespace {
+
+constexpr std::pair<const char*, Dtype> kDtypes[] = {
+    {"F64", Dtype::F64},         {"F32", Dtype::F32},         {"F16", Dtype::F16},   {"BF16", Dtype::BF16},
+    {"F8_E4M3", Dtype::F8_E4M3}, {"F8_E5M2", Dtype::F8_E5M2}, {"I64", Dtype::I64},   {"I32", Dtype::I32},
+    {"I16", Dtype::I16},         {"I8", Dtype::I8},           {"U64", Dtype::U64},   {"U32", Dtype::U32},
+    {"U16", Dtype::U16},         {"U8", Dtype::U8},           {"BOOL", Dtype::BOOL},
+};
+
+Napi::Value member(const Napi::Value& value, const char* name) {
+  if (!value.IsObject()) throw Napi::TypeError::New(value.Env(), std::string("expected an object with ") + name);
+  return value.As<Napi::Object>().Get(name);
+}
+
+int64_t integer(const Napi::Value& value, const char* name) {
+  const Napi::Value v = member(value, name);
+  const double d = v.IsNumber() ? v.As<Napi::Number>().DoubleValue() : -1;
+  if (!(d >= 0 && d <= 9007199254740991.0) || d != std::floor(d)) {
+    throw Napi::TypeError::New(value.Env(), std::string(name) + " is not a non-negative integer");
+  }
+  return static_cast<int64_t>(d);
+}
+
+std::string text(const Napi::Value& value, const char* name) {
+  const Napi::Value v = member(value, name);
+  if (!v.IsString()) throw Napi::TypeError::New(value.Env(), std::string(name) + " is not a string");
+  return v.As<Napi::String>();
+}
+
+Dtype parse_dtype(const Napi::Value& value) {
+  const std::string name = text(value, "dtype");
+  for (const auto& [known, dtype] : kDtypes) {
+    if (name == known) return dtype;
+  }
+  throw Napi::TypeError::New(value.Env(), "dtype " + name + " is not supported");
+}
+
+PackedTensor parse_packed(const Napi::Value& value) {
+  PackedTensor p{};
+  const Napi::Value config = member(value, "config");
+  p.config.b0 = static_cast<int32_t>(integer(config, "b0"));
+  p.config.b1 = static_cast<int32_t>(integer(config, "b1"));
+  p.config.block = static_cast<int32_t>(integer(config, "B0"));
+  p.config.group = static_cast<int32_t>(integer(config, "B1"));
+  const std::string b2 = text(config, "b2");
+  p.config.b2 = b2 == "bf16" ? ScaleDtype::BF16 : b2 == "fp16" ? ScaleDtype::FP16 : ScaleDtype::FP32;
+  const Napi::Value book = member(value, "book");
+  p.book.bits = static_cast<int32_t>(integer(book, "bits"));
+  const Napi::Value levels = member(book, "levels");
+  if (!levels.IsTypedArray() || levels.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array ||
+      p.book.bits != p.config.b0 || p.book.bits > 8 ||
+      levels.As<Napi::Float32Array>().ElementLength() != size_t{1} << p.book.bits) {
+    throw Napi::TypeError::New(value.Env(), "book.levels is not a Float32Array of 2^b0 levels");
+  }
+  const auto array = levels.As<Napi::Float32Array>();
+  std::copy_n(array.Data(), array.ElementLength(), p.book.levels);
+  p.count = integer(value, "count");
+  if (p.config.block <= 0 || p.config.group <= 0) throw Napi::TypeError::New(value.Env(), "B0 or B1 is 0");
+  p.codes = parse_range(member(value, "codes"));
+  p.scales = parse_range(member(value, "scales"));
+  p.groups = parse_range(member(value, "groups"));
+  p.offset = parse_range(member(value, "offset"));
+  if (p.codes.bytes != code_bytes(p.config, p.count) || p.scales.bytes != scale_bytes(p.config, p.count) ||
+      p.groups.bytes != group_bytes(p.config, p.count) || p.offset.bytes != 4) {
+    throw Napi::TypeError::New(value.Env(), "a part of a packed tensor has another size than its configuration gives");
+  }
+  return p;
+}
+
+FactorSource parse_factor(const Napi::Value& value) {
+  if (text(value, "kind") == "dense") return parse_dense(value);
+  PackedFactor f{integer(value, "rows"), integer(value, "cols"), parse_packed(member(value, "packed"))};
+  if (f.packed.count != f.rows * f.cols) throw Napi::TypeError::New(value.Env(), "a packed factor's count is wrong");
+  return f;
+}
+
+class File {
+ public:
+  explicit File(const std::string& path) : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (fd_ < 0) throw_errno(errno, "cannot open", path);
+  }
+  ~File() { ::close(fd_); }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  void read(int64_t offset, int64_t bytes, void* out) const {
+    auto* at = static_cast<char*>(out);
+    while (bytes > 0) {
+      const ssize_t got = ::pread(fd_, at, static_cast<size_t>(std::min<int64_t>(bytes, 1 << 30)), offset);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) throw_errno(errno, "cannot read", path_);
+      if (got == 0) throw_error(StatusCode::io_error, "the file ends before the tensor does", path_);
+      at += got;
+      offset += got;
+      bytes -= got;
+    }
+  }
+
+ private:
+  const std::string path_;
+  const int fd_;
+};
+
+float half_to_float(uint16_t h) {
+  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
+  const uint32_t exponent = (h >> 10) & 31u, mantissa = h & 0x3ffu;
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
+  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+  return sign != 0 ? -magnitude : magnitude;
+}
+
+// OCP 8-bit floats: e4m3 has no infinity and one NaN, e5m2 is the upper byte of a half.
+float e4m3_to_float(uint8_t b) {
+  const int exponent = (b >> 3) & 15, mantissa = b & 7;
+  float magnitude = exponent == 0 ? static_cast<float>(mantissa) * 0x1p-9f
+                                  : std::ldexp(1.0f + static_cast<float>(mantissa) / 8.0f, exponent - 7);
+  if ((b & 0x7f) == 0x7f) magnitude = std::nanf("");
+  return (b & 0x80) != 0 ? -magnitude : magnitude;
+}
+
+template <typename T, typename Convert>
+void convert(const void* in, float* out, int64_t count, const Convert& one) {
+  const T* values = static_cast<const T*>(in);
+  for (int64_t i = 0; i < count; ++i) out[i] = one(values[i]);
+}
+
+void to_float(Dtype dtype, const void* in, float* out, int64_t count) {
+  switch (dtype) {
+    case Dtype::F64:
+      return convert<double>(in, out, count, [](double v) { return static_cast<float>(v); });
+    case Dtype::F32:
+      return convert<float>(in, out, count, [](float v) { return v; });
+    case Dtype::BF16:
+      return convert<uint16_t>(in, out, count,
+                               [](uint16_t v) { return std::bit_cast<float>(static_cast<uint32_t>(v) << 16); });
+    case Dtype::F16:
+      return convert<uint16_t>(in, out, count, half_to_float);
+    case Dtype::F8_E4M3:
+      return convert<uint8_t>(in, out, count, e4m3_to_float);
+    case Dtype::F8_E5M2:
+      return convert<uint8_t>(in, out, count, [](uint8_t v) { return half_to_float(static_cast<uint16_t>(v << 8)); });
+    default:
+      throw_error(StatusCode::unsupported, "the tensor's type is not a floating-point type");
+  }
+}
+
+// Flat index of the first NaN or Inf, or -1. An exponent of all ones is either.
+int64_t first_not_finite(const float* x, int64_t count) {
+  constexpr uint32_t kExponent = 0x7f800000u;
+  constexpr int64_t kStride = 4096;
+  for (int64_t i = 0; i < count; i += kStride) {
+    const int64_t end = std::min(count, i + kStride);
+    bool bad = false;
+    for (int64_t j = i; j < end; ++j) bad |= (std::bit_cast<uint32_t>(x[j]) & kExponent) == kExponent;
+    if (!bad) continue;
+    for (int64_t j = i; j < end; ++j) {
+      if ((std::bit_cast<uint32_t>(x[j]) & kExponent) == kExponent) return j;
+    }
+  }
+  return -1;
+}
+
+void load_dense(const DenseSource& s, float* out, const Control& control) {
+  constexpr int64_t kPiece = int64_t{1} << 20;  // elements
+  const File file(s.path);
+  const int64_t count = s.rows * s.cols, width = dtype_bits(s.dtype) / 8;
+  std::vector<char> bytes(static_cast<size_t>(std::min(count, kPiece) * width));
+  for (int64_t first = 0; first < count; first += kPiece) {
+    if (control.cancelled != nullptr && control.cancelled(control.user)) {
+      throw_error(StatusCode::cancelled, "cancelled");
+    }
+    const int64_t n = std::min(kPiece, count - first);
+    file.read(s.offset + first * width, n * width, bytes.data());
+    to_float(s.dtype, bytes.data(), out + first, n);
+    if (const int64_t bad = first_not_finite(out + first, n); bad >= 0) {
+      Status status{StatusCode::not_finite, first + bad, {}};
+      std::strncpy(status.message, "the weight has a NaN or an infinity", sizeof status.message - 1);
+      throw_status(status, s.path);
+    }
+  }
+}
+
+// A packed tensor's parts in memory.
+struct Packed {
+  explicit Packed(const PackedTensor& p) : codes(p.codes.bytes), scales(p.scales.bytes), groups(p.groups.bytes) {
+    read_bytes(p.codes, codes.data());
+    read_bytes(p.scales, scales.data());
+    read_bytes(p.groups, groups.data());
+    float offset = 0;
+    read_bytes(p.offset, &offset);
+    view = {p.config, &p.book, p.count, codes.data(), scales.data(), groups.data(), offset};
+  }
+  std::vector<uint8_t> codes, scales, groups;
+  QuantizedView view;
+};
+
+void check(const Status& status, const std::string& file) {
+  if (status.code != StatusCode::ok) throw_status(status, file);
+}
+
+std::vector<float> load_factor(const FactorSource& source, Backend& backend, const Control& control) {
+  if (const auto* dense = std::get_if<DenseSource>(&source)) {
+    std::vector<float> out(dense->rows * dense->cols);
+    load_dense(*dense, out.data(), control);
+    return out;
+  }
+  const auto& factor = std::get<PackedFactor>(source);
+  std::vector<float> out(factor.rows * factor.cols);
+  const Packed packed(factor.packed);
+  check(backend.dequantize(packed.view, out.data(), control), factor.packed.codes.path);
+  return out;
+}
+
+int64_t factor_columns(const FactorSource& source) {
+  return std::visit([](const auto& f) { return f.cols; }, source);
+}
+
+}  // namespace
+
+ByteRange parse_range(const Napi::Value& value) {
+  return {text(value, "path"), integer(value, "offset"), integer(value, "bytes")};
+}
+
+DenseSource parse_dense(const Napi::Value& value) {
+  return {text(value, "path"), integer(value, "offset"), parse_dtype(value), integer(value, "rows"),
+          integer(value, "cols")};
+}
+
+WeightSource parse_weight(const Napi::Value& value) {
+  if (text(value, "kind") == "dense") return parse_dense(value);
+  LqSource s{integer(value, "rows"), integer(value, "cols"), parse_packed(member(value, "quantized")), {}, {}};
+  if (s.quantized.count != s.rows * s.cols) throw Napi::TypeError::New(value.Env(), "quantized.count is wrong");
+  if (const Napi::Value l1 = member(value, "l1"); l1.IsObject()) s.l1 = parse_factor(l1);
+  if (const Napi::Value l2 = member(value, "l2"); l2.IsObject()) s.l2 = parse_factor(l2);
+  if (s.l1.has_value() != s.l2.has_value()) throw Napi::TypeError::New(value.Env(), "l1 and l2 come in pairs");
+  return s;
+}
+
+int64_t element_count(const WeightSource& source) {
+  return std::visit([](const auto& s) { return s.rows * s.cols; }, source);
+}
+
+void read_bytes(const ByteRange& range, void* out) { File(range.path).read(range.offset, range.bytes, out); }
+
+void load_weight(const WeightSource& source, Backend& backend, float* out, const Control& control) {
+  if (const auto* dense = std::get_if<DenseSource>(&source)) return load_dense(*dense, out, control);
+  const auto& s = std::get<LqSource>(source);
+  const Packed packed(s.quantized);
+  std::vector<float> l1, l2;
+  int32_t rank = 0;
+  if (s.l1) {
+    l1 = load_factor(*s.l1, backend, control);
+    l2 = load_factor(*s.l2, backend, control);
+    rank = static_cast<int32_t>(factor_columns(*s.l1));
+    if (static_cast<int64_t>(l1.size()) != s.rows * rank || static_cast<int64_t>(l2.size()) != rank * s.cols) {
+      throw_error(StatusCode::invalid_argument, "the factors' shapes do not match the weight", s.quantized.codes.path);
+    }
+  }
+  check(backend.reconstruct(packed.view, l1.empty() ? nullptr : l1.data(), l2.empty() ? nullptr : l2.data(), s.rows,
+                            s.cols, rank, out, control),
+        s.quantized.codes.path);
+}
+
+}  // namespace lq

@@ -1,0 +1,63 @@
+// Weights named by where their bytes are: parsed from JavaScript, read into fp32.
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "lq/backend.h"
+
+namespace lq {
+
+struct ByteRange {
+  std::string path;
+  int64_t offset, bytes;
+};
+
+struct DenseSource {
+  std::string path;
+  int64_t offset;
+  Dtype dtype;
+  int64_t rows, cols;
+};
+
+struct PackedTensor {
+  QuantConfig config;
+  CodeBook book;
+  int64_t count;
+  ByteRange codes, scales, groups, offset;
+};
+
+struct PackedFactor {
+  int64_t rows, cols;
+  PackedTensor packed;
+};
+using FactorSource = std::variant<DenseSource, PackedFactor>;
+
+struct LqSource {
+  int64_t rows, cols;
+  PackedTensor quantized;
+  std::optional<FactorSource> l1, l2;
+};
+using WeightSource = std::variant<DenseSource, LqSource>;
+
+// These throw a TypeError that names the property when the value is not of the declared shape, or a size disagrees.
+ByteRange parse_range(const Napi::Value& value);
+DenseSource parse_dense(const Napi::Value& value);
+WeightSource parse_weight(const Napi::Value& value);
+
+// Elements of a weight.
+int64_t element_count(const WeightSource& source);
+
+// Reads exactly range.bytes at range.offset. Throws TaskFailure (io_error) that names the file.
+void read_bytes(const ByteRange& range, void* out);
+
+// Fills out [rows, cols] with the weight in fp32; Q + L1 L2 is put together by `backend`. Throws TaskFailure: io_error,
+// not_finite with the flat index of the first NaN or Inf, unsupported for a dtype that is no float, or the backend's.
+void load_weight(const WeightSource& source, Backend& backend, float* out, const Control& control);
+
+}  // namespace lq
