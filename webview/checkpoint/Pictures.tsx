@@ -1,0 +1,198 @@
+/** Down-sampled pictures of a tensor, and how the absmax of its blocks is spread. */
+import { useMemo, useRef, useState } from 'preact/hooks';
+import { formatBytes, formatCount, formatInteger, formatNumber, formatPercent } from '../../extension/core/format';
+import type { PreviewReport } from '../../extension/protocol/engine';
+import type { TensorRow } from '../../extension/protocol/panels';
+import type { ChartSpec } from '../charts';
+import { Segments } from '../controls';
+import { Figure } from '../shared/Figure';
+import { Await, useRequest } from '../shared/Panel';
+import { Raster, type Picture } from '../shared/Raster';
+import type { CheckpointHost } from './CheckpointPanel';
+import { AUTOMATIC, OnDemand } from './OnDemand';
+
+/** Cells of the picture, and of the blocks' absmax. */
+const PICTURE = { rows: 160, cols: 320 };
+const BLOCK = 64;
+const MAX_BLOCK_CELLS = 16_384;
+
+type Channel = 'mean' | 'absmax';
+
+function toPicture(preview: PreviewReport, channel: Channel): Picture {
+  const absmax = preview.maximum.map((high, index) => {
+    const low = preview.minimum[index];
+    return high === null || low === null || low === undefined ? null : Math.max(Math.abs(high), Math.abs(low));
+  });
+  const values = channel === 'absmax' ? absmax : preview.mean;
+  const limit = values.reduce<number>((most, value) => Math.max(most, Math.abs(value ?? 0)), 0);
+  return {
+    rows: preview.rows,
+    cols: preview.cols,
+    values,
+    scale: channel === 'absmax' ? 'sequential' : 'diverging',
+    limit,
+  };
+}
+
+export function Pictures({ host, row }: { host: CheckpointHost; row: TensorRow }) {
+  const [wanted, setWanted] = useState(row.parameters <= AUTOMATIC);
+  if (!wanted) {
+    return (
+      <OnDemand
+        title="Picture of the weights"
+        action="Draw Weights"
+        about={`Reads ${formatBytes(row.bytes)} once.`}
+        onStart={() => setWanted(true)}
+      />
+    );
+  }
+  return <PictureRequest host={host} row={row} />;
+}
+
+/** [rows, cols] of the tensor seen as a matrix: leading dimensions become rows. */
+const asMatrix = (shape: readonly number[]): [number, number] => {
+  const cols = shape.at(-1) ?? 1;
+  return [shape.slice(0, -1).reduce((product, size) => product * size, 1), cols];
+};
+
+function PictureRequest({ host, row }: { host: CheckpointHost; row: TensorRow }) {
+  const [height, width] = asMatrix(row.shape);
+  const picture = useRequest(
+    signal =>
+      host.request(
+        'preview',
+        { tensor: row.name, rows: Math.min(PICTURE.rows, height), cols: Math.min(PICTURE.cols, width) },
+        { signal },
+      ),
+    [row.name],
+  );
+  return (
+    <>
+      <Await of={picture} what="Drawing the weights">
+        {preview => <PictureView host={host} preview={preview} shape={[height, width]} />}
+      </Await>
+      <Blocks host={host} row={row} shape={[height, width]} />
+    </>
+  );
+}
+
+export function PictureView(props: {
+  host: CheckpointHost;
+  preview: PreviewReport;
+  shape: [number, number];
+  title?: string;
+}) {
+  const { preview, shape } = props;
+  const [channel, setChannel] = useState<Channel>('mean');
+  const canvas = useRef<HTMLCanvasElement | null>(null);
+  const picture = useMemo(() => toPicture(preview, channel), [preview, channel]);
+  const each = `${Math.ceil(shape[0] / preview.rows)} × ${Math.ceil(shape[1] / preview.cols)}`;
+  return (
+    <Figure
+      host={props.host}
+      title={props.title ?? 'Picture of the weights'}
+      label={`${channel} of the weights, ${preview.rows} by ${preview.cols} cells`}
+      canvas={() => canvas.current}
+      data={{
+        name: `${preview.name}-weights`,
+        columns: ['row', 'column', 'minimum', 'maximum', 'mean'],
+        rows: preview.mean.map((mean, index) => [
+          Math.floor(index / preview.cols),
+          index % preview.cols,
+          preview.minimum[index],
+          preview.maximum[index],
+          mean,
+        ]),
+      }}
+      tools={
+        <Segments
+          label="Value of a cell"
+          value={channel}
+          onChange={setChannel}
+          choices={[
+            { value: 'mean', label: 'Mean' },
+            { value: 'absmax', label: 'Absmax' },
+          ]}
+        />
+      }
+      note={each === '1 × 1' ? 'Every cell is one weight.' : `A cell is ${each} weights.`}
+    >
+      <Raster
+        picture={picture}
+        shape={shape}
+        label={`${channel} of the weights as a picture`}
+        canvasRef={element => (canvas.current = element)}
+      />
+    </Figure>
+  );
+}
+
+/** How widely the scales of quantisation blocks are spread: the absmax of runs of 64 weights along a row. */
+function Blocks({ host, row, shape }: { host: CheckpointHost; row: TensorRow; shape: [number, number] }) {
+  const cols = Math.ceil(shape[1] / BLOCK);
+  const rows = Math.min(shape[0], Math.max(1, Math.floor(MAX_BLOCK_CELLS / cols)));
+  const request = useRequest(
+    signal => host.request('preview', { tensor: row.name, rows, cols }, { signal }),
+    [row.name],
+  );
+  return (
+    <Await of={request} what="Measuring blocks">
+      {preview => <BlocksView host={host} preview={preview} shape={shape} />}
+    </Await>
+  );
+}
+
+const BINS = 40;
+
+function BlocksView({
+  host,
+  preview,
+  shape,
+}: {
+  host: CheckpointHost;
+  preview: PreviewReport;
+  shape: [number, number];
+}) {
+  const { counts, limit, total } = useMemo(() => {
+    const picture = toPicture(preview, 'absmax');
+    const bins = Array.from({ length: BINS }, () => 0);
+    for (const value of picture.values) {
+      const bin = Math.min(BINS - 1, Math.floor(((value ?? 0) / (picture.limit || 1)) * BINS));
+      bins[bin]! += 1;
+    }
+    return { counts: bins, limit: picture.limit, total: picture.values.length };
+  }, [preview]);
+  const edge = (index: number) => (index * limit) / BINS;
+  const spec = useMemo<ChartSpec>(
+    () => ({
+      series: [{ label: 'Blocks', kind: 'bars', color: 0, points: counts.map((y, x) => ({ x, y })) }],
+      x: {
+        label: 'Absmax of a block',
+        categories: counts.map((_count, index) => formatNumber(edge(index + 0.5), 2)),
+        format: String,
+      },
+      y: { label: 'Blocks', format: value => formatCount(value) },
+      describe: (_series, index) => [
+        `Absmax ${formatNumber(edge(index))} to ${formatNumber(edge(index + 1))}`,
+        `${formatInteger(counts[index])} blocks (${formatPercent((counts[index] ?? 0) / (total || 1))})`,
+      ],
+    }),
+    [counts],
+  );
+  const height = Math.ceil(shape[0] / preview.rows);
+  const width = Math.ceil(shape[1] / preview.cols);
+  return (
+    <Figure
+      host={host}
+      title="Absmax of blocks"
+      label={`Histogram of the absmax of ${total} blocks`}
+      spec={spec}
+      data={{
+        name: `${preview.name}-blocks`,
+        columns: ['from', 'to', 'blocks'],
+        rows: counts.map((count, index) => [edge(index), edge(index + 1), count]),
+      }}
+      note={`Blocks of ${height} × ${width} weights. A wide spread is what small quantisation blocks are for.`}
+    />
+  );
+}

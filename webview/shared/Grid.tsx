@@ -1,0 +1,224 @@
+/**
+ * A table for any number of rows: only the visible ones exist. Sortable, one row selected, driven by keyboard like an editor's
+ * list (arrows, Page, Home, End, Enter), read out as a grid with the true number of rows.
+ */
+import type { ComponentChildren } from 'preact';
+import { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import type { Cell, Data } from './exportData';
+
+/** Matches `.grid-row` in grid.css. */
+export const ROW_HEIGHT = 22;
+/** Rows kept above and below the visible ones, so that a fast wheel meets no blank. */
+const OVERSCAN = 12;
+
+export interface Column<T> {
+  id: string;
+  label: string;
+  /** Longer explanation of the heading. */
+  title?: string;
+  /** A CSS grid track. */
+  width: string;
+  end?: boolean;
+  /** What sorting and exporting see. */
+  value: (row: T) => Cell;
+  /** What is shown; the value itself by default. Text is always set as text. */
+  render?: (row: T) => ComponentChildren;
+  /** Not shown, only exported. */
+  hidden?: boolean;
+}
+export interface Sort {
+  column: string;
+  descending: boolean;
+}
+
+const collator = new Intl.Collator('en', { numeric: true });
+
+/** Unknown values come last in either direction. */
+function compareCells(a: Cell, b: Cell, direction: 1 | -1): number {
+  const missing = (cell: Cell) => cell === null || cell === undefined || Number.isNaN(cell);
+  if (missing(a) || missing(b)) return Number(missing(a)) - Number(missing(b));
+  if (typeof a === 'string' && typeof b === 'string')
+    return direction * collator.compare(a.slice(0, 512), b.slice(0, 512));
+  return direction * (Number(a) - Number(b));
+}
+
+export function sortRows<T>(rows: readonly T[], columns: readonly Column<T>[], sort: Sort | undefined): readonly T[] {
+  const column = sort && columns.find(({ id }) => id === sort.column);
+  if (!column) return rows;
+  const direction = sort.descending ? -1 : 1;
+  return rows
+    .map((row, index) => ({ row, index, key: column.value(row) }))
+    .sort((a, b) => compareCells(a.key, b.key, direction) || a.index - b.index)
+    .map(({ row }) => row);
+}
+
+/** The whole table, hidden columns too, for export. */
+export function gridData<T>(name: string, columns: readonly Column<T>[], rows: readonly T[]): Data {
+  return {
+    name,
+    columns: columns.map(column => column.label),
+    rows: rows.map(row => columns.map(column => column.value(row))),
+  };
+}
+
+export const isSort = (value: unknown): value is Sort =>
+  typeof value === 'object' && value !== null && 'column' in value && 'descending' in value;
+
+export function Grid<T>(props: {
+  label: string;
+  columns: readonly Column<T>[];
+  rows: readonly T[];
+  rowKey: (row: T) => string;
+  sort?: Sort | undefined;
+  onSort?: (sort: Sort) => void;
+  selected?: string | undefined;
+  onSelect?: (row: T) => void;
+  /** Enter or double click. */
+  onOpen?: (row: T) => void;
+  /** Said in place of the rows when there are none. */
+  empty?: ComponentChildren;
+  /** Grows with its rows up to this many, instead of filling its container. */
+  fitRows?: number;
+}) {
+  const { rows, rowKey, selected } = props;
+  const columns = useMemo(() => props.columns.filter(column => !column.hidden), [props.columns]);
+  const scroller = useRef<HTMLDivElement>(null);
+  const id = useId();
+  const [view, setView] = useState({ first: 0, count: 40 });
+
+  const measure = () => {
+    const element = scroller.current;
+    if (!element) return;
+    const first = Math.max(0, Math.floor(element.scrollTop / ROW_HEIGHT) - OVERSCAN);
+    const count = Math.ceil(element.clientHeight / ROW_HEIGHT) + 2 * OVERSCAN;
+    setView(old => (old.first === first && old.count === count ? old : { first, count }));
+  };
+  useLayoutEffect(() => {
+    measure();
+    const observer = new ResizeObserver(measure);
+    if (scroller.current) observer.observe(scroller.current);
+    return () => observer.disconnect();
+  }, []);
+  useLayoutEffect(measure, [rows.length]);
+
+  const selectedIndex = useMemo(
+    () => (selected === undefined ? -1 : rows.findIndex(row => rowKey(row) === selected)),
+    [rows, selected],
+  );
+  const reveal = (index: number) => {
+    const element = scroller.current;
+    if (!element || index < 0) return;
+    const top = index * ROW_HEIGHT;
+    // The heading covers the first row's height.
+    const bottom = top + 2 * ROW_HEIGHT - element.clientHeight;
+    if (element.scrollTop > top) element.scrollTop = top;
+    else if (element.scrollTop < bottom) element.scrollTop = bottom;
+  };
+  useEffect(() => reveal(selectedIndex), [selectedIndex]);
+
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.target !== scroller.current || !props.onSelect) return;
+    const page = Math.max(1, Math.floor((scroller.current?.clientHeight ?? 0) / ROW_HEIGHT) - 2);
+    const last = rows.length - 1;
+    const targets: Record<string, number> = {
+      ArrowDown: selectedIndex + 1,
+      ArrowUp: selectedIndex - 1,
+      PageDown: selectedIndex + page,
+      PageUp: selectedIndex - page,
+      Home: 0,
+      End: last,
+    };
+    const target = targets[event.key];
+    if (target !== undefined) {
+      event.preventDefault();
+      const row = rows[Math.min(last, Math.max(0, target))];
+      if (row !== undefined) props.onSelect(row);
+    } else if (event.key === 'Enter' && selectedIndex >= 0) {
+      const row = rows[selectedIndex];
+      if (row !== undefined) props.onOpen?.(row);
+    }
+  };
+
+  const visible = rows.slice(view.first, view.first + view.count);
+  const shownSelection = selectedIndex >= view.first && selectedIndex < view.first + view.count;
+  return (
+    <div
+      ref={scroller}
+      class={`grid ${props.fitRows === undefined ? 'fill' : ''} ${props.onSelect ? 'selectable' : ''}`}
+      role="grid"
+      tabIndex={0}
+      aria-label={props.label}
+      aria-rowcount={rows.length + 1}
+      aria-colcount={columns.length}
+      aria-activedescendant={shownSelection ? `${id}-${selectedIndex}` : undefined}
+      style={{
+        '--tracks': columns.map(column => column.width).join(' '),
+        ...(props.fitRows !== undefined && {
+          height: `${(Math.min(Math.max(rows.length, 1), props.fitRows) + 1) * ROW_HEIGHT + 12}px`,
+        }),
+      }}
+      onScroll={measure}
+      onKeyDown={onKeyDown}
+    >
+      <div role="rowgroup" class="grid-head">
+        <div role="row" class="grid-row" aria-rowindex={1}>
+          {columns.map(column => {
+            const active = props.sort?.column === column.id;
+            const descending = active && props.sort?.descending === true;
+            return (
+              <div
+                key={column.id}
+                role="columnheader"
+                class={`grid-cell ${column.end ? 'end' : ''}`}
+                aria-sort={active ? (descending ? 'descending' : 'ascending') : 'none'}
+              >
+                {props.onSort ? (
+                  <button
+                    type="button"
+                    title={column.title ?? `Sort by ${column.label}`}
+                    onClick={() =>
+                      props.onSort?.({ column: column.id, descending: active ? !descending : column.end === true })
+                    }
+                  >
+                    {column.label}
+                    <span class="sort" aria-hidden="true">
+                      {active ? (descending ? '↓' : '↑') : ''}
+                    </span>
+                  </button>
+                ) : (
+                  <span title={column.title}>{column.label}</span>
+                )}
+              </div>
+            );
+          })}
+        </div>
+      </div>
+      <div role="rowgroup" class="grid-body" style={{ height: `${rows.length * ROW_HEIGHT}px` }}>
+        {visible.map((row, offset) => {
+          const index = view.first + offset;
+          const isSelected = index === selectedIndex;
+          return (
+            <div
+              key={index}
+              id={`${id}-${index}`}
+              role="row"
+              class={`grid-row ${isSelected ? 'selected' : ''}`}
+              aria-rowindex={index + 2}
+              aria-selected={props.onSelect ? isSelected : undefined}
+              style={{ transform: `translateY(${index * ROW_HEIGHT}px)` }}
+              onClick={() => props.onSelect?.(row)}
+              onDblClick={() => props.onOpen?.(row)}
+            >
+              {columns.map(column => (
+                <div key={column.id} role="gridcell" class={`grid-cell ${column.end ? 'end' : ''}`}>
+                  {column.render ? column.render(row) : String(column.value(row) ?? '–')}
+                </div>
+              ))}
+            </div>
+          );
+        })}
+      </div>
+      {rows.length === 0 && <div class="grid-empty">{props.empty ?? 'Nothing to show.'}</div>}
+    </div>
+  );
+}

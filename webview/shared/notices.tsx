@@ -1,0 +1,45 @@
+/** Short confirmations and failures, shown at the foot of the panel and read out. */
+import { useEffect, useState } from 'preact/hooks';
+import { LqError } from '../../extension/core/errors';
+import { Icon } from './icons';
+
+interface Notice {
+  text: string;
+  failed: boolean;
+}
+let show: (notice: Notice | undefined) => void = () => undefined;
+
+export function notify(text: string): void {
+  show({ text, failed: false });
+}
+
+/** Reports a failure, unless it is the user's own cancellation. */
+export function notifyError(error: unknown): void {
+  const { code, message } = LqError.from(error);
+  if (code !== 'cancelled') show({ text: message.slice(0, 500), failed: true });
+}
+
+export function Notices() {
+  const [notice, setNotice] = useState<Notice>();
+  useEffect(() => {
+    show = setNotice;
+  }, []);
+  useEffect(() => {
+    if (!notice || notice.failed) return;
+    const timer = setTimeout(() => setNotice(undefined), 4000);
+    return () => clearTimeout(timer);
+  }, [notice]);
+  return (
+    <div class="notices" role="status" aria-live="polite">
+      {notice && (
+        <div class={`notice ${notice.failed ? 'failed' : ''}`}>
+          <Icon name={notice.failed ? 'error' : 'check'} />
+          <span>{notice.text}</span>
+          <button type="button" class="icon-button" aria-label="Dismiss" onClick={() => setNotice(undefined)}>
+            <Icon name="close" />
+          </button>
+        </div>
+      )}
+    </div>
+  );
+}
