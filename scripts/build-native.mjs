@@ -1,26 +1,39 @@
-// Builds the addon, its conformance suite and (with --cuda, where nvcc is found) the CUDA backend into build/native,
-// then copies what runs into dist/native.
-import { cpSync, mkdirSync } from 'node:fs';
+// Builds the addon and its conformance suite into build/native, then copies what runs into dist/native.
+//   --cuda      also the CUDA backend, where nvcc is found
+//   --portable  as packaged: for any Linux with glibc 2.28, with the C++ runtime linked in, into build/portable
+import { cpSync, existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { deps, inRoot, run, step } from './lib.mjs';
 import { unpackWheels } from './python.mjs';
 
-const wheel = path.join(deps, 'openblas');
-unpackWheels(wheel, ['scipy-openblas32==0.3.34.481.3']);
-const openblas = path.join(wheel, 'scipy_openblas32');
+const portable = process.argv.includes('--portable');
+const cuda = process.argv.includes('--cuda');
 
-const out = inRoot('build', 'native');
+const openblasWheel = path.join(deps, 'openblas');
+unpackWheels(openblasWheel, ['scipy-openblas32==0.3.34.481.3']);
+const openblas = path.join(openblasWheel, 'scipy_openblas32');
+
+/** Zig carries a clang and the stubs of every glibc, which is what lets a new system build for an old one. */
+function portableToolchain() {
+  const zigWheel = path.join(deps, 'zig');
+  unpackWheels(zigWheel, ['ziglang==0.16.0']);
+  return [
+    `-DCMAKE_TOOLCHAIN_FILE=${inRoot('native', 'cmake', 'zig-glibc-2.28.cmake')}`,
+    `-DZIG=${path.join(zigWheel, 'ziglang', 'zig')}`,
+    '-DLQ_CONFORMANCE=OFF',
+  ];
+}
+
+const out = inRoot('build', portable ? 'portable' : 'native');
 step('Configuring the native module');
 run('cmake', [
-  '-S',
-  inRoot('native'),
-  '-B',
-  out,
+  ...['-S', inRoot('native'), '-B', out],
   '-DCMAKE_BUILD_TYPE=Release',
   `-DOPENBLAS_ROOT=${openblas}`,
   `-DNODE_API_INCLUDE=${inRoot('node_modules/node-api-headers/include')}`,
   `-DNODE_ADDON_API_INCLUDE=${inRoot('node_modules/node-addon-api')}`,
-  `-DLQ_CUDA=${process.argv.includes('--cuda') ? 'ON' : 'OFF'}`,
+  `-DLQ_CUDA=${cuda ? 'ON' : 'OFF'}`,
+  ...(portable ? portableToolchain() : []),
 ]);
 step('Building the native module');
 run('cmake', ['--build', out, '--parallel', '2']);
@@ -29,3 +42,5 @@ const dist = inRoot('dist', 'native');
 mkdirSync(dist, { recursive: true });
 cpSync(path.join(out, 'src', 'lqstudio.node'), path.join(dist, 'lqstudio.node'));
 cpSync(path.join(openblas, 'lib', 'libscipy_openblas.so'), path.join(dist, 'libscipy_openblas.so'));
+const cudaLibrary = path.join(out, 'cuda', 'liblq_cuda.so');
+if (existsSync(cudaLibrary)) cpSync(cudaLibrary, path.join(dist, 'liblq_cuda.so'));

@@ -1,0 +1,30 @@
+// Makes lq-studio-linux-x64.vsix: minified bundles, the portable native module, licences. Then opens what it made and checks it.
+//   --cuda   with the CUDA backend inside
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { inRoot, run, step } from './lib.mjs';
+import { setup } from './setup.mjs';
+import { thirdPartyNotices } from './package/notices.mjs';
+import { verifyPackage } from './package/verify.mjs';
+
+const vsix = inRoot('lq-studio-linux-x64.vsix');
+const script = (name, ...args) => run(process.execPath, [inRoot('scripts', `${name}.mjs`), ...args]);
+
+setup();
+script('build-native', '--portable', ...process.argv.filter(argument => argument === '--cuda'));
+script('build', '--production');
+mkdirSync(inRoot('dist'), { recursive: true });
+writeFileSync(inRoot('dist', 'THIRD_PARTY_NOTICES.txt'), thirdPartyNotices());
+
+step('Packaging');
+run(process.execPath, [
+  inRoot('node_modules', '@vscode', 'vsce', 'vsce'),
+  'package',
+  ...['--target', 'linux-x64', '--no-dependencies', '--allow-missing-repository', '--out', vsix],
+]);
+
+step('Checking the package');
+const { bytes, files, problems } = verifyPackage(vsix);
+for (const file of files) console.log(`${String(file.bytes).padStart(10)}  ${file.name}`);
+console.log(`${vsix}: ${files.length} files, ${(bytes / 1024 / 1024).toFixed(1)} MiB`);
+for (const problem of problems) console.error(`not right: ${problem}`);
+process.exit(problems.length === 0 ? 0 : 1);
