@@ -1,6 +1,7 @@
 /** Opening a checkpoint: headers and small JSON files are read, weights are not. */
 import { LqError } from '../errors';
-import { elementCount } from './dtypes';
+import { readDescriptors } from './formats/descriptors';
+import { logicalTensors } from './logical';
 import { compareNatural } from './order';
 import { baseName, folderOf, joinPath, trimPath } from './paths';
 import { quoteName, readHeader, type SafetensorsHeader } from './safetensors';
@@ -29,7 +30,7 @@ export async function openCheckpoint(files: FileSystem, path: string): Promise<C
   const [config, adapterConfig] = await configs;
 
   const tensors = contents.tensors.sort((a, b) => compareNatural(a.name, b.name));
-  return {
+  const index = {
     path: trimPath(path),
     file: source.file,
     folder: folderOf(source.file),
@@ -39,10 +40,11 @@ export async function openCheckpoint(files: FileSystem, path: string): Promise<C
     byName: new Map(tensors.map(tensor => [tensor.name, tensor])),
     ...(config && { config }),
     ...(adapterConfig && { adapterConfig }),
+    descriptors: await readDescriptors(files, tensors, problems),
     problems,
-    parameters: tensors.reduce((sum, tensor) => sum + elementCount(tensor.shape), 0),
     bytes: tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
   };
+  return { ...index, parameters: logicalTensors(index).reduce((sum, { parameters }) => sum + parameters, 0) };
 }
 
 interface Source {

@@ -74,6 +74,8 @@ export interface CheckpointIndex {
   readonly config?: Readonly<Record<string, unknown>>;
   /** adapter_config.json when there is one. */
   readonly adapterConfig?: Readonly<Record<string, unknown>>;
+  /** Bytes of the few tiny tensors that describe packed weights (see formats/descriptors.ts), by name. */
+  readonly descriptors: ReadonlyMap<string, Uint8Array>;
   readonly problems: readonly CheckpointProblem[];
   readonly parameters: number;
   readonly bytes: number;
