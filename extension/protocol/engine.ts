@@ -73,7 +73,7 @@ export interface SpectrumReport {
   energy: number;
   /** Smallest rank that keeps the given share of the energy, within `values`; -1 when none does. */
   rankFor: { share: number; rank: number }[];
-  /** The knee of the spectrum, a power of two: worth trying as the low-rank part. */
+  /** The knee of the spectrum as a power of two: worth trying as the low-rank part. 0 when there is no knee. */
   suggestedRank: number;
 }
 

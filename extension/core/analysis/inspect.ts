@@ -1,0 +1,62 @@
+import { logicalTensors } from '../checkpoint/logical';
+import type { CheckpointIndex, CheckpointProblem, Role, StorageFormat } from '../checkpoint/types';
+
+/** What `inspect` prints with `--json`: the stored tensors, the logical weights they make up, and the totals. */
+export interface InspectReport {
+  path: string;
+  label: string;
+  /** As stored, in natural order. */
+  tensors: { name: string; dtype: string; shape: number[]; bytes: number; file: string }[];
+  /** Of the logical weights. */
+  parameters: number;
+  /** Of all tensors. */
+  bytes: number;
+  /** 8 * bytes / parameters, scales and every other part counted. */
+  bitsPerWeight: number;
+  layers: {
+    name: string;
+    dtype: string;
+    shape: number[];
+    format: StorageFormat;
+    role: Role;
+    layer: number;
+    parameters: number;
+    bytes: number;
+    bitsPerWeight: number;
+    /** Names of the stored tensors. */
+    parts: string[];
+  }[];
+  shards: { file: string; bytes: number; tensors: number; missing: boolean; metadata: Record<string, string> }[];
+  problems: CheckpointProblem[];
+}
+
+export function inspectReport(index: CheckpointIndex): InspectReport {
+  const { path, label, parameters, bytes } = index;
+  return {
+    path,
+    label,
+    tensors: index.tensors.map(({ name, dtype, shape, bytes, file }) => ({
+      name,
+      dtype,
+      shape: [...shape],
+      bytes,
+      file,
+    })),
+    parameters,
+    bytes,
+    bitsPerWeight: parameters > 0 ? (8 * bytes) / parameters : 0,
+    layers: logicalTensors(index).map(({ transposed: _, ...tensor }) => ({
+      ...tensor,
+      shape: [...tensor.shape],
+      parts: tensor.parts.map(({ name }) => name),
+    })),
+    shards: index.shards.map(({ file, bytes, tensors, metadata, missing }) => ({
+      file,
+      bytes,
+      tensors,
+      missing: missing ?? false,
+      metadata: { ...metadata },
+    })),
+    problems: [...index.problems],
+  };
+}

@@ -1,0 +1,35 @@
+import type { NativeStatistics } from '../../engine/native';
+import type { TensorStatistics } from '../../protocol/engine';
+import type { LogicalTensor } from '../checkpoint/types';
+
+/**
+ * A tensor's statistics as they travel: norms summed up, arrays plain. Rows are outputs and columns inputs also where a
+ * Conv1D stores them the other way round.
+ */
+export function tensorStatistics(tensor: LogicalTensor, native: NativeStatistics): TensorStatistics {
+  const { histogram, rowNorms, colNorms, ...moments } = native;
+  const [rows, cols] = tensor.transposed ? [colNorms, rowNorms] : [rowNorms, colNorms];
+  return {
+    name: tensor.name,
+    dtype: tensor.dtype,
+    shape: [...tensor.shape],
+    ...moments,
+    histogram: { ...histogram, counts: [...histogram.counts] },
+    rowNorms: summary(rows),
+    colNorms: summary(cols),
+  };
+}
+
+/** Over the finite norms: those of rows with NaN or Inf say nothing and are reported by `nans` and `infs`. */
+function summary(norms: Float64Array): TensorStatistics['rowNorms'] {
+  const finite = norms.filter(Number.isFinite);
+  if (finite.length === 0) return { min: 0, max: 0, mean: 0, zero: 0 };
+  let [min, max, sum, zero] = [Infinity, 0, 0, 0];
+  for (const norm of finite) {
+    min = Math.min(min, norm);
+    max = Math.max(max, norm);
+    sum += norm;
+    if (norm === 0) zero++;
+  }
+  return { min, max, mean: sum / finite.length, zero };
+}
