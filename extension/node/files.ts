@@ -42,7 +42,10 @@ export const nodeFiles: WritableFileSystem = {
 
   list: folder => typed(folder, () => readdir(folder)),
 
-  makeFolder: path => typed(path, async () => void (await mkdir(path, { recursive: true }))),
+  makeFolder: path =>
+    typed(path, async () => {
+      await mkdir(path, { recursive: true });
+    }),
 
   writeAtomic: (path, content) =>
     typed(path, async () => {

@@ -18,7 +18,7 @@ export const rooms = [
     folder: 'extension/core',
     may: ['extension/core'],
     types: ['extension/engine/native', 'extension/protocol'],
-    packages: ['@huggingface/tokenizers', 'javascript-lp-solver'],
+    packages: ['@huggingface/tokenizers', 'javascript-lp-solver', 'picomatch'],
   },
   {
     folder: 'extension/protocol',
@@ -50,7 +50,7 @@ export const rooms = [
   },
   {
     folder: 'webview',
-    may: ['webview', 'extension/protocol', 'extension/core/format'],
+    may: ['webview', 'extension/protocol', 'extension/core/format', 'extension/core/errors'],
     types: ['extension/core'],
     packages: ['@vscode/webview-ui-toolkit', 'chart.js', 'preact'],
   },

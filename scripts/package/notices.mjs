@@ -25,10 +25,7 @@ function openblasNotice() {
   const wheel = path.join(deps, 'openblas');
   const info = readdirSync(wheel).find(name => name.endsWith('.dist-info'));
   const metadata = readFileSync(path.join(wheel, info, 'METADATA'), 'utf8');
-  const text = metadata.slice(
-    metadata.indexOf('License:'),
-    metadata.search(/^Project-URL:/m),
-  );
+  const text = metadata.slice(metadata.indexOf('License:'), metadata.search(/^Project-URL:/m));
   return section(info.replace('.dist-info', ''), text.replace(/^ {8}/gm, '').trim());
 }
 

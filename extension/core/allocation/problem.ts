@@ -56,7 +56,7 @@ export function buildProblem(
   const used = new Float64Array(steps.length + 1);
   used[0] = items.reduce((sum, item) => sum + item.sizes[0]!, 0);
   for (const [k, step] of steps.entries()) used[k + 1] = used[k]! + step.size;
-  return { items, steps, used, minimum: used[0]!, saturation: used[steps.length]! };
+  return { items, steps, used, minimum: used[0], saturation: used[steps.length]! };
 }
 
 function reduce(sizes: ArrayLike<number>, costs: ArrayLike<number>, choices: ArrayLike<number>): Item {
