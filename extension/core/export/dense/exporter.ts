@@ -1,0 +1,101 @@
+/**
+ * Dense safetensors in the source's own dtype, which any loader of Hugging Face folders reads. Nothing is saved on disk: it
+ * is for checking fidelity and for tools that know no low-rank format. A dense checkpoint passes through unchanged.
+ */
+import { joinPath, baseName } from '../../checkpoint/paths';
+import { serializeHeader, serializeIndex, type TensorSpec } from '../../checkpoint/serialize';
+import { callNative, stageReporter, throwIfCancelled } from '../../context';
+import type { DenseSource } from '../../../engine/native';
+import type { ExportContext, Exporter } from '../exporters';
+import { copyTensors } from '../copy';
+import { openOutput, partialFolder } from '../output';
+import { unmarkConfig } from '../packed/config';
+import { aligned } from '../packed/format';
+import { readPacked, type PackedMatrix } from '../packed/reader';
+import { indexFileOf, shardName } from '../shards';
+import { copySideFiles } from '../side-files';
+
+export const dense: Exporter = {
+  id: 'dense',
+  label: 'Dense safetensors',
+  description: 'Every weight in the dtype of the original, for any loader. As large as the original.',
+  run: exportDense,
+};
+
+async function exportDense({ pipeline, index, out, overwrite }: ExportContext): ReturnType<Exporter['run']> {
+  const { files } = pipeline;
+  const matrices = readPacked(index);
+  const parts = new Set([...matrices.values()].flatMap(matrix => matrix.parts.map(part => part.name)));
+  const folder = partialFolder(out);
+  const shards = index.shards.map(shard => {
+    const kept = index.tensors.filter(tensor => tensor.file === shard.file && !parts.has(tensor.name));
+    const rebuilt = [...matrices.values()].filter(matrix => matrix.parts[0]!.file === shard.file);
+    const header = serializeHeader(aligned([...rebuilt, ...kept] satisfies TensorSpec[]), { format: 'pt' });
+    return {
+      file: shardName(index, shard.file),
+      bytes: header.fileBytes,
+      header: header.bytes,
+      places: header.tensors,
+    };
+  });
+  const output = await openOutput<null>(pipeline, {
+    out,
+    source: index.folder,
+    overwrite,
+    fingerprint: pipeline.digest(JSON.stringify([dense.id, index.file, index.tensors])),
+    files: shards,
+  });
+  try {
+    const places = shards.flatMap(({ file, places: own }) =>
+      own.map(place => ({ ...place, shard: file, path: joinPath(folder, file) })),
+    );
+    await copyTensors(
+      pipeline,
+      places.flatMap(({ name, shard, path, offset, bytes }) => {
+        const from = index.byName.get(name);
+        if (!from) return [];
+        return [{ name, shard, from: { path: from.file, offset: from.offset, bytes }, to: { path, offset, bytes } }];
+      }),
+    );
+    const total = [...matrices.values()].reduce((sum, { shape: [rows, cols] }) => sum + rows * cols, 0);
+    const report = stageReporter(pipeline, 'export', total);
+    let done = 0;
+    for (const { name, path, offset } of places) {
+      const matrix = matrices.get(name);
+      if (!matrix) continue;
+      throwIfCancelled(pipeline);
+      report(done, { item: name });
+      await callNative(pipeline, { file: matrix.parts[0]!.file, tensor: name }, control =>
+        pipeline.native.reconstruct(pipeline.device, matrix.source, destination(matrix, path, offset), control),
+      );
+      done += matrix.shape[0] * matrix.shape[1];
+    }
+    report(done);
+    const source = indexFileOf(index);
+    if (source !== undefined)
+      await files.writeAtomic(
+        joinPath(folder, baseName(source)),
+        serializeIndex(
+          shards.map(({ file, places: tensors }) => ({
+            file,
+            tensors,
+            bytes: tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
+          })),
+        ),
+      );
+    await copySideFiles(pipeline, index, folder);
+    if (index.config) {
+      const text = await files.readText(joinPath(index.folder, 'config.json'));
+      await files.writeAtomic(joinPath(folder, 'config.json'), matrices.size > 0 ? unmarkConfig(text) : text);
+    }
+    const bytes = places.reduce((sum, place) => sum + place.bytes, 0);
+    return { out, files: await output.finish(), bytes };
+  } catch (error) {
+    await output.discard();
+    throw error;
+  }
+}
+
+function destination({ dtype, shape: [rows, cols] }: PackedMatrix, path: string, offset: number): DenseSource {
+  return { kind: 'dense', path, offset, dtype, rows, cols };
+}

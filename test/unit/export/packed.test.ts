@@ -1,0 +1,266 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openCheckpoint } from '../../../extension/core/checkpoint/open';
+import type { CheckpointIndex } from '../../../extension/core/checkpoint/types';
+import { LqError } from '../../../extension/core/errors';
+import { findExporter } from '../../../extension/core/export/exporters';
+import { readPacked } from '../../../extension/core/export/packed/reader';
+import { planPackedLayout, type PackedTarget } from '../../../extension/core/export/packed/layout';
+import { createPackedOutput, type PackedJob } from '../../../extension/core/export/packed/writer';
+import { packedBytes } from '../../../extension/core/sensitivity/option';
+import { nodeFiles } from '../../../extension/node/files';
+import { bytesAt, CONFIG_TEXT, context, ERRORS, fillParts, makeModel, partRanges, RECIPE, temporary } from './harness';
+
+const NAMES = ['model.layers.0.q_proj.weight', 'model.layers.1.q_proj.weight'] as const;
+const TARGETS: PackedTarget[] = [
+  {
+    name: NAMES[0],
+    option: { book: 'nf', rounding: 'nearest', rank: 4, config: { b0: 3, b1: 4, b2: 'bf16', B0: 16, B1: 16 } },
+  },
+  {
+    name: NAMES[1],
+    option: { book: 'nf', rounding: 'nearest', rank: 0, config: { b0: 2, b1: 3, b2: 'fp32', B0: 64, B1: 256 } },
+  },
+];
+
+let folder: string;
+let remove: () => void;
+let source: CheckpointIndex;
+let job: PackedJob;
+beforeEach(async () => {
+  ({ folder, remove } = temporary());
+  source = await makeModel(path.join(folder, 'model'));
+  job = { source, targets: TARGETS, factors: 'nf8', recipe: RECIPE, out: path.join(folder, 'out'), overwrite: false };
+});
+afterEach(() => remove());
+
+async function pack(changes: Partial<PackedJob> = {}): Promise<CheckpointIndex> {
+  const output = await createPackedOutput(context(), { ...job, ...changes });
+  for (const { name, destination } of output.layout.matrices) {
+    fillParts(destination);
+    await output.markDone(name, ERRORS);
+  }
+  const { out } = await output.finish();
+  return openCheckpoint(nodeFiles, out);
+}
+
+async function failure(work: Promise<unknown>): Promise<LqError> {
+  return work.then(
+    () => Promise.reject(new Error('expected a failure')),
+    (error: unknown) => (error instanceof LqError ? error : Promise.reject(error as Error)),
+  );
+}
+
+describe('layout', () => {
+  it.each(['nf8', 'bf16', 'fp32'] as const)('spends exactly the planned bytes with %s factors', factors => {
+    const layout = planPackedLayout(source, TARGETS, factors, '/out');
+    const kept = source.bytes - NAMES.reduce((sum, name) => sum + source.byName.get(name)!.bytes, 0);
+    const packed = TARGETS.map(({ name, option }) => {
+      const [rows, cols] = source.byName.get(name)!.shape as [number, number];
+      return packedBytes(option, rows, cols, factors);
+    });
+    expect(layout.bytes).toBe(kept + packed[0]! + packed[1]!);
+    expect(layout.copies.map(copy => copy.name)).toEqual([
+      'lm_head.weight',
+      'model.embed_tokens.weight',
+      'model.layers.0.norm.weight',
+    ]);
+  });
+
+  it('aligns every tensor to its element size and keeps each matrix in its own shard', () => {
+    const layout = planPackedLayout(source, TARGETS, 'fp32', '/out');
+    for (const { tensor, destination, shard } of layout.matrices) {
+      expect(tensor.file.endsWith(shard)).toBe(true);
+      for (const range of partRanges(destination)) expect(range.path).toBe(`/out/${shard}`);
+      expect(destination.offset.offset % 4).toBe(0);
+    }
+  });
+
+  it('refuses targets that are no float matrices', () => {
+    const plan = (name: string) => () => planPackedLayout(source, [{ ...TARGETS[0]!, name }], 'nf8', '/out');
+    expect(plan('nowhere.weight')).toThrow(expect.objectContaining({ code: 'tensor-not-found' }) as Error);
+    expect(plan('model.layers.0.norm.weight')).toThrow(expect.objectContaining({ code: 'unsupported-dtype' }) as Error);
+  });
+});
+
+describe('a packed checkpoint', () => {
+  it('reads back: parts, kept tensors bit for bit, description and side files', async () => {
+    const index = await pack();
+    expect(index.problems).toEqual([]);
+    const matrices = readPacked(index);
+    expect([...matrices.keys()]).toEqual([...NAMES]);
+    for (const { name, option } of TARGETS) {
+      const matrix = matrices.get(name)!;
+      const { dtype, shape } = source.byName.get(name)!;
+      expect(matrix).toMatchObject({ option, dtype, shape, factors: 'nf8' });
+      expect(matrix.bytes).toBe(packedBytes(option, shape[0]!, shape[1]!, 'nf8'));
+      const { quantized, l1, l2 } = matrix.source;
+      expect([...bytesAt(quantized.codes).subarray(0, 3)]).toEqual([1, 2, 3]);
+      expect(bytesAt(quantized.scales)[0]).toBe(38);
+      expect([l1?.kind, l2?.kind]).toEqual(option.rank > 0 ? ['packed', 'packed'] : [undefined, undefined]);
+    }
+    for (const tensor of source.tensors) {
+      if (NAMES.includes(tensor.name as (typeof NAMES)[number])) continue;
+      const kept = index.byName.get(tensor.name)!;
+      const range = ({ file, offset, bytes }: typeof kept) => bytesAt({ path: file, offset, bytes });
+      expect(range(kept).equals(range(tensor))).toBe(true);
+    }
+    expect(readdirSync(job.out).sort()).toEqual([
+      'config.json',
+      'generation_config.json',
+      'lq_studio.json',
+      'model-00001-of-00002.safetensors',
+      'model-00002-of-00002.safetensors',
+      'model.safetensors.index.json',
+      'tokenizer.json',
+      'tokenizer_config.json',
+    ]);
+    expect(index.config?.quantization_config).toEqual({ quant_method: 'lq-studio', version: 1 });
+    const sidecar = JSON.parse(readFileSync(path.join(job.out, 'lq_studio.json'), 'utf8'));
+    expect(sidecar).toMatchObject({ format: 'lq-studio', version: 1, ...RECIPE, factors: 'nf8', bytes: index.bytes });
+    expect(sidecar.matrices[0]).toMatchObject({ ...TARGETS[0], errors: ERRORS });
+    expect(Object.keys(sidecar.books)).toEqual(['nf2', 'nf3', 'nf8']);
+  });
+
+  it('is the same whatever it was interrupted by, and continues after what is done', async () => {
+    await pack({ out: path.join(folder, 'whole') });
+    const first = await createPackedOutput(context(), job);
+    fillParts(first.layout.matrices[0]!.destination);
+    await first.markDone(NAMES[0], ERRORS);
+    fillParts(first.layout.matrices[1]!.destination);
+    expect(existsSync(job.out)).toBe(false);
+
+    const second = await createPackedOutput(context(), job);
+    expect(NAMES.map(name => second.isDone(name))).toEqual([true, false]);
+    expect(second.errors(NAMES[0])).toEqual(ERRORS);
+    fillParts(second.layout.matrices[1]!.destination);
+    await second.markDone(NAMES[1], ERRORS);
+    await second.finish();
+    for (const name of readdirSync(path.join(folder, 'whole')))
+      expect(readFileSync(path.join(job.out, name))).toEqual(readFileSync(path.join(folder, 'whole', name)));
+    expect(readdirSync(folder).sort()).toEqual(['model', 'out', 'whole']);
+  });
+
+  it('starts over when the job is another one or a partial file was cut', async () => {
+    const first = await createPackedOutput(context(), job);
+    await first.markDone(NAMES[0], ERRORS);
+    const other = { ...job, recipe: { ...RECIPE, method: { ...RECIPE.method, seed: 2 } } };
+    const second = await createPackedOutput(context(), other);
+    expect(second.isDone(NAMES[0])).toBe(false);
+    await second.markDone(NAMES[0], ERRORS);
+    writeFileSync(path.join(`${job.out}.partial`, 'model-00001-of-00002.safetensors'), 'short');
+    expect((await createPackedOutput(context(), other)).isDone(NAMES[0])).toBe(false);
+  });
+
+  it('never replaces what it should not', async () => {
+    await pack();
+    expect((await failure(createPackedOutput(context(), job))).code).toBe('output-exists');
+    await pack({ overwrite: true });
+    expect((await failure(createPackedOutput(context(), { ...job, out: source.folder, overwrite: true }))).code).toBe(
+      'usage',
+    );
+    expect((await failure(createPackedOutput(context(), { ...job, out: folder, overwrite: true }))).code).toBe('usage');
+    const letters = path.join(folder, 'letters');
+    mkdirSync(letters);
+    writeFileSync(path.join(letters, 'dear.txt'), 'keep me');
+    const refused = await failure(createPackedOutput(context(), { ...job, out: letters, overwrite: true }));
+    expect(refused.code).toBe('output-exists');
+    expect(readdirSync(letters)).toEqual(['dear.txt']);
+  });
+
+  it('leaves nothing when the disk is full', async () => {
+    const files = { allocate: () => Promise.reject(new LqError('disk-full', 'full')) };
+    expect((await failure(createPackedOutput(context(files), job))).code).toBe('disk-full');
+    expect(readdirSync(folder)).toEqual(['model']);
+  });
+});
+
+describe('reading', () => {
+  const edit = (change: (text: string) => string): void => {
+    const file = path.join(job.out, 'model-00001-of-00002.safetensors');
+    const content = readFileSync(file);
+    const length = Number(content.readBigUInt64LE());
+    const header = change(content.subarray(8, 8 + length).toString());
+    if (header.length !== length) throw new Error('the edit must keep the length');
+    content.write(header, 8);
+    writeFileSync(file, content);
+  };
+  const faults: [string, (text: string) => string][] = [
+    ['another version', text => text.replace('\\"version\\":1', '\\"version\\":2')],
+    ['an unknown factor storage', text => text.replace('\\"nf8\\",', '\\"nf9\\",')],
+    ['an unknown book', text => text.replace('\\"book\\":\\"nf\\"', '\\"book\\":\\"xx\\"')],
+    ['levels out of order', text => text.replace('[-1,', '[ 1,')],
+    ['another rank', text => text.replace('\\"rank\\":4', '\\"rank\\":5')],
+    ['another shape', text => text.replace('[30,11]', '[31,11]')],
+    ['a part of another name', text => text.replace('lq.l2.scales', 'lq.l2.scalez')],
+    ['broken JSON', text => text.replace('\\"version\\":1', '\\"version\\"=1')],
+  ];
+  it.each(faults)('refuses %s', async (_, change) => {
+    await pack();
+    edit(change);
+    const index = await openCheckpoint(nodeFiles, path.join(job.out, 'model-00001-of-00002.safetensors'));
+    expect(() => readPacked(index)).toThrow(
+      expect.objectContaining({ code: 'packed-format', file: index.file }) as Error,
+    );
+  });
+
+  it('finds nothing in a dense checkpoint', () => expect(readPacked(source).size).toBe(0));
+});
+
+describe('exports', () => {
+  const exported = async (format: string, from: CheckpointIndex): Promise<CheckpointIndex> => {
+    const out = path.join(folder, `as-${format}`);
+    const result = await findExporter(format).run({ pipeline: context(), index: from, out, overwrite: false });
+    expect(result.files.sort()).toEqual(readdirSync(out).sort());
+    const index = await openCheckpoint(nodeFiles, out);
+    expect(result.bytes).toBe(index.bytes);
+    expect(index.problems).toEqual([]);
+    return index;
+  };
+
+  it('dense: names, dtypes and shapes of the original, its configuration byte for byte', async () => {
+    const index = await exported('dense', await pack());
+    expect(index.tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape }))).toEqual(
+      source.tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+    );
+    for (const { name, file, offset, bytes } of index.tensors) {
+      const stored = bytesAt({ path: file, offset, bytes });
+      const original = source.byName.get(name)!;
+      if (NAMES.includes(name as (typeof NAMES)[number])) expect(new Set(stored)).toEqual(new Set([1]));
+      else expect(stored.equals(bytesAt({ path: original.file, offset: original.offset, bytes }))).toBe(true);
+    }
+    expect(index.shards.map(shard => shard.metadata)).toEqual([{ format: 'pt' }, { format: 'pt' }]);
+    expect(readFileSync(path.join(index.folder, 'config.json'), 'utf8')).toBe(CONFIG_TEXT);
+    expect(existsSync(path.join(index.folder, 'lq_studio.json'))).toBe(false);
+  });
+
+  it('packed: the same bytes under another path; a dense checkpoint is sent to compression', async () => {
+    const from = await pack();
+    const index = await exported('packed', from);
+    for (const name of readdirSync(job.out))
+      expect(readFileSync(path.join(index.folder, name))).toEqual(readFileSync(path.join(job.out, name)));
+    const refused = findExporter('packed').run({
+      pipeline: context(),
+      index: source,
+      out: path.join(folder, 'no'),
+      overwrite: false,
+    });
+    expect((await failure(refused)).code).toBe('usage');
+  });
+
+  it('leaves nothing of an export that fails', async () => {
+    const pipeline = context();
+    pipeline.native.reconstruct = () =>
+      Promise.reject(Object.assign(new Error('disk'), { code: 'io_error', index: 28 }));
+    const from = await pack();
+    const out = path.join(folder, 'dense');
+    const error = await failure(findExporter('dense').run({ pipeline, index: from, out, overwrite: false }));
+    expect(error).toMatchObject({ code: 'disk-full', tensor: NAMES[0] });
+    expect(readdirSync(folder).sort()).toEqual(['model', 'out']);
+  });
+
+  it('names the formats there are', () => {
+    expect(() => findExporter('gguf')).toThrow(/packed, dense/);
+  });
+});
