@@ -36,9 +36,9 @@ export function planBudget(table: SweepTable, kept: KeptTensors, request: Alloca
 interface Measure {
   readonly problem: Problem;
   /** Size units that a budget value allows, rounded down. */
-  capacity(value: number): number;
+  readonly capacity: (value: number) => number;
   /** Budget value of a total size. */
-  value(size: number): number;
+  readonly value: (size: number) => number;
 }
 
 /**

@@ -5,12 +5,14 @@ import { recogniseFp8, recogniseMxfp4 } from './formats/block-scaled';
 import { recognisePackedTensors, recogniseScaledTensors } from './formats/compressed-tensors';
 import { recogniseGptqOrAwq } from './formats/gptq-awq';
 import { recogniseLora } from './formats/lora';
+import { recogniseLq } from './formats/lq';
 import type { FormatSource, PackedWeight, Recogniser } from './formats/recogniser';
 import { compareNatural } from './order';
 import { placeOf } from './roles';
 import type { LogicalTensor, TensorInfo } from './types';
 
 const RECOGNISERS: readonly Recogniser[] = [
+  recogniseLq,
   recogniseGptqOrAwq,
   recogniseBitsandbytes4,
   recogniseBitsandbytes8,

@@ -128,16 +128,17 @@ interface Journal<R> {
 
 /** The journal's items when it belongs to the same job and its files have their sizes, otherwise undefined. */
 async function readJournal<R>(
-  { files, log }: PipelineContext,
+  context: PipelineContext,
   path: string,
   request: OutputRequest,
 ): Promise<Map<string, R> | undefined> {
+  const { files } = context;
   if (!(await files.stat(path))) return undefined;
   let journal: Partial<Journal<R>>;
   try {
     journal = JSON.parse(await files.readText(path)) as Partial<Journal<R>>;
   } catch {
-    log('warning', `Starting over: ${path} is damaged.`);
+    context.log('warning', `Starting over: ${path} is damaged.`);
     return undefined;
   }
   if (journal.version !== JOURNAL_VERSION || journal.fingerprint !== request.fingerprint || !journal.items)

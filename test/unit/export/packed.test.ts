@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { logicalTensors } from '../../../extension/core/checkpoint/logical';
 import { openCheckpoint } from '../../../extension/core/checkpoint/open';
 import type { CheckpointIndex } from '../../../extension/core/checkpoint/types';
 import { LqError } from '../../../extension/core/errors';
@@ -121,6 +122,20 @@ describe('a packed checkpoint', () => {
     expect(sidecar).toMatchObject({ format: 'lq-studio', version: 1, ...RECIPE, factors: 'nf8', bytes: index.bytes });
     expect(sidecar.matrices[0]).toMatchObject({ ...TARGETS[0], errors: ERRORS });
     expect(Object.keys(sidecar.books)).toEqual(['nf2', 'nf3', 'nf8']);
+  });
+
+  it('shows as the weights it stands for', async () => {
+    const index = await pack();
+    const shown = logicalTensors(index).map(({ name, dtype, format, shape }) => [name, dtype, format, shape]);
+    expect(shown).toEqual([
+      ['lm_head.weight', 'BF16', 'dense', [50, 10]],
+      ['model.embed_tokens.weight', 'BF16', 'dense', [50, 10]],
+      ['model.layers.0.norm.weight', 'F32', 'dense', [7]],
+      [NAMES[0], 'NF3 g16 r4', 'lq', [30, 11]],
+      [NAMES[1], 'NF2 g64', 'lq', [9, 65]],
+    ]);
+    const bytes = logicalTensors(index).reduce((sum, tensor) => sum + tensor.bytes, 0);
+    expect(bytes).toBe(index.bytes);
   });
 
   it('is the same whatever it was interrupted by, and continues after what is done', async () => {

@@ -146,7 +146,7 @@ function shardDescription(value: unknown, file: string): ShardDescription {
 function isOption(value: unknown): value is Option {
   if (!isRecord(value) || !isRecord(value.config)) return false;
   const { book, rank, rounding, config } = value;
-  const { b0, b1, b2, B0, B1 } = config as Record<string, unknown>;
+  const { b0, b1, b2, B0, B1 } = config;
   const widths = [2, 3, 4, 8] as unknown[];
   return (
     Object.hasOwn(codeBooks, book as string) &&
