@@ -187,7 +187,7 @@ export class JsonCursor {
       }
       if (code < 32) throw this.syntax(`control character in a string at ${i}`);
       if (code !== BACKSLASH) {
-        value += this.text[i++]!;
+        value += this.text.charAt(i++);
         continue;
       }
       const kind = this.text[i + 1] ?? '';

@@ -190,13 +190,24 @@ function layOut(entries: ReadonlyMap<string, Entry>, dataStart: number, file: st
     }
     if (begin < expected) throw entryError('tensor-overlap', name, `its range begins inside ${previous}`, file);
     const bytes = exactBytes(dtype, shape);
-    if (bytes === 'overflow') throw entryError('tensor-overflow', name, `shape [${shape}] overflows 64 bits`, file);
+    if (bytes === 'overflow')
+      throw entryError('tensor-overflow', name, `shape [${shape.join(', ')}] overflows 64 bits`, file);
     if (bytes === 'fraction') {
-      throw entryError('tensor-size', name, `shape [${shape}] of ${dtype} is not a whole number of bytes`, file);
+      throw entryError(
+        'tensor-size',
+        name,
+        `shape [${shape.join(', ')}] of ${dtype} is not a whole number of bytes`,
+        file,
+      );
     }
     if (BigInt(end) - BigInt(begin) !== BigInt(bytes)) {
       const range = BigInt(end) - BigInt(begin);
-      throw entryError('tensor-size', name, `shape [${shape}] of ${dtype} is ${bytes} bytes, its range ${range}`, file);
+      throw entryError(
+        'tensor-size',
+        name,
+        `shape [${shape.join(', ')}] of ${dtype} is ${bytes} bytes, its range ${range}`,
+        file,
+      );
     }
     const large = shape.find(size => typeof size === 'bigint');
     if (large !== undefined) throw entryError('tensor-overflow', name, `dimension ${large} is beyond 2^53`, file);

@@ -30,7 +30,7 @@ export interface SerializedHeader {
 export function tensorBytes({ name, dtype, shape }: TensorSpec): number {
   const bits = elementCount(shape) * dtypeBits(dtype);
   if (bits % 8 !== 0 || !Number.isSafeInteger(bits)) {
-    const message = `${quoteName(name)}: shape [${shape}] of ${dtype} is not a whole number of bytes`;
+    const message = `${quoteName(name)}: shape [${shape.join(', ')}] of ${dtype} is not a whole number of bytes`;
     throw new LqError('tensor-size', message, { tensor: name });
   }
   return bits / 8;

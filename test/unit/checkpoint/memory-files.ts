@@ -19,24 +19,25 @@ export class MemoryFiles implements FileSystem {
   }
 
   async read(path: string, offset: number, length: number): Promise<Uint8Array> {
-    const bytes = this.get(path);
+    const bytes = await this.get(path);
     if (offset + length > bytes.length) throw new LqError('io', `short read of ${path}`, { file: path });
     this.bytesRead += length;
     return bytes.slice(offset, offset + length);
   }
 
   async readText(path: string): Promise<string> {
-    return new TextDecoder().decode(this.get(path));
+    return new TextDecoder().decode(await this.get(path));
   }
 
-  async stat(path: string): Promise<{ bytes: number; modified: number; directory: boolean } | undefined> {
+  stat(path: string): Promise<{ bytes: number; modified: number; directory: boolean } | undefined> {
     const bytes = this.contents.get(path);
-    if (bytes) return { bytes: bytes.length, modified: 0, directory: false };
-    return this.names(path).length > 0 ? { bytes: 0, modified: 0, directory: true } : undefined;
+    if (bytes) return Promise.resolve({ bytes: bytes.length, modified: 0, directory: false });
+    const directory = this.names(path).length > 0;
+    return Promise.resolve(directory ? { bytes: 0, modified: 0, directory } : undefined);
   }
 
-  async list(folder: string): Promise<string[]> {
-    return this.names(folder);
+  list(folder: string): Promise<string[]> {
+    return Promise.resolve(this.names(folder));
   }
 
   private names(folder: string): string[] {
@@ -44,9 +45,9 @@ export class MemoryFiles implements FileSystem {
     return [...new Set(inside.map(path => path.slice(folder.length + 1).split('/')[0]!))];
   }
 
-  private get(path: string): Uint8Array {
+  private get(path: string): Promise<Uint8Array> {
     const bytes = this.contents.get(path);
-    if (!bytes) throw new LqError('file-not-found', `${path} does not exist`, { file: path });
-    return bytes;
+    if (bytes) return Promise.resolve(bytes);
+    return Promise.reject(new LqError('file-not-found', `${path} does not exist`, { file: path }));
   }
 }
