@@ -43,10 +43,14 @@ const NATIVE_CODES: Readonly<Record<string, ErrorCode>> = {
 /** ENOSPC and EDQUOT. */
 const DISK_FULL = [28, 122];
 
-/** A rejection of the addon as the product's error, with the file and tensor it happened in. */
-export function nativeError(error: unknown, where: Where): LqError {
+/**
+ * A rejection of the addon as the product's error, with the file and tensor it happened in: those the addon names where
+ * one call reads many, else the caller's.
+ */
+export function nativeError(error: unknown, caller: Where): LqError {
   if (error instanceof LqError) return error;
-  const { code, index, message } = error as { code?: string; index?: number; message?: string };
+  const { code, index, message, file, tensor } = error as { code?: string; index?: number; message?: string } & Where;
+  const where = { ...caller, ...(file !== undefined && { file }), ...(tensor !== undefined && { tensor }) };
   if (code === undefined || !(code in NATIVE_CODES)) return new LqError('internal', message ?? String(error), where);
   if (code === 'io_error' && DISK_FULL.includes(index ?? -1))
     return new LqError('disk-full', `The disk is full: ${message ?? ''}`, where);

@@ -13,3 +13,4 @@ interface AbortSignal {
   addEventListener(type: 'abort', listener: () => void, options?: { once?: boolean }): void;
   removeEventListener(type: 'abort', listener: () => void): void;
 }
+declare function setTimeout(callback: () => void, milliseconds: number): unknown;

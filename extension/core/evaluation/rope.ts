@@ -1,0 +1,71 @@
+/**
+ * Rotary position embedding from config.json: `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling`
+ * (before).
+ */
+import type { NativeLanguageModelConfig } from '../../engine/native';
+import type { ConfigReader } from './config-reader';
+
+const DEFAULT_THETA = 10_000;
+
+/** @throws LqError 'unsupported-model' naming the scaling or the field that is missing. */
+export function readRope(
+  config: ConfigReader,
+  maxPositions: number,
+): Pick<NativeLanguageModelConfig, 'rope' | 'ropeTheta'> {
+  const scaling = config.object('rope_parameters') ?? config.object('rope_scaling');
+  const ropeTheta = scaling?.has('rope_theta')
+    ? scaling.number('rope_theta')
+    : config.number('rope_theta', DEFAULT_THETA);
+  for (const source of [config, scaling]) {
+    const share = source?.number('partial_rotary_factor', 1) ?? 1;
+    if (share !== 1) config.refuse(`A rotary embedding of ${share} of each head is not supported`);
+  }
+  if (scaling === undefined) return { ropeTheta, rope: { type: 'default' } };
+  const type = scaling.text('rope_type', scaling.text('type', 'default'));
+  return { ropeTheta, rope: readScaling(type, scaling, maxPositions) };
+}
+
+function readScaling(type: string, scaling: ConfigReader, maxPositions: number): NativeLanguageModelConfig['rope'] {
+  switch (type) {
+    case 'default':
+      return { type };
+    case 'linear':
+    case 'dynamic':
+      return { type, factor: scaling.number('factor') };
+    case 'llama3':
+      return {
+        type,
+        factor: scaling.number('factor'),
+        lowFreqFactor: scaling.number('low_freq_factor'),
+        highFreqFactor: scaling.number('high_freq_factor'),
+        originalMaxPositions: scaling.number('original_max_position_embeddings'),
+      };
+    case 'yarn': {
+      if (scaling.has('truncate') && !scaling.flag('truncate'))
+        scaling.refuse('The rotary scaling yarn without truncation is not supported');
+      const originalMaxPositions = scaling.number('original_max_position_embeddings', maxPositions);
+      const factor = scaling.number('factor', maxPositions / originalMaxPositions);
+      return {
+        type,
+        factor,
+        originalMaxPositions,
+        attentionFactor: scaling.number('attention_factor', yarnAttention(scaling, factor)),
+        // transformers takes 0 for absent here.
+        betaFast: scaling.number('beta_fast', 0) || 32,
+        betaSlow: scaling.number('beta_slow', 0) || 1,
+      };
+    }
+    default:
+      return scaling.refuse(
+        `The rotary scaling ${type} is not supported; default, linear, dynamic, llama3 and yarn are`,
+      );
+  }
+}
+
+/** What cosines and sines are multiplied by (arXiv 2309.00071, equation 22, and DeepSeek's two-sided form of it). */
+function yarnAttention(scaling: ConfigReader, factor: number): number {
+  const scale = (weight: number): number => (factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1);
+  const above = scaling.number('mscale', 0);
+  const below = scaling.number('mscale_all_dim', 0);
+  return above !== 0 && below !== 0 ? scale(above) / scale(below) : scale(1);
+}

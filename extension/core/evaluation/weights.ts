@@ -1,0 +1,73 @@
+/** Which tensor of a checkpoint is which weight of the network, for the families that can be run. */
+import type { ModelWeight, NativeLanguageModelConfig, WeightSource } from '../../engine/native';
+import { LqError } from '../errors';
+
+/** Where a weight's bytes are, dense or packed; undefined when the checkpoint has no such tensor. */
+export type WeightLookup = (name: string) => WeightSource | undefined;
+
+/** Matrices a squared gradient can be asked for, by their kind. */
+export const GRADIENT_KINDS: ReadonlySet<string> = new Set(['q', 'k', 'v', 'o', 'gate', 'up', 'down']);
+
+interface Expected {
+  kind: string;
+  name: string;
+  shape: readonly [rows: number, cols: number];
+}
+
+/**
+ * Every weight the network needs, checked for presence and shape.
+ * @param file the checkpoint, for errors
+ * @throws LqError 'tensor-not-found', or 'unsupported-model' when a shape is not what config.json says.
+ */
+export function modelWeights(config: NativeLanguageModelConfig, lookup: WeightLookup, file: string): ModelWeight[] {
+  const weights: ModelWeight[] = [];
+  const add = (layer: number, expected: readonly Expected[]): void => {
+    for (const { kind, name, shape } of expected) {
+      const source = lookup(name);
+      if (source === undefined)
+        throw new LqError('tensor-not-found', `The checkpoint has no tensor ${name}.`, { file, tensor: name });
+      if (source.rows !== shape[0] || source.cols !== shape[1]) {
+        const message = `${name} is [${source.rows}, ${source.cols}] where config.json needs [${shape[0]}, ${shape[1]}].`;
+        throw new LqError('unsupported-model', message, { file, tensor: name });
+      }
+      weights.push({ layer, kind, name, source });
+    }
+  };
+  add(-1, outerWeights(config));
+  for (let layer = 0; layer < config.layers; layer++) add(layer, layerWeights(config, `model.layers.${layer}`));
+  return weights;
+}
+
+function outerWeights(c: NativeLanguageModelConfig): Expected[] {
+  const matrix = [c.vocab, c.hidden] as const;
+  return [
+    { kind: 'embedding', name: 'model.embed_tokens.weight', shape: matrix },
+    { kind: 'final_norm', name: 'model.norm.weight', shape: [1, c.hidden] },
+    ...(c.tiedEmbeddings ? [] : [{ kind: 'head', name: 'lm_head.weight', shape: matrix }]),
+  ];
+}
+
+function layerWeights(c: NativeLanguageModelConfig, prefix: string): Expected[] {
+  const [q, kv] = [c.heads * c.headDim, c.kvHeads * c.headDim];
+  const linear = (kind: string, module: string, rows: number, cols: number, bias: boolean): Expected[] => [
+    { kind, name: `${prefix}.${module}.weight`, shape: [rows, cols] },
+    ...(bias ? [{ kind: `${kind}_bias`, name: `${prefix}.${module}.bias`, shape: [1, rows] as const }] : []),
+  ];
+  const norm = (kind: string, module: string, size: number): Expected => ({
+    kind,
+    name: `${prefix}.${module}.weight`,
+    shape: [1, size],
+  });
+  return [
+    norm('input_norm', 'input_layernorm', c.hidden),
+    norm('post_attention_norm', 'post_attention_layernorm', c.hidden),
+    ...linear('q', 'self_attn.q_proj', q, c.hidden, c.attentionBias),
+    ...linear('k', 'self_attn.k_proj', kv, c.hidden, c.attentionBias),
+    ...linear('v', 'self_attn.v_proj', kv, c.hidden, c.attentionBias),
+    ...linear('o', 'self_attn.o_proj', c.hidden, q, c.outputBias),
+    ...(c.qkNorm ? [norm('q_norm', 'self_attn.q_norm', c.headDim), norm('k_norm', 'self_attn.k_norm', c.headDim)] : []),
+    ...linear('gate', 'mlp.gate_proj', c.intermediate, c.hidden, c.mlpBias),
+    ...linear('up', 'mlp.up_proj', c.intermediate, c.hidden, c.mlpBias),
+    ...linear('down', 'mlp.down_proj', c.hidden, c.intermediate, c.mlpBias),
+  ];
+}

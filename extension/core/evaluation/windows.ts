@@ -1,0 +1,80 @@
+/** Text as the language model is given it: non-overlapping windows of equal length. */
+import type { FileSystem } from '../checkpoint/types';
+import { LqError } from '../errors';
+import type { TextTokenizer } from './tokenizer';
+
+export interface WindowOptions {
+  /** Tokens a window. */
+  context: number;
+  /** How many, from the start of the text; absent for all that fit. */
+  windows?: number;
+  /** Whether every window begins with the model's beginning-of-sequence token, in place of a token of text. */
+  bos?: boolean;
+}
+
+/** Row-major [windows, context] token ids. */
+export interface Windows {
+  readonly tokens: Int32Array;
+  readonly windows: number;
+  readonly context: number;
+}
+
+/**
+ * Cuts ids into windows; what is left at the end is not used.
+ * @param bos the id to begin each window with, or undefined for none
+ * @throws LqError 'usage', or 'text-too-short' when not even one window, or not as many as asked for, can be filled.
+ */
+export function cutWindows(
+  ids: Int32Array,
+  { context, windows }: WindowOptions,
+  bos: number | undefined,
+  file: string,
+): Windows {
+  const stride = bos === undefined ? context : context - 1;
+  const available = Math.floor(ids.length / stride);
+  const count = windows ?? available;
+  if (count > available || available === 0) {
+    const message = `${file} has ${ids.length} tokens; ${count || 1} windows of ${context} need ${(count || 1) * stride}.`;
+    throw new LqError('text-too-short', message, { file, details: { tokens: ids.length, windows: available } });
+  }
+  const tokens = new Int32Array(count * context);
+  for (let window = 0; window < count; window++) {
+    const row = tokens.subarray(window * context, (window + 1) * context);
+    if (bos !== undefined) row[0] = bos;
+    row.set(ids.subarray(window * stride, (window + 1) * stride), context - stride);
+  }
+  return { tokens, windows: count, context };
+}
+
+/**
+ * Reads a text and cuts it into windows.
+ * @param vocab size of the model's vocabulary: a tokenizer that goes beyond is another model's
+ * @throws LqError 'usage', 'text-too-short', 'tokenizer', 'file-not-found', 'cancelled'.
+ */
+export async function readWindows(
+  files: FileSystem,
+  tokenizer: TextTokenizer,
+  vocab: number,
+  file: string,
+  options: WindowOptions,
+  signal?: AbortSignal,
+): Promise<Windows & { text: string }> {
+  const { context, windows, bos = false } = options;
+  if (!Number.isInteger(context) || context < 2)
+    throw new LqError('usage', `A context of ${context} tokens is too short.`);
+  if (windows !== undefined && (!Number.isInteger(windows) || windows < 1))
+    throw new LqError('usage', `${windows} is not a number of windows.`);
+  if (bos && tokenizer.bos === undefined)
+    throw new LqError('tokenizer', 'The tokenizer has no beginning-of-sequence token.', { file: tokenizer.file });
+  const text = await files.readText(file);
+  const ids = await tokenizer.encode(text, {
+    ...(windows !== undefined && { limit: windows * context }),
+    ...(signal !== undefined && { signal }),
+  });
+  const beyond = ids.findIndex(id => id < 0 || id >= vocab);
+  if (beyond >= 0) {
+    const message = `The tokenizer gives id ${ids[beyond]}, the model's vocabulary has ${vocab}: it belongs to another model.`;
+    throw new LqError('tokenizer', message, { file: tokenizer.file });
+  }
+  return { ...cutWindows(ids, options, bos ? tokenizer.bos : undefined, file), text };
+}

@@ -1,0 +1,176 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { languageModelConfig } from '../../../extension/core/evaluation/architecture';
+import { modelWeights } from '../../../extension/core/evaluation/weights';
+import type { WeightSource } from '../../../extension/engine/native';
+
+const base = {
+  architectures: ['LlamaForCausalLM'],
+  model_type: 'llama',
+  hidden_act: 'silu',
+  num_hidden_layers: 2,
+  hidden_size: 64,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  intermediate_size: 96,
+  vocab_size: 50,
+  max_position_embeddings: 128,
+  rms_norm_eps: 1e-5,
+};
+const parse = (changes: Record<string, unknown>) => languageModelConfig({ ...base, ...changes }, 'config.json');
+
+describe('the architecture in config.json', () => {
+  it('reads the sample checkpoint', () => {
+    const config: unknown = JSON.parse(readFileSync('media/sample/tiny-books-4m/config.json', 'utf8'));
+    expect(languageModelConfig(config as Record<string, unknown>, 'config.json')).toEqual({
+      layers: 4,
+      hidden: 256,
+      heads: 8,
+      kvHeads: 4,
+      headDim: 32,
+      intermediate: 688,
+      vocab: 2048,
+      maxPositions: 512,
+      rmsEps: 1e-5,
+      ropeTheta: 10_000,
+      rope: { type: 'default' },
+      slidingWindow: 0,
+      attentionBias: false,
+      outputBias: false,
+      mlpBias: false,
+      qkNorm: false,
+      tiedEmbeddings: false,
+    });
+  });
+
+  it('knows what the families differ in', () => {
+    expect(parse({ attention_bias: true, mlp_bias: true })).toMatchObject({
+      attentionBias: true,
+      outputBias: true,
+      mlpBias: true,
+    });
+    expect(parse({ model_type: 'mistral', sliding_window: 32 })).toMatchObject({ slidingWindow: 32 });
+    expect(parse({ model_type: 'mistral', sliding_window: null })).toMatchObject({ slidingWindow: 0 });
+    expect(parse({ model_type: 'qwen2', sliding_window: 32, use_sliding_window: false })).toMatchObject({
+      attentionBias: true,
+      outputBias: false,
+      slidingWindow: 0,
+    });
+    expect(
+      parse({ model_type: 'qwen2', sliding_window: 32, use_sliding_window: true, max_window_layers: 0 }),
+    ).toMatchObject({ slidingWindow: 32 });
+    expect(parse({ model_type: 'qwen3', tie_word_embeddings: true })).toMatchObject({
+      qkNorm: true,
+      headDim: 128,
+      tiedEmbeddings: true,
+    });
+  });
+
+  it('reads rotary scalings in the form of either transformers', () => {
+    expect(parse({ rope_theta: 5e5, rope_scaling: { type: 'linear', factor: 4 } })).toMatchObject({
+      ropeTheta: 5e5,
+      rope: { type: 'linear', factor: 4 },
+    });
+    const llama3 = { factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 64 };
+    expect(parse({ rope_parameters: { rope_type: 'llama3', rope_theta: 5e5, ...llama3 } })).toMatchObject({
+      ropeTheta: 5e5,
+      rope: { type: 'llama3', factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 64 },
+    });
+    const yarn = parse({ rope_scaling: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 32 } });
+    expect(yarn.rope).toEqual({
+      type: 'yarn',
+      factor: 4,
+      originalMaxPositions: 32,
+      attentionFactor: 0.1 * Math.log(4) + 1,
+      betaFast: 32,
+      betaSlow: 1,
+    });
+  });
+
+  it.each([
+    [{ model_type: 'gemma2', architectures: ['Gemma2ForCausalLM'] }, /Gemma2ForCausalLM/],
+    [{ model_type: 'constructor', architectures: undefined }, /constructor/],
+    [{ hidden_act: 'gelu' }, /gelu/],
+    [{ rope_scaling: { rope_type: 'longrope' } }, /longrope/],
+    [{ rope_scaling: { rope_type: 'llama3', factor: 8 } }, /rope_scaling.low_freq_factor/],
+    [{ rope_parameters: { rope_type: 'yarn', factor: 2, truncate: false } }, /truncation/],
+    [{ partial_rotary_factor: 0.5 }, /0\.5 of each head/],
+    [{ quantization_config: { quant_method: 'gptq' } }, /gptq/],
+    [{ model_type: 'qwen2', use_sliding_window: true, sliding_window: 8, max_window_layers: 1 }, /1 of 2 layers/],
+    [{ num_key_value_heads: 3 }, /4 attention heads/],
+    [{ hidden_size: undefined }, /hidden_size/],
+    [{ vocab_size: '50' }, /vocab_size.*"50"/],
+    [{ tie_word_embeddings: 1 }, /tie_word_embeddings/],
+  ])('refuses %j by name', (changes, message) => {
+    const refusal = expect.objectContaining({
+      code: 'unsupported-model',
+      file: 'config.json',
+      message: expect.stringMatching(message),
+    });
+    expect(() => parse(changes)).toThrow(refusal);
+  });
+
+  it('refuses a checkpoint without config.json', () => {
+    expect(() => languageModelConfig(undefined, 'f/config.json')).toThrow(
+      expect.objectContaining({ code: 'unsupported-model', file: 'f/config.json' }),
+    );
+  });
+});
+
+describe('the weights of a model', () => {
+  const config = parse({ model_type: 'qwen2', tie_word_embeddings: true });
+  const shapes: Record<string, [number, number]> = {
+    'model.embed_tokens.weight': [50, 64],
+    'model.norm.weight': [1, 64],
+  };
+  for (const layer of [0, 1]) {
+    const add = (name: string, rows: number, cols: number) => (shapes[`model.layers.${layer}.${name}`] = [rows, cols]);
+    add('input_layernorm.weight', 1, 64);
+    add('post_attention_layernorm.weight', 1, 64);
+    add('self_attn.q_proj.weight', 64, 64);
+    add('self_attn.q_proj.bias', 1, 64);
+    add('self_attn.k_proj.weight', 32, 64);
+    add('self_attn.k_proj.bias', 1, 32);
+    add('self_attn.v_proj.weight', 32, 64);
+    add('self_attn.v_proj.bias', 1, 32);
+    add('self_attn.o_proj.weight', 64, 64);
+    add('mlp.gate_proj.weight', 96, 64);
+    add('mlp.up_proj.weight', 96, 64);
+    add('mlp.down_proj.weight', 64, 96);
+  }
+  const lookup = (known: typeof shapes) => (name: string) => {
+    const shape = known[name];
+    const source: WeightSource | undefined = shape && {
+      kind: 'dense',
+      path: 'f',
+      offset: 0,
+      dtype: 'F32',
+      rows: shape[0],
+      cols: shape[1],
+    };
+    return source;
+  };
+
+  it('are all found, and no others', () => {
+    const weights = modelWeights(config, lookup(shapes), 'f');
+    expect(weights.map(weight => weight.name).sort()).toEqual(Object.keys(shapes).sort());
+    expect(weights.find(weight => weight.name === 'model.layers.1.self_attn.k_proj.bias')).toMatchObject({
+      layer: 1,
+      kind: 'k_bias',
+    });
+  });
+
+  it('are missed by name', () => {
+    const { 'model.layers.1.mlp.up_proj.weight': _, ...rest } = shapes;
+    expect(() => modelWeights(config, lookup(rest), 'f')).toThrow(
+      expect.objectContaining({ code: 'tensor-not-found', file: 'f', tensor: 'model.layers.1.mlp.up_proj.weight' }),
+    );
+  });
+
+  it('are refused in another shape', () => {
+    const wrong = { ...shapes, 'model.norm.weight': [1, 65] as [number, number] };
+    expect(() => modelWeights(config, lookup(wrong), 'f')).toThrow(
+      expect.objectContaining({ code: 'unsupported-model', tensor: 'model.norm.weight' }),
+    );
+  });
+});
