@@ -1,5 +1,5 @@
 // Runs the test suites named on the command line, or all that need no heavy Python peers, and ends with one line of totals.
-//   node scripts/test.mjs [typecheck|lint|unit|contract|package|exthost|e2e|interop|cuda ...]
+//   node scripts/test.mjs [typecheck|lint|unit|contract|package|exthost|e2e|interop ...]
 // A suite that fails does not stop the next; the exit status tells whether all passed.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
@@ -17,11 +17,12 @@ const script = (name, ...args) => succeeds(process.execPath, [inRoot('scripts', 
 const asOneTest = ok => ({ passed: ok ? 1 : 0, failed: ok ? 0 : 1 });
 
 /** Vitest with the given configuration; a run that ends without a report counts as one failure. */
-function vitest(name, config) {
+function vitest(name, config, ...filters) {
   const report = `${reports}/${name}.json`;
   const ok = succeeds(process.execPath, [
     inRoot('node_modules', 'vitest', 'vitest.mjs'),
     'run',
+    ...filters,
     `--config=${config}`,
     '--reporter=default',
     '--reporter=json',
@@ -50,9 +51,16 @@ const suites = {
   lint: () => asOneTest(script('lint')),
   unit: () => vitest('unit', 'vitest.config.ts'),
   contract,
+  package: () => asOneTest(script('package')),
+  exthost: () => vitest('exthost', 'test/e2e/vitest.config.ts', 'test/exthost'),
+  e2e: () => vitest('e2e', 'test/e2e/vitest.config.ts', 'test/e2e'),
+  interop: () => (script('python-venv') ? vitest('interop', 'test/interop/vitest.config.ts') : asOneTest(false)),
 };
+/** They want gigabytes of other people's programs, and are asked for by name. */
+const onRequest = new Set(['interop']);
+const byDefault = Object.keys(suites).filter(name => !onRequest.has(name));
 
-const chosen = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(suites);
+const chosen = process.argv.length > 2 ? process.argv.slice(2) : byDefault;
 const unknown = chosen.filter(name => !(name in suites));
 if (unknown.length > 0) {
   console.error(`No such suite: ${unknown.join(', ')}. There are ${Object.keys(suites).join(', ')}.`);
@@ -78,7 +86,7 @@ function finish() {
   process.exit(sum('failed') === 0 ? 0 : 1);
 }
 
-setup({ browser: true });
+setup({ browser: chosen.some(name => name === 'exthost' || name === 'e2e') });
 rmSync(reports, { recursive: true, force: true });
 mkdirSync(reports, { recursive: true });
 const built = timed('build', () => asOneTest(script('build-native') && script('build')));

@@ -105,6 +105,7 @@ export const boundaries = {
       ExportAllDeclaration: node => check(node, node.source, isTypeOnly(node)),
       ImportExpression: node => check(node, node.source, false),
       TSImportType: node => check(node, node.source, true),
+      TSExternalModuleReference: node => check(node, node.expression, false),
       "CallExpression[callee.name='require']": node => check(node, node.arguments[0], false),
     };
   },

@@ -1,0 +1,97 @@
+/**
+ * The workbench as a person meets it: palette, side bar, explorer, custom editors and panels of a page in Chromium.
+ * The waits here are the ones that hold; tests say what they do and look, not how long to wait.
+ */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import type { Browser, Frame, Locator, Page } from 'playwright-core';
+import { repository } from './server';
+
+const shots = path.join(repository, '.artifacts', 'screenshots');
+
+/** Contributions are registered only when the activity bar shows ours. */
+const CONTAINER = 'LQ Studio';
+
+export class Editor {
+  private constructor(readonly page: Page) {}
+
+  /** Opens a folder in a page of its own and waits for the extension's contributions. */
+  static async open(browser: Browser, serverUrl: string, folder: string): Promise<Editor> {
+    const context = await browser.newContext({ viewport: { width: 1400, height: 900 } });
+    const page = await context.newPage();
+    await page.goto(`${serverUrl}/?folder=${encodeURIComponent(folder)}`, { waitUntil: 'domcontentloaded' });
+    await page.locator('.monaco-workbench').waitFor({ timeout: 60_000 });
+    const editor = new Editor(page);
+    await editor.activityIcon(CONTAINER).waitFor({ timeout: 60_000 });
+    return editor;
+  }
+
+  async close(): Promise<void> {
+    await this.page.context().close();
+  }
+
+  private activityIcon(title: string): Locator {
+    return this.page.locator(`.activitybar .action-item [aria-label^="${title}"]`).first();
+  }
+
+  /** Shows a side bar by its title in the activity bar. */
+  async showSideBar(title: string): Promise<void> {
+    const heading = this.page.locator('.sidebar .composite.title');
+    if (!(await heading.textContent().catch(() => ''))?.includes(title)) await this.activityIcon(title).click();
+    await heading.filter({ hasText: title }).waitFor();
+  }
+
+  /** Runs a command by its full title, as the palette lists it. */
+  async command(title: string): Promise<void> {
+    await this.page.keyboard.press('F1');
+    const input = this.page.locator('.quick-input-widget input.input');
+    await input.fill(`>${title}`);
+    await this.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: title }).first().click();
+  }
+
+  treeItem(name: string | RegExp): Locator {
+    return this.page.locator('.sidebar').getByRole('treeitem', { name });
+  }
+
+  /** Opens a file by its workspace path through Quick Open. */
+  async openFile(relative: string): Promise<void> {
+    await this.page.keyboard.press('Control+P');
+    await this.page.locator('.quick-input-widget input.input').fill(relative);
+    await this.page
+      .locator('.quick-input-list .monaco-list-row')
+      .filter({ hasText: path.basename(relative) })
+      .first()
+      .click();
+  }
+
+  /** The visible panel or custom editor whose content matches `selector`: webviews are frames within frames. */
+  async panel(selector: string, timeout = 30_000): Promise<Frame> {
+    const deadline = Date.now() + timeout;
+    for (;;) {
+      for (const frame of this.page.frames()) {
+        const found = await frame
+          .locator(selector)
+          .first()
+          .isVisible()
+          .catch(() => false);
+        if (found && frame !== this.page.mainFrame()) return frame;
+      }
+      if (Date.now() > deadline) throw new Error(`No panel shows ${selector} after ${timeout} ms`);
+      await this.page.waitForTimeout(100);
+    }
+  }
+
+  notification(text: string | RegExp): Locator {
+    return this.page.locator('.notifications-toasts .notification-list-item').filter({ hasText: text });
+  }
+
+  hover(): Locator {
+    return this.page.locator('.monaco-hover:not(.hidden)');
+  }
+
+  /** Saves what is on screen among the test artefacts. */
+  async screenshot(name: string): Promise<void> {
+    mkdirSync(shots, { recursive: true });
+    await this.page.screenshot({ path: path.join(shots, `${name}.png`), animations: 'disabled' });
+  }
+}
