@@ -1,0 +1,59 @@
+#include "kernels/kernels.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+namespace lq::cpu {
+
+BookTable make_table(const CodeBook& book) {
+  BookTable t{};
+  t.bits = book.bits;
+  const int32_t count = 1 << book.bits;
+  for (float& threshold : t.thresholds) threshold = std::numeric_limits<float>::infinity();
+  for (int32_t i = 0; i < count; ++i) {
+    t.levels[i] = book.levels[i];
+    if (i + 1 < count) {
+      t.thresholds[i] = static_cast<float>((static_cast<double>(book.levels[i]) + book.levels[i + 1]) / 2);
+    }
+    if (std::abs(book.levels[i]) < std::abs(book.levels[t.zero])) t.zero = i;
+  }
+  return t;
+}
+
+Isa isa() {
+  static const Isa chosen = [] {
+    Isa best = Isa::baseline;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+      best = Isa::avx2;
+      if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+          __builtin_cpu_supports("avx512dq")) {
+        best = Isa::avx512;
+      }
+    }
+    const char* limit = std::getenv("LQ_ISA");
+    if (limit != nullptr && std::strcmp(limit, "baseline") == 0) best = Isa::baseline;
+    if (limit != nullptr && std::strcmp(limit, "avx2") == 0 && best == Isa::avx512) best = Isa::avx2;
+    return best;
+  }();
+  return chosen;
+}
+
+const Kernels& kernels(Isa isa) {
+  switch (isa) {
+    case Isa::avx512:
+      return avx512::table;
+    case Isa::avx2:
+      return avx2::table;
+    default:
+      return baseline::table;
+  }
+}
+
+const Kernels& kernels() {
+  static const Kernels& chosen = kernels(isa());
+  return chosen;
+}
+
+}  // namespace lq::cpu
