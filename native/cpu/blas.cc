@@ -27,10 +27,12 @@ void sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, 
               static_cast<blasint>(lda), b, static_cast<blasint>(ldb), beta, c, static_cast<blasint>(ldc));
 }
 
-void dsyrk_lower(int64_t n, int64_t k, const double* a, double* c) {
+void dgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const double* a, int64_t lda,
+           const double* b, int64_t ldb, double* c, int64_t ldc) {
   hold_to_one_thread();
-  scipy_cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, static_cast<blasint>(n), static_cast<blasint>(k), 1.0, a,
-              static_cast<blasint>(n), 1.0, c, static_cast<blasint>(n));
+  scipy_cblas_dgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
+                    static_cast<blasint>(m), static_cast<blasint>(n), static_cast<blasint>(k), 1.0, a,
+                    static_cast<blasint>(lda), b, static_cast<blasint>(ldb), 1.0, c, static_cast<blasint>(ldc));
 }
 
 bool symmetric_eigen(int64_t n, double* a, double* values, bool vectors) {

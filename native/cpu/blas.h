@@ -9,8 +9,9 @@ namespace lq::cpu {
 void sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a, int64_t lda,
            const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
 
-// Row-major double C [n, n] += A^T A for A [k, n]; the lower triangle only.
-void dsyrk_lower(int64_t n, int64_t k, const double* a, double* c);
+// The same in double, adding to C.
+void dgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const double* a, int64_t lda,
+           const double* b, int64_t ldb, double* c, int64_t ldc);
 
 // Eigenvalues, ascending, of the symmetric a [n, n] (lower triangle), which is overwritten: with the eigenvectors in its
 // rows when `vectors`. False when the iteration did not converge.

@@ -78,22 +78,29 @@ void store_groups(const std::vector<float>& v, ScaleDtype dtype, uint8_t* out) {
   }
 }
 
+void load_groups(const uint8_t* in, ScaleDtype dtype, std::vector<float>& v) {
+  if (dtype == ScaleDtype::FP32) {
+    std::memcpy(v.data(), in, v.size() * 4);
+    return;
+  }
+  for (size_t i = 0; i < v.size(); ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, in + 2 * i, 2);
+    v[i] = dtype == ScaleDtype::BF16 ? from_bf16(bits) : from_f16(bits);
+  }
+}
+
 void decode_scales(const QuantizedView& q, std::vector<float>& scales) {
   const QuantConfig& c = q.config;
   const int64_t blocks = block_count(c, q.count);
   scales.resize(static_cast<size_t>(blocks));
   const float top = static_cast<float>((1 << c.b1) - 1);
+  std::vector<float> maxima(static_cast<size_t>(group_count(c, q.count)));
+  load_groups(q.groups, c.b2, maxima);
   parallel_for(0, group_count(c, q.count), std::max<int64_t>(1, 16384 / c.group), [&](int64_t b, int64_t e) {
     std::vector<uint8_t> k(static_cast<size_t>(c.group));
     for (int64_t g = b; g < e; ++g) {
-      float v;
-      if (c.b2 == ScaleDtype::FP32) {
-        std::memcpy(&v, q.groups + 4 * g, 4);
-      } else {
-        uint16_t bits;
-        std::memcpy(&bits, q.groups + 2 * g, 2);
-        v = c.b2 == ScaleDtype::BF16 ? from_bf16(bits) : from_f16(bits);
-      }
+      const float v = maxima[static_cast<size_t>(g)];
       const int64_t at = g * c.group, n = std::min<int64_t>(c.group, blocks - at);
       unpack_fields(q.scales, at, n, c.b1, k.data());
       for (int64_t i = 0; i < n; ++i) {

@@ -28,6 +28,8 @@ void unpack_fields(const uint8_t* packed, int64_t begin, int64_t count, int32_t 
 
 // Group maxima in their stored type, which represents them exactly.
 void store_groups(const std::vector<float>& v, ScaleDtype dtype, uint8_t* out);
+// v.size() of them, back in fp32.
+void load_groups(const uint8_t* in, ScaleDtype dtype, std::vector<float>& v);
 
 // Decoded scale of every block of a packed tensor.
 void decode_scales(const QuantizedView& q, std::vector<float>& scales);

@@ -1,15 +1,13 @@
 #include "weight_source.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <cmath>
 #include <cstring>
 #include <utility>
 
+#include "arguments.h"
+#include "convert.h"
+#include "file.h"
 #include "task.h"
 
 namespace lq {
@@ -22,26 +20,6 @@ constexpr std::pair<const char*, Dtype> kDtypes[] = {
     {"U16", Dtype::U16},         {"U8", Dtype::U8},           {"BOOL", Dtype::BOOL},
 };
 
-Napi::Value member(const Napi::Value& value, const char* name) {
-  if (!value.IsObject()) throw Napi::TypeError::New(value.Env(), std::string("expected an object with ") + name);
-  return value.As<Napi::Object>().Get(name);
-}
-
-int64_t integer(const Napi::Value& value, const char* name) {
-  const Napi::Value v = member(value, name);
-  const double d = v.IsNumber() ? v.As<Napi::Number>().DoubleValue() : -1;
-  if (!(d >= 0 && d <= 9007199254740991.0) || d != std::floor(d)) {
-    throw Napi::TypeError::New(value.Env(), std::string(name) + " is not a non-negative integer");
-  }
-  return static_cast<int64_t>(d);
-}
-
-std::string text(const Napi::Value& value, const char* name) {
-  const Napi::Value v = member(value, name);
-  if (!v.IsString()) throw Napi::TypeError::New(value.Env(), std::string(name) + " is not a string");
-  return v.As<Napi::String>();
-}
-
 Dtype parse_dtype(const Napi::Value& value) {
   const std::string name = text(value, "dtype");
   for (const auto& [known, dtype] : kDtypes) {
@@ -52,25 +30,10 @@ Dtype parse_dtype(const Napi::Value& value) {
 
 PackedTensor parse_packed(const Napi::Value& value) {
   PackedTensor p{};
-  const Napi::Value config = member(value, "config");
-  p.config.b0 = static_cast<int32_t>(integer(config, "b0"));
-  p.config.b1 = static_cast<int32_t>(integer(config, "b1"));
-  p.config.block = static_cast<int32_t>(integer(config, "B0"));
-  p.config.group = static_cast<int32_t>(integer(config, "B1"));
-  const std::string b2 = text(config, "b2");
-  p.config.b2 = b2 == "bf16" ? ScaleDtype::BF16 : b2 == "fp16" ? ScaleDtype::FP16 : ScaleDtype::FP32;
-  const Napi::Value book = member(value, "book");
-  p.book.bits = static_cast<int32_t>(integer(book, "bits"));
-  const Napi::Value levels = member(book, "levels");
-  if (!levels.IsTypedArray() || levels.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array ||
-      p.book.bits != p.config.b0 || p.book.bits > 8 ||
-      levels.As<Napi::Float32Array>().ElementLength() != size_t{1} << p.book.bits) {
-    throw Napi::TypeError::New(value.Env(), "book.levels is not a Float32Array of 2^b0 levels");
-  }
-  const auto array = levels.As<Napi::Float32Array>();
-  std::copy_n(array.Data(), array.ElementLength(), p.book.levels);
+  p.config = parse_config(member(value, "config"));
+  p.book = parse_book(member(value, "book"));
+  if (p.book.bits != p.config.b0) throw Napi::TypeError::New(value.Env(), "book is not a code book of b0 bits");
   p.count = integer(value, "count");
-  if (p.config.block <= 0 || p.config.group <= 0) throw Napi::TypeError::New(value.Env(), "B0 or B1 is 0");
   p.codes = parse_range(member(value, "codes"));
   p.scales = parse_range(member(value, "scales"));
   p.groups = parse_range(member(value, "groups"));
@@ -82,81 +45,17 @@ PackedTensor parse_packed(const Napi::Value& value) {
   return p;
 }
 
-FactorSource parse_factor(const Napi::Value& value) {
-  if (text(value, "kind") == "dense") return parse_dense(value);
-  PackedFactor f{integer(value, "rows"), integer(value, "cols"), parse_packed(member(value, "packed"))};
-  if (f.packed.count != f.rows * f.cols) throw Napi::TypeError::New(value.Env(), "a packed factor's count is wrong");
-  return f;
-}
-
-class File {
- public:
-  explicit File(const std::string& path) : path_(path), fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (fd_ < 0) throw_errno(errno, "cannot open", path);
-  }
-  ~File() { ::close(fd_); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-
-  void read(int64_t offset, int64_t bytes, void* out) const {
-    auto* at = static_cast<char*>(out);
-    while (bytes > 0) {
-      const ssize_t got = ::pread(fd_, at, static_cast<size_t>(std::min<int64_t>(bytes, 1 << 30)), offset);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) throw_errno(errno, "cannot read", path_);
-      if (got == 0) throw_error(StatusCode::io_error, "the file ends before the tensor does", path_);
-      at += got;
-      offset += got;
-      bytes -= got;
-    }
-  }
-
- private:
-  const std::string path_;
-  const int fd_;
-};
-
-float half_to_float(uint16_t h) {
-  const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
-  const uint32_t exponent = (h >> 10) & 31u, mantissa = h & 0x3ffu;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
-  const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-  return sign != 0 ? -magnitude : magnitude;
-}
-
-// OCP 8-bit floats: e4m3 has no infinity and one NaN, e5m2 is the upper byte of a half.
-float e4m3_to_float(uint8_t b) {
-  const int exponent = (b >> 3) & 15, mantissa = b & 7;
-  float magnitude = exponent == 0 ? static_cast<float>(mantissa) * 0x1p-9f
-                                  : std::ldexp(1.0f + static_cast<float>(mantissa) / 8.0f, exponent - 7);
-  if ((b & 0x7f) == 0x7f) magnitude = std::nanf("");
-  return (b & 0x80) != 0 ? -magnitude : magnitude;
-}
-
-template <typename T, typename Convert>
-void convert(const void* in, float* out, int64_t count, const Convert& one) {
-  const T* values = static_cast<const T*>(in);
-  for (int64_t i = 0; i < count; ++i) out[i] = one(values[i]);
-}
-
-void to_float(Dtype dtype, const void* in, float* out, int64_t count) {
+bool is_float(Dtype dtype) {
   switch (dtype) {
     case Dtype::F64:
-      return convert<double>(in, out, count, [](double v) { return static_cast<float>(v); });
     case Dtype::F32:
-      return convert<float>(in, out, count, [](float v) { return v; });
-    case Dtype::BF16:
-      return convert<uint16_t>(in, out, count,
-                               [](uint16_t v) { return std::bit_cast<float>(static_cast<uint32_t>(v) << 16); });
     case Dtype::F16:
-      return convert<uint16_t>(in, out, count, half_to_float);
+    case Dtype::BF16:
     case Dtype::F8_E4M3:
-      return convert<uint8_t>(in, out, count, e4m3_to_float);
     case Dtype::F8_E5M2:
-      return convert<uint8_t>(in, out, count, [](uint8_t v) { return half_to_float(static_cast<uint16_t>(v << 8)); });
+      return true;
     default:
-      throw_error(StatusCode::unsupported, "the tensor's type is not a floating-point type");
+      return false;
   }
 }
 
@@ -178,6 +77,9 @@ int64_t first_not_finite(const float* x, int64_t count) {
 
 void load_dense(const DenseSource& s, float* out, const Control& control) {
   constexpr int64_t kPiece = int64_t{1} << 20;  // elements
+  if (!is_float(s.dtype)) {
+    throw_error(StatusCode::unsupported, "the tensor's type is not a floating-point type", s.path);
+  }
   const File file(s.path);
   const int64_t count = s.rows * s.cols, width = dtype_bits(s.dtype) / 8;
   std::vector<char> bytes(static_cast<size_t>(std::min(count, kPiece) * width));
@@ -187,7 +89,7 @@ void load_dense(const DenseSource& s, float* out, const Control& control) {
     }
     const int64_t n = std::min(kPiece, count - first);
     file.read(s.offset + first * width, n * width, bytes.data());
-    to_float(s.dtype, bytes.data(), out + first, n);
+    cpu::to_float(bytes.data(), s.dtype, 0, n, out + first);
     if (const int64_t bad = first_not_finite(out + first, n); bad >= 0) {
       Status status{StatusCode::not_finite, first + bad, {}};
       std::strncpy(status.message, "the weight has a NaN or an infinity", sizeof status.message - 1);
@@ -214,6 +116,8 @@ void check(const Status& status, const std::string& file) {
   if (status.code != StatusCode::ok) throw_status(status, file);
 }
 
+}  // namespace
+
 std::vector<float> load_factor(const FactorSource& source, Backend& backend, const Control& control) {
   if (const auto* dense = std::get_if<DenseSource>(&source)) {
     std::vector<float> out(dense->rows * dense->cols);
@@ -227,11 +131,39 @@ std::vector<float> load_factor(const FactorSource& source, Backend& backend, con
   return out;
 }
 
+int64_t factor_rows(const FactorSource& source) {
+  return std::visit([](const auto& f) { return f.rows; }, source);
+}
+
 int64_t factor_columns(const FactorSource& source) {
   return std::visit([](const auto& f) { return f.cols; }, source);
 }
 
-}  // namespace
+QuantConfig parse_config(const Napi::Value& value) {
+  QuantConfig c{};
+  c.b0 = static_cast<int32_t>(integer(value, "b0"));
+  c.b1 = static_cast<int32_t>(integer(value, "b1"));
+  c.block = static_cast<int32_t>(integer(value, "B0"));
+  c.group = static_cast<int32_t>(integer(value, "B1"));
+  const std::string b2 = text(value, "b2");
+  if (b2 != "bf16" && b2 != "fp16" && b2 != "fp32") throw Napi::TypeError::New(value.Env(), "unknown scale type " + b2);
+  c.b2 = b2 == "bf16" ? ScaleDtype::BF16 : b2 == "fp16" ? ScaleDtype::FP16 : ScaleDtype::FP32;
+  if (c.block <= 0 || c.group <= 0) throw Napi::TypeError::New(value.Env(), "B0 or B1 is 0");
+  return c;
+}
+
+CodeBook parse_book(const Napi::Value& value) {
+  CodeBook book{};
+  book.bits = static_cast<int32_t>(integer(value, "bits"));
+  const Napi::Value levels = member(value, "levels");
+  if (!levels.IsTypedArray() || levels.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array || book.bits > 8 ||
+      levels.As<Napi::Float32Array>().ElementLength() != size_t{1} << book.bits) {
+    throw Napi::TypeError::New(value.Env(), "book.levels is not a Float32Array of 2^bits levels");
+  }
+  const auto array = levels.As<Napi::Float32Array>();
+  std::copy_n(array.Data(), array.ElementLength(), book.levels);
+  return book;
+}
 
 ByteRange parse_range(const Napi::Value& value) {
   return {text(value, "path"), integer(value, "offset"), integer(value, "bytes")};
@@ -240,6 +172,13 @@ ByteRange parse_range(const Napi::Value& value) {
 DenseSource parse_dense(const Napi::Value& value) {
   return {text(value, "path"), integer(value, "offset"), parse_dtype(value), integer(value, "rows"),
           integer(value, "cols")};
+}
+
+FactorSource parse_factor(const Napi::Value& value) {
+  if (text(value, "kind") == "dense") return parse_dense(value);
+  PackedFactor f{integer(value, "rows"), integer(value, "cols"), parse_packed(member(value, "packed"))};
+  if (f.packed.count != f.rows * f.cols) throw Napi::TypeError::New(value.Env(), "a packed factor's count is wrong");
+  return f;
 }
 
 WeightSource parse_weight(const Napi::Value& value) {
@@ -257,6 +196,10 @@ int64_t element_count(const WeightSource& source) {
 }
 
 void read_bytes(const ByteRange& range, void* out) { File(range.path).read(range.offset, range.bytes, out); }
+
+void write_bytes(const ByteRange& range, const void* in) {
+  File(range.path, File::Mode::write).write(range.offset, range.bytes, in);
+}
 
 void load_weight(const WeightSource& source, Backend& backend, float* out, const Control& control) {
   if (const auto* dense = std::get_if<DenseSource>(&source)) return load_dense(*dense, out, control);

@@ -46,8 +46,11 @@ struct LqSource {
 using WeightSource = std::variant<DenseSource, LqSource>;
 
 // These throw a TypeError that names the property when the value is not of the declared shape, or a size disagrees.
+QuantConfig parse_config(const Napi::Value& value);
+CodeBook parse_book(const Napi::Value& value);
 ByteRange parse_range(const Napi::Value& value);
 DenseSource parse_dense(const Napi::Value& value);
+FactorSource parse_factor(const Napi::Value& value);
 WeightSource parse_weight(const Napi::Value& value);
 
 // Elements of a weight.
@@ -55,6 +58,13 @@ int64_t element_count(const WeightSource& source);
 
 // Reads exactly range.bytes at range.offset. Throws TaskFailure (io_error) that names the file.
 void read_bytes(const ByteRange& range, void* out);
+// Writes exactly range.bytes at range.offset of an existing file. Throws like read_bytes; a full disk has errno ENOSPC.
+void write_bytes(const ByteRange& range, const void* in);
+
+// A low-rank factor in fp32, and its shape. Throws like load_weight.
+std::vector<float> load_factor(const FactorSource& source, Backend& backend, const Control& control);
+int64_t factor_rows(const FactorSource& source);
+int64_t factor_columns(const FactorSource& source);
 
 // Fills out [rows, cols] with the weight in fp32; Q + L1 L2 is put together by `backend`. Throws TaskFailure: io_error,
 // not_finite with the flat index of the first NaN or Inf, unsupported for a dtype that is no float, or the backend's.

@@ -1,0 +1,297 @@
+// Sweep, decomposition, reconstruction.
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "arguments.h"
+#include "convert.h"
+#include "file.h"
+#include "lq_arguments.h"
+#include "matrix.h"
+#include "measures.h"
+#include "ops.h"
+#include "threads.h"
+#include "weight_source.h"
+
+namespace lq {
+namespace {
+
+void check(const Status& status, const std::string& file) {
+  if (status.code != StatusCode::ok) throw_status(status, file);
+}
+
+std::optional<DenseSource> fisher_argument(const Napi::Value& parameters, const DenseSource& weight) {
+  const Napi::Value fisher = member(parameters, "fisher");
+  if (fisher.IsUndefined()) return std::nullopt;
+  DenseSource source = parse_dense(fisher);
+  if (source.dtype != Dtype::F32 || source.rows != weight.rows || source.cols != weight.cols) {
+    throw Napi::TypeError::New(parameters.Env(), "the Fisher weight is not fp32 of the weight's shape");
+  }
+  return source;
+}
+
+// A weight and its Fisher weight in memory: the stored matrix, and four bytes an element for the latter.
+struct LoadedProblem {
+  LoadedProblem(const DenseSource& weight, const std::optional<DenseSource>& fisher, const LqParameters& parameters,
+                const Control& control)
+      : matrix(Matrix::load_dense(weight, control)) {
+    if (fisher) {
+      elements.emplace(Matrix::load_dense(*fisher, control));
+      scales.elements = static_cast<const float*>(elements->view().data);
+      scales.scale(weight.rows, weight.cols, parameters.means_of_sqrt, fisher->path);
+    }
+    problem = make_problem(matrix.view(), scales, parameters);
+  }
+
+  Matrix matrix;
+  std::optional<Matrix> elements;
+  FisherWeight scales;
+  LqProblem problem;
+};
+
+void refuse_integers(const Napi::Env& env, const DenseSource& weight) {
+  switch (weight.dtype) {
+    case Dtype::F64:
+    case Dtype::F32:
+    case Dtype::F16:
+    case Dtype::BF16:
+    case Dtype::F8_E4M3:
+    case Dtype::F8_E5M2:
+      return;
+    default:
+      throw Napi::TypeError::New(env, "the weight's type is not a floating-point type");
+  }
+}
+
+// A packed tensor in memory, in buffers of the right size.
+struct PackedBuffers {
+  PackedBuffers(const QuantConfig& config, const CodeBook& book, int64_t count)
+      : book(book),
+        codes(static_cast<size_t>(code_bytes(config, count))),
+        scales(static_cast<size_t>(scale_bytes(config, count))),
+        groups(static_cast<size_t>(group_bytes(config, count))),
+        view{config, &this->book, count, codes.data(), scales.data(), groups.data(), 0} {}
+  PackedBuffers(const PackedBuffers&) = delete;
+
+  void write(const ByteRange& to_codes, const ByteRange& to_scales, const ByteRange& to_groups,
+             const ByteRange& to_offset) const {
+    write_bytes(to_codes, codes.data());
+    write_bytes(to_scales, scales.data());
+    write_bytes(to_groups, groups.data());
+    write_bytes(to_offset, &view.offset);
+  }
+
+  const CodeBook book;
+  std::vector<uint8_t> codes, scales, groups;
+  QuantizedView view;
+};
+
+struct Destination {
+  ByteRange codes, scales, groups, offset;
+  std::optional<FactorSource> l1, l2;
+};
+
+Destination parse_destination(const Napi::Value& value, const OptionArgument& option, int64_t rows, int64_t cols) {
+  Destination d{parse_range(member(value, "codes")), parse_range(member(value, "scales")),
+                parse_range(member(value, "groups")), parse_range(member(value, "offset")), {}, {}};
+  const int64_t n = rows * cols;
+  if (d.codes.bytes != code_bytes(option.config, n) || d.scales.bytes != scale_bytes(option.config, n) ||
+      d.groups.bytes != group_bytes(option.config, n) || d.offset.bytes != 4) {
+    throw Napi::TypeError::New(value.Env(), "a part has another size than its configuration gives");
+  }
+  if (option.rank == 0) return d;
+  d.l1 = parse_factor(member(value, "l1"));
+  d.l2 = parse_factor(member(value, "l2"));
+  if (factor_rows(*d.l1) != rows || factor_columns(*d.l1) != option.rank || factor_rows(*d.l2) != option.rank ||
+      factor_columns(*d.l2) != cols) {
+    throw Napi::TypeError::New(value.Env(), "a factor has another shape than the rank gives");
+  }
+  return d;
+}
+
+// Rounds values to a floating-point type and writes them at the tensor's place.
+void write_dense(const DenseSource& to, const float* values, const Control& control) {
+  const File file(to.path, File::Mode::write);
+  const int64_t n = to.rows * to.cols, width = dtype_bits(to.dtype) / 8;
+  constexpr int64_t kPiece = 4 << 20;
+  std::vector<uint16_t> rounded;
+  for (int64_t at = 0; at < n; at += kPiece) {
+    if (control.cancelled(control.user)) throw_error(StatusCode::cancelled, "cancelled");
+    const int64_t m = std::min(kPiece, n - at);
+    if (to.dtype == Dtype::F32) {
+      file.write(to.offset + at * width, m * width, values + at);
+      continue;
+    }
+    rounded.resize(static_cast<size_t>(m));
+    cpu::parallel_for(0, m, 1 << 16, [&](int64_t b, int64_t e) {
+      for (int64_t i = b; i < e; ++i) {
+        const float x = values[at + i];
+        rounded[static_cast<size_t>(i)] = to.dtype == Dtype::BF16 ? cpu::to_bf16(x) : cpu::to_f16(x);
+      }
+    });
+    file.write(to.offset + at * width, m * width, rounded.data());
+  }
+}
+
+bool is_writable(Dtype dtype) { return dtype == Dtype::F32 || dtype == Dtype::BF16 || dtype == Dtype::F16; }
+
+// Stores a factor at its destination and leaves in `values` what was stored.
+void store_factor(const FactorSource& to, std::vector<float>& values, Backend& backend, const Control& control) {
+  if (const auto* dense = std::get_if<DenseSource>(&to)) {
+    write_dense(*dense, values.data(), control);
+    for (float& x : values) {
+      if (dense->dtype == Dtype::BF16) x = cpu::from_bf16(cpu::to_bf16(x));
+      if (dense->dtype == Dtype::F16) x = cpu::from_f16(cpu::to_f16(x));
+    }
+    return;
+  }
+  const PackedTensor& place = std::get<PackedFactor>(to).packed;
+  PackedBuffers packed(place.config, place.book, place.count);
+  check(backend.quantize({values.data(), Dtype::F32, 1, place.count}, &packed.view, control), place.codes.path);
+  packed.write(place.codes, place.scales, place.groups, place.offset);
+  check(backend.dequantize(packed.view, values.data(), control), place.codes.path);
+}
+
+}  // namespace
+
+Napi::Value sweep_op(const Napi::CallbackInfo& info) {
+  struct Call {
+    Device& device;
+    DenseSource weight;
+    std::vector<OptionArgument> options;
+    LqParameters parameters;
+    std::optional<DenseSource> fisher;
+    std::vector<SweepCost> out;
+    cpu::QuantizeError norm{};
+  };
+  auto call = std::make_shared<Call>(Call{device_argument(info[0]), parse_dense(info[1]), {}, parse_parameters(info[3]), {}, {}});
+  refuse_integers(info.Env(), call->weight);
+  call->fisher = fisher_argument(info[3], call->weight);
+  if (!info[2].IsArray()) throw Napi::TypeError::New(info.Env(), "options is not an array");
+  const auto list = info[2].As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) call->options.push_back(parse_option(list.Get(i)));
+
+  const auto work = [call](const Control& control) -> Status {
+    const LoadedProblem loaded(call->weight, call->fisher, call->parameters, control);
+    std::vector<SweepOption> options;
+    for (const OptionArgument& o : call->options) options.push_back({o.config, &o.book, o.rank});
+    call->out.resize(options.size());
+    check(cpu::squared_norm(loaded.matrix.view(), loaded.scales.elements, control, &call->norm), call->weight.path);
+    const std::lock_guard<std::mutex> lock(call->device.mutex);
+    const Status status = call->device.backend->sweep(loaded.problem, options.data(), static_cast<int64_t>(options.size()),
+                                                      call->out.data(), control);
+    check(status, call->weight.path);
+    return status;
+  };
+
+  return run_task(info.Env(), info[4], work, [call](Napi::Env env) -> Napi::Value {
+    const size_t n = call->out.size();
+    auto costs = Napi::Float64Array::New(env, n), squared = Napi::Float64Array::New(env, n);
+    auto quantized = Napi::Float64Array::New(env, n);
+    auto iterations = Napi::Int32Array::New(env, n), best = Napi::Int32Array::New(env, n);
+    for (size_t i = 0; i < n; ++i) {
+      costs[i] = call->out[i].cost;
+      squared[i] = call->out[i].squared_error;
+      quantized[i] = call->out[i].cost_quantized;
+      iterations[i] = call->out[i].iterations;
+      best[i] = call->out[i].best_iteration;
+    }
+    Napi::Object o = Napi::Object::New(env);
+    o.Set("costs", costs);
+    o.Set("squaredErrors", squared);
+    o.Set("quantizedCosts", quantized);
+    o.Set("iterations", iterations);
+    o.Set("bestIterations", best);
+    o.Set("norm", call->norm.squared);
+    o.Set("weightedNorm", call->norm.weighted);
+    return o;
+  });
+}
+
+Napi::Value decompose_op(const Napi::CallbackInfo& info) {
+  struct Call {
+    Device& device;
+    DenseSource weight;
+    OptionArgument option;
+    LqParameters parameters;
+    std::optional<DenseSource> fisher;
+    Destination destination;
+    std::vector<double> trace;
+    SweepCost cost{};
+    cpu::QuantizeError stored{};
+  };
+  const DenseSource weight = parse_dense(info[1]);
+  const OptionArgument option = parse_option(info[2]);
+  refuse_integers(info.Env(), weight);
+  auto call = std::make_shared<Call>(Call{device_argument(info[0]), weight, option, parse_parameters(info[3]),
+                                          fisher_argument(info[3], weight),
+                                          parse_destination(info[4], option, weight.rows, weight.cols), {}});
+  for (const auto* factor : {&call->destination.l1, &call->destination.l2}) {
+    const auto* dense = factor->has_value() ? std::get_if<DenseSource>(&**factor) : nullptr;
+    if (dense != nullptr && !is_writable(dense->dtype)) {
+      throw Napi::TypeError::New(info.Env(), "factors are stored as F32, BF16, F16 or packed");
+    }
+  }
+
+  const auto work = [call](const Control& control) -> Status {
+    const int64_t rows = call->weight.rows, cols = call->weight.cols;
+    const int32_t rank = call->option.rank;
+    Backend& backend = *call->device.backend;
+    const LoadedProblem loaded(call->weight, call->fisher, call->parameters, control);
+    PackedBuffers packed(call->option.config, call->option.book, rows * cols);
+    std::vector<float> l1(static_cast<size_t>(rows * rank)), l2(static_cast<size_t>(rank * cols));
+    call->trace.resize(static_cast<size_t>(call->parameters.iterations));
+    LqResult result{packed.view, l1.data(), l2.data(), call->trace.data(), {}};
+    const std::lock_guard<std::mutex> lock(call->device.mutex);
+    check(backend.decompose(loaded.problem, {call->option.config, &call->option.book, rank}, &result, control),
+          call->weight.path);
+    packed.view = result.quantized;
+    call->cost = result.cost;
+    call->trace.resize(static_cast<size_t>(result.cost.iterations));
+    const Destination& to = call->destination;
+    packed.write(to.codes, to.scales, to.groups, to.offset);
+    if (rank > 0) {
+      store_factor(*to.l1, l1, backend, control);
+      store_factor(*to.l2, l2, backend, control);
+    }
+    check(cpu::stored_error(loaded.matrix.view(), packed.view, l1.data(), l2.data(), rank, loaded.scales.elements,
+                            control, &call->stored),
+          call->weight.path);
+    return {StatusCode::ok, -1, {}};
+  };
+
+  return run_task(info.Env(), info[5], work, [call](Napi::Env env) -> Napi::Value {
+    auto trace = Napi::Float64Array::New(env, call->trace.size());
+    std::copy(call->trace.begin(), call->trace.end(), trace.Data());
+    Napi::Object o = Napi::Object::New(env);
+    o.Set("cost", call->cost.cost);
+    o.Set("squaredError", call->cost.squared_error);
+    o.Set("quantizedCost", call->cost.cost_quantized);
+    o.Set("iterations", call->cost.iterations);
+    o.Set("bestIteration", call->cost.best_iteration);
+    o.Set("trace", trace);
+    o.Set("storedCost", call->stored.weighted);
+    o.Set("storedSquaredError", call->stored.squared);
+    return o;
+  });
+}
+
+Napi::Value reconstruct_op(const Napi::CallbackInfo& info) {
+  Device& device = device_argument(info[0]);
+  const WeightSource source = parse_weight(info[1]);
+  const DenseSource to = parse_dense(info[2]);
+  if (shape_of(source) != std::pair(to.rows, to.cols)) throw Napi::TypeError::New(info.Env(), "the shapes differ");
+  if (!is_writable(to.dtype)) throw Napi::TypeError::New(info.Env(), "weights are written as F32, BF16 or F16");
+
+  const auto work = [&device, source, to](const Control& control) -> Status {
+    const Matrix matrix = Matrix::load_float(source, *device.backend, control);
+    write_dense(to, static_cast<const float*>(matrix.view().data), control);
+    return {StatusCode::ok, -1, {}};
+  };
+
+  return run_task(info.Env(), info[3], work, [](Napi::Env env) { return env.Undefined(); });
+}
+
+}  // namespace lq
