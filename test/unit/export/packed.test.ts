@@ -72,7 +72,7 @@ describe('layout', () => {
   it('aligns every tensor to its element size and keeps each matrix in its own shard', () => {
     const layout = planPackedLayout(source, TARGETS, 'fp32', '/out');
     for (const { tensor, destination, shard } of layout.matrices) {
-      expect(tensor.file.endsWith(shard)).toBe(true);
+      expect(shard).toBe(`lq-${path.basename(tensor.file)}`);
       for (const range of partRanges(destination)) expect(range.path).toBe(`/out/${shard}`);
       expect(destination.offset.offset % 4).toBe(0);
     }
@@ -110,10 +110,10 @@ describe('a packed checkpoint', () => {
     expect(readdirSync(job.out).sort()).toEqual([
       'config.json',
       'generation_config.json',
+      'lq-model-00001-of-00002.safetensors',
+      'lq-model-00002-of-00002.safetensors',
+      'lq-model.safetensors.index.json',
       'lq_studio.json',
-      'model-00001-of-00002.safetensors',
-      'model-00002-of-00002.safetensors',
-      'model.safetensors.index.json',
       'tokenizer.json',
       'tokenizer_config.json',
     ]);
@@ -164,7 +164,7 @@ describe('a packed checkpoint', () => {
     const second = await createPackedOutput(context(), other);
     expect(second.isDone(NAMES[0])).toBe(false);
     await second.markDone(NAMES[0], ERRORS);
-    writeFileSync(path.join(`${job.out}.partial`, 'model-00001-of-00002.safetensors'), 'short');
+    writeFileSync(path.join(`${job.out}.partial`, 'lq-model-00001-of-00002.safetensors'), 'short');
     expect((await createPackedOutput(context(), other)).isDone(NAMES[0])).toBe(false);
   });
 
@@ -193,7 +193,7 @@ describe('a packed checkpoint', () => {
 
 describe('reading', () => {
   const edit = (change: (text: string) => string): void => {
-    const file = path.join(job.out, 'model-00001-of-00002.safetensors');
+    const file = path.join(job.out, 'lq-model-00001-of-00002.safetensors');
     const content = readFileSync(file);
     const length = Number(content.readBigUInt64LE());
     const header = change(content.subarray(8, 8 + length).toString());
@@ -214,7 +214,7 @@ describe('reading', () => {
   it.each(faults)('refuses %s', async (_, change) => {
     await pack();
     edit(change);
-    const index = await openCheckpoint(nodeFiles, path.join(job.out, 'model-00001-of-00002.safetensors'));
+    const index = await openCheckpoint(nodeFiles, path.join(job.out, 'lq-model-00001-of-00002.safetensors'));
     expect(() => readPacked(index)).toThrow(
       expect.objectContaining({ code: 'packed-format', file: index.file }) as Error,
     );
@@ -246,6 +246,10 @@ describe('exports', () => {
       else expect(stored.equals(bytesAt({ path: original.file, offset: original.offset, bytes }))).toBe(true);
     }
     expect(index.shards.map(shard => shard.metadata)).toEqual([{ format: 'pt' }, { format: 'pt' }]);
+    expect(index.shards.map(shard => path.basename(shard.file))).toEqual(
+      source.shards.map(shard => path.basename(shard.file)),
+    );
+    expect(path.basename(index.file)).toBe('model.safetensors.index.json');
     expect(readFileSync(path.join(index.folder, 'config.json'), 'utf8')).toBe(CONFIG_TEXT);
     expect(existsSync(path.join(index.folder, 'lq_studio.json'))).toBe(false);
   });

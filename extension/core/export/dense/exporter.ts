@@ -10,7 +10,7 @@ import type { ExportContext, Exporter } from '../exporters';
 import { copyTensors } from '../copy';
 import { openOutput, partialFolder } from '../output';
 import { unmarkConfig } from '../packed/config';
-import { aligned } from '../packed/format';
+import { aligned, denseFile } from '../packed/format';
 import { readPacked, type PackedMatrix } from '../packed/reader';
 import { indexFileOf, shardName } from '../shards';
 import { copySideFiles } from '../side-files';
@@ -32,7 +32,7 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
     const rebuilt = [...matrices.values()].filter(matrix => matrix.parts[0]!.file === shard.file);
     const header = serializeHeader(aligned([...rebuilt, ...kept] satisfies TensorSpec[]), { format: 'pt' });
     return {
-      file: shardName(index, shard.file),
+      file: denseFile(shardName(index, shard.file)),
       bytes: header.fileBytes,
       header: header.bytes,
       places: header.tensors,
@@ -74,7 +74,7 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
     const source = indexFileOf(index);
     if (source !== undefined)
       await files.writeAtomic(
-        joinPath(folder, baseName(source)),
+        joinPath(folder, denseFile(baseName(source))),
         serializeIndex(
           shards.map(({ file, places: tensors }) => ({
             file,

@@ -11,11 +11,23 @@ import { groupCount, NF8_FACTORS, partBytes } from '../../sensitivity/option';
 import type { FactorStorage, Option, QuantConfig, ScaleType } from '../../sensitivity/types';
 
 export const PACKED_VERSION = 1;
-/** Value of `format` in `__metadata__`, and `quant_method` in config.json: what makes other loaders refuse the files. */
+/** Value of `format` in `__metadata__`, and `quant_method` in config.json. */
 export const PACKED_FORMAT = 'lq-studio';
 /** Key of `__metadata__` that holds the JSON of a `ShardDescription`. */
 export const DESCRIPTION_KEY = 'lq_studio';
 export const SIDECAR_FILE = 'lq_studio.json';
+
+const FILE_PREFIX = 'lq-';
+
+/**
+ * File name of a packed shard or index, from the source's. Loaders that look for `model.safetensors` then find nothing;
+ * transformers would otherwise warn of the unknown quant_method and fill in random weights.
+ */
+export const packedFile = (name: string): string => name.replace(/[^\\/]*$/, base => FILE_PREFIX + base);
+
+/** The name of the dense file that a packed one stands for. */
+export const denseFile = (name: string): string =>
+  name.replace(/[^\\/]*$/, base => (base.startsWith(FILE_PREFIX) ? base.slice(FILE_PREFIX.length) : base));
 
 /** What a shard says about the matrices packed in it: enough to decode them without any other file. */
 export interface ShardDescription {

@@ -7,7 +7,7 @@ import { LqError } from '../../errors';
 import type { FactorStorage, Option } from '../../sensitivity/types';
 import type { TensorCopy } from '../copy';
 import { indexFileOf, shardName } from '../shards';
-import { aligned, describeShard, matrixParts, shardMetadata, type MatrixDescription } from './format';
+import { aligned, describeShard, matrixParts, packedFile, shardMetadata, type MatrixDescription } from './format';
 import { readPacked } from './reader';
 
 /** A matrix to be packed and how. */
@@ -55,7 +55,7 @@ export function planPackedLayout(
     });
     const metadata = shardMetadata(describeShard(packed, factors));
     const header = serializeHeader(aligned(specs), metadata);
-    return { file: shardName(source, shard.file), header, metadata };
+    return { file: packedFile(shardName(source, shard.file)), header, metadata };
   });
 
   // Reading the headers back gives the destinations, so writer and reader cannot disagree.
@@ -82,7 +82,7 @@ export function planPackedLayout(
         name,
         tensor,
         option,
-        shard: shardName(source, tensor.file),
+        shard: packedFile(shardName(source, tensor.file)),
         destination: destinationOf(packed),
         source: packed,
       };
@@ -93,14 +93,14 @@ export function planPackedLayout(
         const to = byName.get(tensor.name)!;
         return {
           name: tensor.name,
-          shard: shardName(source, tensor.file),
+          shard: packedFile(shardName(source, tensor.file)),
           from: { path: tensor.file, offset: tensor.offset, bytes: tensor.bytes },
           to: { path: to.file, offset: to.offset, bytes: to.bytes },
         };
       }),
     ...(index !== undefined && {
       index: {
-        file: baseName(index),
+        file: packedFile(baseName(index)),
         text: serializeIndex(
           planned.map(({ file, header }) => ({
             file,
