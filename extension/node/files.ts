@@ -91,6 +91,8 @@ export const nodeFiles: WritableFileSystem = {
 
   remove: path => typed(path, () => rm(path, { recursive: true, force: true })),
 
+  freeBytes: folder => typed(folder, () => freeBytes(folder)),
+
   sync: path =>
     typed(path, async () => {
       const handle = await open(path, 'r');
@@ -115,12 +117,16 @@ export function fileError(error: unknown, path: string): unknown {
 
 /** Node cannot reserve blocks, so what is free is compared at once: better known before the work than after hours of it. */
 async function requireSpace(folder: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(folder);
-  const free = bavail * bsize;
+  const free = await freeBytes(folder);
   if (free < bytes) {
     const message = `${folder} has ${free} bytes free, ${bytes} are needed`;
     throw new LqError('disk-full', message, { file: folder, details: { free, needed: bytes } });
   }
+}
+
+async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
 }
 
 async function writeNew(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {

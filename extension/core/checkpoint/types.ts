@@ -159,6 +159,8 @@ export interface WritableFileSystem extends FileSystem {
   rename(from: string, to: string): Promise<void>;
   /** Removes a file or folder with its content; nothing happens when it is not there. */
   remove(path: string): Promise<void>;
+  /** Bytes free where a folder is, to compare with the sum of what several `allocate` will need. */
+  freeBytes(folder: string): Promise<number>;
   /** Flushes a file or folder to the disk. */
   sync(path: string): Promise<void>;
 }

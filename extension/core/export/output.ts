@@ -76,6 +76,13 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
     await files.remove(folder);
     try {
       await files.makeFolder(folder);
+      const needed = request.files.reduce((sum, file) => sum + file.bytes, 0);
+      const free = await files.freeBytes(folder);
+      if (free < needed)
+        throw new LqError('disk-full', `${out} needs ${needed} bytes, ${free} are free.`, {
+          file: out,
+          details: { needed, free },
+        });
       for (const { file, bytes, header } of request.files) {
         const path = joinPath(folder, file);
         await files.makeFolder(folderOf(path));

@@ -184,8 +184,10 @@ describe('a packed checkpoint', () => {
     expect(readdirSync(letters)).toEqual(['dear.txt']);
   });
 
-  it('leaves nothing when the disk is full', async () => {
-    const files = { allocate: () => Promise.reject(new LqError('disk-full', 'full')) };
+  it.each([
+    ['too small for all files together', { freeBytes: () => Promise.resolve(2500) }],
+    ['filled by somebody else meanwhile', { allocate: () => Promise.reject(new LqError('disk-full', 'full')) }],
+  ])('leaves nothing on a disk %s', async (_, files) => {
     expect((await failure(createPackedOutput(context(files), job))).code).toBe('disk-full');
     expect(readdirSync(folder)).toEqual(['model']);
   });
