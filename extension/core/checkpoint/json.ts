@@ -5,6 +5,9 @@ const MAX_DEPTH = 127;
 const U64_LIMIT = 1n << 64n;
 const numberToken = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 
+// eslint-disable-next-line no-control-regex -- control characters are what ends a plain string
+const plainString = /[^"\\\u0000-\u001f]*/y;
+
 const QUOTE = 34;
 const BACKSLASH = 92;
 const ESCAPES: Readonly<Record<string, string>> = {
@@ -74,25 +77,27 @@ export class JsonCursor {
 
   string(): string {
     this.want('"', 'a string');
-    const start = ++this.at;
-    for (let i = start; i < this.text.length; i++) {
-      const code = this.text.charCodeAt(i);
-      if (code === QUOTE) {
-        this.at = i + 1;
-        return this.text.slice(start, i);
-      }
-      if (code === BACKSLASH) return this.escapedString(start, i);
-      if (code < 32) throw this.syntax(`control character in a string at ${i}`);
-    }
-    throw this.syntax('a string does not end');
+    const start = this.at + 1;
+    // Almost every string is plain, and the expression engine is faster at finding its end than a loop here.
+    plainString.lastIndex = start;
+    plainString.test(this.text);
+    const end = plainString.lastIndex;
+    if (this.text.charCodeAt(end) !== QUOTE) return this.escapedString(start, end);
+    this.at = end + 1;
+    return this.text.slice(start, end);
   }
 
   /** An unsigned integer below 2^64; a bigint where a number would not be exact. */
   unsigned(): number | bigint {
     if (!/[-\d]/.test(this.peek())) this.want('0', 'an unsigned integer');
     const token = this.numberToken();
+    if (token.length <= 15) {
+      const value = Number(token);
+      // A minus, a fraction or an exponent makes another text of it than its digits.
+      if (String(value) === token && value >= 0) return value;
+      throw this.notUnsigned(token);
+    }
     if (token.length > 20 || !/^\d+$/.test(token)) throw this.notUnsigned(token);
-    if (token.length <= 15) return Number(token);
     const exact = BigInt(token);
     if (exact >= U64_LIMIT) throw this.notUnsigned(token);
     return exact <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(exact) : exact;

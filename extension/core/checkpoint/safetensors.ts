@@ -4,7 +4,7 @@
  * refuses is refused here, and beyond it duplicate names, dimensions past 2^53 and white space before the header.
  */
 import { LqError, type ErrorCode } from '../errors';
-import { dtypeBits, elementCount, isDtype } from './dtypes';
+import { dtypeBits, isDtype } from './dtypes';
 import { JsonCursor } from './json';
 import type { Dtype, FileSystem, TensorInfo } from './types';
 
@@ -181,12 +181,7 @@ function layOut(entries: ReadonlyMap<string, Entry>, dataStart: number, file: st
   for (const [name, { dtype, shape, begin, end }] of ordered) {
     if (end < begin) throw entryError('tensor-size', name, `its range ${begin}..${end} runs backwards`, file);
     if (begin > expected) {
-      throw entryError(
-        'tensor-hole',
-        name,
-        `${BigInt(begin) - BigInt(expected)} bytes after ${previous} are unused`,
-        file,
-      );
+      throw entryError('tensor-hole', name, `${difference(begin, expected)} bytes after ${previous} are unused`, file);
     }
     if (begin < expected) throw entryError('tensor-overlap', name, `its range begins inside ${previous}`, file);
     const bytes = exactBytes(dtype, shape);
@@ -200,8 +195,8 @@ function layOut(entries: ReadonlyMap<string, Entry>, dataStart: number, file: st
         file,
       );
     }
-    if (BigInt(end) - BigInt(begin) !== BigInt(bytes)) {
-      const range = BigInt(end) - BigInt(begin);
+    const range = difference(end, begin);
+    if (range !== bytes) {
       throw entryError(
         'tensor-size',
         name,
@@ -219,13 +214,25 @@ function layOut(entries: ReadonlyMap<string, Entry>, dataStart: number, file: st
   return tensors;
 }
 
+/** Exact; a number where both are, so that equal values of either kind compare equal with `===`. */
+function difference(a: number | bigint, b: number | bigint): number | bigint {
+  if (typeof a === 'number' && typeof b === 'number') return a - b;
+  return exact(BigInt(a) - BigInt(b));
+}
+
+const exact = (value: bigint): number | bigint => (value <= Number.MAX_SAFE_INTEGER ? Number(value) : value);
+
 const compare = (a: number | bigint, b: number | bigint): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** Bytes of a tensor with every intermediate product checked against 2^64, in the reference's order. */
 function exactBytes(dtype: Dtype, shape: readonly (number | bigint)[]): number | bigint | 'overflow' | 'fraction' {
-  const bits = elementCount(shape.map(Number)) * dtypeBits(dtype);
+  let bits = dtypeBits(dtype);
   // Every partial product is exact when the product of the non-zero dimensions is.
-  const bound = elementCount(shape.map(size => Math.max(1, Number(size)))) * dtypeBits(dtype);
+  let bound = bits;
+  for (const size of shape) {
+    bits *= Number(size);
+    bound *= Number(size) || 1;
+  }
   if (bound <= Number.MAX_SAFE_INTEGER) return bits % 8 === 0 ? bits / 8 : 'fraction';
   let product = 1n;
   for (const size of shape) {
@@ -234,5 +241,5 @@ function exactBytes(dtype: Dtype, shape: readonly (number | bigint)[]): number |
   }
   product *= BigInt(dtypeBits(dtype));
   if (product >= U64_LIMIT) return 'overflow';
-  return product % 8n === 0n ? product / 8n : 'fraction';
+  return product % 8n === 0n ? exact(product / 8n) : 'fraction';
 }

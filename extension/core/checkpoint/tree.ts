@@ -53,10 +53,8 @@ function childrenOf(branch: Branch, structures: Structures): Built[] {
 function build(branch: Branch, structures: Structures): Built {
   const children = childrenOf(branch, structures);
   const { path, label, tensor } = branch;
-  const key = JSON.stringify([
-    tensor ? tensorSignature(tensor) : '',
-    ...children.map(child => [child.node.label, child.structure]),
-  ]);
+  let key = tensor ? tensorSignature(tensor) : '';
+  for (const child of children) key += `\n${child.structure} ${child.node.label}`;
   const structure = structures.get(key) ?? structures.size;
   structures.set(key, structure);
   const node = withTotals({ path, label, ...(tensor && { tensor }) }, fold(branch, children));
@@ -98,7 +96,11 @@ function continuesRun(previous: Built, next: Built): boolean {
 }
 
 function withTotals(node: Omit<TreeNode, 'children' | 'parameters' | 'bytes'>, children: TreeNode[]): TreeNode {
-  const sum = (of: (item: { parameters: number; bytes: number }) => number): number =>
-    children.reduce((total, child) => total + of(child), node.tensor ? of(node.tensor) : 0);
-  return { ...node, children, parameters: sum(item => item.parameters), bytes: sum(item => item.bytes) };
+  let parameters = node.tensor?.parameters ?? 0;
+  let bytes = node.tensor?.bytes ?? 0;
+  for (const child of children) {
+    parameters += child.parameters;
+    bytes += child.bytes;
+  }
+  return { ...node, children, parameters, bytes };
 }

@@ -7,7 +7,7 @@ const PARTS_4BIT = ['', '.absmax', '.quant_map', '.nested_absmax', '.nested_quan
 
 /** `P.weight` U8 holds two codes a byte; its quant_state, JSON in a tensor of its own, has the shape. */
 export const recogniseBitsandbytes4: Recogniser = (tensor, source) => {
-  const [, name, type] = STATE.exec(tensor.name) ?? [];
+  const [, name, type] = (tensor.name.includes('.quant_state.') && STATE.exec(tensor.name)) || [];
   const weight = name === undefined ? undefined : source.byName.get(name);
   if (name === undefined || type === undefined || !weight) return undefined;
   const description = asRecord(jsonDescriptor(source.descriptors.get(tensor.name))) ?? {};

@@ -12,6 +12,7 @@ const PEFT_PREFIX = 'base_model.model.';
 
 /** A pair of low-rank factors, shown as the update it is: the shape it adds to, and r·(in + out) parameters of its own. */
 export const recogniseLora: Recogniser = (tensor, source) => {
+  if (!tensor.name.includes('.lora_')) return undefined;
   for (const pair of PAIRS) {
     const [, stored, adapter = ''] = pair.a.exec(tensor.name) ?? [];
     const b = stored === undefined ? undefined : source.byName.get(pair.b(stored, adapter));
