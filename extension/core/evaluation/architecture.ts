@@ -4,6 +4,7 @@
  */
 import type { NativeLanguageModelConfig } from '../../engine/native';
 import { LqError } from '../errors';
+import { PACKED_FORMAT } from '../export/packed/format';
 import { ConfigReader } from './config-reader';
 import { readRope } from './rope';
 
@@ -109,9 +110,9 @@ export function languageModelConfig(
 function refuseOtherMathematics(reader: ConfigReader): void {
   const activation = reader.text('hidden_act', 'silu');
   if (activation !== 'silu' && activation !== 'swish') reader.refuse(`The activation ${activation} is not supported`);
-  const quantization = reader.object('quantization_config');
-  if (quantization !== undefined)
-    reader.refuse(`Weights quantised by ${quantization.text('quant_method', 'another tool')} cannot be run`);
+  const quantization = reader.object('quantization_config')?.text('quant_method', 'another tool');
+  if (quantization !== undefined && quantization !== PACKED_FORMAT)
+    reader.refuse(`Weights quantised by ${quantization} cannot be run`);
 }
 
 /** Qwen attends within a window from layer `max_window_layers` on, when it is told to at all. */

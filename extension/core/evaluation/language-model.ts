@@ -4,6 +4,7 @@ import { joinPath } from '../checkpoint/paths';
 import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { nativeError, type PipelineContext } from '../context';
+import { readPacked } from '../export/packed/reader';
 import { languageModelConfig } from './architecture';
 import { modelWeights, type WeightLookup } from './weights';
 
@@ -15,11 +16,12 @@ export interface ModelDescription {
   readonly file: string;
 }
 
-/** Tensors of a checkpoint by the names the model knows them by. */
+/** Tensors of a dense or packed checkpoint by the names the model knows them by. @throws LqError 'packed-format'. */
 export function checkpointWeights(index: CheckpointIndex): WeightLookup {
+  const packed = readPacked(index);
   return name => {
     const tensor = index.byName.get(name);
-    return tensor && tensorSource(tensor);
+    return tensor === undefined ? packed.get(name)?.source : tensorSource(tensor);
   };
 }
 

@@ -12,9 +12,7 @@
 namespace lq::lm {
 namespace {
 
-constexpr int64_t kLossBytes = int64_t{512} << 20;    // activations of a batch, forward alone
-constexpr int64_t kGradientBytes = int64_t{1} << 30;  // activations of a batch, forward and backward
-constexpr int64_t kMostRows = 8192;                   // tokens a batch: beyond, weights are amortised long since
+constexpr int64_t kMostRows = 8192;  // tokens a batch: beyond, weights are amortised long since
 
 // The tensors of a block in the order they lie in the arena.
 struct LayerTensor {
@@ -91,8 +89,8 @@ class Meter {
 
 class CpuLanguageModel final : public LanguageModel {
  public:
-  CpuLanguageModel(const LanguageModelConfig& config, const WeightProvider& provider)
-      : config_(config), provider_(provider) {}
+  CpuLanguageModel(const LanguageModelConfig& config, const WeightProvider& provider, const Memory& memory)
+      : config_(config), provider_(provider), memory_(memory) {}
 
   Status losses(const int32_t* tokens, int64_t sequences, int32_t context, double* losses,
                 const Control& control) override {
@@ -102,7 +100,7 @@ class CpuLanguageModel final : public LanguageModel {
       Meter meter(control, sequences);
       const int64_t row_floats = config_.hidden + state_floats(config_, false);
       Buffer states;
-      for_batches(sequences, context, row_floats, kLossBytes, [&](int64_t first, int64_t count) {
+      for_batches(sequences, context, row_floats, memory_.losses, [&](int64_t first, int64_t count) {
         batch.sequences = count;
         meter.begin(count, config_.layers + 1);
         const int32_t* ids = tokens + first * context;
@@ -138,10 +136,10 @@ class CpuLanguageModel final : public LanguageModel {
       const int64_t state = state_floats(config_, true);
       const int64_t shared = BackwardScratch::floats(config_) + 2 * int64_t{config_.hidden};
       const int64_t kept = state * config_.layers + shared;
-      const bool keep = kept * context * static_cast<int64_t>(sizeof(float)) <= kGradientBytes;
+      const bool keep = kept * context * static_cast<int64_t>(sizeof(float)) <= memory_.gradients;
       const int64_t row_floats = keep ? kept : int64_t{config_.hidden} * config_.layers + state + shared;
       GradientBuffers buffers;
-      for_batches(sequences, context, row_floats, kGradientBytes, [&](int64_t first, int64_t count) {
+      for_batches(sequences, context, row_floats, memory_.gradients, [&](int64_t first, int64_t count) {
         batch.sequences = count;
         meter.begin(count, 2 * config_.layers + 1);
         fisher_batch(batch, tokens + first * context, keep, sink, losses + first, &buffers, &meter);
@@ -292,6 +290,7 @@ class CpuLanguageModel final : public LanguageModel {
 
   const LanguageModelConfig config_;
   const WeightProvider provider_;
+  const Memory memory_;
   Buffer arena_;  // weights at work, while a run is under way
 };
 
@@ -302,14 +301,15 @@ bool plausible(const LanguageModelConfig& c) {
 
 }  // namespace
 
-Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider, LanguageModel** out) {
+Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider, LanguageModel** out,
+                             const Memory& memory) {
   Status status{StatusCode::ok, -1, {}};
   if (!plausible(config)) {
     status.code = StatusCode::invalid_argument;
     std::snprintf(status.message, sizeof status.message, "impossible dimensions of a language model");
     return status;
   }
-  *out = new (std::nothrow) CpuLanguageModel(config, provider);
+  *out = new (std::nothrow) CpuLanguageModel(config, provider, memory);
   if (*out == nullptr) status.code = StatusCode::out_of_memory;
   return status;
 }

@@ -1,0 +1,348 @@
+#include "language_model.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <random>
+
+#include "language_model_reference.h"
+#include "lm/model.h"
+
+namespace lq::contract {
+namespace {
+
+constexpr std::array<WeightKind, 7> kMatrices{WeightKind::q,    WeightKind::k,  WeightKind::v,   WeightKind::o,
+                                              WeightKind::gate, WeightKind::up, WeightKind::down};
+
+struct Case {
+  const char* name;
+  LanguageModelConfig config;
+  int32_t context = 13;
+  int32_t sequences = 2;
+};
+
+LanguageModelConfig base() {
+  LanguageModelConfig c{};
+  c.layers = 2;
+  c.hidden = 20;  // not heads * head_dim
+  c.heads = 4;
+  c.kv_heads = 2;
+  c.head_dim = 6;
+  c.intermediate = 28;
+  c.vocab = 37;
+  c.max_positions = 64;
+  c.rms_eps = 1e-5f;
+  c.rope_theta = 100;  // short wavelengths, so that a few positions tell the scalings apart
+  c.rope_factor = 1;
+  c.rope_attention_factor = 1;
+  return c;
+}
+
+template <typename Change>
+Case vary(const char* name, const Change& change) {
+  Case one{name, base()};
+  change(one);
+  return one;
+}
+
+std::vector<Case> cases() {
+  return {
+      {"grouped queries", base()},
+      vary("one key-value head, tied embeddings",
+           [](Case& c) {
+             c.config.kv_heads = 1;
+             c.config.tied_embeddings = true;
+           }),
+      vary("query, key and value biases, as in Qwen2", [](Case& c) { c.config.attention_bias = true; }),
+      vary("query and key norms, as in Qwen3",
+           [](Case& c) {
+             c.config.qk_norm = true;
+             c.config.kv_heads = 4;
+           }),
+      vary("a bias everywhere",
+           [](Case& c) { c.config.attention_bias = c.config.output_bias = c.config.mlp_bias = true; }),
+      vary("sliding window, as in Mistral", [](Case& c) { c.config.sliding_window = 5; }),
+      vary("linear rotary scaling",
+           [](Case& c) {
+             c.config.rope_type = RopeType::linear;
+             c.config.rope_factor = 2.5;
+           }),
+      vary("llama3 rotary scaling",
+           [](Case& c) {
+             c.config.rope_type = RopeType::llama3;
+             c.config.head_dim = 12;
+             c.config.rope_factor = 8;
+             c.config.rope_low_freq_factor = 1;
+             c.config.rope_high_freq_factor = 4;
+             c.config.rope_original_max_positions = 32;
+           }),
+      vary("dynamic rotary scaling beyond the trained length",
+           [](Case& c) {
+             c.config.rope_type = RopeType::dynamic_ntk;
+             c.config.max_positions = 8;
+             c.config.rope_factor = 3;
+           }),
+      vary("yarn rotary scaling",
+           [](Case& c) {
+             c.config.rope_type = RopeType::yarn;
+             c.config.head_dim = 12;
+             c.config.rope_factor = 4;
+             c.config.rope_original_max_positions = 32;
+             c.config.rope_attention_factor = 1.14;
+             c.config.rope_beta_fast = 4;
+             c.config.rope_beta_slow = 1;
+           }),
+      vary("several query blocks, a window across them",
+           [](Case& c) {
+             c.config.layers = 1;
+             c.config.sliding_window = 150;
+             c.context = 300;
+           }),
+      vary("several pieces of vocabulary, more sequences",
+           [](Case& c) {
+             c.config.vocab = 1101;
+             c.sequences = 5;
+             c.context = 7;
+           }),
+  };
+}
+
+struct Model {
+  explicit Model(LanguageModel* m) : model(m) {}
+  ~Model() { model->destroy(); }
+  LanguageModel* model;
+};
+
+// A matrix's accumulated squared gradients by place.
+struct Sums {
+  std::map<std::pair<int32_t, WeightKind>, std::vector<float>> values;
+  bool only_first_layer = false;
+
+  FisherSink sink() {
+    return {this, [](void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols) -> float* {
+              auto* self = static_cast<Sums*>(user);
+              if (self->only_first_layer && layer > 0) return nullptr;
+              auto& v = self->values[{layer, kind}];
+              if (v.empty()) v.resize(rows * cols, 0.0f);
+              return v.data();
+            }};
+  }
+};
+
+class Checks {
+ public:
+  explicit Checks(std::string prefix) : prefix_(std::move(prefix)) {}
+  std::vector<LanguageModelCheck> results;
+
+  void add(const std::string& name, bool passed, const std::string& detail) {
+    results.push_back({"language model, " + prefix_ + ": " + name, passed, detail});
+  }
+  void within(const std::string& name, double worst, double allowed) {
+    char detail[96];
+    std::snprintf(detail, sizeof detail, "worst %.2e, allowed %.2e", worst, allowed);
+    add(name, worst <= allowed, detail);
+  }
+
+ private:
+  const std::string prefix_;
+};
+
+// The elements compared by finite differences: the largest and some others.
+std::vector<int64_t> probes(const std::vector<float>& values) {
+  const auto n = static_cast<int64_t>(values.size());
+  const auto largest = std::max_element(values.begin(), values.end()) - values.begin();
+  return {0, largest, n / 3, n / 2 + 1, n - 1};
+}
+
+// Worst excess of squared gradients over the reference, in units of the tolerance.
+double worst_gradient(ReferenceModel* reference, const Sums& sums, const std::vector<int32_t>& tokens, const Case& c,
+                      double tolerance) {
+  double worst = 0;
+  for (const auto& [place, values] : sums.values) {
+    const double largest = *std::max_element(values.begin(), values.end());
+    for (const int64_t index : probes(values)) {
+      double expected = 0;
+      for (int32_t s = 0; s < c.sequences; ++s) {
+        const double d = reference->derivative(place.first, place.second, index, &tokens[s * c.context], c.context);
+        expected += d * d;
+      }
+      const double allowed = tolerance * (expected + 1e-3 * largest);
+      worst = std::max(worst, std::abs(values[index] - expected) / allowed);
+    }
+  }
+  return worst;
+}
+
+std::vector<LanguageModelCheck> check_case(Backend& backend, const Case& c, const LanguageModelTolerance& tolerance) {
+  Checks checks(c.name);
+  ReferenceModel reference(c.config, 7);
+  std::mt19937_64 random(11);
+  std::vector<int32_t> tokens(c.sequences * c.context);
+  for (int32_t& t : tokens) t = static_cast<int32_t>(random() % c.config.vocab);
+  LanguageModel* created = nullptr;
+  const Status status = backend.create_language_model(c.config, reference.provider(), &created);
+  if (status.code != StatusCode::ok) {
+    checks.add("create", false, status.message);
+    return checks.results;
+  }
+  const Model model(created);
+  const Control control{};
+  const auto succeeded = [&](const char* name, const Status& s) {
+    if (s.code != StatusCode::ok) checks.add(name, false, s.message);
+    return s.code == StatusCode::ok;
+  };
+
+  std::vector<double> losses(c.sequences), again(c.sequences);
+  if (succeeded("losses", model.model->losses(tokens.data(), c.sequences, c.context, losses.data(), control))) {
+    double worst = 0;
+    for (int32_t s = 0; s < c.sequences; ++s) {
+      worst = std::max(worst, std::abs(losses[s] - reference.loss(&tokens[s * c.context], c.context)));
+    }
+    checks.within("losses", worst, tolerance.loss);
+  }
+  std::vector<float> logits(static_cast<size_t>(c.context) * c.config.vocab);
+  if (succeeded("logits", model.model->logits(tokens.data(), c.context, logits.data(), control))) {
+    const std::vector<double> expected = reference.logits(tokens.data(), c.context);
+    double worst = 0;
+    for (size_t i = 0; i < expected.size(); ++i) worst = std::max(worst, std::abs(logits[i] - expected[i]));
+    checks.within("logits", worst, tolerance.logits);
+  }
+  Sums sums;
+  if (succeeded("squared gradients",
+                model.model->fisher(tokens.data(), c.sequences, c.context, sums.sink(), again.data(), control))) {
+    const bool complete = sums.values.size() == kMatrices.size() * c.config.layers;
+    checks.add("every matrix is asked for", complete, std::to_string(sums.values.size()));
+    checks.within("squared gradients, in tolerances", worst_gradient(&reference, sums, tokens, c, tolerance.fisher), 1);
+    double worst = 0;
+    for (int32_t s = 0; s < c.sequences; ++s) worst = std::max(worst, std::abs(losses[s] - again[s]));
+    checks.within("the same losses with gradients", worst, tolerance.loss);
+  }
+  return checks.results;
+}
+
+// What is promised beyond numbers.
+std::vector<LanguageModelCheck> check_conduct(Backend& backend) {
+  Checks checks("conduct");
+  ReferenceModel reference(base(), 7);
+  LanguageModel* created = nullptr;
+  if (backend.create_language_model(base(), reference.provider(), &created).code != StatusCode::ok) {
+    checks.add("create", false, "");
+    return checks.results;
+  }
+  const Model model(created);
+  const std::vector<int32_t> tokens(3 * 8, 5);
+  std::vector<double> losses(3);
+
+  Sums all, first;
+  first.only_first_layer = true;
+  model.model->fisher(tokens.data(), 3, 8, all.sink(), losses.data(), {});
+  model.model->fisher(tokens.data(), 3, 8, first.sink(), losses.data(), {});
+  bool same = first.values.size() == kMatrices.size();
+  for (const auto& [place, values] : first.values) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      same = same && std::abs(values[i] - all.values[place][i]) <= 1e-5f * all.values[place][i];
+    }
+  }
+  checks.add("matrices that are not wanted change nothing", same, "");
+
+  struct Watcher {
+    double done = 0, total = 0;
+    bool ordered = true;
+    int polls = 0, stop_at = 1 << 30;
+  } watcher;
+  const Control control{&watcher,
+                        [](void* user) {
+                          auto* w = static_cast<Watcher*>(user);
+                          return ++w->polls > w->stop_at;
+                        },
+                        [](void* user, double done, double total) {
+                          auto* w = static_cast<Watcher*>(user);
+                          w->ordered = w->ordered && done >= w->done && done <= total;
+                          w->done = done;
+                          w->total = total;
+                        }};
+  model.model->losses(tokens.data(), 3, 8, losses.data(), control);
+  checks.add("progress counts sequences", watcher.ordered && std::abs(watcher.done - 3) < 1e-9 && watcher.total == 3,
+             std::to_string(watcher.done));
+  watcher.polls = 0;
+  watcher.stop_at = 3;
+  const Status stopped = model.model->losses(tokens.data(), 3, 8, losses.data(), control);
+  checks.add("a cancelled run says so", stopped.code == StatusCode::cancelled, stopped.message);
+
+  std::vector<int32_t> beyond = tokens;
+  beyond[9] = base().vocab;
+  const Status refused = model.model->losses(beyond.data(), 3, 8, losses.data(), {});
+  checks.add("a token beyond the vocabulary is refused with its place",
+             refused.code == StatusCode::invalid_argument && refused.index == 9, refused.message);
+
+  WeightProvider failing = reference.provider();
+  failing.load = [](void*, int32_t layer, WeightKind, float*, int64_t) {
+    return Status{layer == 1 ? StatusCode::io_error : StatusCode::ok, 5, "the disk is gone"};
+  };
+  LanguageModel* second = nullptr;
+  backend.create_language_model(base(), failing, &second);
+  const Model broken(second);
+  const Status failed = broken.model->losses(tokens.data(), 3, 8, losses.data(), {});
+  checks.add("a weight that fails ends the run with its status",
+             failed.code == StatusCode::io_error && failed.index == 5, failed.message);
+
+  LanguageModelConfig impossible = base();
+  impossible.kv_heads = 3;
+  LanguageModel* third = nullptr;
+  const Status odd = backend.create_language_model(impossible, reference.provider(), &third);
+  checks.add("impossible dimensions are refused", odd.code == StatusCode::invalid_argument && third == nullptr,
+             odd.message);
+  return checks.results;
+}
+
+}  // namespace
+
+std::vector<LanguageModelCheck> check_language_model(Backend& backend, const LanguageModelTolerance& tolerance) {
+  std::vector<LanguageModelCheck> all;
+  const auto append = [&](const std::vector<LanguageModelCheck>& some) {
+    all.insert(all.end(), some.begin(), some.end());
+  };
+  for (const Case& c : cases()) append(check_case(backend, c, tolerance));
+  append(check_conduct(backend));
+  return all;
+}
+
+std::vector<LanguageModelCheck> check_cpu_language_model_memory() {
+  Checks checks("memory");
+  constexpr int32_t kSequences = 5, kContext = 9;
+  ReferenceModel reference(base(), 7);
+  std::mt19937_64 random(11);
+  std::vector<int32_t> tokens(kSequences * kContext);
+  for (int32_t& t : tokens) t = static_cast<int32_t>(random() % base().vocab);
+  const auto run = [&](const lm::Memory& memory, std::vector<double>* losses) {
+    Sums sums;
+    losses->resize(kSequences);
+    LanguageModel* created = nullptr;
+    if (lm::create_language_model(base(), reference.provider(), &created, memory).code != StatusCode::ok) return sums;
+    const Model model(created);
+    const Status status = model.model->fisher(tokens.data(), kSequences, kContext, sums.sink(), losses->data(), {});
+    checks.add("runs", status.code == StatusCode::ok, status.message);
+    return sums;
+  };
+  std::vector<double> kept_losses, again_losses;
+  const Sums kept = run({}, &kept_losses);
+  const Sums again = run({1, 1}, &again_losses);
+  double worst = 0;
+  for (const auto& [place, values] : kept.values) {
+    const std::vector<float>& others = again.values.at(place);
+    for (size_t i = 0; i < values.size(); ++i) {
+      worst = std::max<double>(worst, std::abs(values[i] - others[i]) / (values[i] + 1e-12));
+    }
+  }
+  checks.add("every matrix", kept.values.size() == kMatrices.size() * base().layers, "");
+  checks.within("squared gradients, one sequence at a time and computed again", worst, 1e-4);
+  worst = 0;
+  for (int32_t s = 0; s < kSequences; ++s) worst = std::max(worst, std::abs(kept_losses[s] - again_losses[s]));
+  checks.within("losses, one sequence at a time", worst, 1e-6);
+  return checks.results;
+}
+
+}  // namespace lq::contract

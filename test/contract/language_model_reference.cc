@@ -1,0 +1,245 @@
+#include "language_model_reference.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <numbers>
+
+namespace lq::contract {
+namespace {
+
+using Vector = std::vector<double>;
+using Kind = WeightKind;
+
+Vector multiply(const Vector& w, const Vector& x, const Vector* bias) {
+  const size_t rows = w.size() / x.size();
+  Vector y(rows, 0.0);
+  for (size_t i = 0; i < rows; ++i) {
+    for (size_t j = 0; j < x.size(); ++j) y[i] += w[i * x.size() + j] * x[j];
+    if (bias != nullptr) y[i] += (*bias)[i];
+  }
+  return y;
+}
+
+void normalize(const Vector& weight, double eps, double* x, size_t n) {
+  double sum = 0;
+  for (size_t i = 0; i < n; ++i) sum += x[i] * x[i];
+  const double scale = 1 / std::sqrt(sum / static_cast<double>(n) + eps);
+  for (size_t i = 0; i < n; ++i) x[i] *= scale * weight[i];
+}
+
+Vector normalized(const Vector& weight, double eps, Vector x) {
+  normalize(weight, eps, x.data(), x.size());
+  return x;
+}
+
+double log_sum_exp(const double* x, size_t n) {
+  const double top = *std::max_element(x, x + n);
+  double sum = 0;
+  for (size_t i = 0; i < n; ++i) sum += std::exp(x[i] - top);
+  return top + std::log(sum);
+}
+
+}  // namespace
+
+ReferenceModel::ReferenceModel(const LanguageModelConfig& c, uint64_t seed) : config(c) {
+  std::mt19937_64 random(seed);
+  const int64_t q = int64_t{c.heads} * c.head_dim, kv = int64_t{c.kv_heads} * c.head_dim;
+  const auto fill = [&](int32_t layer, Kind kind, int64_t count, double mean, double deviation) {
+    std::normal_distribution<double> normal(mean, deviation);
+    Vector& w = weights_[{layer, kind}];
+    w.resize(count);
+    for (double& x : w) x = static_cast<float>(normal(random));
+  };
+  const auto matrix = [&](int32_t layer, Kind kind, int64_t rows, int64_t cols) {
+    fill(layer, kind, rows * cols, 0, 1.3 / std::sqrt(static_cast<double>(cols)));
+  };
+  fill(-1, Kind::embedding, int64_t{c.vocab} * c.hidden, 0, 1);
+  fill(-1, Kind::final_norm, c.hidden, 1, 0.2);
+  if (!c.tied_embeddings) matrix(-1, Kind::head, c.vocab, c.hidden);
+  for (int32_t layer = 0; layer < c.layers; ++layer) {
+    fill(layer, Kind::input_norm, c.hidden, 1, 0.2);
+    fill(layer, Kind::post_attention_norm, c.hidden, 1, 0.2);
+    matrix(layer, Kind::q, q, c.hidden);
+    matrix(layer, Kind::k, kv, c.hidden);
+    matrix(layer, Kind::v, kv, c.hidden);
+    matrix(layer, Kind::o, c.hidden, q);
+    matrix(layer, Kind::gate, c.intermediate, c.hidden);
+    matrix(layer, Kind::up, c.intermediate, c.hidden);
+    matrix(layer, Kind::down, c.hidden, c.intermediate);
+    if (c.attention_bias) {
+      fill(layer, Kind::q_bias, q, 0, 0.5);
+      fill(layer, Kind::k_bias, kv, 0, 0.5);
+      fill(layer, Kind::v_bias, kv, 0, 0.5);
+    }
+    if (c.output_bias) fill(layer, Kind::o_bias, c.hidden, 0, 0.5);
+    if (c.qk_norm) {
+      fill(layer, Kind::q_norm, c.head_dim, 1, 0.2);
+      fill(layer, Kind::k_norm, c.head_dim, 1, 0.2);
+    }
+    if (c.mlp_bias) {
+      fill(layer, Kind::gate_bias, c.intermediate, 0, 0.5);
+      fill(layer, Kind::up_bias, c.intermediate, 0, 0.5);
+      fill(layer, Kind::down_bias, c.hidden, 0, 0.5);
+    }
+  }
+}
+
+std::vector<double>* ReferenceModel::weight(int32_t layer, Kind kind) {
+  const auto found = weights_.find({layer, kind});
+  return found == weights_.end() ? nullptr : &found->second;
+}
+
+WeightProvider ReferenceModel::provider() {
+  return {this, [](void* user, int32_t layer, Kind kind, float* out, int64_t count) {
+            Status status{StatusCode::ok, -1, {}};
+            const Vector* w = static_cast<ReferenceModel*>(user)->weight(layer, kind);
+            if (w == nullptr || static_cast<int64_t>(w->size()) != count) {
+              status.code = StatusCode::invalid_argument;
+              std::snprintf(status.message, sizeof status.message, "kind %d of layer %d asked for with %lld elements",
+                            static_cast<int>(kind), layer, static_cast<long long>(count));
+              return status;
+            }
+            std::transform(w->begin(), w->end(), out, [](double x) { return static_cast<float>(x); });
+            return status;
+          }};
+}
+
+// Angle of each pair of a head at a position.
+std::vector<double> ReferenceModel::angles(int64_t position, int64_t context) const {
+  const LanguageModelConfig& c = config;
+  const double pi = std::numbers::pi;
+  double theta = c.rope_theta;
+  if (c.rope_type == RopeType::dynamic_ntk && context > c.max_positions) {
+    theta *= std::pow(c.rope_factor * static_cast<double>(context) / c.max_positions - c.rope_factor + 1,
+                      c.head_dim / (c.head_dim - 2.0));
+  }
+  Vector out;
+  for (int32_t i = 0; i < c.head_dim / 2; ++i) {
+    const double frequency = std::pow(theta, -2.0 * i / c.head_dim);
+    double scaled = frequency;
+    if (c.rope_type == RopeType::linear) scaled = frequency / c.rope_factor;
+    if (c.rope_type == RopeType::llama3) {
+      const double turns = c.rope_original_max_positions * frequency / (2 * pi);  // over the original context
+      const double share = (turns - c.rope_low_freq_factor) / (c.rope_high_freq_factor - c.rope_low_freq_factor);
+      const double keep = std::clamp(share, 0.0, 1.0);
+      scaled = frequency * keep + frequency / c.rope_factor * (1 - keep);
+    }
+    if (c.rope_type == RopeType::yarn) {
+      const auto pair_of = [&](double turns) {
+        return c.head_dim * std::log(c.rope_original_max_positions / (turns * 2 * pi)) / (2 * std::log(c.rope_theta));
+      };
+      const double low = std::max(0.0, std::floor(pair_of(c.rope_beta_fast)));
+      const double high = std::min(c.head_dim - 1.0, std::ceil(pair_of(c.rope_beta_slow)));
+      const double ramp = std::clamp((i - low) / (high - low), 0.0, 1.0);
+      scaled = frequency * (1 - ramp) + frequency / c.rope_factor * ramp;
+    }
+    out.push_back(static_cast<double>(position) * scaled);
+  }
+  return out;
+}
+
+void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
+  const LanguageModelConfig& c = config;
+  const auto context = static_cast<int64_t>(x->size());
+  const int32_t dim = c.head_dim;
+  const double stretch = c.rope_type == RopeType::yarn ? c.rope_attention_factor : 1;
+  const auto heads_of = [&](Kind kind, Kind bias, Kind norm, bool normed, bool rotated) {
+    std::vector<Vector> out;
+    for (int64_t t = 0; t < context; ++t) {
+      const Vector in = normalized(at(layer, Kind::input_norm), c.rms_eps, (*x)[t]);
+      Vector y = multiply(at(layer, kind), in, c.attention_bias ? &at(layer, bias) : nullptr);
+      const Vector turn = angles(t, context);
+      for (size_t h = 0; h < y.size() / dim; ++h) {
+        double* head = y.data() + h * dim;
+        if (normed) normalize(at(layer, norm), c.rms_eps, head, dim);
+        if (!rotated) continue;
+        for (int32_t i = 0; i < dim / 2; ++i) {
+          const double a = head[i], b = head[i + dim / 2];
+          head[i] = stretch * (a * std::cos(turn[i]) - b * std::sin(turn[i]));
+          head[i + dim / 2] = stretch * (b * std::cos(turn[i]) + a * std::sin(turn[i]));
+        }
+      }
+      out.push_back(y);
+    }
+    return out;
+  };
+  const auto q = heads_of(Kind::q, Kind::q_bias, Kind::q_norm, c.qk_norm, true);
+  const auto k = heads_of(Kind::k, Kind::k_bias, Kind::k_norm, c.qk_norm, true);
+  const auto v = heads_of(Kind::v, Kind::v_bias, Kind::q_norm, false, false);
+  for (int64_t t = 0; t < context; ++t) {
+    Vector attended(int64_t{c.heads} * dim, 0.0);
+    const int64_t first = c.sliding_window > 0 ? std::max<int64_t>(0, t - c.sliding_window + 1) : 0;
+    for (int32_t h = 0; h < c.heads; ++h) {
+      const int32_t shared = h / (c.heads / c.kv_heads);
+      Vector scores;
+      for (int64_t s = first; s <= t; ++s) {
+        double score = 0;
+        for (int32_t i = 0; i < dim; ++i) score += q[t][h * dim + i] * k[s][shared * dim + i];
+        scores.push_back(score / std::sqrt(static_cast<double>(dim)));
+      }
+      const double all = log_sum_exp(scores.data(), scores.size());
+      for (int64_t s = first; s <= t; ++s) {
+        for (int32_t i = 0; i < dim; ++i) {
+          attended[h * dim + i] += std::exp(scores[s - first] - all) * v[s][shared * dim + i];
+        }
+      }
+    }
+    const Vector out = multiply(at(layer, Kind::o), attended, c.output_bias ? &at(layer, Kind::o_bias) : nullptr);
+    for (int32_t i = 0; i < c.hidden; ++i) (*x)[t][i] += out[i];
+  }
+}
+
+void ReferenceModel::mlp(int32_t layer, Vector* x) const {
+  const auto bias = [&](Kind kind) { return config.mlp_bias ? &at(layer, kind) : nullptr; };
+  const Vector in = normalized(at(layer, Kind::post_attention_norm), config.rms_eps, *x);
+  Vector act = multiply(at(layer, Kind::gate), in, bias(Kind::gate_bias));
+  const Vector up = multiply(at(layer, Kind::up), in, bias(Kind::up_bias));
+  for (size_t i = 0; i < act.size(); ++i) act[i] = act[i] / (1 + std::exp(-act[i])) * up[i];
+  const Vector out = multiply(at(layer, Kind::down), act, bias(Kind::down_bias));
+  for (size_t i = 0; i < out.size(); ++i) (*x)[i] += out[i];
+}
+
+std::vector<double> ReferenceModel::logits(const int32_t* tokens, int64_t context) const {
+  const LanguageModelConfig& c = config;
+  std::vector<Vector> x;
+  for (int64_t t = 0; t < context; ++t) {
+    const auto row = at(-1, Kind::embedding).begin() + int64_t{tokens[t]} * c.hidden;
+    x.emplace_back(row, row + c.hidden);
+  }
+  for (int32_t layer = 0; layer < c.layers; ++layer) {
+    attention(layer, &x);
+    for (Vector& row : x) mlp(layer, &row);
+  }
+  Vector out;
+  for (const Vector& row : x) {
+    const Vector z = multiply(at(-1, c.tied_embeddings ? Kind::embedding : Kind::head),
+                              normalized(at(-1, Kind::final_norm), c.rms_eps, row), nullptr);
+    out.insert(out.end(), z.begin(), z.end());
+  }
+  return out;
+}
+
+double ReferenceModel::loss(const int32_t* tokens, int64_t context) const {
+  const Vector z = logits(tokens, context);
+  double sum = 0;
+  for (int64_t t = 0; t + 1 < context; ++t) {
+    const double* row = z.data() + t * config.vocab;
+    sum += log_sum_exp(row, config.vocab) - row[tokens[t + 1]];
+  }
+  return sum / static_cast<double>(context - 1);
+}
+
+double ReferenceModel::derivative(int32_t layer, Kind kind, int64_t index, const int32_t* tokens, int64_t context) {
+  constexpr double kStep = 1e-5;
+  double& w = weight(layer, kind)->at(index);
+  const double was = w;
+  w = was + kStep;
+  const double above = loss(tokens, context);
+  w = was - kStep;
+  const double below = loss(tokens, context);
+  w = was;
+  return (above - below) / (2 * kStep);
+}
+
+}  // namespace lq::contract

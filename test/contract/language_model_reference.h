@@ -1,0 +1,41 @@
+// The transformer in double precision, written for reading: one sequence, one position, one head at a time.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "lq/language_model.h"
+
+namespace lq::contract {
+
+// A random model: weights rounded to fp32, so that the reference and a backend compute with the same numbers.
+class ReferenceModel {
+ public:
+  ReferenceModel(const LanguageModelConfig& config, uint64_t seed);
+
+  const LanguageModelConfig config;
+
+  // The weight the config gives (layer, kind), or null.
+  std::vector<double>* weight(int32_t layer, WeightKind kind);
+  WeightProvider provider();
+
+  // Logits [context, vocab].
+  std::vector<double> logits(const int32_t* tokens, int64_t context) const;
+  // Mean cross entropy of the context - 1 predictions.
+  double loss(const int32_t* tokens, int64_t context) const;
+  // d(loss)/d(weight[index]) by central differences.
+  double derivative(int32_t layer, WeightKind kind, int64_t index, const int32_t* tokens, int64_t context);
+
+ private:
+  const std::vector<double>& at(int32_t layer, WeightKind kind) const { return weights_.at({layer, kind}); }
+  void attention(int32_t layer, std::vector<std::vector<double>>* x) const;
+  void mlp(int32_t layer, std::vector<double>* x) const;
+  std::vector<double> angles(int64_t position, int64_t context) const;
+
+  std::map<std::pair<int32_t, WeightKind>, std::vector<double>> weights_;
+};
+
+}  // namespace lq::contract
