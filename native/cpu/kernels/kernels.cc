@@ -5,6 +5,8 @@
 #include <cstring>
 #include <limits>
 
+#include "cpu_features.h"
+
 namespace lq::cpu {
 
 BookTable make_table(const CodeBook& book) {
@@ -24,17 +26,11 @@ BookTable make_table(const CodeBook& book) {
 
 Isa isa() {
   static const Isa chosen = [] {
-    Isa best = Isa::baseline;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
-      best = Isa::avx2;
-      if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-          __builtin_cpu_supports("avx512dq")) {
-        best = Isa::avx512;
-      }
-    }
+    const CpuFeatures features = cpu_features();
+    const Isa best = features.avx512 ? Isa::avx512 : features.avx2 ? Isa::avx2 : Isa::baseline;
     const char* limit = std::getenv("LQ_ISA");
-    if (limit != nullptr && std::strcmp(limit, "baseline") == 0) best = Isa::baseline;
-    if (limit != nullptr && std::strcmp(limit, "avx2") == 0 && best == Isa::avx512) best = Isa::avx2;
+    if (limit != nullptr && std::strcmp(limit, "baseline") == 0) return Isa::baseline;
+    if (limit != nullptr && std::strcmp(limit, "avx2") == 0 && best == Isa::avx512) return Isa::avx2;
     return best;
   }();
   return chosen;
