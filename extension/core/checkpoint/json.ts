@@ -5,7 +5,6 @@ const MAX_DEPTH = 127;
 const U64_LIMIT = 1n << 64n;
 const numberToken = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 
-// eslint-disable-next-line no-control-regex -- control characters are what ends a plain string
 const plainString = /[^"\\\u0000-\u001f]*/y;
 
 const QUOTE = 34;

@@ -1,5 +1,6 @@
 /** Opening a checkpoint: headers and small JSON files are read, weights are not. */
 import { LqError } from '../errors';
+import { readPacked } from '../export/packed/reader';
 import { readDescriptors } from './formats/descriptors';
 import { logicalTensors } from './logical';
 import { compareNatural } from './order';
@@ -44,7 +45,20 @@ export async function openCheckpoint(files: FileSystem, path: string): Promise<C
     problems,
     bytes: tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
   };
-  return { ...index, parameters: logicalTensors(index).reduce((sum, { parameters }) => sum + parameters, 0) };
+  const parameters = logicalTensors(index).reduce((sum, tensor) => sum + tensor.parameters, 0);
+  const checkpoint = { ...index, parameters };
+  problems.push(...packedProblems(checkpoint));
+  return checkpoint;
+}
+
+/** What keeps a packed checkpoint of ours from being used; looking at its parts is still possible. */
+function packedProblems(index: CheckpointIndex): CheckpointProblem[] {
+  try {
+    readPacked(index);
+    return [];
+  } catch (error) {
+    return [{ severity: 'error', ...LqError.from(error).toJSON() }];
+  }
 }
 
 interface Source {

@@ -6,6 +6,14 @@ import type { FormatSource } from '../../../extension/core/checkpoint/formats/re
 import { logicalTensors } from '../../../extension/core/checkpoint/logical';
 import { openCheckpoint } from '../../../extension/core/checkpoint/open';
 import { serializeHeader, type TensorSpec } from '../../../extension/core/checkpoint/serialize';
+import {
+  describeShard,
+  matrixParts,
+  shardMetadata,
+  type MatrixDescription,
+} from '../../../extension/core/export/packed/format';
+import { packedBytes } from '../../../extension/core/sensitivity/option';
+import type { Option } from '../../../extension/core/sensitivity/types';
 import type { Dtype, LogicalTensor } from '../../../extension/core/checkpoint/types';
 import { bf16, f32 } from './containers';
 import { formatSource } from './families';
@@ -279,4 +287,47 @@ it('decodes the numbers of descriptors', () => {
   expect(numericDescriptor(new Uint8Array([0x80, 0xbf]), 'BF16')).toEqual([-1]);
   expect(numericDescriptor(new Uint8Array(2), 'U8')).toBeUndefined();
   expect(dtypeBits('F6_E2M3')).toBe(6);
+});
+
+describe('packed LQ', () => {
+  const option = (rank: number): Option => ({
+    book: 'nf',
+    config: { b0: 3, b1: 8, b2: 'fp32', B0: 64, B1: 256 },
+    rank,
+    rounding: 'nearest',
+  });
+  const matrix = (rank: number): MatrixDescription => ({ dtype: 'BF16', shape: [24, 40], option: option(rank) });
+
+  async function opened(metadata: (packed: Record<string, string>) => Record<string, string>, rank = 4) {
+    const name = `${P}.weight`;
+    const specs = [...matrixParts(name, matrix(rank), 'nf8'), bf16('model.norm.weight', 24)];
+    const header = serializeHeader(
+      specs,
+      metadata(shardMetadata(describeShard(new Map([[name, matrix(rank)]]), 'nf8'))),
+    );
+    const file = new Uint8Array(header.fileBytes);
+    file.set(header.bytes);
+    return openCheckpoint(new MemoryFiles({ '/m/model.safetensors': file }), '/m');
+  }
+
+  it.each([
+    [4, 'NF3 g64 r4', 12],
+    [0, 'NF3 g64', 4],
+  ])('rank %i is one weight with the bits of all its parts', async (rank, dtype, parts) => {
+    const index = await opened(metadata => metadata, rank);
+    expect(index.problems).toEqual([]);
+    expect(index.parameters).toBe(24 * 40 + 24);
+    const [weight, norm, ...more] = logicalTensors(index);
+    expect([norm!.format, more]).toEqual(['dense', []]);
+    expect(weight).toMatchObject({ name: `${P}.weight`, shape: [24, 40], dtype, format: 'lq', role: 'q' });
+    expect(weight!.parts).toHaveLength(parts);
+    expect(weight!.bytes).toBe(packedBytes(option(rank), 24, 40, 'nf8'));
+    expect(weight!.bitsPerWeight).toBe((8 * weight!.bytes) / 960);
+  });
+
+  it('a damaged description is a problem, and the parts are shown', async () => {
+    const index = await opened(({ format }) => ({ format: format!, lq_studio: '{}' }));
+    expect(index.problems).toMatchObject([{ severity: 'error', code: 'packed-format', file: '/m/model.safetensors' }]);
+    expect(logicalTensors(index).map(({ format }) => format)).toEqual(Array<string>(13).fill('dense'));
+  });
 });
