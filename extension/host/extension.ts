@@ -1,6 +1,87 @@
-import type * as vscode from 'vscode';
+import * as path from 'node:path';
+import * as vscode from 'vscode';
+import { Checkpoints } from './checkpoints';
+import { publishContext } from './commands/inspect';
+import { registerCommands } from './commands/register';
+import { Decorations } from './decorations';
+import { CheckpointEditor } from './editor';
+import { Engine } from './engine';
+import { HealthProblems } from './health';
+import { Hovers } from './hovers';
+import { createJobs, watchJobs } from './jobs';
+import { Models } from './model/models';
+import { Selection } from './model/selection';
+import { StatisticsCache } from './model/statistics';
+import { navigate } from './navigate';
+import { Panels } from './panels';
+import { RunTree } from './runs';
+import { Status } from './status';
+import type { Studio } from './studio';
+import { CheckpointTree } from './tree';
 
-/** Called by VS Code on first use. Registers what the manifest contributes; opens nothing, starts nothing. */
+/**
+ * Called by VS Code once it has started. Registers what the manifest contributes and lets the search for checkpoints begin;
+ * reads nothing itself, and starts no engine: that waits until a value is asked for.
+ */
 export function activate(context: vscode.ExtensionContext): void {
-  context.subscriptions.push({ dispose: () => undefined });
+  const own = <T extends { dispose(): void }>(disposable: T): T => {
+    context.subscriptions.push(disposable);
+    return disposable;
+  };
+  const output = own(vscode.window.createOutputChannel('LQ Studio', { log: true }));
+  const entry = context.asAbsolutePath(path.join('dist', 'engine.js'));
+  const engine = own(
+    new Engine(async () => {
+      const { createEngineClient } = await import('../engine/client');
+      return createEngineClient({ entry, client: 'vscode', onLog: (level, message) => log(output, level, message) });
+    }, output),
+  );
+  const storage = context.globalStorageUri.fsPath;
+  const models = new Models();
+  const checkpoints = own(new Checkpoints(models, context.workspaceState, output));
+  const statistics = new StatisticsCache(path.join(storage, 'statistics'), message => output.warn(message));
+  own({ dispose: () => void statistics.flush() });
+  // Jobs belong to a workspace: its window is the one that offers to go on with them.
+  const jobs = createJobs(engine, (context.storageUri ?? context.globalStorageUri).fsPath, output);
+  const studio: Studio = {
+    extension: context.extensionUri,
+    storage,
+    memento: context.workspaceState,
+    output,
+    models,
+    checkpoints,
+    engine,
+    jobs,
+    statistics,
+    selection: new Selection(),
+    navigate: destination => navigate(studio, panels, destination),
+  };
+  const panels = own(new Panels(studio));
+  own(new CheckpointEditor(panels));
+  own(new Decorations(models, checkpoints));
+  own(new Hovers(checkpoints, statistics));
+  const problems = own(new HealthProblems());
+
+  const tree = own(new CheckpointTree(checkpoints, statistics));
+  const view = own(
+    vscode.window.createTreeView('lqStudio.checkpoints', { treeDataProvider: tree, showCollapseAll: true }),
+  );
+  const runs = own(new RunTree(jobs));
+  own(vscode.window.createTreeView('lqStudio.runs', { treeDataProvider: runs }));
+  const status = own(new Status(engine, jobs));
+  own(registerCommands(studio, { tree, view }, problems));
+  own(
+    watchJobs(studio, () => {
+      runs.refresh();
+      status.update();
+    }),
+  );
+
+  own(checkpoints.onDidChange(() => void publishContext(checkpoints)));
+  void publishContext(checkpoints);
+}
+
+function log(output: vscode.LogOutputChannel, level: 'info' | 'warning' | 'error', message: string): void {
+  if (level === 'warning') output.warn(message);
+  else output[level](message);
 }

@@ -1,0 +1,66 @@
+import * as vscode from 'vscode';
+import { commandLine, type Command } from '../model/command-line';
+import { isActive, type Job } from '../model/jobs';
+import { summary } from '../runs';
+import type { Studio } from '../studio';
+
+/** Commands about jobs and what came of them. */
+export function jobCommands(studio: Studio) {
+  const { jobs } = studio;
+  const choose = async (given: Job | undefined, placeholder: string, wanted: (job: Job) => boolean) => {
+    if (given) return jobs.get(given.id);
+    const all = jobs.all().filter(wanted);
+    if (all.length <= 1) return all[0];
+    const items = all.map(job => ({ label: job.title, description: summary(job), job }));
+    return (await vscode.window.showQuickPick(items, { placeHolder: placeholder }))?.job;
+  };
+  return {
+    showJobs: async () => {
+      await vscode.commands.executeCommand('lqStudio.runs.focus');
+    },
+    cancelJob: async (given?: Job) => {
+      const job = await choose(given, 'Job to cancel', isActive);
+      if (job) jobs.cancel(job.id);
+    },
+    resumeJob: async (given?: Job) => {
+      const job = await choose(given, 'Job to resume', each => each.status === 'interrupted');
+      if (job) jobs.resume(job.id);
+    },
+    removeRun: async (given?: Job) => {
+      const job = await choose(given, 'Run to remove from the list', each => !isActive(each));
+      if (job) await jobs.remove(job.id);
+    },
+    openRun: async (given?: Job) => {
+      const job = await choose(given, 'Result to show', () => true);
+      if (job) await openRun(studio, job);
+    },
+    copyCommandLine: async (given?: Job) => {
+      const job = await choose(given, 'Job whose command line to copy', () => true);
+      if (!job) return;
+      const text = commandLine(commandOf(job));
+      await vscode.env.clipboard.writeText(text);
+      vscode.window.setStatusBarMessage(`Copied: ${text}`, 5000);
+    },
+  };
+}
+
+async function openRun(studio: Studio, job: Job): Promise<void> {
+  const { model } = job.params;
+  if (job.method === 'compress') await studio.navigate({ to: 'compress', model });
+  else if (job.method === 'evaluate') await studio.navigate({ to: 'perplexity', model });
+  else if (job.method === 'sweep') await studio.navigate({ to: 'allocation', model });
+  else await studio.navigate({ to: 'checkpoint', model: job.result?.out ?? model });
+}
+
+function commandOf(job: Job): Command {
+  switch (job.method) {
+    case 'compress':
+      return { command: 'compress', request: job.params };
+    case 'evaluate':
+      return { command: 'evaluate', request: job.params };
+    case 'sweep':
+      return { command: 'sweep', request: job.params };
+    case 'export':
+      return { command: 'export', request: job.params };
+  }
+}

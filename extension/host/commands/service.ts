@@ -1,0 +1,68 @@
+import { rm } from 'node:fs/promises';
+import * as vscode from 'vscode';
+import { formatBytes } from '../../core/format';
+import type { DoctorReport } from '../../protocol/engine';
+import { isActive } from '../model/jobs';
+import { jobSettings } from '../settings';
+import type { Studio } from '../studio';
+
+/** Commands about the extension itself. */
+export function serviceCommands(studio: Studio) {
+  const { engine, output, jobs } = studio;
+  return {
+    restartEngine: async () => {
+      engine.restart();
+      const report = await engine.request('doctor', jobSettings());
+      vscode.window.setStatusBarMessage(
+        `The engine runs on ${report.devices.map(({ name }) => name).join(', ')}.`,
+        5000,
+      );
+      const interrupted = jobs.all().filter(job => job.status === 'interrupted');
+      if (interrupted.length === 0) return;
+      const resume = 'Resume';
+      const message = `The engine is back. ${interrupted.length === 1 ? interrupted[0]!.title : `${interrupted.length} jobs`} can go on.`;
+      if ((await vscode.window.showInformationMessage(message, resume)) !== resume) return;
+      for (const job of interrupted) jobs.resume(job.id);
+    },
+    doctor: async () => {
+      const report = await engine.request('doctor', jobSettings());
+      output.info(describeEnvironment(report));
+      output.show();
+    },
+    clearCache: async () => {
+      if (jobs.all().some(isActive)) {
+        void vscode.window.showWarningMessage('The cache is in use by a job at work. Cancel it first.');
+        return;
+      }
+      const { cache } = await engine.request('doctor', jobSettings());
+      const clear = 'Clear';
+      const detail = `${formatBytes(cache.bytes)} in ${cache.folder}. Interrupted jobs start from the beginning; finished results stay.`;
+      const chosen = await vscode.window.showWarningMessage(
+        'Remove all cached statistics, Fisher information and sweeps?',
+        { modal: true, detail },
+        clear,
+      );
+      if (chosen === clear) await rm(cache.folder, { recursive: true, force: true });
+    },
+    showOutput: () => output.show(),
+    openSettings: async () => {
+      await vscode.commands.executeCommand('workbench.action.openSettings', '@ext:lq-studio.lq-studio');
+    },
+    openWalkthrough: async () => {
+      await vscode.commands.executeCommand('workbench.action.openWalkthrough', 'lq-studio.lq-studio#start');
+    },
+  };
+}
+
+function describeEnvironment(report: DoctorReport): string {
+  return [
+    `LQ Studio ${report.version}, Node ${report.node} on ${report.platform}`,
+    `Native module ${report.native.version}: ${report.native.path}`,
+    ...report.devices.map(
+      ({ id, name, detail, memoryTotal, memoryFree }) =>
+        `Device ${id}: ${name}, ${detail}, ${formatBytes(memoryFree)} of ${formatBytes(memoryTotal)} free`,
+    ),
+    `Cache: ${formatBytes(report.cache.bytes)} in ${report.cache.folder}`,
+    ...report.problems.map(problem => `Problem: ${problem}`),
+  ].join('\n');
+}

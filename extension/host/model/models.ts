@@ -1,0 +1,85 @@
+import { createHash } from 'node:crypto';
+import * as path from 'node:path';
+import { openCheckpoint } from '../../core/checkpoint/open';
+import { logicalTensors } from '../../core/checkpoint/logical';
+import { tensorTree } from '../../core/checkpoint/tree';
+import type { CheckpointIndex, LogicalTensor, TreeNode } from '../../core/checkpoint/types';
+import { nodeFiles } from '../../node/files';
+import type { ModelHeader } from '../../protocol/panels';
+import { modelHeader } from './header';
+
+/** A checkpoint as the editor shows it: headers and what follows from them. */
+export interface Model {
+  /** The folder when opening the folder opens this checkpoint, otherwise its index or file. Absolute; its identity. */
+  readonly path: string;
+  /** The index or safetensors file that stands for it in the editor. */
+  readonly file: string;
+  /** Changes with any of its files: key of everything computed from the weights. */
+  readonly version: string;
+  readonly index: CheckpointIndex;
+  readonly tensors: readonly LogicalTensor[];
+  readonly byName: ReadonlyMap<string, LogicalTensor>;
+  readonly tree: readonly TreeNode[];
+  readonly header: ModelHeader;
+}
+
+/** Opened checkpoints, kept until their files change. */
+export class Models {
+  private readonly opened = new Map<string, Promise<Model>>();
+
+  /** Opens a folder, an index or a file. @throws LqError of `openCheckpoint`. */
+  async open(given: string): Promise<Model> {
+    const key = path.resolve(given);
+    const known = this.opened.get(key);
+    if (known) return known;
+    const opening = load(key);
+    this.opened.set(key, opening);
+    opening.catch(() => this.opened.delete(key));
+    return opening;
+  }
+
+  /** Forgets whatever has `file` among its own, so that the next `open` reads it again. */
+  async invalidate(file: string): Promise<void> {
+    for (const [key, opening] of this.opened) {
+      const model = await opening.catch(() => undefined);
+      const concerns =
+        model && (path.dirname(file) === model.index.folder || model.index.shards.some(shard => shard.file === file));
+      if ((!model || concerns) && this.opened.get(key) === opening) this.opened.delete(key);
+    }
+  }
+
+  clear(): void {
+    this.opened.clear();
+  }
+}
+
+async function load(given: string): Promise<Model> {
+  const index = await openCheckpoint(nodeFiles, given);
+  const tensors = logicalTensors(index);
+  const canonical = await canonicalPath(index);
+  return {
+    path: canonical,
+    file: index.file,
+    version: await versionOf(index),
+    index,
+    tensors,
+    byName: new Map(tensors.map(tensor => [tensor.name, tensor])),
+    tree: tensorTree(tensors),
+    header: modelHeader(canonical, index, tensors),
+  };
+}
+
+async function canonicalPath(index: CheckpointIndex): Promise<string> {
+  if (index.path === index.folder) return index.folder;
+  const whole = await openCheckpoint(nodeFiles, index.folder).catch(() => undefined);
+  return whole?.file === index.file ? index.folder : index.file;
+}
+
+async function versionOf(index: CheckpointIndex): Promise<string> {
+  const hash = createHash('sha256');
+  for (const file of [index.file, ...index.shards.map(shard => shard.file)].sort()) {
+    const stat = await nodeFiles.stat(file);
+    hash.update(`${file}\0${stat?.bytes ?? -1}\0${stat?.modified ?? -1}\n`);
+  }
+  return hash.digest('hex').slice(0, 32);
+}

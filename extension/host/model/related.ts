@@ -1,0 +1,55 @@
+import type { CompressReport } from '../../protocol/engine';
+import type { Job, JobOf } from './jobs';
+
+/** A finished compression: where from, where to, and what was done. */
+export interface Compression {
+  job: JobOf<'compress'>;
+  original: string;
+  output: string;
+  report: CompressReport;
+}
+
+type Finished<M extends Job['method']> = JobOf<M> & { result: NonNullable<JobOf<M>['result']> };
+
+const finished = <M extends Job['method']>(jobs: readonly Job[], method: M): Finished<M>[] =>
+  jobs.filter((job): job is Job & Finished<M> => job.method === method && job.status === 'done' && Boolean(job.result));
+
+/** All finished compressions, newest first. */
+export function compressions(jobs: readonly Job[]): Compression[] {
+  return finished(jobs, 'compress').map(job => ({
+    job,
+    original: job.params.model,
+    output: job.result.output,
+    report: job.result,
+  }));
+}
+
+/** Finished evaluations of the given checkpoints, newest first. */
+export function evaluations(jobs: readonly Job[], models: ReadonlySet<string>): Finished<'evaluate'>[] {
+  return finished(jobs, 'evaluate').filter(job => models.has(job.params.model));
+}
+
+/** What was made from a checkpoint, newest first and each output once. */
+export function madeFrom(jobs: readonly Job[], model: string): Compression[] {
+  const newest = new Map<string, Compression>();
+  for (const each of compressions(jobs)) {
+    if (each.original === model && !newest.has(each.output)) newest.set(each.output, each);
+  }
+  return [...newest.values()];
+}
+
+/** The compression that made a checkpoint. */
+export function originOf(jobs: readonly Job[], model: string): Compression | undefined {
+  return compressions(jobs).find(each => each.output === model);
+}
+
+/** The newest sweep of a checkpoint whose table was written. */
+export function sweepOf(jobs: readonly Job[], model: string): JobOf<'sweep'> | undefined {
+  return jobs.find(
+    (job): job is JobOf<'sweep'> & Job =>
+      job.method === 'sweep' && job.status === 'done' && job.params.model === model && job.params.out !== undefined,
+  );
+}
+
+export const sweepFileOf = (jobs: readonly Job[], model: string): string | undefined =>
+  sweepOf(jobs, model)?.params.out;

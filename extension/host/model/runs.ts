@@ -1,0 +1,110 @@
+import { basename } from 'node:path';
+import type { CompressRequest, EvaluateReport } from '../../protocol/engine';
+import type { PerplexityRun } from '../../protocol/panels';
+import type { Job } from './jobs';
+import type { Model } from './models';
+import { evaluations, madeFrom, type Compression } from './related';
+
+/**
+ * Every perplexity measured of a checkpoint and of what was made from it, newest first: evaluations, and what compressions
+ * measured on their way.
+ */
+export function perplexityRuns(jobs: readonly Job[], original: Model): PerplexityRun[] {
+  const made = madeFrom(jobs, original.path);
+  const byOutput = new Map(made.map(each => [each.output, each]));
+  const evaluated = evaluations(jobs, new Set([original.path, ...byOutput.keys()])).map(job =>
+    run(job.id, job.ended ?? job.created, job.result, original, byOutput.get(job.params.model)),
+  );
+  const alongside = made.flatMap(compression => measuredAlongside(compression, original));
+  return [...evaluated, ...alongside].sort((a, b) => b.date - a.date);
+}
+
+export const runOf = (
+  job: { id: string; created: number; ended?: number; result: EvaluateReport },
+  original: Model,
+  compression: Compression | undefined,
+): PerplexityRun => run(job.id, job.ended ?? job.created, job.result, original, compression);
+
+function run(
+  id: string,
+  date: number,
+  report: EvaluateReport,
+  original: Model,
+  compression: Compression | undefined,
+): PerplexityRun {
+  const common = { ...report, id, date };
+  const measured: PerplexityRun['recipe'] = [
+    { key: 'Text', value: report.text },
+    { key: 'Windows', value: `${report.windows} of ${report.context} tokens${report.bos ? ' with BOS' : ''}` },
+    { key: 'Device', value: report.device },
+  ];
+  if (!compression) {
+    const { bitsPerWeight, bytes, label, dtype } = original.header;
+    return {
+      ...common,
+      label,
+      dense: true,
+      bits: bitsPerWeight,
+      effectiveBits: bitsPerWeight,
+      bytes,
+      recipe: [{ key: 'Model', value: `${original.path} (${dtype})` }, ...measured],
+    };
+  }
+  const { report: outcome, job, output } = compression;
+  return {
+    ...common,
+    label: basename(output),
+    dense: false,
+    bits: outcome.bits,
+    effectiveBits: outcome.effectiveBits,
+    bytes: outcome.after.bytes,
+    recipe: [...compressRecipe(job.params), ...measured],
+    request: job.params,
+  };
+}
+
+/** How a compressed checkpoint was made, in the order worth reading. */
+export function compressRecipe(request: CompressRequest): PerplexityRun['recipe'] {
+  const { budget, calibration, samples, fisher } = request;
+  const units = { bits: 'bits', 'effective-bits': 'effective bits', bytes: 'bytes' };
+  const weighting =
+    calibration !== undefined
+      ? `Fisher of ${samples ?? 64} sequences of ${calibration}`
+      : fisher !== undefined
+        ? `Fisher of ${fisher}`
+        : 'plain';
+  return [
+    { key: 'Budget', value: `${budget.value} ${units[budget.kind]}` },
+    { key: 'Rank', value: String(request.rank ?? 16) },
+    { key: 'Error', value: weighting },
+    { key: 'Factors', value: request.factors ?? 'nf8' },
+    ...(request.seed !== undefined ? [{ key: 'Seed', value: String(request.seed) }] : []),
+    { key: 'Output', value: request.out },
+  ];
+}
+
+function measuredAlongside(compression: Compression, original: Model): PerplexityRun[] {
+  const { job, report } = compression;
+  const { evalText, context = 512, windows } = job.params;
+  if (evalText === undefined) return [];
+  const measure = (perplexity: number, model: string): EvaluateReport => ({
+    model,
+    text: evalText,
+    perplexity,
+    tokens: (windows ?? 0) * context,
+    windows: windows ?? 0,
+    context,
+    bos: false,
+    seconds: report.seconds['evaluate'] ?? 0,
+    device: job.params.device ?? 'auto',
+  });
+  const date = job.ended ?? job.created;
+  return [
+    ...(report.after.perplexity === undefined
+      ? []
+      : [run(`${job.id}-after`, date, measure(report.after.perplexity, report.output), original, compression)]),
+    ...(report.before.perplexity === undefined
+      ? []
+      : [run(`${job.id}-before`, date - 1, measure(report.before.perplexity, original.path), original, undefined)]),
+  ];
+}

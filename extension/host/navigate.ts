@@ -1,0 +1,46 @@
+import * as vscode from 'vscode';
+import { LqError } from '../core/errors';
+import type { Destination } from '../protocol/panels';
+import { showCheckpoint } from './editor';
+import type { Panels } from './panels';
+import { openPath } from './panels/common';
+import type { Studio } from './studio';
+
+/** Where a panel or a command sends the user. */
+export async function navigate(
+  studio: Pick<Studio, 'models' | 'selection'>,
+  panels: Panels,
+  { to, model, tensor, other }: Destination,
+): Promise<void> {
+  switch (to) {
+    case 'checkpoint': {
+      if (model === undefined) throw new LqError('usage', 'No checkpoint was named.');
+      const { file } = await studio.models.open(model);
+      if (tensor !== undefined) studio.selection.ask(file, tensor);
+      await showCheckpoint(file);
+      return;
+    }
+    case 'compress':
+    case 'heatmap':
+    case 'allocation':
+    case 'perplexity':
+    case 'compare':
+      panels.show(to, { ...(model !== undefined && { model }), ...(other !== undefined && { other }) });
+      return;
+    case 'export':
+      await vscode.commands.executeCommand('lqStudio.export', model === undefined ? undefined : { model });
+      return;
+    case 'health':
+      await vscode.commands.executeCommand('lqStudio.checkHealth', model === undefined ? undefined : { model });
+      return;
+    case 'explorer':
+      if (model !== undefined) await openPath(model);
+      return;
+    case 'settings':
+      await vscode.commands.executeCommand('lqStudio.openSettings');
+      return;
+    case 'output':
+      await vscode.commands.executeCommand('lqStudio.showOutput');
+      return;
+  }
+}

@@ -1,0 +1,183 @@
+import { stat } from 'node:fs/promises';
+import * as vscode from 'vscode';
+import { LqError } from '../../core/errors';
+import type { SweepTable } from '../../core/sensitivity/types';
+import { nodeFiles } from '../../node/files';
+import type { SweepRequest } from '../../protocol/engine';
+import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../protocol/panels';
+import type { JobOf } from '../model/jobs';
+import { LatestWins } from '../model/latest';
+import type { Model } from '../model/models';
+import { madeFrom, sweepOf } from '../model/related';
+import type { Controller } from '../panels';
+import { perplexityRuns } from '../model/runs';
+import { jobSettings } from '../settings';
+import { sweepFile } from '../sweeps';
+import type { Studio } from '../studio';
+import { formOf, keepForm } from './compress';
+import { modelOf, onModelChange } from './subject';
+
+type Query = PlanQuery & { quick: boolean };
+
+interface Swept {
+  job: JobOf<'sweep'>;
+  file: string;
+  table: SweepTable;
+  /** Squared norm of all matrices under the sweep's weighting. */
+  norm: number;
+}
+
+/** The allocation panel: plans found from the costs of one sweep, again at every move of the slider. */
+export const allocation: Controller<'allocation'> = ({ studio, target, emit, own }) => {
+  const open = () => modelOf(studio, target);
+  const tables = new Tables();
+  const swept = async (): Promise<Swept> => {
+    const found = await tables.of(studio, await open());
+    if (!found) throw new LqError('usage', 'Measure the costs of this checkpoint first.');
+    return found;
+  };
+  const view = async () => viewOf(studio, await open(), tables);
+
+  const plans = new LatestWins<Query, PlanAnswer>(
+    async ({ budget, factors, overrides, quick }, signal) => {
+      const { file, norm } = await swept();
+      const plan = await studio.engine.request('plan', { sweep: file, budget, factors, overrides, quick }, { signal });
+      return { plan, relativeError: relativeError(plan.objective, norm) };
+    },
+    // A moving slider does not wait for the plan of where it rested before.
+    running => !running.quick,
+  );
+  own(plans);
+  own(onModelChange(studio, target, async () => emit('changed', await view())));
+  own({
+    dispose: studio.jobs.onChange(job => {
+      if (job.status !== 'done' || job.params.model !== target.model) return;
+      void view().then(changed => emit('changed', changed));
+    }),
+  });
+
+  return {
+    load: view,
+    plan: query => plans.call(query),
+    curve: async ({ factors, overrides }, { signal }) => {
+      const { file, norm } = await swept();
+      const { points } = await studio.engine.request(
+        'frontier',
+        { sweep: file, kind: 'bytes', factors, overrides },
+        { signal },
+      );
+      return {
+        points: points.map(point => ({
+          ...point,
+          budget: { kind: 'bytes', value: point.bytes },
+          relativeError: relativeError(point.objective, norm),
+        })),
+      };
+    },
+    use: async ({ budget, factors, overrides }) => {
+      const model = await open();
+      const { table } = await swept();
+      await keepForm(studio, model, { budget, factors, overrides, rank: table.recipe.rank });
+      await studio.navigate({ to: 'compress', model: model.path });
+      return null;
+    },
+    sweep: async (request, { signal, progress }) => {
+      const model = await open();
+      await sweepNow(studio, model, request, signal, progress);
+      return view();
+    },
+  };
+};
+
+/** Runs a sweep as a job: it goes on when the panel is closed, and stops when it is cancelled there. */
+async function sweepNow(
+  studio: Studio,
+  model: Model,
+  request: SweepRequest,
+  signal: AbortSignal,
+  progress: (progress: NonNullable<JobOf<'sweep'>['progress']>) => void,
+): Promise<void> {
+  const whole = { ...jobSettings(), ...request, model: model.path, out: sweepFile(studio, model) };
+  const { id } = studio.jobs.start('sweep', whole, `Measure costs of ${model.header.label}`);
+  const stop = studio.jobs.onChange(job => {
+    if (job.id === id && job.progress) progress(job.progress);
+  });
+  const cancel = () => {
+    // Closing the panel aborts the signal too, with the channel; only the user's Cancel stops the job.
+    if (studio.jobs.get(id)?.status === 'running') studio.jobs.cancel(id);
+  };
+  signal.addEventListener('abort', cancel);
+  try {
+    const { status, error } = await studio.jobs.settled(id);
+    if (status !== 'done') throw error ? LqError.fromData(error) : new LqError('cancelled', 'Cancelled.');
+  } finally {
+    signal.removeEventListener('abort', cancel);
+    stop();
+  }
+}
+
+/** The table read last, kept while its file is the same. */
+class Tables {
+  private known: { file: string; modified: number; swept: Swept } | undefined;
+
+  async of(studio: Studio, model: Model): Promise<Swept | undefined> {
+    const job = sweepOf(studio.jobs.all(), model.path);
+    const file = job?.params.out;
+    if (!job || file === undefined || !(await nodeFiles.stat(file))) return undefined;
+    const { mtimeMs: modified } = await stat(file);
+    if (this.known?.file !== file || this.known.modified !== modified) {
+      const table = JSON.parse(await nodeFiles.readText(file)) as SweepTable;
+      const norm = table.matrices.reduce((sum, row) => sum + row.weightedNorm, 0);
+      this.known = { file, modified, swept: { job, file, table, norm } };
+    }
+    return this.known.swept;
+  }
+}
+
+const relativeError = (objective: number, norm: number): number => (norm > 0 ? Math.sqrt(objective / norm) : 0);
+
+async function viewOf(studio: Studio, model: Model, tables: Tables): Promise<AllocationView> {
+  const form = formOf(studio, model);
+  const swept = await tables.of(studio, model);
+  const current = swept && currentPlan(studio, model, swept);
+  return {
+    header: model.header,
+    canCompute: vscode.workspace.isTrusted,
+    factors: form.factors ?? 'nf8',
+    budget: form.budget,
+    overrides: form.overrides ?? [],
+    measured: perplexityRuns(studio.jobs.all(), model)
+      .filter(run => !run.dense)
+      .map(({ effectiveBits, bytes, perplexity, label }) => ({ effectiveBits, bytes, perplexity, label })),
+    ...(swept && { sweep: sweepView(swept) }),
+    ...(current && { current }),
+  };
+}
+
+function sweepView({ table, job }: Swept): NonNullable<AllocationView['sweep']> {
+  return {
+    recipe: table.recipe,
+    options: table.options.length,
+    device: table.device,
+    seconds: table.seconds,
+    ...(job.ended !== undefined && { date: job.ended }),
+    targets: table.matrices.map(({ name, role, layer, rows, cols, norm, weightedNorm }) => ({
+      name,
+      role,
+      layer,
+      shape: [rows, cols],
+      norm,
+      weightedNorm,
+    })),
+  };
+}
+
+/** The plan of the newest compression, when it was made under the same weighting as the costs shown. */
+function currentPlan(studio: Studio, model: Model, { table, norm }: Swept): PlanSummary | undefined {
+  const [newest] = madeFrom(studio.jobs.all(), model.path);
+  if (!newest) return undefined;
+  const { budget, bits, effectiveBits, bytes, objective } = newest.report;
+  const weighted = newest.job.params.plain !== true && (newest.job.params.calibration ?? newest.job.params.fisher);
+  if ((table.recipe.weighting === 'fisher') !== (weighted !== undefined && weighted !== false)) return undefined;
+  return { budget, bits, effectiveBits, bytes, objective, relativeError: relativeError(objective, norm) };
+}

@@ -1,0 +1,138 @@
+import * as vscode from 'vscode';
+import { LqError } from '../../core/errors';
+import type { TensorStatistics } from '../../protocol/engine';
+import type { CheckpointView, TensorTwin } from '../../protocol/panels';
+import { tensorRow } from '../model/header';
+import type { Model } from '../model/models';
+import { madeFrom, originOf, type Compression } from '../model/related';
+import type { Controller } from '../panels';
+import { jobSettings } from '../settings';
+import { computeStatistics } from '../statistics';
+import type { Studio } from '../studio';
+import { modelOf, onModelChange } from './subject';
+
+/** The checkpoint panel: everything about the files at once, values of one tensor as they are asked for. */
+export const checkpoint: Controller<'checkpoint'> = ({ studio, target, emit, own }) => {
+  const open = () => modelOf(studio, target);
+  const view = async () => viewOf(studio, await open());
+
+  own(onModelChange(studio, target, async () => emit('changed', await view())));
+  own({
+    dispose: studio.statistics.onAdd((model, statistics) => {
+      void open().then(
+        own => own.version === model.version && emit('statistics', statistics),
+        () => undefined, // the files went away; the panel has been told
+      );
+    }),
+  });
+  if (target.model !== undefined) own(studio.selection.onAsk(target.model, tensor => emit('select', { tensor })));
+
+  return {
+    load: view,
+    statistics: async ({ tensor }, { signal, progress }) => {
+      const model = await open();
+      const computed = await computeStatistics(studio, model, tensor === undefined ? undefined : [tensor], {
+        signal,
+        onProgress: progress,
+      });
+      return { computed };
+    },
+    spectrum: async ({ tensor, count }, { signal, progress }) =>
+      studio.engine.request(
+        'spectrum',
+        { ...jobSettings(), model: (await open()).path, tensor, ...(count !== undefined && { count }) },
+        { signal, onProgress: progress },
+      ),
+    preview: async ({ tensor, rows, cols }, { signal }) =>
+      studio.engine.request(
+        'preview',
+        { ...jobSettings(), model: (await open()).path, tensor, rows, cols },
+        { signal },
+      ),
+    twin: async ({ tensor, rows, cols }, { signal }) => {
+      const model = await open();
+      const other = await twinOf(studio, model);
+      return other?.model.byName.has(tensor) ? tensorTwin(studio, model, other, tensor, { rows, cols }, signal) : null;
+    },
+  };
+};
+
+interface Twin {
+  model: Model;
+  compression: Compression;
+}
+
+/** The original of a compressed checkpoint, or the newest of what was made from an original. */
+async function twinOf(studio: Studio, model: Model): Promise<Twin | undefined> {
+  const jobs = studio.jobs.all();
+  const origin = originOf(jobs, model.path);
+  const candidates = origin ? [{ ...origin, other: origin.original }] : [];
+  for (const each of madeFrom(jobs, model.path)) candidates.push({ ...each, other: each.output });
+  for (const { other, ...compression } of candidates) {
+    try {
+      return { model: await studio.models.open(other), compression };
+    } catch (error) {
+      // Moved or deleted since; the next one may be there.
+      if (LqError.from(error).code !== 'file-not-found') throw error;
+    }
+  }
+  return undefined;
+}
+
+async function tensorTwin(
+  studio: Studio,
+  model: Model,
+  { model: other, compression }: Twin,
+  tensor: string,
+  cells: { rows: number; cols: number },
+  signal: AbortSignal,
+): Promise<TensorTwin> {
+  const settings = jobSettings();
+  const [difference, preview] = await Promise.all([
+    studio.engine.request('difference', { ...settings, a: model.path, b: other.path, tensor, ...cells }, { signal }),
+    studio.engine.request('preview', { ...settings, model: other.path, tensor, ...cells }, { signal }),
+  ]);
+  const row = compression.report.matrices.find(each => each.name === tensor);
+  return {
+    model: other.path,
+    name: tensor,
+    difference,
+    preview,
+    ...(row && {
+      config: row.config,
+      rank: row.rank,
+      bits: row.bits,
+      effectiveBits: row.effectiveBits,
+      errorQuantized: row.errorQuantized,
+      errorLq: row.errorLq,
+      errorStored: row.errorStored,
+    }),
+  };
+}
+
+async function viewOf(studio: Studio, model: Model): Promise<CheckpointView> {
+  const { index } = model;
+  const files = new Map(index.shards.map((shard, i) => [shard.file, i]));
+  const select = studio.selection.take(model.path) ?? studio.selection.take(model.file);
+  const known: TensorStatistics[] = [...(await studio.statistics.of(model)).values()];
+  const twin = await twinOf(studio, model);
+  return {
+    header: model.header,
+    canCompute: vscode.workspace.isTrusted,
+    files: index.shards.map(shard => ({
+      path: shard.file,
+      name: shard.file.slice(index.folder.length + 1),
+      bytes: shard.bytes,
+      tensors: shard.tensors,
+      missing: shard.missing === true,
+    })),
+    metadata: index.shards.flatMap(shard =>
+      Object.entries(shard.metadata).map(([key, value]) => ({ file: shard.file, key, value })),
+    ),
+    problems: [...index.problems],
+    rows: model.tensors.map(tensor => tensorRow(tensor, files)),
+    statistics: known,
+    ...(select !== undefined && { select }),
+    ...(twin && { twin: twin.model.header }),
+  };
+}

@@ -1,0 +1,101 @@
+import * as path from 'node:path';
+import * as vscode from 'vscode';
+import { LqError } from '../../core/errors';
+import type { CompressRequest, DeviceReport } from '../../protocol/engine';
+import type { CompressView, TargetMatrix } from '../../protocol/panels';
+import { targetMatrices } from '../model/header';
+import type { Job, JobOf } from '../model/jobs';
+import type { Model } from '../model/models';
+import { firstForm, jobState } from '../model/outcome';
+import type { Controller } from '../panels';
+import { defaults, jobSettings } from '../settings';
+import type { Studio } from '../studio';
+import { modelOf } from './subject';
+
+/** The compress panel: one form, then the job it started, then what came of it. */
+export const compress: Controller<'compress'> = ({ studio, target, emit, own }) => {
+  const open = () => modelOf(studio, target);
+  own({
+    dispose: studio.jobs.onChange(job => {
+      if (isCompression(job) && job.params.model === target.model) emit('job', jobState(job));
+    }),
+  });
+
+  return {
+    load: async () => viewOf(studio, await open()),
+    estimate: (request, { signal }) => studio.engine.request('estimate', withSettings(request), { signal }),
+    match: async ({ include, exclude }) => {
+      const targets = targetMatrices((await open()).tensors, include, exclude);
+      const parameters = targets.reduce((sum, { shape }) => sum + shape[0]! * shape[1]!, 0);
+      return { names: targets.map(({ name }) => name), parameters };
+    },
+    start: async request => {
+      const model = await open();
+      const whole = { ...withSettings(request), out: path.resolve(path.dirname(model.path), request.out) };
+      await studio.memento.update(formKey(model), request);
+      return jobState(studio.jobs.start('compress', whole, `Compress ${model.header.label}`));
+    },
+    resume: ({ job }) => {
+      const resumed = studio.jobs.resume(job);
+      if (!isCompression(resumed)) throw new LqError('usage', `${resumed.title} is not a compression.`);
+      return jobState(resumed);
+    },
+    cancel: ({ job }) => {
+      studio.jobs.cancel(job);
+      return null;
+    },
+  };
+};
+
+const formKey = (model: Model): string => `lqStudio.form:${model.path}`;
+const isCompression = (job: Job): job is Job & JobOf<'compress'> => job.method === 'compress';
+
+/** What the form says wins over the settings. */
+const withSettings = (request: CompressRequest): CompressRequest => ({ ...jobSettings(), ...request });
+
+/** The form as it was last used for a checkpoint, else as the settings have it. */
+export function formOf(studio: Studio, model: Model): CompressRequest {
+  const first = firstForm(model, defaults(vscode.Uri.file(model.file)));
+  const last = studio.memento.get<CompressRequest>(formKey(model));
+  return { ...(last ?? first), model: model.path };
+}
+
+/** Lets the form begin with something else, such as a plan found with the slider. */
+export async function keepForm(studio: Studio, model: Model, change: Partial<CompressRequest>): Promise<void> {
+  await studio.memento.update(formKey(model), { ...formOf(studio, model), ...change });
+}
+
+async function viewOf(studio: Studio, model: Model): Promise<CompressView> {
+  const canCompute = vscode.workspace.isTrusted;
+  const job = studio.jobs.all().find((each): each is Job & JobOf<'compress'> => {
+    return isCompression(each) && each.params.model === model.path;
+  });
+  return {
+    header: model.header,
+    canCompute,
+    targets: targetsOrNone(model),
+    devices: canCompute ? await devicesOf(studio) : [],
+    form: formOf(studio, model),
+    ...(job && { job: jobState(job) }),
+  };
+}
+
+/** A checkpoint in which nothing is recognised has a form too: patterns can still choose. */
+function targetsOrNone(model: Model): TargetMatrix[] {
+  try {
+    return targetMatrices(model.tensors);
+  } catch (error) {
+    if (LqError.from(error).code === 'no-targets') return [];
+    throw error;
+  }
+}
+
+/** The form is useful without them: the engine's failure is told by its own event. */
+async function devicesOf(studio: Studio): Promise<DeviceReport[]> {
+  try {
+    return (await studio.engine.request('doctor', jobSettings())).devices;
+  } catch (error) {
+    studio.output.warn(`Devices are not known: ${LqError.from(error).message}`);
+    return [];
+  }
+}

@@ -1,0 +1,34 @@
+import * as vscode from 'vscode';
+import { LqError } from '../../core/errors';
+import type { PanelTarget } from '../../protocol/panels';
+import type { Model } from '../model/models';
+import type { Studio } from '../studio';
+
+/** The checkpoint a panel is of. @throws LqError 'usage' for a panel of none, else those of `openCheckpoint`. */
+export function modelOf(studio: Studio, { model }: PanelTarget): Promise<Model> {
+  if (model === undefined) throw new LqError('usage', 'This panel is of no checkpoint. Open one and show it again.');
+  return studio.models.open(model);
+}
+
+/** Calls back when the checkpoint's files changed, or the workspace came to be trusted. */
+export function onModelChange(
+  studio: Studio,
+  { model }: PanelTarget,
+  listener: () => void | Promise<void>,
+): vscode.Disposable {
+  let version: string | undefined;
+  const current = async () => (model === undefined ? undefined : (await studio.models.open(model)).version);
+  const report = (error: unknown) =>
+    studio.output.warn(`A panel could not follow ${model}: ${LqError.from(error).message}`);
+  void current().then(now => (version = now), report);
+  const check = async () => {
+    const now = await current();
+    if (now === version) return;
+    version = now;
+    await listener();
+  };
+  return vscode.Disposable.from(
+    studio.checkpoints.onDidChange(() => void check().catch(report)),
+    vscode.workspace.onDidGrantWorkspaceTrust(() => void Promise.resolve(listener()).catch(report)),
+  );
+}

@@ -1,0 +1,100 @@
+import * as vscode from 'vscode';
+import { formatBits, formatBytes, formatDate, formatDuration, formatNumber } from '../core/format';
+import { shownName } from './model/describe';
+import { isActive, type Job, type JobManager, type JobStatus } from './model/jobs';
+import { progressText } from './model/progress';
+
+/** The view of jobs at work, left behind and finished, newest first. */
+export class RunTree implements vscode.TreeDataProvider<Job>, vscode.Disposable {
+  private readonly changed = new vscode.EventEmitter<Job | undefined>();
+  readonly onDidChangeTreeData = this.changed.event;
+  private readonly stop: () => void;
+
+  constructor(private readonly jobs: JobManager) {
+    const statuses = new Map<string, JobStatus>();
+    this.stop = jobs.onChange(job => {
+      // A change of progress repaints one line, anything else may reorder them.
+      const same = statuses.get(job.id) === job.status && jobs.get(job.id) !== undefined;
+      statuses.set(job.id, job.status);
+      this.changed.fire(same ? job : undefined);
+    });
+  }
+
+  refresh(): void {
+    this.changed.fire(undefined);
+  }
+
+  getChildren(element?: Job): Job[] {
+    return element ? [] : this.jobs.all();
+  }
+
+  getTreeItem(element: Job): vscode.TreeItem {
+    // A repainted line is asked for with the object it was first painted with.
+    const job = this.jobs.get(element.id) ?? element;
+    const item = new vscode.TreeItem(shownName(job.title));
+    item.id = job.id;
+    item.description = summary(job);
+    item.iconPath = icon(job);
+    item.tooltip = new vscode.MarkdownString().appendText(tooltip(job));
+    item.contextValue = job.status === 'done' ? 'run' : `job.${isActive(job) ? 'running' : job.status}`;
+    item.command = { command: 'lqStudio.openRun', title: 'Show Result', arguments: [job] };
+    item.accessibilityInformation = { label: `${job.title}, ${job.status}, ${item.description}` };
+    return item;
+  }
+
+  dispose(): void {
+    this.stop();
+    this.changed.dispose();
+  }
+}
+
+function icon(job: Job): vscode.ThemeIcon {
+  const icons: Record<JobStatus, [id: string, color?: string]> = {
+    queued: ['clock'],
+    running: ['loading~spin'],
+    done: ['pass', 'testing.iconPassed'],
+    failed: ['error', 'problemsErrorIcon.foreground'],
+    cancelled: ['circle-slash'],
+    interrupted: ['debug-pause', 'problemsWarningIcon.foreground'],
+  };
+  const [id, color] = icons[job.status];
+  return new vscode.ThemeIcon(id, color === undefined ? undefined : new vscode.ThemeColor(color));
+}
+
+/** What came of a job, or how far it is, on one line. */
+export function summary(job: Job): string {
+  switch (job.status) {
+    case 'queued':
+      return 'waiting';
+    case 'running':
+      return job.progress ? progressText(job.progress) : 'starting';
+    case 'interrupted':
+      return 'interrupted, can be resumed';
+    case 'cancelled':
+      return 'cancelled';
+    case 'failed':
+      return shownName(job.error?.message ?? 'failed');
+    case 'done':
+      return outcome(job);
+  }
+}
+
+function outcome(job: Job): string {
+  if (job.method === 'compress' && job.result) {
+    const { effectiveBits, after } = job.result;
+    const perplexity = after.perplexity === undefined ? '' : ` · perplexity ${formatNumber(after.perplexity)}`;
+    return `${formatBits(effectiveBits)} bits · ${formatBytes(after.bytes)}${perplexity}`;
+  }
+  if (job.method === 'evaluate' && job.result) return `perplexity ${formatNumber(job.result.perplexity)}`;
+  if (job.method === 'export' && job.result) return formatBytes(job.result.bytes);
+  return job.ended === undefined ? 'done' : formatDate(job.ended);
+}
+
+function tooltip(job: Job): string {
+  const taken =
+    job.started !== undefined && job.ended !== undefined
+      ? `Took ${formatDuration((job.ended - job.started) / 1000)}, ended ${formatDate(job.ended)}.`
+      : `Started ${formatDate(job.started ?? job.created)}.`;
+  const failure = job.error ? `\n${job.error.message}` : '';
+  return `${job.title}: ${job.status}\n${taken}${failure}`;
+}

@@ -1,0 +1,25 @@
+import type * as vscode from 'vscode';
+import type { Destination } from '../protocol/panels';
+import type { Checkpoints } from './checkpoints';
+import type { Engine } from './engine';
+import type { JobManager } from './model/jobs';
+import type { Models } from './model/models';
+import type { Selection } from './model/selection';
+import type { StatisticsCache } from './model/statistics';
+
+/** The services of one window, made in `activate` and handed to whoever needs them. */
+export interface Studio {
+  readonly extension: vscode.Uri;
+  /** Files of our own that no other window minds: sweep tables, Fisher information. */
+  readonly storage: string;
+  readonly memento: vscode.Memento;
+  readonly output: vscode.LogOutputChannel;
+  readonly models: Models;
+  readonly checkpoints: Checkpoints;
+  readonly engine: Engine;
+  readonly jobs: JobManager;
+  readonly statistics: StatisticsCache;
+  readonly selection: Selection;
+  /** Takes the user to a panel, a file, the settings or a command. */
+  navigate(destination: Destination): Promise<void>;
+}

@@ -1,0 +1,175 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { LqError } from '../../../extension/core/errors';
+import { isJob, JobManager, type Job } from '../../../extension/host/model/jobs';
+import { RecordStore } from '../../../extension/host/model/records';
+import type { CompressRequest } from '../../../extension/protocol/engine';
+
+interface Call {
+  method: string;
+  params: unknown;
+  signal: AbortSignal;
+  progress: (done: number) => void;
+  finish: (result: unknown) => void;
+  fail: (error: LqError) => void;
+}
+
+const compressOf = (model: string): CompressRequest => ({ model, out: '/out', budget: { kind: 'bits', value: 2.75 } });
+const tick = () => new Promise(resolve => setTimeout(resolve, 5));
+
+describe('JobManager', () => {
+  let folder: string;
+  let warnings: string[];
+  let living: Set<number>;
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(tmpdir(), 'lq-jobs-'));
+    warnings = [];
+    living = new Set();
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  /** A window: its manager, and the calls its engine was asked for. */
+  function window(owner: number) {
+    const calls: Call[] = [];
+    let count = 0;
+    const request = (
+      method: string,
+      params: unknown,
+      options: { signal: AbortSignal; onProgress: (p: unknown) => void },
+    ) =>
+      new Promise<never>((resolve, reject) => {
+        options.signal.addEventListener('abort', () => reject(new LqError('cancelled', 'Cancelled.')));
+        calls.push({
+          method,
+          params,
+          signal: options.signal,
+          progress: done => options.onProgress({ stage: 'sweep', done, total: 10 }),
+          finish: result => resolve(result as never),
+          fail: reject,
+        });
+      });
+    const store = new RecordStore<Job>(folder, isJob, message => warnings.push(message));
+    const manager = new JobManager({
+      engine: { request: request },
+      store,
+      owner,
+      alive: pid => living.has(pid),
+      now: () => 1000 + count,
+      id: () => `${owner}-${++count}`,
+      warn: message => warnings.push(message),
+    });
+    /** Whatever happened so far is on disk. */
+    const saved = () => store.all();
+    return { manager, calls, saved };
+  }
+
+  it('runs one job after another and keeps the result', async () => {
+    const { manager, calls } = window(1);
+    const first = manager.start('compress', compressOf('/a'), 'Compress a');
+    const second = manager.start('evaluate', { model: '/a', text: '/t' }, 'Evaluate a');
+    await tick();
+    expect(calls.map(call => call.method)).toEqual(['compress']);
+    expect(manager.get(second.id)?.status).toBe('queued');
+    calls[0]!.progress(3);
+    expect(manager.get(first.id)?.progress).toMatchObject({ done: 3 });
+    calls[0]!.finish({ output: '/out' });
+    expect((await manager.settled(first.id)).result).toEqual({ output: '/out' });
+    await tick();
+    expect(calls.map(call => call.method)).toEqual(['compress', 'evaluate']);
+    calls[1]!.finish({ perplexity: 7 });
+    expect(await manager.settled(second.id)).toMatchObject({ status: 'done', result: { perplexity: 7 } });
+  });
+
+  it('offers what a window that is gone left behind, and goes on with the same request', async () => {
+    const before = window(1);
+    before.manager.start('compress', compressOf('/a'), 'Compress a');
+    await before.saved();
+    const after = window(2);
+    const { interrupted } = await after.manager.restore();
+    expect(interrupted).toMatchObject([{ status: 'interrupted', title: 'Compress a' }]);
+    expect(after.calls).toHaveLength(0);
+    after.manager.resume(interrupted[0]!.id);
+    await tick();
+    expect(after.calls[0]).toMatchObject({ method: 'compress', params: compressOf('/a') });
+    after.calls[0]!.finish({});
+    await after.manager.settled(interrupted[0]!.id);
+    expect(after.manager.get(interrupted[0]!.id)?.error).toBeUndefined();
+  });
+
+  it('leaves the job of a living window alone, and sees what became of it', async () => {
+    living.add(1);
+    const before = window(1);
+    const job = before.manager.start('evaluate', { model: '/a', text: '/t' }, 'Evaluate a');
+    await before.saved();
+    const after = window(2);
+    expect(await after.manager.restore()).toMatchObject({ interrupted: [], elsewhere: [{ id: job.id }] });
+    before.calls[0]!.finish({ perplexity: 7 });
+    await before.manager.settled(job.id);
+    living.delete(1);
+    await before.saved();
+    expect(await after.manager.restore()).toEqual({ interrupted: [], elsewhere: [] });
+    expect(after.manager.get(job.id)).toMatchObject({ status: 'done', result: { perplexity: 7 } });
+  });
+
+  it('calls a job interrupted when its engine dies, failed when it cannot be done', async () => {
+    const { manager, calls } = window(1);
+    const died = manager.start('compress', compressOf('/a'), 'a');
+    const impossible = manager.start('compress', compressOf('/b'), 'b');
+    await tick();
+    calls[0]!.fail(new LqError('engine-died', 'The engine was killed by SIGKILL.'));
+    expect(await manager.settled(died.id)).toMatchObject({ status: 'interrupted', error: { code: 'engine-died' } });
+    await tick();
+    calls[1]!.fail(new LqError('budget-infeasible', 'At least 2.1 bits.'));
+    expect(await manager.settled(impossible.id)).toMatchObject({ status: 'failed' });
+    manager.resume(died.id);
+    await tick();
+    expect(calls[2]).toMatchObject({ params: compressOf('/a') });
+  });
+
+  it('cancels a running job through its signal and a queued one at once', async () => {
+    const { manager, calls } = window(1);
+    const running = manager.start('compress', compressOf('/a'), 'a');
+    const queued = manager.start('compress', compressOf('/b'), 'b');
+    await tick();
+    manager.cancel(queued.id);
+    expect(manager.get(queued.id)?.status).toBe('cancelled');
+    manager.cancel(running.id);
+    expect(calls[0]!.signal.aborted).toBe(true);
+    expect((await manager.settled(running.id)).status).toBe('cancelled');
+    expect(calls).toHaveLength(1);
+  });
+
+  it('removes a job from disk, but none at work', async () => {
+    const { manager, calls } = window(1);
+    const job = manager.start('compress', compressOf('/a'), 'a');
+    await tick();
+    await expect(manager.remove(job.id)).rejects.toThrow(/cancelled before/);
+    calls[0]!.finish({});
+    await manager.settled(job.id);
+    await manager.remove(job.id);
+    expect(readdirSync(folder)).toEqual([]);
+    expect(manager.all()).toEqual([]);
+  });
+
+  it('writes no progress, which would be a write a matrix', async () => {
+    const { manager, calls, saved } = window(1);
+    const job = manager.start('compress', compressOf('/a'), 'a');
+    await tick();
+    calls[0]!.progress(5);
+    await saved();
+    expect(readFileSync(path.join(folder, `${job.id}.json`), 'utf8')).not.toContain('progress');
+  });
+
+  it('reports a record it cannot read and reads the others', async () => {
+    writeFileSync(path.join(folder, 'bad.json'), '{');
+    writeFileSync(path.join(folder, 'old.json'), '{"id": "old"}');
+    const before = window(1);
+    before.manager.start('compress', compressOf('/a'), 'a');
+    await before.saved();
+    const { interrupted } = await window(2).manager.restore();
+    expect(interrupted).toHaveLength(1);
+    expect(new Set(warnings).size).toBe(2);
+  });
+});
