@@ -29,6 +29,7 @@ export type ErrorCode =
   | 'tokenizer'
   | 'text-too-short'
   | 'no-targets'
+  | 'unhealthy'
   | 'packed-format'
   | 'fisher-mismatch'
   | 'sweep-mismatch'

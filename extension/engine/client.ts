@@ -64,18 +64,23 @@ class EngineProcess implements EngineClient {
 
   constructor(private readonly options: EngineOptions) {}
 
+  get pid(): number | undefined {
+    return this.child?.pid;
+  }
+
   async request<M extends EngineMethod>(
     method: M,
     params: EngineParams<M>,
     { signal, onProgress }: { signal?: AbortSignal; onProgress?: (progress: Progress) => void } = {},
   ): Promise<EngineResult<M>> {
-    if (signal?.aborted) throw new LqError('cancelled', 'Cancelled.');
+    refuseAborted(signal);
     const { connection } = await this.start();
+    // A cancellation sent ahead of its request would be lost.
+    refuseAborted(signal);
     const id = this.nextId++;
     const cancellation = new CancellationTokenSource();
     const cancel = (): void => cancellation.cancel();
     signal?.addEventListener('abort', cancel);
-    if (signal?.aborted) cancel();
     try {
       return await new Promise<EngineResult<M>>((resolve, reject) => {
         this.pending.set(id, { reject, onProgress });
@@ -198,6 +203,10 @@ class EngineProcess implements EngineClient {
     this.state = state;
     for (const listener of this.listeners) listener(state, reason);
   }
+}
+
+function refuseAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw new LqError('cancelled', 'Cancelled.');
 }
 
 function toLqError(error: unknown): LqError {

@@ -10,6 +10,8 @@ export interface EngineClient {
   ): Promise<EngineResult<M>>;
   /** Process state, for a status item. */
   readonly state: 'stopped' | 'starting' | 'running' | 'failed';
+  /** Of the running engine, for messages and for tests that kill it. */
+  readonly pid: number | undefined;
   onStateChange(listener: (state: EngineClient['state'], reason?: string) => void): () => void;
   dispose(): void;
 }

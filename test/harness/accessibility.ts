@@ -9,8 +9,8 @@ const source = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe
 /** Violations of serious or critical impact, one line each, with the first offending element. */
 export async function seriousViolations(frame: Frame): Promise<string[]> {
   await frame.evaluate(source);
-  const results = await frame.evaluate(
-    () => (globalThis as unknown as { axe: { run(): Promise<AxeResults> } }).axe.run(),
+  const results = await frame.evaluate(() =>
+    (globalThis as unknown as { axe: { run(): Promise<AxeResults> } }).axe.run(),
   );
   return results.violations
     .filter(each => each.impact === 'serious' || each.impact === 'critical')

@@ -1,8 +1,8 @@
 #include "lm/batch.h"
 
-#include <cblas.h>
-
 #include <cstdio>
+
+#include "blas.h"
 
 namespace lq::lm {
 namespace {
@@ -59,10 +59,8 @@ void Batch::gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64
   for (int64_t j = 0; j < n; j += columns) {
     check();
     const int64_t width = std::min(columns, n - j);
-    scipy_cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans,
-                      static_cast<blasint>(m), static_cast<blasint>(width), static_cast<blasint>(k), alpha, a,
-                      static_cast<blasint>(lda), transpose_b ? b + j * ldb : b + j, static_cast<blasint>(ldb), beta,
-                      c + j, static_cast<blasint>(ldc));
+    cpu::sgemm(transpose_a, transpose_b, m, width, k, alpha, a, lda, transpose_b ? b + j * ldb : b + j, ldb, beta,
+               c + j, ldc);
   }
 }
 

@@ -1,0 +1,24 @@
+import { formatBytes } from '../../core/format';
+import type { Command } from '../command';
+
+export const doctorCommand: Command = {
+  name: 'doctor',
+  summary: 'Show what LQ Studio found on this machine: native module, devices, libraries, cache.',
+  arguments: [],
+  options: {},
+  async run({ settings, engine, terminal, signal }) {
+    const report = await engine.request('doctor', settings, { signal });
+    terminal.print(`LQ Studio ${report.version}, Node ${report.node}, ${report.platform}`);
+    terminal.print(`native module ${report.native.version}: ${report.native.path}`);
+    for (const device of report.devices) {
+      const memory =
+        device.memoryTotal > 0 ? `, ${formatBytes(device.memoryFree)} free of ${formatBytes(device.memoryTotal)}` : '';
+      terminal.print(`${device.id.padEnd(8)} ${device.name}${memory}: ${device.detail}`);
+    }
+    for (const problem of report.problems) terminal.print(`missing  ${problem}`);
+    terminal.print(
+      `cache    ${report.cache.folder}: ${report.cache.entries} entries, ${formatBytes(report.cache.bytes)}`,
+    );
+    return report;
+  },
+};

@@ -1,0 +1,27 @@
+/** All subcommands, in the order help lists them. */
+import type { Command } from '../command';
+import { compareCommand } from './compare';
+import { compressCommand } from './compress';
+import { doctorCommand } from './doctor';
+import { evalCommand } from './eval';
+import { exportCommand } from './export';
+import { fisherCommand } from './fisher';
+import { healthCommand } from './health';
+import { inspectCommand } from './inspect';
+import { planCommand } from './plan';
+import { statsCommand } from './stats';
+import { sweepCommand } from './sweep';
+
+export const commands: readonly Command[] = [
+  inspectCommand,
+  statsCommand,
+  healthCommand,
+  compareCommand,
+  compressCommand,
+  fisherCommand,
+  sweepCommand,
+  planCommand,
+  evalCommand,
+  exportCommand,
+  doctorCommand,
+];

@@ -1,0 +1,34 @@
+import path from 'node:path';
+import { inspectReport } from '../../core/analysis/inspect';
+import { openCheckpoint } from '../../core/checkpoint/open';
+import { formatBytes, formatCount } from '../../core/format';
+import { nodeFiles } from '../../node/files';
+import type { Command } from '../command';
+import { table } from '../terminal';
+
+export const inspectCommand: Command = {
+  name: 'inspect',
+  summary: 'List the tensors of a checkpoint from its headers: no weight is read.',
+  arguments: ['MODEL'],
+  options: {},
+  async run({ positionals, terminal }) {
+    const index = await openCheckpoint(nodeFiles, path.resolve(positionals[0] as string));
+    const report = inspectReport(index);
+    const rows = report.layers.map(layer => [
+      layer.name,
+      layer.dtype,
+      layer.shape.join('x'),
+      formatBytes(layer.bytes),
+      layer.bitsPerWeight.toFixed(3),
+    ]);
+    for (const line of table(['weight', 'stored as', 'shape', 'size', 'bits/weight'], rows, [0, 1]))
+      terminal.print(line);
+    terminal.print();
+    terminal.print(
+      `${formatCount(report.parameters)} parameters, ${formatBytes(report.bytes)}, ` +
+        `${report.bitsPerWeight.toFixed(3)} bits per weight in ${index.shards.length} files`,
+    );
+    for (const problem of index.problems) terminal.print(`${problem.severity}: ${problem.message}`);
+    return report;
+  },
+};

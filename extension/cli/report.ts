@@ -1,0 +1,56 @@
+/** The tables of `plan` and `compress`, as lines of text. */
+import type { Plan } from '../core/allocation/types';
+import { formatBytes, formatConfig, formatDuration, formatPercent } from '../core/format';
+import type { CompressReport } from '../protocol/engine';
+import { table } from './terminal';
+
+export function planRows(matrices: Plan['matrices']): string[] {
+  const rows = matrices.map(row => [
+    row.name,
+    formatConfig(row.config),
+    String(row.rank),
+    row.bits.toFixed(3),
+    row.effectiveBits.toFixed(3),
+    row.cost.toExponential(3),
+  ]);
+  return table(['matrix', 'configuration', 'rank', 'bits', 'effective', 'cost'], rows, [0, 1]);
+}
+
+type Totals = Pick<Plan, 'bits' | 'effectiveBits' | 'bytes' | 'objective' | 'gap'>;
+
+export function planTotals(plan: Totals): string[] {
+  return [
+    `bits ${plan.bits.toFixed(4)}, effective bits ${plan.effectiveBits.toFixed(4)}, size ${formatBytes(plan.bytes)}`,
+    `objective ${plan.objective.toExponential(4)}, certified within ${plan.gap.toExponential(1)} of the optimum`,
+  ];
+}
+
+export function compressionReport(report: CompressReport): string[] {
+  const rows = report.matrices.map(row => [
+    row.name,
+    formatConfig(row.config),
+    String(row.rank),
+    row.bits.toFixed(3),
+    formatPercent(row.errorQuantized),
+    formatPercent(row.errorLq),
+    formatPercent(row.errorStored),
+  ]);
+  const header = ['matrix', '(b0, b1, b2, B0, B1)', 'rank', 'bits', 'error Q', 'error Q+LR', 'stored'];
+  const lines = [...table(header, rows, [0, 1]), '', ...planTotals(report)];
+  const { before, after } = report;
+  lines.push(
+    `size ${formatBytes(before.bytes)} -> ${formatBytes(after.bytes)} (${formatPercent(after.bytes / before.bytes)} of the original)`,
+  );
+  if (before.perplexity !== undefined && after.perplexity !== undefined)
+    lines.push(
+      `perplexity ${before.perplexity.toFixed(3)} -> ${after.perplexity.toFixed(3)} ` +
+        `(${after.perplexity >= before.perplexity ? '+' : ''}${formatPercent(after.perplexity / before.perplexity - 1)})`,
+    );
+  const stages = Object.entries(report.seconds).map(([stage, seconds]) => `${stage} ${formatDuration(seconds)}`);
+  lines.push(
+    `time: ${stages.join(', ')}`,
+    ...report.warnings.map(warning => `warning: ${warning}`),
+    `output: ${report.output}`,
+  );
+  return lines;
+}

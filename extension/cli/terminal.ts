@@ -1,0 +1,84 @@
+/** Output: results on stdout, everything else on stderr; a progress line on terminals, plain lines elsewhere. */
+import { formatDuration } from '../core/format';
+import type { Progress } from '../protocol/engine';
+
+const BAR_WIDTH = 24;
+/** Where stderr is no terminal, a stage reports at most this often. */
+const PLAIN_INTERVAL_MS = 5000;
+
+export class Terminal {
+  private readonly live = process.stderr.isTTY === true;
+  private shown = '';
+  private stage: string | undefined;
+  private lastPlain = 0;
+  private stageStart = 0;
+
+  constructor(readonly json: boolean) {}
+
+  /** A line of the result, for people. */
+  print(line = ''): void {
+    if (this.json) return;
+    this.clear();
+    process.stdout.write(`${line}\n`);
+  }
+
+  /** A line about the work. */
+  note(line: string): void {
+    this.clear();
+    process.stderr.write(`${line}\n`);
+  }
+
+  readonly progress = (progress: Progress): void => {
+    const now = Date.now();
+    if (progress.stage !== this.stage) {
+      this.stage = progress.stage;
+      this.stageStart = now;
+      this.lastPlain = now;
+    }
+    // Work that is over within a second needs no bar.
+    if (now - this.stageStart < 1000) return;
+    if (this.live) this.draw(line(progress, process.stderr.columns ?? 80));
+    else if (now - this.lastPlain >= PLAIN_INTERVAL_MS) {
+      this.lastPlain = now;
+      process.stderr.write(`${line(progress, 120)}\n`);
+    }
+  };
+
+  /** Removes the progress line. */
+  clear(): void {
+    if (this.shown === '') return;
+    process.stderr.write('\r\x1b[2K');
+    this.shown = '';
+  }
+
+  private draw(text: string): void {
+    if (text === this.shown) return;
+    this.shown = text;
+    process.stderr.write(`\r\x1b[2K${text}`);
+  }
+}
+
+function line(progress: Progress, columns: number): string {
+  const share = progress.total > 0 ? Math.min(1, progress.done / progress.total) : 0;
+  const filled = Math.round(share * BAR_WIDTH);
+  const bar = '█'.repeat(filled) + '░'.repeat(BAR_WIDTH - filled);
+  const left = progress.secondsLeft === undefined ? '' : ` ${formatDuration(progress.secondsLeft)} left`;
+  const device = progress.device === undefined ? '' : ` [${progress.device}]`;
+  const head = `${progress.stage.padEnd(10)} ${bar} ${String(Math.floor(share * 100)).padStart(3)}%${left}${device}`;
+  return `${head} ${progress.item ?? ''}`.slice(0, columns - 1).trimEnd();
+}
+
+/** A table of text with aligned columns; columns listed in `left` are left-aligned, others right-aligned. */
+export function table(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  left: readonly number[] = [0],
+): string[] {
+  const widths = header.map((title, i) => Math.max(title.length, ...rows.map(row => (row[i] ?? '').length)));
+  const format = (cells: readonly string[]): string =>
+    cells
+      .map((cell, i) => (left.includes(i) ? cell.padEnd(widths[i] as number) : cell.padStart(widths[i] as number)))
+      .join('  ')
+      .trimEnd();
+  return [format(header), widths.map(width => '─'.repeat(width)).join('  '), ...rows.map(format)];
+}

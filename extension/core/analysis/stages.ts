@@ -1,0 +1,189 @@
+/** Inspection that needs the native module: statistics, spectra, pictures, comparison of values, health. */
+import type {
+  CompareReport,
+  EngineMethods,
+  HealthFinding,
+  PreviewReport,
+  SpectrumReport,
+  TensorStatistics,
+} from '../../protocol/engine';
+import { readCached, writeCached } from '../cache';
+import { quoteName } from '../checkpoint/safetensors';
+import { contentHash } from '../checkpoint/sources';
+import { callNative, stageReporter, throwIfCancelled, type PipelineContext } from '../context';
+import { LqError } from '../errors';
+import { compareStructure } from './compare';
+import { duplicateFindings, statisticsFindings, structureFindings } from './health';
+import { spectrumReport } from './spectrum';
+import { tensorStatistics } from './statistics';
+import { openWeights, whereIs, type Weight } from './weights';
+
+type Params<M extends keyof EngineMethods> = EngineMethods[M][0];
+
+const DEFAULT_BINS = 128;
+const DEFAULT_SPECTRUM = 256;
+/** Raised when the arithmetic of a cached result changes. */
+const VERSION = 1;
+
+/** Statistics of the named tensors, or of all that can be read; each is reported as a partial result once it is known. */
+export async function statistics(context: PipelineContext, params: Params<'statistics'>): Promise<TensorStatistics[]> {
+  const weights = await openWeights(context, params.model);
+  const wanted = params.tensors?.map(name => weights.find(name)) ?? weights.readable;
+  return measure(context, wanted, params.bins ?? DEFAULT_BINS);
+}
+
+async function measure(
+  context: PipelineContext,
+  weights: readonly Weight[],
+  bins: number,
+): Promise<TensorStatistics[]> {
+  const total = weights.reduce((sum, { tensor }) => sum + tensor.parameters, 0);
+  const report = stageReporter(context, 'statistics', total);
+  const results: TensorStatistics[] = [];
+  let done = 0;
+  for (const weight of weights) {
+    throwIfCancelled(context);
+    const { tensor, source } = weight;
+    const key = { version: VERSION, bins, of: await identity(context, weight) };
+    let result = await readCached<TensorStatistics>(context, 'statistics', key);
+    if (result === undefined) {
+      const native = await callNative(
+        context,
+        whereIs(weight),
+        control => context.native.statistics(context.device, source, bins, control),
+        finished => report(done + finished, { item: tensor.name }),
+      );
+      result = tensorStatistics(tensor, native);
+      await writeCached(context, 'statistics', key, result);
+    }
+    results.push(result);
+    done += tensor.parameters;
+    report(done, { item: tensor.name, partial: result });
+  }
+  return results;
+}
+
+/** What a scan depends on without reading the weight a second time: files, their sizes and times, places in them. */
+async function identity(context: PipelineContext, { tensor }: Weight): Promise<unknown> {
+  const paths = [...new Set(tensor.parts.map(part => part.file))];
+  const found = await Promise.all(paths.map(path => context.files.stat(path)));
+  return {
+    name: tensor.name,
+    files: paths.map((path, i) => [path, found[i]?.bytes, found[i]?.modified]),
+    parts: tensor.parts.map(part => [part.offset, part.bytes, part.dtype, part.shape]),
+  };
+}
+
+/** The largest singular values of a matrix, with the energy they keep and a rank worth trying. */
+export async function spectrum(context: PipelineContext, params: Params<'spectrum'>): Promise<SpectrumReport> {
+  const weight = (await openWeights(context, params.model)).find(params.tensor);
+  const { tensor, source } = weight;
+  if (tensor.shape.length !== 2)
+    throw new LqError(
+      'usage',
+      `${quoteName(tensor.name)} is no matrix; only matrices have a spectrum.`,
+      whereIs(weight),
+    );
+  const count = Math.min(params.count ?? DEFAULT_SPECTRUM, source.rows, source.cols);
+  const key = { version: VERSION, count, seed: context.seed, of: await identity(context, weight) };
+  const known = await readCached<SpectrumReport>(context, 'spectrum', key);
+  if (known !== undefined) return known;
+  const report = stageReporter(context, 'statistics', 1);
+  const { rowNorms } = await callNative(context, whereIs(weight), control =>
+    context.native.statistics(context.device, source, 0, control),
+  );
+  const values = await callNative(
+    context,
+    whereIs(weight),
+    control => context.native.singularValues(context.device, source, count, context.seed, control),
+    (done, total) => report(done / total, { item: tensor.name }),
+  );
+  const energy = rowNorms.reduce((sum, norm) => sum + norm * norm, 0);
+  const result = spectrumReport(tensor.name, values, energy);
+  await writeCached(context, 'spectrum', key, result);
+  return result;
+}
+
+/** A tensor down-sampled to at most rows x cols cells. */
+export async function preview(context: PipelineContext, params: Params<'preview'>): Promise<PreviewReport> {
+  const weight = (await openWeights(context, params.model)).find(params.tensor);
+  const { source } = weight;
+  const rows = Math.min(params.rows, source.rows);
+  const cols = Math.min(params.cols, source.cols);
+  const picture = await callNative(context, whereIs(weight), control =>
+    context.native.preview(context.device, source, rows, cols, control),
+  );
+  return {
+    name: params.tensor,
+    rows,
+    cols,
+    minimum: [...picture.minimum],
+    maximum: [...picture.maximum],
+    mean: [...picture.mean],
+  };
+}
+
+/** How one tensor differs between two checkpoints, and where: mean absolute difference of at most rows x cols cells. */
+export async function difference(
+  context: PipelineContext,
+  params: Params<'difference'>,
+): Promise<EngineMethods['difference'][1]> {
+  const a = (await openWeights(context, params.a)).find(params.tensor);
+  const b = (await openWeights(context, params.b)).find(params.tensor);
+  const rows = Math.min(params.rows, a.source.rows);
+  const cols = Math.min(params.cols, a.source.cols);
+  return { ...(await subtract(context, a, b, rows, cols)), name: params.tensor, rows, cols };
+}
+
+async function subtract(
+  context: PipelineContext,
+  a: Weight,
+  b: Weight,
+  rows: number,
+  cols: number,
+): Promise<{ relativeError: number; maxAbsolute: number; mean: number[] }> {
+  if (a.source.rows !== b.source.rows || a.source.cols !== b.source.cols)
+    throw new LqError('usage', `${quoteName(a.tensor.name)} has another shape in the other checkpoint.`, whereIs(b));
+  const found = await callNative(context, whereIs(b), control =>
+    context.native.difference(context.device, a.source, b.source, rows, cols, control),
+  );
+  const { squaredError, squaredNorm, maxAbsolute, mean } = found;
+  const relativeError = squaredError === 0 ? 0 : Math.sqrt(squaredError / squaredNorm);
+  return { relativeError, maxAbsolute, mean: [...mean] };
+}
+
+/** Structure first; with `values`, the relative error of every tensor that both checkpoints have in one shape. */
+export async function compare(context: PipelineContext, params: Params<'compare'>): Promise<CompareReport> {
+  const a = await openWeights(context, params.a);
+  const b = await openWeights(context, params.b);
+  const structure = compareStructure(a.index, b.index);
+  if (!params.values) return structure;
+  const inA = new Map(a.readable.map(weight => [weight.tensor.name, weight]));
+  const inB = new Map(b.readable.map(weight => [weight.tensor.name, weight]));
+  const report = stageReporter(context, 'compare', structure.tensors.length);
+  const tensors: CompareReport['tensors'] = [];
+  for (const row of structure.tensors) {
+    throwIfCancelled(context);
+    const [left, right] = [inA.get(row.name), inB.get(row.name)];
+    let measured = row;
+    if (left !== undefined && right !== undefined) {
+      const { relativeError, maxAbsolute } = await subtract(context, left, right, 1, 1);
+      measured = { ...row, relativeError, maxAbsolute };
+    }
+    tensors.push(measured);
+    report(tensors.length, { item: row.name, partial: measured });
+  }
+  return { ...structure, tensors };
+}
+
+/** Header faults and missing shards, then every tensor's values: NaN, Inf, dead rows, duplicates. */
+export async function health(context: PipelineContext, params: Params<'health'>): Promise<HealthFinding[]> {
+  const { index, readable } = await openWeights(context, params.model);
+  const findings = structureFindings(index.problems);
+  const measured = await measure(context, readable, 0);
+  readable.forEach(({ tensor }, i) => findings.push(...statisticsFindings(tensor, measured[i]!)));
+  const hashed = [];
+  for (const { tensor } of readable)
+    if (tensor.shape.length === 2) hashed.push({ tensor, hash: await contentHash(context, tensor) });
+  return [...findings, ...duplicateFindings(hashed)];
+}

@@ -1,0 +1,79 @@
+/**
+ * What a compression will take before it runs. Times come from the pace of this machine's own earlier runs, kept in the
+ * cache; a machine that has none yet starts from cautious defaults.
+ */
+import type { Budget } from './allocation/types';
+import { readCached, writeCached } from './cache';
+import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
+import type { PipelineContext } from './context';
+import { packedBytes, storageBits } from './sensitivity/option';
+import type { FactorStorage, Option } from './sensitivity/types';
+
+/**
+ * Kinds of work and their units: weights x tokens for the language model, weights x options for the sweep, weights for the
+ * decomposition.
+ */
+export type Work = 'fisher' | 'sweep' | 'decompose' | 'evaluate';
+type Rates = Partial<Record<Work, number>>;
+
+/** Units a second where nothing has been measured: two CPU cores, or one accelerator of the last generation. */
+const DEFAULT_RATES: Readonly<Record<'cpu' | 'cuda', Readonly<Record<Work, number>>>> = {
+  cpu: { fisher: 1e10, sweep: 5e7, decompose: 1e6, evaluate: 3e10 },
+  cuda: { fisher: 2e13, sweep: 5e9, decompose: 2e8, evaluate: 1e14 },
+};
+/** Work shorter than this says little about pace. */
+const SHORTEST_MEASURE_S = 0.2;
+
+/** Remembers how fast a kind of work went. */
+export async function recordRate(context: PipelineContext, work: Work, units: number, seconds: number): Promise<void> {
+  if (seconds < SHORTEST_MEASURE_S || units <= 0) return;
+  const rates = (await readCached<Rates>(context, 'rates', context.device)) ?? {};
+  await writeCached(context, 'rates', context.device, { ...rates, [work]: units / seconds });
+}
+
+/** Seconds that `units` of work will take here. */
+export async function predictSeconds(context: PipelineContext, work: Work, units: number): Promise<number> {
+  const rates = (await readCached<Rates>(context, 'rates', context.device)) ?? {};
+  const fallback = DEFAULT_RATES[context.device === 'cpu' ? 'cpu' : 'cuda'][work];
+  return units / (rates[work] ?? fallback);
+}
+
+/** Processes, runtime and scratch of the stages that work matrix by matrix. */
+const BASE_MEMORY = 300e6;
+/** Sequences the language model works on at a time, fp32 activations a token and hidden unit of one layer. */
+const ACTIVATION_COPIES = 24;
+const BATCH_TOKENS = 4096;
+
+/** Bytes the engine and its client need at most: the larger of the matrix stages and the language model. */
+export function peakMemory(index: CheckpointIndex, targets: readonly LogicalTensor[], languageModel: boolean): number {
+  const largest = Math.max(0, ...targets.map(target => target.parameters));
+  const matrixStages = BASE_MEMORY + 3 * 4 * largest;
+  if (!languageModel) return matrixStages;
+  const layers = new Map<number, number>();
+  for (const target of targets) layers.set(target.layer, (layers.get(target.layer) ?? 0) + target.parameters);
+  const layer = Math.max(0, ...layers.values());
+  const hidden = Math.max(0, ...targets.map(target => Math.min(...target.shape)));
+  return Math.max(matrixStages, BASE_MEMORY + index.bytes + 4 * layer + 4 * ACTIVATION_COPIES * BATCH_TOKENS * hidden);
+}
+
+/** Smallest and largest value of a budget kind that the options can meet. */
+export function feasibleRange(
+  kind: Budget['kind'],
+  targets: readonly LogicalTensor[],
+  options: readonly Option[],
+  factors: FactorStorage,
+  keptBytes: number,
+): { minimum: number; maximum: number } {
+  const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
+  const size = (option: Option, rows: number, cols: number): number =>
+    kind === 'bits' ? storageBits(option.config, rows * cols) : 8 * packedBytes(option, rows, cols, factors);
+  let minimum = 0;
+  let maximum = 0;
+  for (const { shape } of targets) {
+    const sizes = options.map(option => size(option, shape[0] ?? 1, shape[1] ?? 1));
+    minimum += Math.min(...sizes);
+    maximum += Math.max(...sizes);
+  }
+  if (kind === 'bytes') return { minimum: keptBytes + minimum / 8, maximum: keptBytes + maximum / 8 };
+  return { minimum: minimum / weights, maximum: maximum / weights };
+}
