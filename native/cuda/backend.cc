@@ -1,0 +1,171 @@
+// The exported backend: a thin list of the ops in this folder, one device and one stream an object.
+#include "lq/backend.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <mutex>
+
+#include "lm/language_model.h"
+#include "lq/engine.h"
+#include "ops/factorize.h"
+#include "ops/quantize.h"
+#include "ops/statistics.h"
+
+namespace lq::cuda {
+namespace {
+
+void check_problem(const LqProblem& problem) {
+  check_matrix(problem.weight);
+  if (problem.max_iterations < 1) fail(StatusCode::invalid_argument, "%d iterations", problem.max_iterations);
+}
+
+void check_option(const SweepOption& option) {
+  check_config(option.config, option.book);
+  if (option.rank < 0) fail(StatusCode::invalid_argument, "negative rank");
+}
+
+class CudaBackend final : public Backend {
+ public:
+  // The device is the current one.
+  explicit CudaBackend(int device) : device_(device) {
+    // Freed memory stays with the pool up to an eighth of the device, so that matrix after matrix of a model is not
+    // allocated anew, and a resting program leaves most of the device to others.
+    cudaMemPool_t pool = nullptr;
+    size_t free = 0, total = 0;
+    check(cudaDeviceGetDefaultMemPool(&pool, device), "asking for the memory pool");
+    check(cudaMemGetInfo(&free, &total), "asking for the device's memory");
+    uint64_t keep = total / 8;
+    check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep), "setting up the memory pool");
+  }
+
+  void info(DeviceInfo* out) override {
+    *out = DeviceInfo{};
+    cudaDeviceProp properties{};
+    int driver = 0, runtime = 0;
+    size_t free = 0, total = 0;
+    if (cudaSetDevice(device_) != cudaSuccess || cudaGetDeviceProperties(&properties, device_) != cudaSuccess) return;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    cudaMemGetInfo(&free, &total);
+    std::snprintf(out->name, sizeof out->name, "%.127s", properties.name);
+    std::snprintf(out->detail, sizeof out->detail,
+                  "compute capability %d.%d, driver for CUDA %d.%d, runtime %d.%d, own kernels (no cuBLAS needed)",
+                  properties.major, properties.minor, driver / 1000, driver % 1000 / 10, runtime / 1000,
+                  runtime % 1000 / 10);
+    out->memory_total = static_cast<int64_t>(total);
+    out->memory_free = static_cast<int64_t>(free);
+  }
+
+  Status statistics(const MatrixView& m, const StatisticsRequest& request, Statistics* out,
+                    const Control& control) override {
+    return on_device([&] { cuda::statistics(stream_, m, request, out, Watch(control)); });
+  }
+  Status preview(const MatrixView& m, const PreviewRequest& request, const Control& control) override {
+    return on_device([&] { cuda::preview(stream_, m, request, Watch(control)); });
+  }
+  Status singular_values(const MatrixView& m, int32_t count, uint64_t seed, double* out,
+                         const Control& control) override {
+    return on_device([&] { cuda::singular_values(stream_, m, count, seed, out, Watch(control)); });
+  }
+  Status quantize(const MatrixView& m, QuantizedView* q, const Control& control) override {
+    return on_device([&] { cuda::quantize(stream_, m, q, Watch(control)); });
+  }
+  Status dequantize(const QuantizedView& q, float* out, const Control& control) override {
+    return on_device([&] { cuda::dequantize(stream_, q, out, Watch(control)); });
+  }
+  Status factorize(const LqProblem& problem, int32_t rank, float* l1, float* l2, const Control& control) override {
+    return on_device([&] { cuda::factorize(stream_, problem, rank, l1, l2, Watch(control)); });
+  }
+  Status decompose(const LqProblem& problem, const SweepOption& option, LqResult* out, const Control& control) override {
+    return on_device([&] {
+      check_problem(problem);
+      check_option(option);
+      if (out->quantized.count != problem.weight.rows * problem.weight.cols) {
+        fail(StatusCode::invalid_argument, "the packed tensor has another size");
+      }
+      const std::vector<SweepOption> options{option};
+      const DeviceProblem matrix(stream_, problem);
+      Engine(stream_, matrix, problem, options).decompose(out, Watch(control));
+    });
+  }
+  Status sweep(const LqProblem& problem, const SweepOption* options, int64_t count, SweepCost* out,
+               const Control& control) override {
+    return on_device([&] {
+      check_problem(problem);
+      std::map<int32_t, std::vector<int64_t>> by_rank;
+      for (int64_t i = 0; i < count; ++i) {
+        check_option(options[i]);
+        by_rank[options[i].rank].push_back(i);
+      }
+      const Watch watch(control);
+      const DeviceProblem matrix(stream_, problem);
+      int64_t before = 0;
+      for (const auto& [rank, members] : by_rank) {
+        std::vector<SweepOption> batch;
+        for (const int64_t i : members) batch.push_back(options[i]);
+        std::vector<SweepCost> costs;
+        Engine(stream_, matrix, problem, batch).sweep(&costs, watch, [&](int done) {
+          watch.progress(static_cast<double>(before + done), static_cast<double>(count));
+        });
+        for (size_t k = 0; k < members.size(); ++k) out[members[k]] = costs[k];
+        before += static_cast<int64_t>(members.size());
+      }
+    });
+  }
+  Status reconstruct(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols, int32_t rank,
+                     float* out, const Control& control) override {
+    return on_device([&] { cuda::reconstruct(stream_, q, l1, l2, rows, cols, rank, out, Watch(control)); });
+  }
+  Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,
+                               LanguageModel** out) override {
+    return on_device([&] { *out = cuda::create_language_model(stream_, config, provider); });
+  }
+
+ private:
+  // The addon's worker threads take turns on a backend; each must select the device for itself.
+  template <typename Work>
+  Status on_device(Work&& work) {
+    return guarded([&] {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      check(cudaSetDevice(device_), "selecting the device");
+      work();
+    });
+  }
+
+  const int device_;
+  std::mutex mutex_;
+  Stream stream_;
+};
+
+}  // namespace
+}  // namespace lq::cuda
+
+extern "C" {
+
+// See lq/backend.h. A library built for another interface, a missing driver or device, and a device older than compute
+// capability 8.0 are refused with a status that says so.
+__attribute__((visibility("default"))) lq::Backend* lq_create_backend(int32_t abi, int32_t device, lq::Status* status) {
+  lq::Backend* backend = nullptr;
+  *status = lq::cuda::guarded([&] {
+    using namespace lq;
+    using namespace lq::cuda;
+    if (abi != kBackendAbi) {
+      fail(StatusCode::unsupported, "the CUDA library has interface %d and %d was asked for", kBackendAbi, abi);
+    }
+    int count = 0, major = 0, minor = 0;
+    check(cudaGetDeviceCount(&count), "looking for CUDA devices");
+    if (device < 0 || device >= count) fail(StatusCode::invalid_argument, "no CUDA device %d (there are %d)", device, count);
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking for the device");
+    check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "asking for the device");
+    if (major < 8) fail(StatusCode::unsupported, "compute capability %d.%d is below 8.0", major, minor);
+    check(cudaSetDevice(device), "selecting the device");
+    backend = new CudaBackend(device);
+  });
+  return backend;
+}
+
+__attribute__((visibility("default"))) void lq_destroy_backend(lq::Backend* backend) { delete backend; }
+}
