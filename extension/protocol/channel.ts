@@ -57,9 +57,12 @@ export interface ClientEnd<R extends RequestMap<R>, E> {
     params: R[M][0],
     options?: { signal?: AbortSignal; onProgress?: (progress: Progress) => void },
   ): Promise<R[M][1]>;
-  on<K extends keyof E & string>(event: K, listener: (data: E[K]) => void): () => void;
+  readonly on: <K extends keyof E & string>(event: K, listener: (data: E[K]) => void) => () => void;
   close(reason?: string): void;
 }
+
+/** Whatever was thrown, as the data that panels show. */
+export const describeError = (error: unknown): ErrorData => LqError.from(error).toJSON();
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
 const owns = (record: object, key: string): boolean => Object.prototype.hasOwnProperty.call(record, key);

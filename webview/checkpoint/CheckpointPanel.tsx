@@ -43,7 +43,7 @@ function Loaded({ view }: { view: CheckpointView }) {
     isTab,
   );
   const [savedSelection, setSelected] = useSaved<string>('selected', '', isString);
-  const [width, setWidth] = useSaved('detailWidth', 46, isNumber);
+  const [width, setWidth] = useSaved('detailWidth', 42, isNumber);
   const [statistics, setStatistics] = useState<StatisticsByName>(() => new Map(view.statistics.map(s => [s.name, s])));
   const [scan, setScan] = useState<{ abort: AbortController; done: number; total: number }>();
 
@@ -185,30 +185,30 @@ function Tensors(props: {
       {
         id: 'name',
         label: 'Name',
-        width: 'minmax(220px, 1fr)',
+        width: 'minmax(250px, 1fr)',
         value: row => row.name,
         render: row => <Name name={row.name} />,
       },
       {
         id: 'role',
         label: 'Role',
-        width: '78px',
+        width: '62px',
         value: row => row.role,
         render: row => <span class="muted">{row.role}</span>,
       },
       {
         id: 'shape',
         label: 'Shape',
-        width: '104px',
+        width: '96px',
         end: true,
         value: row => row.parameters,
         render: row => formatShape(row.shape),
       },
-      { id: 'dtype', label: 'Type', width: '76px', value: row => row.dtype },
+      { id: 'dtype', label: 'Type', width: '56px', value: row => row.dtype },
       {
         id: 'parameters',
         label: 'Parameters',
-        width: '78px',
+        width: '72px',
         end: true,
         value: row => row.parameters,
         render: row => formatCount(row.parameters),
@@ -216,7 +216,7 @@ function Tensors(props: {
       {
         id: 'bytes',
         label: 'Size',
-        width: '72px',
+        width: '62px',
         end: true,
         value: row => row.bytes,
         render: row => formatBytes(row.bytes),
@@ -225,7 +225,7 @@ function Tensors(props: {
         id: 'bits',
         label: 'Bits',
         title: 'Stored bits per weight',
-        width: '48px',
+        width: '40px',
         end: true,
         value: row => row.bitsPerWeight,
         render: row => formatBits(row.bitsPerWeight),

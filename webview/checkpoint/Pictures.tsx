@@ -19,11 +19,14 @@ const MAX_BLOCK_CELLS = 16_384;
 type Channel = 'mean' | 'absmax';
 
 function toPicture(preview: PreviewReport, channel: Channel): Picture {
-  const absmax = preview.maximum.map((high, index) => {
-    const low = preview.minimum[index];
-    return high === null || low === null || low === undefined ? null : Math.max(Math.abs(high), Math.abs(low));
+  // A NaN in a cell arrives as null.
+  const minimum: readonly (number | null)[] = preview.minimum;
+  const maximum: readonly (number | null)[] = preview.maximum;
+  const absmax = maximum.map((high, index) => {
+    const low = minimum[index];
+    return high === null || typeof low !== 'number' ? null : Math.max(Math.abs(high), Math.abs(low));
   });
-  const values = channel === 'absmax' ? absmax : preview.mean;
+  const values: readonly (number | null)[] = channel === 'absmax' ? absmax : preview.mean;
   const limit = values.reduce<number>((most, value) => Math.max(most, Math.abs(value ?? 0)), 0);
   return {
     rows: preview.rows,

@@ -73,7 +73,7 @@ function SpectrumView({ host, spectrum }: { host: CheckpointHost; spectrum: Spec
     <Figure
       host={host}
       title="Singular values"
-      label={`Singular spectrum, ${values.length} values, suggested rank ${suggestedRank}`}
+      label={`Singular spectrum, ${values.length} values, ${suggestedRank > 0 ? `suggested rank ${suggestedRank}` : 'no knee'}`}
       data={{
         name: `${spectrum.name}-spectrum`,
         columns: ['rank', 'singular value', 'energy kept'],
@@ -93,7 +93,9 @@ function SpectrumView({ host, spectrum }: { host: CheckpointHost; spectrum: Spec
       }
       note={
         <>
-          Suggested rank {suggestedRank} keeps {formatPercent(keptAt)} of the energy.{' '}
+          {suggestedRank > 0
+            ? `Suggested rank ${suggestedRank} keeps ${formatPercent(keptAt)} of the energy.`
+            : 'The spectrum has no knee: no rank stands out.'}{' '}
           {spectrum.rankFor
             .filter(({ rank }) => rank > 0)
             .map(({ share, rank }) => `${formatPercent(share)} needs rank ${rank}`)

@@ -49,7 +49,7 @@ function TwinView({ host, twin, shape }: { host: CheckpointHost; twin: TensorTwi
       cols: difference.cols,
       values: difference.mean,
       scale: 'diverging',
-      limit: difference.mean.reduce<number>((most, value) => Math.max(most, Math.abs(value ?? 0)), 0),
+      limit: difference.mean.reduce<number>((most, value) => Math.max(most, Math.abs(value)), 0),
     }),
     [twin],
   );

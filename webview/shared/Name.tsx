@@ -8,22 +8,35 @@ const TITLE = 1000;
 const cut = (text: string, length: number) => (text.length > length ? `${text.slice(0, length)}…` : text);
 
 /** Control and direction-changing characters, which could make a name look like another, become visible. */
-const visible = (text: string) =>
-  text.replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g, '\ufffd');
+const visible = (text: string) => text.replace(/[\p{Cc}\p{Cf}]/gu, '\ufffd');
 
 export function shortName(name: string): string {
   return visible(cut(name, SHOWN));
 }
 
+/** What tells siblings apart stands at the end, so a name without room loses its middle: the head shrinks, the tail stays. */
+function Halves({ text }: { text: string }) {
+  const segments = text.split('.');
+  const tail = segments.slice(-3).join('.');
+  if (segments.length <= 3 || tail.length > 48) return <>{text}</>;
+  return (
+    <>
+      <span class="name-head">{text.slice(0, text.length - tail.length)}</span>
+      <span class="name-tail">{tail}</span>
+    </>
+  );
+}
+
 export function Name({ name, onClick }: { name: string; onClick?: (() => void) | undefined }) {
   const title = visible(cut(name, TITLE));
+  const text = <Halves text={shortName(name)} />;
   return onClick ? (
     <button type="button" class="name link" title={title} onClick={onClick}>
-      {shortName(name)}
+      {text}
     </button>
   ) : (
     <span class="name" title={title}>
-      {shortName(name)}
+      {text}
     </span>
   );
 }

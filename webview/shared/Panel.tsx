@@ -1,7 +1,8 @@
 /** What every panel has: loading, the strip with the model, the engine's state, notices, and starting up. */
 import { render, type ComponentChildren } from 'preact';
 import { useCallback, useEffect, useState } from 'preact/hooks';
-import { LqError } from '../../extension/core/errors';
+import type { ErrorData } from '../../extension/core/errors';
+import { describeError } from '../../extension/protocol/channel';
 import type { CommandLine, CommonEvents, ModelHeader } from '../../extension/protocol/panels';
 import { Button, Menu, Spinner, type MenuItem } from '../controls';
 import { formatBits, formatBytes, formatCount } from '../../extension/core/format';
@@ -32,7 +33,7 @@ export function useTheme(): number {
   return version;
 }
 
-export type Loaded<V> = { state: 'loading' } | { state: 'failed'; error: LqError } | { state: 'ready'; value: V };
+export type Loaded<V> = { state: 'loading' } | { state: 'failed'; error: ErrorData } | { state: 'ready'; value: V };
 
 /** Runs a request now and whenever `retry` is called or a dependency changes; an overtaken answer is dropped. */
 export function useRequest<V>(ask: (signal: AbortSignal) => Promise<V>, dependencies: readonly unknown[]) {
@@ -43,7 +44,7 @@ export function useRequest<V>(ask: (signal: AbortSignal) => Promise<V>, dependen
     setResult({ state: 'loading' });
     ask(abort.signal).then(
       value => !abort.signal.aborted && setResult({ state: 'ready', value }),
-      (error: unknown) => !abort.signal.aborted && setResult({ state: 'failed', error: LqError.from(error) }),
+      (error: unknown) => !abort.signal.aborted && setResult({ state: 'failed', error: describeError(error) }),
     );
     return () => abort.abort();
   }, [...dependencies, attempt]);
@@ -52,7 +53,7 @@ export function useRequest<V>(ask: (signal: AbortSignal) => Promise<V>, dependen
   return { result, retry, replace };
 }
 
-export function Failure({ error, onRetry }: { error: LqError; onRetry?: () => void }) {
+export function Failure({ error, onRetry }: { error: ErrorData; onRetry?: () => void }) {
   return (
     <div class="failure" role="alert">
       <Icon name="error" />

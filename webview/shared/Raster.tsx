@@ -87,6 +87,8 @@ export function Ramp(props: {
   low: number;
   high: number;
   format?: (value: number) => string;
+  /** Where on the colour scale the low end lies. */
+  from?: number;
 }) {
   const version = useTheme();
   const bar = useRef<HTMLDivElement>(null);
@@ -94,7 +96,7 @@ export function Ramp(props: {
   useEffect(() => {
     if (!bar.current) return;
     const stops = Array.from({ length: 11 }, (_unused, index) => {
-      const share = index / 10;
+      const share = (props.from ?? 0) + (1 - (props.from ?? 0)) * (index / 10);
       return css(props.scale === 'diverging' ? diverging(share * 2 - 1) : sequential(share));
     });
     bar.current.style.background = `linear-gradient(to right, ${stops.join(', ')})`;

@@ -9,7 +9,7 @@ export type Host<R extends RequestMap<R>, E> = ClientEnd<R, E>;
 /** The requests every panel can make: what shared pieces need. */
 export type CommonHost = Pick<ClientEnd<CommonRequests, unknown>, 'request'>;
 
-/** Joins the host. Malformed messages go to the console: they are a bug on one of the two sides. */
+/** Joins the host. A malformed event is a bug on one of the two sides: it surfaces as an uncaught error of the page. */
 export function connectHost<R extends RequestMap<R>, E>(contract: Contract<R, E>): Host<R, E> {
   return connect(
     {
@@ -21,7 +21,7 @@ export function connectHost<R extends RequestMap<R>, E>(contract: Contract<R, E>
       },
     },
     contract,
-    problem => console.error(problem),
+    problem => reportError(problem),
   );
 }
 

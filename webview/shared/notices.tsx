@@ -1,6 +1,6 @@
 /** Short confirmations and failures, shown at the foot of the panel and read out. */
 import { useEffect, useState } from 'preact/hooks';
-import { LqError } from '../../extension/core/errors';
+import { describeError } from '../../extension/protocol/channel';
 import { Icon } from './icons';
 
 interface Notice {
@@ -15,7 +15,7 @@ export function notify(text: string): void {
 
 /** Reports a failure, unless it is the user's own cancellation. */
 export function notifyError(error: unknown): void {
-  const { code, message } = LqError.from(error);
+  const { code, message } = describeError(error);
   if (code !== 'cancelled') show({ text: message.slice(0, 500), failed: true });
 }
 

@@ -56,7 +56,7 @@ function readTheme(): Theme {
     background,
     foreground,
     muted: color('descriptionForeground', foreground),
-    grid: mix(background, foreground, highContrast ? 0.35 : 0.12),
+    grid: mix(background, foreground, highContrast ? 0.3 : 0.035),
     border: highContrast
       ? color('contrastBorder', foreground)
       : color('panel-border', mix(background, foreground, 0.2)),

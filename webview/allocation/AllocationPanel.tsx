@@ -1,0 +1,314 @@
+/** The plan: a budget under the hand, what it costs and buys, and which matrix gets which bits. */
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import {
+  formatBits,
+  formatBytes,
+  formatDate,
+  formatDuration,
+  formatNumber,
+  formatPercent,
+} from '../../extension/core/format';
+import type { Budget, PlanOverride } from '../../extension/core/allocation/types';
+import { allocationContract } from '../../extension/protocol/panelGuards';
+import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../extension/protocol/panels';
+import { Button, Segments, Slider, TextField } from '../controls';
+import { connectHost, isString, useSaved } from '../shared/host';
+import { notifyError } from '../shared/notices';
+import { Await, EngineBanner, Fact, Failure, Strip, useRequest } from '../shared/Panel';
+import { CurveFigure } from './CurveFigure';
+import { LayersFigure } from './LayersFigure';
+import { PlanTable } from './PlanTable';
+import { SweepFirst } from './SweepFirst';
+import { usePlan } from './usePlan';
+
+const host = connectHost(allocationContract);
+export type AllocationHost = typeof host;
+
+export function AllocationPanel() {
+  const load = useRequest(() => host.request('load', null), []);
+  useEffect(() => host.on('changed', load.replace), []);
+  return (
+    <Await of={load} what="Reading headers">
+      {view =>
+        view.sweep ? (
+          <Loaded key={view.sweep.date ?? 0} view={view} sweep={view.sweep} />
+        ) : (
+          <>
+            <Strip host={host} header={view.header} />
+            <EngineBanner on={host.on} />
+            <SweepFirst host={host} view={view} onDone={load.replace} />
+          </>
+        )
+      }
+    </Await>
+  );
+}
+
+export type Sweep = NonNullable<AllocationView['sweep']>;
+type Kind = Budget['kind'];
+const isKind = (value: unknown): value is Kind => value === 'bits' || value === 'effective-bits' || value === 'bytes';
+
+/** A plan measured in a budget's own unit. */
+export const amount = (plan: { bits: number; effectiveBits: number; bytes: number }, kind: Kind): number =>
+  kind === 'bits' ? plan.bits : kind === 'effective-bits' ? plan.effectiveBits : plan.bytes;
+
+const write = (value: number, kind: Kind): string => (kind === 'bytes' ? formatBytes(value) : formatBits(value));
+
+function Loaded({ view, sweep }: { view: AllocationView; sweep: Sweep }) {
+  const [factors] = useState(view.factors);
+  const [kind, setKind] = useSaved<Kind>('kind', view.budget.kind, isKind);
+  const [overrides, setOverrides] = useState<PlanOverride[]>(view.overrides);
+  const [value, setValue] = useState<number | undefined>(kind === view.budget.kind ? view.budget.value : undefined);
+  const curve = useRequest(signal => host.request('curve', { factors, overrides }, { signal }), [factors, overrides]);
+  const points = curve.result.state === 'ready' ? curve.result.value.points : [];
+
+  return (
+    <>
+      {points.length > 0 ? (
+        <Planned
+          view={view}
+          sweep={sweep}
+          points={points}
+          kind={kind}
+          onKind={(next, plan) => {
+            setKind(next);
+            setValue(plan ? amount(plan.plan, next) : undefined);
+          }}
+          value={value}
+          onValue={setValue}
+          overrides={overrides}
+          onOverrides={setOverrides}
+        />
+      ) : (
+        <>
+          <Strip host={host} header={view.header} />
+          <EngineBanner on={host.on} />
+          <Await of={curve} what="Planning">
+            {() => null}
+          </Await>
+        </>
+      )}
+    </>
+  );
+}
+
+function Planned(props: {
+  view: AllocationView;
+  sweep: Sweep;
+  points: readonly PlanSummary[];
+  kind: Kind;
+  onKind: (kind: Kind, plan: PlanAnswer | undefined) => void;
+  value: number | undefined;
+  onValue: (value: number) => void;
+  overrides: PlanOverride[];
+  onOverrides: (overrides: PlanOverride[]) => void;
+}) {
+  const { view, sweep, points, kind, overrides } = props;
+  const range = useMemo(() => ({ min: amount(points[0]!, kind), max: amount(points.at(-1)!, kind) }), [points, kind]);
+  const wanted = props.value ?? (view.current ? amount(view.current, kind) : (range.min + range.max) / 2);
+  const value = Math.min(range.max, Math.max(range.min, wanted));
+  const query = useMemo<PlanQuery>(
+    () => ({ budget: { kind, value }, factors: view.factors, overrides }),
+    [kind, value, overrides, view.factors],
+  );
+  const { answer, settling, error } = usePlan(host, query);
+  const model = view.header.path;
+  const use = () => void host.request('use', query).catch(notifyError);
+
+  return (
+    <>
+      <Strip
+        host={host}
+        header={view.header}
+        command={{ command: 'plan', model, budget: query.budget, factors: query.factors, overrides }}
+        menu={[
+          {
+            label: 'Heatmap',
+            icon: 'table',
+            onSelect: () => void host.request('navigate', { to: 'heatmap', model }).catch(notifyError),
+          },
+          {
+            label: 'Perplexity',
+            icon: 'chart',
+            onSelect: () => void host.request('navigate', { to: 'perplexity', model }).catch(notifyError),
+          },
+        ]}
+        primary={
+          <Button
+            primary
+            disabled={!view.canCompute || error !== undefined}
+            title="Take this budget and these rules into the compress form"
+            onClick={use}
+          >
+            Use This Plan
+          </Button>
+        }
+      />
+      <EngineBanner on={host.on} />
+      <div class="scroll allocation">
+        <BudgetControl
+          kind={kind}
+          onKind={next => props.onKind(next, answer)}
+          range={range}
+          value={value}
+          current={view.current}
+          onValue={props.onValue}
+        />
+        {error && <Failure error={error} />}
+        <Readout view={view} answer={answer} settling={settling} />
+        <div class="allocation-figures">
+          <CurveFigure
+            host={host}
+            view={view}
+            points={points}
+            answer={answer}
+            onPick={point => props.onValue(amount(point, kind))}
+          />
+          <LayersFigure host={host} view={view} sweep={sweep} answer={answer} />
+        </div>
+        <PlanTable
+          host={host}
+          view={view}
+          sweep={sweep}
+          answer={answer}
+          overrides={overrides}
+          onOverrides={props.onOverrides}
+        />
+        <p class="figure-note">
+          Costs of {sweep.options} options a matrix at rank {sweep.recipe.rank},{' '}
+          {sweep.recipe.weighting === 'fisher' ? 'weighted by Fisher information' : 'unweighted'}, measured in{' '}
+          {formatDuration(sweep.seconds)} on {sweep.device.slice(0, 80)}
+          {sweep.date !== undefined && `, ${formatDate(sweep.date)}`}.
+        </p>
+      </div>
+    </>
+  );
+}
+
+function BudgetControl(props: {
+  kind: Kind;
+  onKind: (kind: Kind) => void;
+  range: { min: number; max: number };
+  value: number;
+  current: PlanSummary | undefined;
+  onValue: (value: number) => void;
+}) {
+  const { kind, range, value } = props;
+  const unit = kind === 'bytes' ? 1e6 : 1;
+  const [text, setText] = useSaved('typed', '', isString);
+  const [editing, setEditing] = useState(false);
+  const shown = editing ? text : kind === 'bytes' ? String(Number((value / unit).toPrecision(5))) : value.toFixed(3);
+  const typed = Number(text) * unit;
+  const invalid = editing && !(typed >= range.min && typed <= range.max);
+  const commit = () => {
+    if (!invalid) props.onValue(typed);
+    setEditing(false);
+  };
+  const marks = [
+    { value: range.min, label: `min ${write(range.min, kind)}`, title: 'The least that can be met' },
+    ...(props.current
+      ? [
+          {
+            value: amount(props.current, kind),
+            label: `in use ${write(amount(props.current, kind), kind)}`,
+            title: 'The plan in use',
+          },
+        ]
+      : []),
+    { value: range.max, label: `max ${write(range.max, kind)}`, title: 'Every matrix at its best' },
+  ];
+  return (
+    <div class="budget">
+      <Segments
+        label="What is held fixed"
+        value={kind}
+        onChange={props.onKind}
+        choices={[
+          { value: 'bits', label: 'Bits' },
+          { value: 'effective-bits', label: 'Effective bits' },
+          { value: 'bytes', label: 'Size' },
+        ]}
+      />
+      <Slider
+        label="Budget"
+        min={range.min}
+        max={range.max}
+        step={kind === 'bytes' ? Math.max(1, Math.round((range.max - range.min) / 500)) : 0.005}
+        value={value}
+        valueText={`${write(value, kind)}${kind === 'bytes' ? '' : ' bits per weight'}`}
+        marks={marks}
+        onInput={next => {
+          setEditing(false);
+          props.onValue(next);
+        }}
+        onCommit={() => undefined}
+      />
+      <div class="budget-typed">
+        <TextField
+          label={kind === 'bytes' ? 'Budget in megabytes' : 'Budget in bits per weight'}
+          numeric
+          value={shown}
+          invalid={invalid}
+          title={invalid ? `Between ${write(range.min, kind)} and ${write(range.max, kind)}` : 'Enter applies'}
+          onInput={next => {
+            if (next === shown) return;
+            setEditing(true);
+            setText(next);
+          }}
+          onCommit={commit}
+        />
+        <span class="muted">{kind === 'bytes' ? 'MB' : 'bits'}</span>
+      </div>
+    </div>
+  );
+}
+
+function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; settling: boolean }) {
+  const { view, answer, settling } = props;
+  const plan = answer?.plan;
+  const state = settling ? 'settling…' : plan?.optimal ? 'optimal' : `within ${formatPercent(plan?.gap)}`;
+  const current = view.current;
+  const error = answer?.relativeError;
+  const change =
+    current && error !== undefined && current.relativeError > 0 ? error / current.relativeError - 1 : undefined;
+  return (
+    <dl class="readout" aria-live="polite">
+      <Fact
+        label="Bits per weight"
+        value={formatBits(plan?.bits)}
+        title="Codes and scales over target weights, as in the paper"
+      />
+      <Fact
+        label="Effective bits"
+        value={formatBits(plan?.effectiveBits)}
+        title="Everything stored for the targets, low-rank factors too"
+      />
+      <Fact
+        label="Size"
+        value={
+          <>
+            {formatBytes(plan?.bytes)}
+            {plan && <small class="muted"> {formatPercent(plan.bytes / view.header.bytes)} of the original</small>}
+          </>
+        }
+      />
+      <Fact
+        label="Predicted error"
+        value={
+          <>
+            {formatPercent(error)}
+            {change !== undefined && Math.abs(change) > 0.001 && (
+              <small class="muted">
+                {' '}
+                {change > 0 ? '+' : ''}
+                {formatPercent(change)} to the plan in use
+              </small>
+            )}
+          </>
+        }
+        title={`Relative ${view.sweep?.recipe.weighting === 'fisher' ? 'Fisher-weighted ' : ''}error; objective ${formatNumber(plan?.objective)}`}
+      />
+      <Fact label="Solution" value={<span class="muted">{state}</span>} title="Distance to the best conceivable plan" />
+    </dl>
+  );
+}

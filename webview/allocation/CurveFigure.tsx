@@ -1,0 +1,116 @@
+/** Error against size along the whole range, with the plan under the slider, the plan in use and what was measured. */
+import { useMemo } from 'preact/hooks';
+import { formatBits, formatBytes, formatNumber, formatPercent } from '../../extension/core/format';
+import type { AllocationView, PlanAnswer, PlanSummary } from '../../extension/protocol/panels';
+import type { ChartSpec, Series } from '../charts';
+import { Figure } from '../shared/Figure';
+import type { AllocationHost } from './AllocationPanel';
+
+/** The curve's error at a size, linear between its points. */
+function errorAt(points: readonly PlanSummary[], bytes: number): number {
+  const right = points.findIndex(point => point.bytes >= bytes);
+  const b = points[right < 0 ? points.length - 1 : right]!;
+  const a = points[Math.max(0, (right < 0 ? points.length : right) - 1)]!;
+  const share = b.bytes > a.bytes ? Math.min(1, Math.max(0, (bytes - a.bytes) / (b.bytes - a.bytes))) : 0;
+  return a.relativeError + share * (b.relativeError - a.relativeError);
+}
+
+export function CurveFigure(props: {
+  host: AllocationHost;
+  view: AllocationView;
+  points: readonly PlanSummary[];
+  answer: PlanAnswer | undefined;
+  onPick: (point: PlanSummary) => void;
+}) {
+  const { view, points, answer } = props;
+  const spec = useMemo<ChartSpec>(() => {
+    const describePlan = (plan: { bits: number; effectiveBits: number; bytes: number }, error: number) => [
+      `${formatBytes(plan.bytes)}, error ${formatPercent(error)}`,
+      `${formatBits(plan.bits)} bits, ${formatBits(plan.effectiveBits)} effective`,
+    ];
+    const series: (Series & { lines: (index: number) => string[] })[] = [
+      {
+        label: 'Best plans',
+        kind: 'line',
+        color: 0,
+        points: points.map(point => ({ x: point.bytes, y: point.relativeError })),
+        lines: index => describePlan(points[index]!, points[index]!.relativeError),
+      },
+    ];
+    if (view.measured.length > 0) {
+      series.push({
+        label: 'Measured',
+        kind: 'points',
+        color: 2,
+        shape: 'triangle',
+        radius: 5,
+        points: view.measured.map(one => ({ x: one.bytes, y: errorAt(points, one.bytes) })),
+        lines: index => {
+          const one = view.measured[index]!;
+          return [
+            one.label,
+            `perplexity ${formatNumber(one.perplexity)} at ${formatBits(one.effectiveBits)} effective bits`,
+          ];
+        },
+      });
+    }
+    if (view.current) {
+      const current = view.current;
+      series.push({
+        label: 'In use',
+        kind: 'points',
+        color: 1,
+        shape: 'rectRot',
+        radius: 6,
+        points: [{ x: current.bytes, y: current.relativeError }],
+        lines: () => ['The plan in use', ...describePlan(current, current.relativeError)],
+      });
+    }
+    if (answer) {
+      series.push({
+        label: 'This plan',
+        kind: 'points',
+        color: 0,
+        radius: 6,
+        points: [{ x: answer.plan.bytes, y: answer.relativeError }],
+        lines: () => ['This plan', ...describePlan(answer.plan, answer.relativeError)],
+      });
+    }
+    return {
+      series,
+      x: {
+        label: 'Size of the checkpoint',
+        format: formatBytes,
+        min: points[0]!.bytes,
+        max: points.at(-1)!.bytes,
+      },
+      y: { label: 'Predicted error', format: formatPercent, log: true },
+      describe: (index, point) => series[index]?.lines(point) ?? [],
+      onPick: (index, point) => {
+        const picked = index === 0 ? points[point] : undefined;
+        if (picked) props.onPick(picked);
+      },
+    };
+  }, [points, answer, view]);
+  return (
+    <Figure
+      host={props.host}
+      class="tall"
+      title="Error against size"
+      label={`Predicted error from ${formatPercent(points[0]?.relativeError)} at ${formatBytes(points[0]?.bytes)} to ${formatPercent(points.at(-1)?.relativeError)} at ${formatBytes(points.at(-1)?.bytes)}`}
+      spec={spec}
+      data={{
+        name: `${view.header.label}-curve`,
+        columns: ['bits', 'effective bits', 'bytes', 'objective', 'relative error'],
+        rows: points.map(point => [point.bits, point.effectiveBits, point.bytes, point.objective, point.relativeError]),
+      }}
+      note={
+        <span class="keys">
+          <span>● this plan</span>
+          {view.current && <span>◆ in use</span>}
+          {view.measured.length > 0 && <span>▲ perplexity measured</span>}
+        </span>
+      }
+    />
+  );
+}

@@ -1,0 +1,275 @@
+/** Every matrix of the plan, and the rules that the solver has to respect. */
+import { useMemo, useState } from 'preact/hooks';
+import { formatBits, formatBytes, formatConfig, formatPercent, formatShape } from '../../extension/core/format';
+import type { PlanOverride, PlanRow } from '../../extension/core/allocation/types';
+import type { AllocationView, PlanAnswer } from '../../extension/protocol/panels';
+import { Button, Select, TextField, type Choice } from '../controls';
+import { csvFile, jsonFile } from '../shared/exportData';
+import { save } from '../shared/Figure';
+import { filterRows } from '../shared/filter';
+import { Grid, gridData, isSort, sortRows, type Column, type Sort } from '../shared/Grid';
+import { isString, useSaved } from '../shared/host';
+import { Icon } from '../shared/icons';
+import { Name, shortName } from '../shared/Name';
+import { notifyError } from '../shared/notices';
+import type { AllocationHost, Sweep } from './AllocationPanel';
+
+type Row = PlanRow & { role: string; layer: number; shape: number[]; costShare: number };
+type Limit = 'any' | '2' | '3' | '4';
+const limits = (word: string): Choice<Limit>[] => [
+  { value: 'any', label: `${word} any` },
+  { value: '2', label: `${word} 2 bits` },
+  { value: '3', label: `${word} 3 bits` },
+  { value: '4', label: `${word} 4 bits` },
+];
+
+const describe = ({ minBits, maxBits }: PlanOverride): string =>
+  [minBits !== undefined && `never below ${minBits} bits`, maxBits !== undefined && `never above ${maxBits} bits`]
+    .filter(Boolean)
+    .join(', ');
+
+export function PlanTable(props: {
+  host: AllocationHost;
+  view: AllocationView;
+  sweep: Sweep;
+  answer: PlanAnswer | undefined;
+  overrides: PlanOverride[];
+  onOverrides: (overrides: PlanOverride[]) => void;
+}) {
+  const { host, view, answer, overrides, onOverrides } = props;
+  const [query, setQuery] = useSaved('planQuery', '', isString);
+  const [sort, setSort] = useSaved<Sort | null>(
+    'planSort',
+    null,
+    (value): value is Sort | null => value === null || isSort(value),
+  );
+  const [selected, setSelected] = useState('');
+
+  const all = useMemo<Row[]>(() => {
+    const byName = new Map(props.sweep.targets.map(target => [target.name, target]));
+    const total = answer?.plan.matrices.reduce((sum, row) => sum + row.cost, 0) ?? 0;
+    return (answer?.plan.matrices ?? []).map(row => {
+      const target = byName.get(row.name);
+      return {
+        ...row,
+        role: target?.role ?? 'other',
+        layer: target?.layer ?? -1,
+        shape: target?.shape ?? [],
+        costShare: total > 0 ? row.cost / total : 0,
+      };
+    });
+  }, [answer, props.sweep]);
+  const most = useMemo(() => all.reduce((high, row) => Math.max(high, row.costShare), 0) || 1, [all]);
+
+  const columns = useMemo<Column<Row>[]>(() => {
+    const pinned = (name: string) => overrides.find(rule => rule.match === name && rule.minBits !== undefined);
+    const toggle = (row: Row) =>
+      onOverrides(
+        pinned(row.name)
+          ? overrides.filter(rule => rule.match !== row.name)
+          : [...overrides, { match: row.name, minBits: Math.max(4, row.config.b0) }],
+      );
+    return [
+      {
+        id: 'name',
+        label: 'Matrix',
+        width: 'minmax(260px, 1fr)',
+        value: row => row.name,
+        render: row => <Name name={row.name} />,
+      },
+      { id: 'role', label: 'Role', width: '56px', value: row => row.role },
+      { id: 'layer', label: 'Layer', width: '48px', end: true, value: row => row.layer },
+      { id: 'shape', label: 'Shape', width: '110px', end: true, hidden: true, value: row => formatShape(row.shape) },
+      {
+        id: 'bits',
+        label: 'Bits',
+        width: '48px',
+        end: true,
+        value: row => row.bits,
+        render: row => formatBits(row.bits),
+      },
+      {
+        id: 'effective',
+        label: 'Effective',
+        title: 'Effective bits: everything stored for the matrix over its weights',
+        width: '64px',
+        end: true,
+        value: row => row.effectiveBits,
+        render: row => formatBits(row.effectiveBits),
+      },
+      {
+        id: 'config',
+        label: 'Configuration',
+        title: '(b0, b1, b2, B0, B1) as in the paper',
+        width: '150px',
+        value: row => formatConfig(row.config),
+      },
+      { id: 'rank', label: 'Rank', width: '44px', end: true, value: row => row.rank },
+      {
+        id: 'bytes',
+        label: 'Size',
+        width: '66px',
+        end: true,
+        value: row => row.bytes,
+        render: row => formatBytes(row.bytes),
+      },
+      {
+        id: 'error',
+        label: 'Share of error',
+        width: '130px',
+        end: true,
+        value: row => row.costShare,
+        render: row => (
+          <span class="bar-cell">
+            <span class="bar">
+              <span style={{ width: `${(100 * row.costShare) / most}%` }} />
+            </span>
+            {formatPercent(row.costShare)}
+          </span>
+        ),
+      },
+      {
+        id: 'pin',
+        label: 'Rule',
+        title: 'Pin: never below 4 bits here',
+        width: '44px',
+        value: row => (pinned(row.name) ? describe(pinned(row.name)!) : ''),
+        render: row => {
+          const rule = pinned(row.name);
+          return (
+            <button
+              type="button"
+              class={`pin ${rule ? 'on' : ''}`}
+              // One tab stop, on the selected row; the others are reached by selecting theirs.
+              tabIndex={row.name === selected ? 0 : -1}
+              aria-pressed={rule !== undefined}
+              aria-label={`Never below 4 bits: ${shortName(row.name)}`}
+              title={rule ? `${describe(rule)}. Click to lift.` : 'Never below 4 bits here'}
+              onClick={event => {
+                event.stopPropagation();
+                toggle(row);
+              }}
+            >
+              {rule ? `≥ ${rule.minBits}` : '≥ 4?'}
+            </button>
+          );
+        },
+      },
+    ];
+  }, [overrides, most, selected]);
+
+  const matching = useMemo(() => filterRows(all, row => `${row.name} ${row.role}`, query), [all, query]);
+  const rows = useMemo(() => sortRows(matching, columns, sort ?? undefined), [matching, sort, columns]);
+  const name = `${view.header.label}-plan`;
+  return (
+    <section class="plan-table" aria-label="Plan by matrix">
+      <Rules overrides={overrides} onOverrides={onOverrides} suggestion={selected} />
+      <div class="toolbar flush">
+        <TextField
+          class="filter"
+          label="Filter matrices"
+          placeholder="Filter by name or role"
+          icon="search"
+          value={query}
+          onInput={setQuery}
+        />
+        <span class="muted number">
+          {rows.length === all.length ? `${all.length} matrices` : `${rows.length} of ${all.length}`}
+        </span>
+        <div class="push toolbar-end">
+          <Button
+            icon="table"
+            label="Save the plan as CSV"
+            onClick={() => save(host, csvFile(gridData(name, columns, rows)))}
+          />
+          <Button
+            icon="file"
+            label="Save the plan as JSON"
+            onClick={() => save(host, jsonFile(gridData(name, columns, rows)))}
+          />
+        </div>
+      </div>
+      <Grid
+        label="Plan"
+        columns={columns}
+        rows={rows}
+        rowKey={row => row.name}
+        sort={sort ?? undefined}
+        onSort={setSort}
+        selected={selected}
+        onSelect={row => setSelected(row.name)}
+        onOpen={row =>
+          void host
+            .request('navigate', { to: 'checkpoint', model: view.header.path, tensor: row.name })
+            .catch(notifyError)
+        }
+        fitRows={16}
+        empty="No matrix matches the filter."
+      />
+    </section>
+  );
+}
+
+/** Rules by pattern: "never below 4 bits here". */
+function Rules(props: {
+  overrides: PlanOverride[];
+  onOverrides: (overrides: PlanOverride[]) => void;
+  suggestion: string;
+}) {
+  const { overrides, onOverrides } = props;
+  const [pattern, setPattern] = useState('');
+  const [least, setLeast] = useState<Limit>('4');
+  const [most, setMost] = useState<Limit>('any');
+  const match = pattern.trim() || props.suggestion;
+  const contradiction = least !== 'any' && most !== 'any' && Number(least) > Number(most);
+  const usable = match !== '' && (least !== 'any' || most !== 'any') && !contradiction;
+  const add = () => {
+    if (!usable) return;
+    const rule: PlanOverride = {
+      match,
+      ...(least !== 'any' && { minBits: Number(least) }),
+      ...(most !== 'any' && { maxBits: Number(most) }),
+    };
+    onOverrides([...overrides.filter(old => old.match !== match), rule]);
+    setPattern('');
+  };
+  return (
+    <div class="rules">
+      <h3>Rules</h3>
+      <TextField
+        class="rule-pattern"
+        label="Matrices the rule is for"
+        placeholder={props.suggestion ? shortName(props.suggestion) : '*.v_proj.weight, or select a row'}
+        value={pattern}
+        onInput={setPattern}
+        onCommit={add}
+      />
+      <Select label="At least" value={least} choices={limits('at least')} onChange={setLeast} />
+      <Select label="At most" value={most} choices={limits('at most')} onChange={setMost} />
+      <Button
+        disabled={!usable}
+        title={contradiction ? 'At least is more than at most' : 'The plan is solved again'}
+        onClick={add}
+      >
+        Add Rule
+      </Button>
+      <ul class="rule-list" aria-label="Rules in force">
+        {overrides.map(rule => (
+          <li key={rule.match}>
+            <Name name={rule.match} />
+            <span>{describe(rule)}</span>
+            <button
+              type="button"
+              class="icon-button"
+              aria-label={`Remove the rule for ${shortName(rule.match)}`}
+              title="Remove the rule"
+              onClick={() => onOverrides(overrides.filter(other => other !== rule))}
+            >
+              <Icon name="close" />
+            </button>
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}

@@ -1,0 +1,7 @@
+import { start } from '../shared/Panel';
+import '../styles/panel.css';
+import '../styles/grid.css';
+import './allocation.css';
+import { AllocationPanel } from './AllocationPanel';
+
+start(<AllocationPanel />);

@@ -1,0 +1,347 @@
+/** What to spend, how to weigh errors, which matrices, where to; the estimate beside it follows every change. */
+import type { ComponentChildren } from 'preact';
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import { formatBytes, formatCount, formatInteger } from '../../extension/core/format';
+import type { CompressRequest } from '../../extension/protocol/engine';
+import type { CompressView } from '../../extension/protocol/panels';
+import { Button, Checkbox, Segments, Select, TextField } from '../controls';
+import { Name } from '../shared/Name';
+import { notifyError } from '../shared/notices';
+import type { CompressHost } from './CompressPanel';
+import { Estimate } from './Estimate';
+import { splitGlobs, toForm, toRequest, type Field, type Form } from './form';
+
+type Set = <F extends Field>(field: F, value: Form[F]) => void;
+
+export function CompressForm(props: {
+  host: CompressHost;
+  view: CompressView;
+  initial: CompressRequest;
+  /** The request, while every field is right. */
+  onRequest: (request: CompressRequest | undefined) => void;
+  /** Back to the job that is running or done. */
+  onBack?: () => void;
+}) {
+  const { host, view } = props;
+  const [form, setForm] = useState<Form>(() => toForm(props.initial));
+  const set: Set = (field, value) => setForm(old => ({ ...old, [field]: value }));
+  const { request, problems } = useMemo(() => toRequest(form, view.form), [form]);
+  useEffect(() => props.onRequest(request), [request]);
+
+  const path = (
+    field: 'calibration' | 'fisher' | 'evalText' | 'out',
+    what: 'calibration' | 'fisher' | 'evaluation' | 'output',
+    label: string,
+  ) => (
+    <span class="with-button">
+      <TextField
+        label={label}
+        value={form[field]}
+        title={form[field]}
+        invalid={problems[field] !== undefined}
+        onInput={value => set(field, value)}
+      />
+      <Button
+        onClick={() =>
+          void host
+            .request('pick', { what, ...(form[field] && { current: form[field] }) })
+            .then(picked => picked.path !== undefined && set(field, picked.path), notifyError)
+        }
+      >
+        Browse…
+      </Button>
+    </span>
+  );
+  const number = (
+    field: Field & ('rank' | 'samples' | 'context' | 'windows' | 'threads' | 'iterations' | 'seed' | 'budget'),
+    label: string,
+    placeholder = '',
+  ) => (
+    <TextField
+      label={label}
+      numeric
+      placeholder={placeholder}
+      value={form[field]}
+      invalid={problems[field] !== undefined}
+      title={problems[field]}
+      onInput={value => set(field, value)}
+    />
+  );
+
+  return (
+    <div class="scroll compress">
+      <div class="compress-form">
+        {props.onBack && (
+          <p>
+            <button type="button" class="link blue" onClick={props.onBack}>
+              Back to the last compression
+            </button>
+          </p>
+        )}
+        <Group title="Budget" about="What the compressed weights may cost.">
+          <Row label="Held fixed">
+            <Segments
+              label="What is held fixed"
+              value={form.budgetKind}
+              onChange={kind =>
+                setForm(old => ({
+                  ...old,
+                  budgetKind: kind,
+                  budget: kind === 'bytes' ? '' : old.budgetKind === 'bytes' ? '2.75' : old.budget,
+                }))
+              }
+              choices={[
+                { value: 'bits', label: 'Bits' },
+                { value: 'effective-bits', label: 'Effective bits' },
+                { value: 'bytes', label: 'Size in GB' },
+              ]}
+            />
+          </Row>
+          <Row
+            label={form.budgetKind === 'bytes' ? 'Gigabytes' : 'Bits per weight'}
+            note={
+              form.budgetKind === 'bits'
+                ? 'Codes and scales, as in the paper; factors come on top.'
+                : form.budgetKind === 'effective-bits'
+                  ? 'Everything stored for the matrices, factors too.'
+                  : 'The whole exported checkpoint.'
+            }
+            problem={problems.budget}
+          >
+            {number('budget', 'Budget')}
+          </Row>
+          {form.overrides.length > 0 && (
+            <Row label="Rules" note="From the allocation panel.">
+              <span class="rule-chips">
+                {form.overrides.map(rule => (
+                  <Name
+                    key={rule.match}
+                    name={`${rule.match}${rule.minBits === undefined ? '' : ` ≥ ${rule.minBits}`}${rule.maxBits === undefined ? '' : ` ≤ ${rule.maxBits}`}`}
+                  />
+                ))}
+                <button type="button" class="link blue" onClick={() => set('overrides', [])}>
+                  Drop rules
+                </button>
+              </span>
+            </Row>
+          )}
+        </Group>
+        <Group title="Low-rank part" about="W = Q + L1·L2: what quantisation loses, the factors keep.">
+          <Row label="Rank" problem={problems.rank} note="0 quantises alone.">
+            {number('rank', 'Rank')}
+          </Row>
+          <Row label="Factors stored as">
+            <Select
+              label="Factors stored as"
+              value={form.factors}
+              onChange={value => set('factors', value)}
+              choices={[
+                { value: 'nf8', label: 'NF8 (8.1 bits)' },
+                { value: 'bf16', label: 'BF16' },
+                { value: 'fp32', label: 'FP32' },
+              ]}
+            />
+          </Row>
+        </Group>
+        <Group title="Importance" about="Which errors count: all alike, or those the loss feels.">
+          <Row label="Weigh errors by">
+            <Segments
+              label="Weigh errors by"
+              value={form.importance}
+              onChange={value => set('importance', value)}
+              choices={[
+                { value: 'calibration', label: 'Fisher, from text' },
+                { value: 'fisher', label: 'Fisher, from file' },
+                { value: 'plain', label: 'Nothing' },
+              ]}
+            />
+          </Row>
+          {form.importance === 'calibration' && (
+            <>
+              <Row label="Calibration text" problem={problems.calibration}>
+                {path('calibration', 'calibration', 'Calibration text')}
+              </Row>
+              <Row label="Samples" problem={problems.samples} note="Sequences of one context each.">
+                {number('samples', 'Samples', '64')}
+              </Row>
+            </>
+          )}
+          {form.importance === 'fisher' && (
+            <Row label="Fisher file" problem={problems.fisher}>
+              {path('fisher', 'fisher', 'Fisher file')}
+            </Row>
+          )}
+        </Group>
+        <Matrices host={host} view={view} form={form} set={set} />
+        <Group title="Evaluation" about="Perplexity before and after, on a text of yours. Optional.">
+          <Row label="Text">{path('evalText', 'evaluation', 'Evaluation text')}</Row>
+          {form.evalText !== '' && (
+            <Row label="Context, windows" problem={problems.context ?? problems.windows}>
+              <span class="with-button narrow">
+                {number('context', 'Context in tokens', '512')}
+                {number('windows', 'Windows, all when empty', 'all')}
+              </span>
+            </Row>
+          )}
+        </Group>
+        <Group title="Output">
+          <Row label="Folder" problem={problems.out}>
+            {path('out', 'output', 'Output folder')}
+          </Row>
+          <Row
+            label="Format"
+            note={
+              form.format === 'dense'
+                ? 'BF16 weights, for other tools: no smaller than before.'
+                : 'Codes, scales and factors: the small one.'
+            }
+          >
+            <Segments
+              label="Format"
+              value={form.format}
+              onChange={value => set('format', value)}
+              choices={[
+                { value: 'packed', label: 'Packed' },
+                { value: 'dense', label: 'Dense' },
+              ]}
+            />
+          </Row>
+          <Row label="">
+            <Checkbox checked={form.overwrite} onChange={value => set('overwrite', value)}>
+              Replace what is there
+            </Checkbox>
+          </Row>
+        </Group>
+        <details class="advanced">
+          <summary>Advanced</summary>
+          <Row label="Device">
+            <Select
+              label="Device"
+              value={form.device}
+              onChange={value => set('device', value)}
+              choices={[
+                { value: 'auto', label: 'Best there is' },
+                ...view.devices.map(device => ({
+                  value: device.id,
+                  label: `${device.name.slice(0, 60)} (${formatBytes(device.memoryFree)} free)`,
+                })),
+              ]}
+            />
+          </Row>
+          <Row label="Threads" problem={problems.threads} note="0 for all cores.">
+            {number('threads', 'Threads', '0')}
+          </Row>
+          <Row label="Iterations at most" problem={problems.iterations}>
+            {number('iterations', 'Iterations at most', 'as the engine')}
+          </Row>
+          <Row label="Seed" problem={problems.seed}>
+            {number('seed', 'Seed', '0')}
+          </Row>
+          <Row label="Row and column scales" note="How Fisher information becomes two vectors.">
+            <Select
+              label="Row and column scales"
+              value={form.scales}
+              onChange={value => set('scales', value)}
+              choices={[
+                { value: 'sqrt-of-means', label: 'Root of means (reference code)' },
+                { value: 'means-of-sqrt', label: 'Mean of roots (paper)' },
+              ]}
+            />
+          </Row>
+        </details>
+      </div>
+      <Estimate host={host} view={view} request={request} />
+    </div>
+  );
+}
+
+function Group(props: { title: string; about?: string; children: ComponentChildren }) {
+  return (
+    <section class="group" aria-label={props.title}>
+      <h2>{props.title}</h2>
+      {props.about && <p class="muted">{props.about}</p>}
+      {props.children}
+    </section>
+  );
+}
+
+function Row(props: { label: string; note?: string; problem?: string | undefined; children: ComponentChildren }) {
+  return (
+    <div class="form-row">
+      <span class="form-label">{props.label}</span>
+      <div class="form-value">
+        {props.children}
+        {props.problem !== undefined ? (
+          <span class="form-note bad" role="alert">
+            {props.problem}
+          </span>
+        ) : (
+          props.note && <span class="form-note">{props.note}</span>
+        )}
+      </div>
+    </div>
+  );
+}
+
+/** Include and exclude patterns with the matrices they leave, counted as they are typed. */
+function Matrices({ host, view, form, set }: { host: CompressHost; view: CompressView; form: Form; set: Set }) {
+  const total = view.targets.length;
+  const [matched, setMatched] = useState<{ names: string[]; parameters: number }>();
+  useEffect(() => {
+    const include = splitGlobs(form.include);
+    const exclude = splitGlobs(form.exclude);
+    const abort = new AbortController();
+    const timer = setTimeout(() => {
+      host
+        .request(
+          'match',
+          { ...(include.length > 0 && { include }), ...(exclude.length > 0 && { exclude }) },
+          { signal: abort.signal },
+        )
+        .then(setMatched, notifyError);
+    }, 150);
+    return () => {
+      clearTimeout(timer);
+      abort.abort();
+    };
+  }, [form.include, form.exclude]);
+  return (
+    <Group title="Matrices" about="Linear weights of the repeated blocks. Embeddings, head and norms stay as they are.">
+      <Row label="Only">
+        <TextField
+          label="Only these matrices"
+          placeholder="all, or patterns such as *.self_attn.*"
+          value={form.include}
+          onInput={value => set('include', value)}
+        />
+      </Row>
+      <Row label="Except">
+        <TextField
+          label="Except these matrices"
+          placeholder="none, or patterns such as *.0.*"
+          value={form.exclude}
+          onInput={value => set('exclude', value)}
+        />
+      </Row>
+      <Row label="">
+        <details class="matched">
+          <summary class={matched?.names.length === 0 ? 'bad' : ''} role="status">
+            {matched
+              ? `${formatInteger(matched.names.length)} of ${formatInteger(total)} matrices, ${formatCount(matched.parameters)} weights`
+              : 'Counting…'}
+          </summary>
+          <ul>
+            {matched?.names.slice(0, 200).map(name => (
+              <li key={name}>
+                <Name name={name} />
+              </li>
+            ))}
+            {matched && matched.names.length > 200 && (
+              <li class="muted">and {formatInteger(matched.names.length - 200)} more</li>
+            )}
+          </ul>
+        </details>
+      </Row>
+    </Group>
+  );
+}

@@ -1,0 +1,116 @@
+/** Time, memory and size before anything starts. */
+import { useEffect, useState } from 'preact/hooks';
+import type { ErrorData } from '../../extension/core/errors';
+import {
+  formatBits,
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatInteger,
+  formatPercent,
+} from '../../extension/core/format';
+import { describeError } from '../../extension/protocol/channel';
+import type { CompressRequest, EstimateReport } from '../../extension/protocol/engine';
+import type { CompressView } from '../../extension/protocol/panels';
+import { Fact } from '../shared/Panel';
+import { Icon } from '../shared/icons';
+import type { CompressHost } from './CompressPanel';
+
+const stages: { key: keyof EstimateReport['seconds']; label: string }[] = [
+  { key: 'fisher', label: 'Fisher information' },
+  { key: 'sweep', label: 'Costs of all options' },
+  { key: 'decompose', label: 'Decomposition' },
+  { key: 'evaluate', label: 'Evaluation' },
+];
+
+export function Estimate({
+  host,
+  view,
+  request,
+}: {
+  host: CompressHost;
+  view: CompressView;
+  request: CompressRequest | undefined;
+}) {
+  const [estimate, setEstimate] = useState<EstimateReport>();
+  const [error, setError] = useState<ErrorData>();
+  useEffect(() => {
+    if (!request) return;
+    const abort = new AbortController();
+    const timer = setTimeout(() => {
+      host.request('estimate', request, { signal: abort.signal }).then(
+        found => {
+          setEstimate(found);
+          setError(undefined);
+        },
+        (failure: unknown) => !abort.signal.aborted && setError(describeError(failure)),
+      );
+    }, 250);
+    return () => {
+      clearTimeout(timer);
+      abort.abort();
+    };
+  }, [request]);
+
+  if (error) {
+    return (
+      <aside class="estimate" aria-label="Estimate">
+        <h2>Estimate</h2>
+        <p class="bad">
+          <Icon name="error" /> {error.message.slice(0, 600)}
+        </p>
+      </aside>
+    );
+  }
+  if (!estimate) {
+    return (
+      <aside class="estimate" aria-label="Estimate">
+        <h2>Estimate</h2>
+        <p class="muted">{request ? 'Estimating…' : 'Complete the form for an estimate.'}</p>
+      </aside>
+    );
+  }
+  const total = stages.reduce((sum, { key }) => sum + estimate.seconds[key], 0);
+  const device = view.devices.find(({ id }) => id === request?.device) ?? view.devices[0];
+  const tight = device !== undefined && estimate.peakMemory > device.memoryFree;
+  const { minimum, maximum } = estimate.feasible;
+  const value = request?.budget.value ?? minimum;
+  const infeasible = value < minimum || value > maximum;
+  const write = request?.budget.kind === 'bytes' ? formatBytes : formatBits;
+  return (
+    <aside class={`estimate ${request ? '' : 'stale'}`} aria-label="Estimate" aria-live="polite">
+      <h2>Estimate</h2>
+      <dl class="estimate-main">
+        <Fact label="Time" value={formatDuration(total)} />
+        <Fact label="Peak memory" value={formatBytes(estimate.peakMemory)} />
+        <Fact label="Size" value={formatBytes(estimate.outputBytes)} />
+      </dl>
+      <table class="parts">
+        <tbody>
+          {stages
+            .filter(({ key }) => estimate.seconds[key] > 0)
+            .map(({ key, label }) => (
+              <tr key={key}>
+                <td>{label}</td>
+                <td class="end">{formatDuration(estimate.seconds[key])}</td>
+              </tr>
+            ))}
+        </tbody>
+      </table>
+      <p class="muted">
+        {formatInteger(estimate.matrices)} matrices, {formatCount(estimate.parameters)} weights;{' '}
+        {formatPercent(estimate.outputBytes / view.header.bytes)} of the original {formatBytes(view.header.bytes)}.
+      </p>
+      <p class={infeasible ? 'bad' : 'muted'}>
+        {infeasible && <Icon name="warning" />} Possible: {write(minimum)} to {write(maximum)}
+        {request?.budget.kind === 'bytes' ? '' : ' bits'}.
+      </p>
+      {tight && (
+        <p class="bad">
+          <Icon name="warning" /> More memory than the {formatBytes(device.memoryFree)} free on{' '}
+          {device.name.slice(0, 60)}.
+        </p>
+      )}
+    </aside>
+  );
+}
