@@ -283,6 +283,7 @@ export async function compress(context: PipelineContext, request: CompressReques
     : undefined;
   const fisherSource = await timed('fisher', () => fisherFor(context, opened, request));
   const table = await timed('sweep', () => runSweep(context, opened, request, fisherSource));
+  if (request.sweepOut !== undefined) await context.files.writeAtomic(request.sweepOut, JSON.stringify(table));
   const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
   await recordRate(context, 'sweep', weights * table.options.length, seconds['sweep'] ?? 0);
   const chosen = await timed('plan', () =>
@@ -327,6 +328,7 @@ export async function compress(context: PipelineContext, request: CompressReques
     model: request.model,
     output: request.out,
     recipe: { ...table.recipe },
+    ...(fisherSource !== undefined && { fisher: fisherSource.file }),
     matrices: matrices.map(({ option: _index, ...row }) => ({ ...row, ...errors.get(row.name)! })),
     before: { bytes: index.bytes, ...(before !== undefined && { perplexity: before.perplexity }) },
     after: {

@@ -1,7 +1,31 @@
+import { createHash } from 'node:crypto';
 import * as path from 'node:path';
+import { nodeFiles } from '../node/files';
+import type { CompressRequest, SweepRequest } from '../protocol/engine';
 import type { Model } from './model/models';
 import type { Studio } from './studio';
 
-/** Where the costs of a version of a checkpoint are written, for the slider. */
-export const sweepFile = (studio: Pick<Studio, 'storage'>, model: Model): string =>
-  path.join(studio.storage, 'sweeps', `${model.version}.json`);
+type Request = Partial<CompressRequest & SweepRequest>;
+
+/** What costs depend on; requests that agree in these have one table. */
+const fields = [
+  'rank',
+  'calibration',
+  'samples',
+  'context',
+  'fisher',
+  'scales',
+  'iterations',
+  'include',
+  'exclude',
+  'grid',
+  'seed',
+] as const;
+
+/** Where the costs of a version of a checkpoint are to be written for the slider. The folder is there. */
+export async function sweepFile(studio: Pick<Studio, 'storage'>, model: Model, request: Request): Promise<string> {
+  const key = JSON.stringify([model.version, ...fields.map(field => request[field] ?? null)]);
+  const folder = path.join(studio.storage, 'sweeps');
+  await nodeFiles.makeFolder(folder);
+  return path.join(folder, `${createHash('sha256').update(key).digest('hex').slice(0, 32)}.json`);
+}

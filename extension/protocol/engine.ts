@@ -172,6 +172,8 @@ export interface CompressRequest extends JobSettings {
   grid?: QuantConfig[];
   format?: 'packed' | 'dense';
   overwrite?: boolean;
+  /** Also writes the table of costs there, as `sweep` would: other budgets can then be planned without measuring again. */
+  sweepOut?: string;
 }
 /** One matrix of a finished compression. Errors are relative: ||W - W'|| / ||W||, weighted when Fisher was used. */
 export interface CompressedMatrix {
@@ -195,6 +197,8 @@ export interface CompressReport extends Omit<Plan, 'matrices' | 'seconds'> {
   model: string;
   output: string;
   recipe: Record<string, unknown>;
+  /** The Fisher file that weighted the errors; one in the cache when it was computed here. */
+  fisher?: string;
   matrices: CompressedMatrix[];
   before: Measure;
   after: Measure;

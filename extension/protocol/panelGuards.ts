@@ -186,6 +186,7 @@ const compressRequest: Guard<CompressRequest> = object<CompressRequest>({
   grid: optional(array(config)),
   format: optional(oneOf('packed', 'dense')),
   overwrite: optional(boolean),
+  sweepOut: optional(string),
 });
 const sweepRequest: Guard<SweepRequest> = object<SweepRequest>({
   ...settings,
@@ -267,6 +268,7 @@ const compressReport: Guard<CompressReport> = object<CompressReport>({
   model: string,
   output: string,
   recipe: record(anything),
+  fisher: optional(string),
   matrices: array(compressedMatrix),
   before: measure,
   after: measure,

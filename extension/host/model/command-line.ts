@@ -34,7 +34,7 @@ function words(command: Command, sweepFile: string): string[] {
     case 'evaluate':
       return evaluateWords(command.request);
     case 'compare':
-      return ['compare', command.a, command.b, ...flag('values', command.values)];
+      return ['compare', command.a, command.b, ...flag('structure', !command.values)];
     case 'export':
       return [
         'export',

@@ -1,5 +1,5 @@
 import type { LogicalTensor, Role } from '../../core/checkpoint/types';
-import type { CompressedMatrix, FisherReport, TensorStatistics } from '../../protocol/engine';
+import type { CompressedMatrix, TensorStatistics } from '../../protocol/engine';
 import type { HeatCell, HeatValue, MetricId } from '../../protocol/panels';
 
 /** Rows from top to bottom; other roles follow in the order they are met. */
@@ -112,8 +112,9 @@ export function storedBits(cells: readonly HeatCell[], tensors: ReadonlyMap<stri
   return cells.map(({ name }) => tensors.get(name)?.bitsPerWeight ?? null);
 }
 
-export function fisherValues(cells: readonly HeatCell[], report: FisherReport): HeatValue[] {
-  const byName = new Map(report.matrices.map(each => [each.name, each.sum]));
+/** Sums over a matrix, of the statistics of a Fisher file. */
+export function fisherValues(cells: readonly HeatCell[], statistics: readonly TensorStatistics[]): HeatValue[] {
+  const byName = new Map(statistics.map(each => [each.name, each.mean * each.count]));
   return cells.map(({ name }) => {
     const sum = byName.get(name);
     return sum === undefined ? null : finite(sum);

@@ -50,7 +50,7 @@ export function metricsOf(subject: {
   };
   const trustFirst: Metric['status'] = { needs: 'Values are computed once the workspace is trusted.' };
   const computed: Metric['status'] = canCompute ? 'compute' : trustFirst;
-  const calibrated = compression?.job.params.calibration !== undefined;
+  const calibrated = compression?.report.fisher !== undefined;
   const mass: Metric['status'] = calibrated
     ? computed
     : { needs: 'Compress with calibration text first.', action: { to: 'compress', model } };

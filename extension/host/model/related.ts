@@ -43,13 +43,12 @@ export function originOf(jobs: readonly Job[], model: string): Compression | und
   return compressions(jobs).find(each => each.output === model);
 }
 
-/** The newest sweep of a checkpoint whose table was written. */
-export function sweepOf(jobs: readonly Job[], model: string): JobOf<'sweep'> | undefined {
-  return jobs.find(
-    (job): job is JobOf<'sweep'> & Job =>
-      job.method === 'sweep' && job.status === 'done' && job.params.model === model && job.params.out !== undefined,
-  );
+/** The newest table of a checkpoint's costs, written by a sweep or along with a compression, and when. */
+export function sweepOf(jobs: readonly Job[], model: string): { file: string; date: number } | undefined {
+  for (const job of jobs) {
+    if (job.status !== 'done' || job.params.model !== model) continue;
+    const file = job.method === 'sweep' ? job.params.out : job.method === 'compress' ? job.params.sweepOut : undefined;
+    if (file !== undefined) return { file, date: job.ended ?? job.created };
+  }
+  return undefined;
 }
-
-export const sweepFileOf = (jobs: readonly Job[], model: string): string | undefined =>
-  sweepOf(jobs, model)?.params.out;

@@ -1,4 +1,3 @@
-import { stat } from 'node:fs/promises';
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
 import type { SweepTable } from '../../core/sensitivity/types';
@@ -20,8 +19,9 @@ import { modelOf, onModelChange } from './subject';
 type Query = PlanQuery & { quick: boolean };
 
 interface Swept {
-  job: JobOf<'sweep'>;
   file: string;
+  /** Milliseconds since 1970. */
+  date: number;
   table: SweepTable;
   /** Squared norm of all matrices under the sweep's weighting. */
   norm: number;
@@ -97,7 +97,7 @@ async function sweepNow(
   signal: AbortSignal,
   progress: (progress: NonNullable<JobOf<'sweep'>['progress']>) => void,
 ): Promise<void> {
-  const whole = { ...jobSettings(), ...request, model: model.path, out: sweepFile(studio, model) };
+  const whole = { ...jobSettings(), ...request, model: model.path, out: await sweepFile(studio, model, request) };
   const { id } = studio.jobs.start('sweep', whole, `Measure costs of ${model.header.label}`);
   const stop = studio.jobs.onChange(job => {
     if (job.id === id && job.progress) progress(job.progress);
@@ -121,14 +121,14 @@ class Tables {
   private known: { file: string; modified: number; swept: Swept } | undefined;
 
   async of(studio: Studio, model: Model): Promise<Swept | undefined> {
-    const job = sweepOf(studio.jobs.all(), model.path);
-    const file = job?.params.out;
-    if (!job || file === undefined || !(await nodeFiles.stat(file))) return undefined;
-    const { mtimeMs: modified } = await stat(file);
+    const found = sweepOf(studio.jobs.all(), model.path);
+    const modified = found && (await nodeFiles.stat(found.file))?.modified;
+    if (!found || modified === undefined) return undefined;
+    const { file, date } = found;
     if (this.known?.file !== file || this.known.modified !== modified) {
       const table = JSON.parse(await nodeFiles.readText(file)) as SweepTable;
       const norm = table.matrices.reduce((sum, row) => sum + row.weightedNorm, 0);
-      this.known = { file, modified, swept: { job, file, table, norm } };
+      this.known = { file, modified, swept: { file, date, table, norm } };
     }
     return this.known.swept;
   }
@@ -154,13 +154,13 @@ async function viewOf(studio: Studio, model: Model, tables: Tables): Promise<All
   };
 }
 
-function sweepView({ table, job }: Swept): NonNullable<AllocationView['sweep']> {
+function sweepView({ table, date }: Swept): NonNullable<AllocationView['sweep']> {
   return {
     recipe: table.recipe,
     options: table.options.length,
     device: table.device,
     seconds: table.seconds,
-    ...(job.ended !== undefined && { date: job.ended }),
+    date,
     targets: table.matrices.map(({ name, role, layer, rows, cols, norm, weightedNorm }) => ({
       name,
       role,
@@ -177,7 +177,7 @@ function currentPlan(studio: Studio, model: Model, { table, norm }: Swept): Plan
   const [newest] = madeFrom(studio.jobs.all(), model.path);
   if (!newest) return undefined;
   const { budget, bits, effectiveBits, bytes, objective } = newest.report;
-  const weighted = newest.job.params.plain !== true && (newest.job.params.calibration ?? newest.job.params.fisher);
-  if ((table.recipe.weighting === 'fisher') !== (weighted !== undefined && weighted !== false)) return undefined;
+  const weighting = newest.report.fisher === undefined ? 'plain' : 'fisher';
+  if (table.recipe.weighting !== weighting) return undefined;
   return { budget, bits, effectiveBits, bytes, objective, relativeError: relativeError(objective, norm) };
 }

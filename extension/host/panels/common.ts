@@ -4,7 +4,7 @@ import * as vscode from 'vscode';
 import type { Handlers } from '../../protocol/channel';
 import type { CommonRequests, SavedFile } from '../../protocol/panels';
 import { commandLine } from '../model/command-line';
-import { sweepFileOf } from '../model/related';
+import { sweepOf } from '../model/related';
 import type { Studio } from '../studio';
 
 /** What every panel may ask. */
@@ -24,7 +24,7 @@ export function commonHandlers(studio: Studio): Handlers<CommonRequests> {
       return null;
     },
     copyCommand: async command => {
-      const sweep = command.command === 'plan' ? sweepFileOf(studio.jobs.all(), command.model) : undefined;
+      const sweep = command.command === 'plan' ? sweepOf(studio.jobs.all(), command.model)?.file : undefined;
       const text = commandLine(command, sweep);
       await vscode.env.clipboard.writeText(text);
       return { text };

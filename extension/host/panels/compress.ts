@@ -10,6 +10,7 @@ import { firstForm, jobState } from '../model/outcome';
 import type { Controller } from '../panels';
 import { defaults, jobSettings } from '../settings';
 import type { Studio } from '../studio';
+import { sweepFile } from '../sweeps';
 import { modelOf } from './subject';
 
 /** The compress panel: one form, then the job it started, then what came of it. */
@@ -31,7 +32,11 @@ export const compress: Controller<'compress'> = ({ studio, target, emit, own }) 
     },
     start: async request => {
       const model = await open();
-      const whole = { ...withSettings(request), out: path.resolve(path.dirname(model.path), request.out) };
+      const whole = {
+        ...withSettings(request),
+        out: path.resolve(path.dirname(model.path), request.out),
+        sweepOut: await sweepFile(studio, model, request),
+      };
       await studio.memento.update(formKey(model), request);
       return jobState(studio.jobs.start('compress', whole, `Compress ${model.header.label}`));
     },

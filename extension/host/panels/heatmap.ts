@@ -174,31 +174,17 @@ async function statistics(
   return all();
 }
 
-/** Sums of the Fisher information that a compression used, which the engine still has. */
+/** Sums of the Fisher information that a compression used: the statistics of its file. */
 async function fisherMass(
   studio: Studio,
   { original, compression }: Subject,
   signal: AbortSignal,
   onProgress: (progress: Progress) => void,
 ): Promise<HeatValue[]> {
-  const request = compression?.job.params;
-  if (request?.calibration === undefined) throw new LqError('usage', 'No compression with calibration text is known.');
-  const { calibration, samples, context, include, exclude } = request;
-  const report = await studio.engine.request(
-    'fisher',
-    {
-      ...jobSettings(),
-      model: original.path,
-      calibration,
-      out: path.join(studio.storage, 'fisher', `${compression!.job.id}.safetensors`),
-      ...(samples !== undefined && { samples }),
-      ...(context !== undefined && { context }),
-      ...(include && { include }),
-      ...(exclude && { exclude }),
-    },
-    { signal, onProgress },
-  );
-  return fisherValues(heatGrid(original.tensors).cells, report);
+  const model = compression?.report.fisher;
+  if (model === undefined) throw new LqError('usage', 'No compression with Fisher information is known.');
+  const statistics = await studio.engine.request('statistics', { ...jobSettings(), model }, { signal, onProgress });
+  return fisherValues(heatGrid(original.tensors).cells, statistics);
 }
 
 async function readJson(uri: vscode.Uri): Promise<unknown> {
