@@ -1,3 +1,4 @@
+import { adapterSummary, type AdapterSummary } from '../checkpoint/formats/lora';
 import { logicalTensors } from '../checkpoint/logical';
 import type { CheckpointIndex, CheckpointProblem, Role, StorageFormat } from '../checkpoint/types';
 
@@ -26,12 +27,16 @@ export interface InspectReport {
     /** Names of the stored tensors. */
     parts: string[];
   }[];
+  /** Of a LoRA adapter. */
+  adapter?: AdapterSummary;
   shards: { file: string; bytes: number; tensors: number; missing: boolean; metadata: Record<string, string> }[];
   problems: CheckpointProblem[];
 }
 
 export function inspectReport(index: CheckpointIndex): InspectReport {
   const { path, label, parameters, bytes } = index;
+  const logical = logicalTensors(index);
+  const adapter = adapterSummary(index, logical);
   return {
     path,
     label,
@@ -45,11 +50,12 @@ export function inspectReport(index: CheckpointIndex): InspectReport {
     parameters,
     bytes,
     bitsPerWeight: parameters > 0 ? (8 * bytes) / parameters : 0,
-    layers: logicalTensors(index).map(({ transposed: _, ...tensor }) => ({
+    layers: logical.map(({ transposed: _, ...tensor }) => ({
       ...tensor,
       shape: [...tensor.shape],
       parts: tensor.parts.map(({ name }) => name),
     })),
+    ...(adapter && { adapter }),
     shards: index.shards.map(({ file, bytes, tensors, metadata, missing }) => ({
       file,
       bytes,

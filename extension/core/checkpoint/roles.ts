@@ -55,6 +55,9 @@ const NESTED_ROLES: ReadonlyMap<string, Role> = new Map([
   ['DenseReluDense.wo', 'fc2'],
 ]);
 
+/** Last names of the nested ones: all other modules are looked up once. */
+const NESTED_NAMES: ReadonlySet<string> = new Set([...NESTED_ROLES.keys()].map(path => path.split('.').at(-1)!));
+
 const NORM = /norm\d*$|^ln(?:_\w+|\d+)?$/i;
 /** Leaves that are the weight proper; other leaves (masks, buffers, scales) say nothing of the module's role. */
 const WEIGHT_LEAVES: ReadonlySet<string> = new Set(['weight', 'gamma']);
@@ -76,11 +79,13 @@ export function placeOf(name: string): Place {
 
 function moduleRole(module: readonly string[]): Role {
   const own = module.at(-1) ?? '';
-  for (const depth of [3, 2]) {
-    const nested = NESTED_ROLES.get(module.slice(-depth).join('.'));
-    if (nested) return nested;
+  if (NESTED_NAMES.has(own)) {
+    for (const depth of [3, 2, 1]) {
+      const nested = NESTED_ROLES.get(module.slice(-depth).join('.'));
+      if (nested) return nested;
+    }
   }
-  const role = MODULE_ROLES.get(own) ?? NESTED_ROLES.get(own);
+  const role = MODULE_ROLES.get(own);
   if (role) return role;
   return NORM.test(own) ? 'norm' : 'other';
 }

@@ -15,7 +15,7 @@ export const MAX_HEADER_BYTES = 100_000_000;
 export const METADATA_KEY = '__metadata__';
 
 /** Read together with the length; most headers fit, so that a file is opened with one read. */
-const FIRST_READ = 64 * 1024;
+const FIRST_READ = 16 * 1024;
 const U64_LIMIT = 1n << 64n;
 
 /** A validated header. */

@@ -1,4 +1,4 @@
-/** Writing safetensors: headers with exact offsets, and the plan of shards and index that goes with them. */
+/** Writing safetensors: headers with exact offsets, and the index of several files. */
 import { LqError } from '../errors';
 import { dtypeBits, elementCount } from './dtypes';
 import { LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY, quoteName } from './safetensors';
@@ -80,36 +80,15 @@ export function serializeHeader(
   };
 }
 
-/** One file of a sharded checkpoint. */
-export interface ShardPlan {
+/** One file of a sharded checkpoint: its name, its tensors and their bytes. */
+export interface ShardContents {
   readonly file: string;
-  readonly tensors: readonly TensorSpec[];
+  readonly tensors: readonly Pick<TensorSpec, 'name'>[];
   readonly bytes: number;
 }
 
-/**
- * Splits tensors, in order, into files of at most `maxBytes` tensor bytes; a larger tensor gets a file of its own.
- * One file is `model.safetensors`, several are `model-0000i-of-0000N.safetensors`, the naming of Hugging Face.
- */
-export function planShards(tensors: readonly TensorSpec[], maxBytes: number, stem = 'model'): ShardPlan[] {
-  const groups: { tensors: TensorSpec[]; bytes: number }[] = [{ tensors: [], bytes: 0 }];
-  for (const tensor of tensors) {
-    const bytes = tensorBytes(tensor);
-    let group = groups.at(-1)!;
-    if (group.tensors.length > 0 && group.bytes + bytes > maxBytes) groups.push((group = { tensors: [], bytes: 0 }));
-    group.tensors.push(tensor);
-    group.bytes += bytes;
-  }
-  const number = (n: number): string => String(n).padStart(5, '0');
-  return groups.map((group, i) => ({
-    file:
-      groups.length === 1 ? `${stem}.safetensors` : `${stem}-${number(i + 1)}-of-${number(groups.length)}.safetensors`,
-    ...group,
-  }));
-}
-
 /** Text of `model.safetensors.index.json` for the given shards. */
-export function serializeIndex(shards: readonly Pick<ShardPlan, 'file' | 'tensors' | 'bytes'>[]): string {
+export function serializeIndex(shards: readonly ShardContents[]): string {
   const weightMap: [string, string][] = [];
   for (const shard of shards) for (const tensor of shard.tensors) weightMap.push([tensor.name, shard.file]);
   const totalSize = shards.reduce((sum, shard) => sum + shard.bytes, 0);

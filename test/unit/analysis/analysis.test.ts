@@ -63,6 +63,20 @@ describe('inspectReport', () => {
     expect(report.layers).toHaveLength(report.tensors.length);
     expect(report.problems).toEqual([]);
     expect(JSON.parse(JSON.stringify(report))).toEqual(report);
+    expect(report).not.toHaveProperty('adapter');
+  });
+
+  it('sums up an adapter', async () => {
+    const files = new MemoryFiles({
+      '/a/adapter_model.safetensors': validFile([
+        f32('m.q_proj.lora_A.weight', 4, 8),
+        f32('m.q_proj.lora_B.weight', 6, 4),
+      ]),
+      '/a/adapter_config.json': '{"r":4,"lora_alpha":16}',
+    });
+    const report = inspectReport(await openCheckpoint(files, '/a'));
+    expect(report.adapter).toEqual({ rank: [4, 4], alpha: 16, targets: ['q_proj'] });
+    expect([report.parameters, report.bitsPerWeight, report.layers.length]).toEqual([56, 32, 1]);
   });
 });
 

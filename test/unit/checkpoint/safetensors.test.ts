@@ -6,7 +6,7 @@ import {
   parseHeader,
   readHeader,
 } from '../../../extension/core/checkpoint/safetensors';
-import { planShards, serializeHeader, serializeIndex } from '../../../extension/core/checkpoint/serialize';
+import { serializeHeader, serializeIndex } from '../../../extension/core/checkpoint/serialize';
 import { MemoryFiles } from './memory-files';
 import { f32, rawFile, validFile } from './containers';
 
@@ -225,18 +225,13 @@ describe('serializeHeader', () => {
   });
 });
 
-describe('planShards', () => {
-  it('keeps the order, the limit and the naming, and gives a large tensor a file of its own', () => {
-    const shards = planShards([f32('a', 2), f32('b', 2), f32('c', 9), f32('d', 1)], 16);
-    expect(shards.map(({ file, bytes, tensors }) => [file, bytes, tensors.map(({ name }) => name).join()])).toEqual([
-      ['model-00001-of-00003.safetensors', 16, 'a,b'],
-      ['model-00002-of-00003.safetensors', 36, 'c'],
-      ['model-00003-of-00003.safetensors', 4, 'd'],
-    ]);
-    expect(JSON.parse(serializeIndex(shards))).toEqual({
-      metadata: { total_size: 56 },
-      weight_map: { a: shards[0]!.file, b: shards[0]!.file, c: shards[1]!.file, d: shards[2]!.file },
-    });
-    expect(planShards([f32('a', 2)], 16)[0]!.file).toBe('model.safetensors');
+it('serializeIndex maps every tensor to its file and adds up the bytes', () => {
+  const shards = [
+    { file: 'model-00001-of-00002.safetensors', tensors: [f32('a', 2), f32('b', 2)], bytes: 16 },
+    { file: 'model-00002-of-00002.safetensors', tensors: [f32('c', 9)], bytes: 36 },
+  ];
+  expect(JSON.parse(serializeIndex(shards))).toEqual({
+    metadata: { total_size: 52 },
+    weight_map: { a: shards[0]!.file, b: shards[0]!.file, c: shards[1]!.file },
   });
 });
