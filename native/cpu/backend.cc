@@ -1,4 +1,6 @@
 // The CPU as a backend: a thin list of the ops in this folder.
+#include "lq/backend.h"
+
 #include <unistd.h>
 
 #include <cstdio>
@@ -9,7 +11,6 @@
 #include "decompose.h"
 #include "kernels/kernels.h"
 #include "lm/model.h"
-#include "lq/backend.h"
 #include "quantize.h"
 #include "singular_values.h"
 #include "statistics.h"
@@ -73,7 +74,8 @@ class CpuBackend final : public Backend {
   Status factorize(const LqProblem& problem, int32_t rank, float* l1, float* l2, const Control& control) override {
     return guarded([&] { return cpu::factorize(problem, rank, l1, l2, control); });
   }
-  Status decompose(const LqProblem& problem, const SweepOption& option, LqResult* out, const Control& control) override {
+  Status decompose(const LqProblem& problem, const SweepOption& option, LqResult* out,
+                   const Control& control) override {
     return guarded([&] { return cpu::decompose(problem, option, out, control); });
   }
   Status sweep(const LqProblem& problem, const SweepOption* options, int64_t count, SweepCost* out,

@@ -6,18 +6,19 @@
 namespace lq::cpu {
 
 // Row-major C [m, n] = alpha op(A) op(B) + beta C, with leading dimensions.
-void sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a, int64_t lda,
-           const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
+void sgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
+           int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
 
 // The same in double, adding to C.
 void dgemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const double* a, int64_t lda,
            const double* b, int64_t ldb, double* c, int64_t ldc);
 
-// Eigenvalues, ascending, of the symmetric a [n, n] (lower triangle), which is overwritten: with the eigenvectors in its
-// rows when `vectors`. False when the iteration did not converge.
+// Eigenvalues, ascending, of the symmetric a [n, n] (lower triangle), which is overwritten: with the eigenvectors in
+// its rows when `vectors`. False when the iteration did not converge.
 bool symmetric_eigen(int64_t n, double* a, double* values, bool vectors);
 
-// Thin singular value decomposition of a [m, n], row-major: u [m, p], s [p], vt [p, n] with p = min(m, n). a is overwritten.
+// Thin singular value decomposition of a [m, n], row-major: u [m, p], s [p], vt [p, n] with p = min(m, n). a is
+// overwritten.
 bool thin_svd(int64_t m, int64_t n, double* a, double* s, double* u, double* vt);
 
 // What OpenBLAS says of itself: version, kernel chosen for this processor.

@@ -13,7 +13,37 @@
 namespace lq::cpu {
 namespace {
 
-Status factorization_failed() { return error(StatusCode::internal, -1, "the singular value decomposition did not converge"); }
+// The first factorisations chase a residual that still changes a lot; they get a second pass over it. (Measured on 28
+// small matrices and 81 options: costs 0.5 % lower on average than with one, and no better with more.)
+constexpr int32_t kChangingIterations = 5;
+
+// One pass of `svd` over all rows.
+void pass_over(ThinSvd& svd, const FloatRows& values, const Control& control) {
+  const int64_t unit = panels_of(values.view().rows, values.view().cols, 1).panel_rows;
+  svd.begin_pass();
+  parallel_for(0, svd.pieces(), 1, [&](int64_t p, int64_t) {
+    thread_local std::vector<float> scratch;
+    const int64_t end = svd.piece_begin(p + 1, 1);
+    for (int64_t b = svd.piece_begin(p, 1); b < end && !is_cancelled(control); b += unit) {
+      const int64_t e = std::min(end, b + unit);
+      svd.add_panel(p, values.rows(b, e, scratch), b, e - b);
+    }
+  });
+}
+
+void copy_basis(const std::unique_ptr<ThinSvd>& from, std::unique_ptr<ThinSvd>& to) {
+  if (from == nullptr) {
+    to = nullptr;
+  } else if (to == nullptr) {
+    to = std::make_unique<ThinSvd>(*from);
+  } else {
+    to->start_from(*from);
+  }
+}
+
+Status factorization_failed() {
+  return error(StatusCode::internal, -1, "the singular value decomposition did not converge");
+}
 
 }  // namespace
 
@@ -45,27 +75,18 @@ Status factorize_rows(const FloatRows& values, const LqProblem& problem, int64_t
   out->basis = nullptr;
   if (use_exact(rows, cols, rank, problem.oversampling)) {
     std::vector<float> scratch;
-    const bool good = exact_factors(values.rows(0, rows, scratch), rows, cols, problem.row_scale, problem.col_scale, rank,
-                                    out->l1.data(), out->l2.data());
+    const bool good = exact_factors(values.rows(0, rows, scratch), rows, cols, problem.row_scale, problem.col_scale,
+                                    rank, out->l1.data(), out->l2.data());
     return good ? ok() : factorization_failed();
   }
-  auto svd = std::make_shared<ThinSvd>(rows, cols, problem.row_scale, problem.col_scale, rank + problem.oversampling, rank);
+  auto svd =
+      std::make_unique<ThinSvd>(rows, cols, problem.row_scale, problem.col_scale, rank + problem.oversampling, rank);
   svd->start_random(problem.seed);
-  const int64_t unit = panels_of(rows, cols, 1).panel_rows;
   // One pass is a power iteration with re-orthonormalisation; the first only turns the random basis towards the matrix,
   // and its ill-conditioned Gram matrix is healed by the second.
   const int32_t passes = std::max(problem.power_iterations, 0) + 2;
   for (int32_t pass = 0; pass < passes; ++pass) {
-    svd->begin_pass();
-    parallel_for(0, svd->pieces(), 1, [&](int64_t p, int64_t) {
-      thread_local std::vector<float> scratch;
-      const int64_t end = svd->piece_begin(p + 1, 1);
-      for (int64_t b = svd->piece_begin(p, 1); b < end; b += unit) {
-        if (is_cancelled(control)) return;
-        const int64_t e = std::min(end, b + unit);
-        svd->add_panel(p, values.rows(b, e, scratch), b, e - b);
-      }
-    });
+    pass_over(*svd, values, control);
     if (is_cancelled(control)) return cancelled();
     svd->finish(out->l1.data(), out->l2.data());
   }
@@ -146,13 +167,7 @@ Status LqRun::run(const SweepOption& option, const BookTable& table, const Facto
     current_.rank = start.rank;
     current_.l1 = start.l1;
     current_.l2 = start.l2;
-    if (start.basis == nullptr) {
-      current_.basis = nullptr;
-    } else if (current_.basis == nullptr) {
-      current_.basis = std::make_shared<ThinSvd>(*start.basis);
-    } else {
-      *current_.basis = *start.basis;
-    }
+    copy_basis(start.basis, current_.basis);
   }
   const int32_t most = low_rank ? std::max(problem.max_iterations, 1) : 1;
   int32_t without_best = 0;
@@ -172,6 +187,7 @@ Status LqRun::run(const SweepOption& option, const BookTable& table, const Facto
         best_.rank = current_.rank;
         best_.l1 = current_.l1;
         best_.l2 = current_.l2;
+        copy_basis(current_.basis, best_.basis);
       }
     } else if (++without_best >= std::max(problem.patience, 1)) {
       break;
@@ -179,6 +195,10 @@ Status LqRun::run(const SweepOption& option, const BookTable& table, const Facto
     if (last) break;
     if (current_.basis != nullptr) {
       current_.basis->finish(current_.l1.data(), current_.l2.data());
+      if (t <= kChangingIterations) {
+        pass_over(*current_.basis, FloatRows(MatrixView{buffer_.data(), Dtype::F32, m.rows, m.cols}), m.control);
+        current_.basis->finish(current_.l1.data(), current_.l2.data());
+      }
     } else if (!exact_factors(buffer_.data(), m.rows, m.cols, problem.row_scale, problem.col_scale, option.rank,
                               current_.l1.data(), current_.l2.data())) {
       return factorization_failed();
@@ -198,10 +218,10 @@ QuantizeError LqRun::quantized(const SweepOption& option, const BookTable& table
     if (m.stopped()) return;
     thread_local std::vector<float> scratch;
     const int64_t b = p * panels.panel_rows, e = std::min(m.rows, b + panels.panel_rows), at = b * m.cols;
-    errors[static_cast<size_t>(p)] = kernels().quantize(
-        {m.weight.rows(b, e, scratch), (e - b) * m.cols, block, scales_.decoded.data() + at / block,
-         scales_.inverse.data() + at / block, &table, m.problem.fisher != nullptr ? m.problem.fisher + at : nullptr,
-         nullptr, nullptr, nullptr});
+    errors[static_cast<size_t>(p)] =
+        kernels().quantize({m.weight.rows(b, e, scratch), (e - b) * m.cols, block, scales_.decoded.data() + at / block,
+                            scales_.inverse.data() + at / block, &table,
+                            m.problem.fisher != nullptr ? m.problem.fisher + at : nullptr, nullptr, nullptr, nullptr});
   });
   QuantizeError total{0, 0};
   for (const QuantizeError& part : errors) {

@@ -36,7 +36,7 @@ class LqMatrix {
 struct Factors {
   int64_t rank = 0;
   std::vector<float> l1, l2;
-  std::shared_ptr<ThinSvd> basis;
+  std::unique_ptr<ThinSvd> basis;
 };
 
 // Rank-r factors of the matrix `values` [rows, cols]. False when LAPACK failed or the call was cancelled.
@@ -48,12 +48,13 @@ class LqRun {
  public:
   explicit LqRun(const LqMatrix& matrix) : matrix_(matrix) {}
 
-  // Iterates from `start` (factors of W) and reports the best iterate. `trace` may be null.
+  // Iterates from `start` (factors of W, or of an earlier W - Q) and reports the best iterate. `trace` may be null.
   Status run(const SweepOption& option, const BookTable& table, const Factors& start, double* trace, SweepCost* cost);
   // Weighted error of quantising W alone; `absmax` as from weight_absmax.
   QuantizeError quantized(const SweepOption& option, const BookTable& table, const std::vector<float>& absmax);
   // Factors of the best iterate of the last run.
   const Factors& best() const { return best_; }
+  Factors take_best() { return std::move(best_); }
   // Packs quantise(W - best), the Q of that iterate.
   Status store(const SweepOption& option, const BookTable& table, QuantizedView* out);
 

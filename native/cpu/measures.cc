@@ -64,7 +64,8 @@ Status stored_error(const MatrixView& m, const QuantizedView& q, const float* l1
         const int64_t n = (e - b) * m.cols;
         stored.resize(static_cast<size_t>(n));
         decode_weights(q, table, scales, b * m.cols, e * m.cols, stored.data(), codes);
-        if (rank > 0) kernels().add_low_rank(stored.data(), l1 + b * rank, l2, stored.data(), e - b, m.cols, rank, false);
+        if (rank > 0)
+          kernels().add_low_rank(stored.data(), l1 + b * rank, l2, stored.data(), e - b, m.cols, rank, false);
         const float* w = rows.rows(b, e, scratch);
         for (int64_t i = 0; i < n; ++i) stored[static_cast<size_t>(i)] = w[i] - stored[static_cast<size_t>(i)];
         return kernels().squares(stored.data(), fisher != nullptr ? fisher + b * m.cols : nullptr, n);
@@ -104,7 +105,8 @@ Status fisher_scales(const float* fisher, int64_t rows, int64_t cols, bool means
     return error(StatusCode::invalid_argument, bad, "element %lld is negative", static_cast<long long>(bad.load()));
   }
   for (int64_t part = 1; part < parts; ++part) {
-    for (int64_t j = 0; j < cols; ++j) col_sums[static_cast<size_t>(j)] += col_sums[static_cast<size_t>(part * cols + j)];
+    for (int64_t j = 0; j < cols; ++j)
+      col_sums[static_cast<size_t>(j)] += col_sums[static_cast<size_t>(part * cols + j)];
   }
   const auto finish = [&](const double* sums, int64_t n, int64_t over, float* out) {
     double largest = 0;

@@ -18,9 +18,8 @@ constexpr int64_t kPanelFloats = 64 * 1024;  // 256 KiB, a share of the second-l
 void FloatRows::hold() {
   if (view_.dtype == Dtype::F32 || !held_.empty()) return;
   held_.resize(static_cast<size_t>(count()));
-  parallel_for(0, count(), 1 << 18, [&](int64_t b, int64_t e) {
-    to_float(view_.data, view_.dtype, b, e - b, held_.data() + b);
-  });
+  parallel_for(0, count(), 1 << 18,
+               [&](int64_t b, int64_t e) { to_float(view_.data, view_.dtype, b, e - b, held_.data() + b); });
 }
 
 const float* FloatRows::rows(int64_t begin, int64_t end, std::vector<float>& scratch) const {
@@ -65,7 +64,8 @@ int64_t first_non_finite(const MatrixView& m) {
 Status check_config(const QuantConfig& c, const CodeBook* book) {
   const auto bits_ok = [](int32_t b) { return b == 2 || b == 3 || b == 4 || b == 8; };
   if (!bits_ok(c.b0) || !bits_ok(c.b1)) {
-    return error(StatusCode::invalid_argument, -1, "code and scale bits must be 2, 3, 4 or 8, not %d and %d", c.b0, c.b1);
+    return error(StatusCode::invalid_argument, -1, "code and scale bits must be 2, 3, 4 or 8, not %d and %d", c.b0,
+                 c.b1);
   }
   if (c.block < 1 || c.group < 1 || c.block > (1 << 20) || c.group > (1 << 20)) {
     return error(StatusCode::invalid_argument, -1, "block and group sizes must be in [1, 2^20], not %d and %d", c.block,

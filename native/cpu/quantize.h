@@ -2,8 +2,8 @@
 #pragma once
 
 #include "lq/types.h"
-#include "quantizer.h"
 #include "prepared.h"
+#include "quantizer.h"
 #include "threads.h"
 
 namespace lq::cpu {

@@ -1,5 +1,5 @@
-// Few values of a large matrix come from subspace iteration, run until they settle; otherwise from the eigenvalues of the
-// Gram matrix of the shorter side, summed in double so that the small ones are exact to 1e-8 of the largest.
+// Few values of a large matrix come from subspace iteration, run until they settle; otherwise from the eigenvalues of
+// the Gram matrix of the shorter side, summed in double so that the small ones are exact to 1e-8 of the largest.
 #include "singular_values.h"
 
 #include <algorithm>

@@ -14,8 +14,8 @@
 namespace lq::cpu {
 namespace {
 
-// Elements read and worked on at a time, and gathered into one partial result: long enough to stream, few enough for the
-// second-level cache.
+// Elements read and worked on at a time, and gathered into one partial result: long enough to stream, few enough for
+// the second-level cache.
 constexpr int64_t kPiece = 1 << 16;
 // Elements kept for the histogram of a larger matrix, evenly spread.
 constexpr int64_t kSample = 1 << 20;

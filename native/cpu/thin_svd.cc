@@ -191,7 +191,8 @@ void ThinSvd::finish(float* l1, float* l2) {
   for (int64_t i = 0; i < k_; ++i) {
     for (int64_t p = 0; p < k_; ++p) {
       const double x = h0[static_cast<size_t>(i * k_ + p)];
-      for (int64_t j = p; j < k_; ++j) half[static_cast<size_t>(i * k_ + j)] += x * inverse[static_cast<size_t>(p * k_ + j)];
+      for (int64_t j = p; j < k_; ++j)
+        half[static_cast<size_t>(i * k_ + j)] += x * inverse[static_cast<size_t>(p * k_ + j)];
     }
   }
   for (int64_t p = 0; p < k_; ++p) {
@@ -221,7 +222,8 @@ void ThinSvd::finish(float* l1, float* l2) {
     singular_[static_cast<size_t>(c)] = std::sqrt(std::max(0.0, values[static_cast<size_t>(from)]));
     for (int64_t i = 0; i < k_; ++i) {
       double sum = 0;
-      for (int64_t j = i; j < k_; ++j) sum += inverse[static_cast<size_t>(i * k_ + j)] * u[static_cast<size_t>(from * k_ + j)];
+      for (int64_t j = i; j < k_; ++j)
+        sum += inverse[static_cast<size_t>(i * k_ + j)] * u[static_cast<size_t>(from * k_ + j)];
       m[static_cast<size_t>(i * k_ + c)] = sum;
     }
   }

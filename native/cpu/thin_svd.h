@@ -1,14 +1,15 @@
 // Rank-r factorisation by subspace iteration, arranged so that one pass over the matrix is one full iteration.
 //
 // With A = D_row E D_col, an iteration takes a basis V to Y = A V and Z = A^T Y, both accumulated panel by panel while
-// the panel is in cache. Then G = V^T Z = Y^T Y has the Cholesky factor R, Y R^-1 is orthonormal, B = R^-T Z^T = (Y R^-1)^T A
-// is the projection of A on it, and the eigenvectors U of B B^T = R^-T (Z^T Z) R^-1 give the singular triplets:
+// the panel is in cache. Then G = V^T Z = Y^T Y has the Cholesky factor R, Y R^-1 is orthonormal, B = R^-T Z^T = (Y
+// R^-1)^T A is the projection of A on it, and the eigenvectors U of B B^T = R^-T (Z^T Z) R^-1 give the singular
+// triplets:
 //   U_A = Y R^-1 U,  Sigma^2 = eigenvalues,  V_A = Z R^-1 U Sigma^-1,
-// which is also the next basis. Because the columns of V are the previous singular vectors, the Gram matrices are nearly
-// diagonal and fp32 products suffice; the small matrices are worked on in double.
+// which is also the next basis. Because the columns of V are the previous singular vectors, the Gram matrices are
+// nearly diagonal and fp32 products suffice; the small matrices are worked on in double.
 //
-// The diagonal scalings touch thin matrices only: V is kept as V' = D_col V, rows of Y are weighted by D_row^2 on the way
-// into Z, and the factors D_row^-1 U_A, V_A^T D_col^-1 come out without a division by either.
+// The diagonal scalings touch thin matrices only: V is kept as V' = D_col V, rows of Y are weighted by D_row^2 on the
+// way into Z, and the factors D_row^-1 U_A, V_A^T D_col^-1 come out without a division by either.
 #pragma once
 
 #include <vector>

@@ -22,7 +22,8 @@ class File {
   int64_t size() const;
   // Tells the kernel that the range will be read in order.
   void sequential(int64_t offset, int64_t bytes) const;
-  // Copies inside the kernel where the file systems can, else through a buffer. Returns the bytes copied, at most `bytes`.
+  // Copies inside the kernel where the file systems can, else through a buffer. Returns the bytes copied, at most
+  // `bytes`.
   int64_t copy_to(const File& to, int64_t from_offset, int64_t to_offset, int64_t bytes) const;
   const std::string& path() const { return path_; }
 

@@ -38,8 +38,7 @@ Napi::Value hash_op(const Napi::CallbackInfo& info) {
     return {StatusCode::ok, -1, {}};
   };
 
-  return run_task(info.Env(), info[1], work,
-                  [hash](Napi::Env env) { return Napi::String::New(env, to_hex(*hash)); });
+  return run_task(info.Env(), info[1], work, [hash](Napi::Env env) { return Napi::String::New(env, to_hex(*hash)); });
 }
 
 Napi::Value copy_op(const Napi::CallbackInfo& info) {

@@ -10,8 +10,8 @@ namespace {
 int32_t small(const Napi::Value& value, const char* name, int64_t least, int64_t most) {
   const int64_t n = integer(value, name);
   if (n < least || n > most) {
-    throw Napi::TypeError::New(value.Env(), std::string(name) + " must be between " + std::to_string(least) + " and " +
-                                                std::to_string(most));
+    throw Napi::TypeError::New(
+        value.Env(), std::string(name) + " must be between " + std::to_string(least) + " and " + std::to_string(most));
   }
   return static_cast<int32_t>(n);
 }

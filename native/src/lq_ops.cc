@@ -94,8 +94,12 @@ struct Destination {
 };
 
 Destination parse_destination(const Napi::Value& value, const OptionArgument& option, int64_t rows, int64_t cols) {
-  Destination d{parse_range(member(value, "codes")), parse_range(member(value, "scales")),
-                parse_range(member(value, "groups")), parse_range(member(value, "offset")), {}, {}};
+  Destination d{parse_range(member(value, "codes")),
+                parse_range(member(value, "scales")),
+                parse_range(member(value, "groups")),
+                parse_range(member(value, "offset")),
+                {},
+                {}};
   const int64_t n = rows * cols;
   if (d.codes.bytes != code_bytes(option.config, n) || d.scales.bytes != scale_bytes(option.config, n) ||
       d.groups.bytes != group_bytes(option.config, n) || d.offset.bytes != 4) {
@@ -166,7 +170,8 @@ Napi::Value sweep_op(const Napi::CallbackInfo& info) {
     std::vector<SweepCost> out;
     cpu::QuantizeError norm{};
   };
-  auto call = std::make_shared<Call>(Call{device_argument(info[0]), parse_dense(info[1]), {}, parse_parameters(info[3]), {}, {}});
+  auto call = std::make_shared<Call>(
+      Call{device_argument(info[0]), parse_dense(info[1]), {}, parse_parameters(info[3]), {}, {}});
   refuse_integers(info.Env(), call->weight);
   call->fisher = fisher_argument(info[3], call->weight);
   if (!info[2].IsArray()) throw Napi::TypeError::New(info.Env(), "options is not an array");
@@ -180,8 +185,8 @@ Napi::Value sweep_op(const Napi::CallbackInfo& info) {
     call->out.resize(options.size());
     check(cpu::squared_norm(loaded.matrix.view(), loaded.scales.elements, control, &call->norm), call->weight.path);
     const std::lock_guard<std::mutex> lock(call->device.mutex);
-    const Status status = call->device.backend->sweep(loaded.problem, options.data(), static_cast<int64_t>(options.size()),
-                                                      call->out.data(), control);
+    const Status status = call->device.backend->sweep(loaded.problem, options.data(),
+                                                      static_cast<int64_t>(options.size()), call->out.data(), control);
     check(status, call->weight.path);
     return status;
   };
@@ -225,9 +230,13 @@ Napi::Value decompose_op(const Napi::CallbackInfo& info) {
   const DenseSource weight = parse_dense(info[1]);
   const OptionArgument option = parse_option(info[2]);
   refuse_integers(info.Env(), weight);
-  auto call = std::make_shared<Call>(Call{device_argument(info[0]), weight, option, parse_parameters(info[3]),
+  auto call = std::make_shared<Call>(Call{device_argument(info[0]),
+                                          weight,
+                                          option,
+                                          parse_parameters(info[3]),
                                           fisher_argument(info[3], weight),
-                                          parse_destination(info[4], option, weight.rows, weight.cols), {}});
+                                          parse_destination(info[4], option, weight.rows, weight.cols),
+                                          {}});
   for (const auto* factor : {&call->destination.l1, &call->destination.l2}) {
     const auto* dense = factor->has_value() ? std::get_if<DenseSource>(&**factor) : nullptr;
     if (dense != nullptr && !is_writable(dense->dtype)) {

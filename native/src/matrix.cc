@@ -19,7 +19,8 @@ Matrix Matrix::load_dense(const DenseSource& source, const Control& control) {
   Matrix m(bytes, source.dtype, source.rows, source.cols);
   constexpr int64_t kPiece = 32 << 20;
   for (int64_t at = 0; at < bytes; at += kPiece) {
-    if (control.cancelled != nullptr && control.cancelled(control.user)) throw_error(StatusCode::cancelled, "cancelled");
+    if (control.cancelled != nullptr && control.cancelled(control.user))
+      throw_error(StatusCode::cancelled, "cancelled");
     file.read(source.offset + at, std::min(kPiece, bytes - at), m.data_.get() + at);
   }
   return m;

@@ -241,8 +241,8 @@ Napi::Value singular_values_op(const Napi::CallbackInfo& info) {
   const auto work = [call](const Control& control) -> Status {
     const Matrix matrix = Matrix::load(call->source, *call->device.backend, control);
     const std::lock_guard<std::mutex> lock(call->device.mutex);
-    const Status status = call->device.backend->singular_values(
-        matrix.view(), static_cast<int32_t>(call->out.size()), call->seed, call->out.data(), control);
+    const Status status = call->device.backend->singular_values(matrix.view(), static_cast<int32_t>(call->out.size()),
+                                                                call->seed, call->out.data(), control);
     if (status.code != StatusCode::ok) throw_status(status, path_of(call->source));
     return status;
   };

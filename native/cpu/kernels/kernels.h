@@ -1,7 +1,7 @@
 // The vector kernels, compiled once for each instruction set and chosen once at run time.
 //
-// Everything here is single-threaded and works on a piece that fits the cache; the ops above split the matrix. The three
-// builds differ in rounding only (fused multiply-add, order of sums).
+// Everything here is single-threaded and works on a piece that fits the cache; the ops above split the matrix. The
+// three builds differ in rounding only (fused multiply-add, order of sums).
 #pragma once
 
 #include <cstdint>
@@ -17,15 +17,15 @@ constexpr int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple -
 // A code book with the decision thresholds between its levels.
 struct BookTable {
   int32_t bits;
-  int32_t zero;                        // code of the value 0
-  alignas(64) float thresholds[256];   // thresholds[i] between level i and i + 1; +inf beyond the last
+  int32_t zero;                       // code of the value 0
+  alignas(64) float thresholds[256];  // thresholds[i] between level i and i + 1; +inf beyond the last
   alignas(64) float levels[256];
 };
 
 BookTable make_table(const CodeBook& book);
 
-// Block scales of a piece that starts at a group boundary. `decoded` is off + k v / M, `inverse` its reciprocal, 0 where
-// the scale is 0. `k` and `v` (one a group) may be null.
+// Block scales of a piece that starts at a group boundary. `decoded` is off + k v / M, `inverse` its reciprocal, 0
+// where the scale is 0. `k` and `v` (one a group) may be null.
 struct ScaleArgs {
   const float* absmax;
   int64_t blocks;
@@ -75,13 +75,14 @@ struct Kernels {
   void (*from_bf16)(const uint16_t* in, float* out, int64_t n);
   void (*from_f16)(const uint16_t* in, float* out, int64_t n);
 
-  // Largest magnitude of each block, as the float whose bits are the integer maximum of the magnitudes' bits: a NaN or an
-  // Inf in the block makes it non-finite.
+  // Largest magnitude of each block, as the float whose bits are the integer maximum of the magnitudes' bits: a NaN or
+  // an Inf in the block makes it non-finite.
   void (*block_absmax)(const float* x, int64_t n, int32_t block, float* out);
   void (*scales)(const ScaleArgs& args);
   QuantizeError (*quantize)(const QuantizeArgs& args);
 
-  // out [rows, cols] = base + l1 l2 (or base - l1 l2); l1 [rows, rank], l2 [rank, cols]. base may be out or null (zeros).
+  // out [rows, cols] = base + l1 l2 (or base - l1 l2); l1 [rows, rank], l2 [rank, cols]. base may be out or null
+  // (zeros).
   void (*add_low_rank)(const float* base, const float* l1, const float* l2, float* out, int64_t rows, int64_t cols,
                        int64_t rank, bool subtract);
   // y [rows, k] = e [rows, cols] v [cols, k]; k a multiple of kThin.

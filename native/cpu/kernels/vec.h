@@ -37,9 +37,7 @@ static inline int count_zero(F a, int64_t n) {
 }
 static inline int count_zero(F a) { return __builtin_popcount(_mm512_cmp_ps_mask(a, zero(), _CMP_EQ_OQ)); }
 // a where b is not zero, else 0.
-static inline F where_nonzero(F a, F b) {
-  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(b, zero(), _CMP_NEQ_UQ), a);
-}
+static inline F where_nonzero(F a, F b) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(b, zero(), _CMP_NEQ_UQ), a); }
 static inline void store_codes(uint8_t* p, I a, int64_t n) { _mm512_mask_cvtepi32_storeu_epi8(p, first(n), a); }
 static inline I to_int(F a) { return _mm512_cvtps_epi32(a); }
 static inline F from_bf16_lanes(const uint16_t* p) {
@@ -305,7 +303,8 @@ struct Encoder {
     _mm_store_ps(lanes, x);
     for (int lane = 0; lane < 4; ++lane) {
       int32_t c = 0;
-      for (int step = 1 << (kBits - 1); step > 0; step /= 2) c += lanes[lane] > table.thresholds[c + step - 1] ? step : 0;
+      for (int step = 1 << (kBits - 1); step > 0; step /= 2)
+        c += lanes[lane] > table.thresholds[c + step - 1] ? step : 0;
       codes[lane] = c;
     }
     return _mm_load_si128(reinterpret_cast<const __m128i*>(codes));
