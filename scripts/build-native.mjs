@@ -1,13 +1,11 @@
 // Builds the addon and its conformance suite into build/native, then copies what runs into dist/native.
-//   --cuda      also the CUDA backend, where nvcc is found
 //   --portable  as packaged: for any Linux with glibc 2.28, with the C++ runtime linked in, into build/portable
-import { cpSync, existsSync, mkdirSync } from 'node:fs';
+import { cpSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { deps, inRoot, run, step } from './lib.mjs';
 import { unpackWheels } from './python.mjs';
 
 const portable = process.argv.includes('--portable');
-const cuda = process.argv.includes('--cuda');
 
 const openblasWheel = path.join(deps, 'openblas');
 unpackWheels(openblasWheel, ['scipy-openblas32==0.3.34.481.3']);
@@ -32,7 +30,6 @@ run('cmake', [
   `-DOPENBLAS_ROOT=${openblas}`,
   `-DNODE_API_INCLUDE=${inRoot('node_modules/node-api-headers/include')}`,
   `-DNODE_ADDON_API_INCLUDE=${inRoot('node_modules/node-addon-api')}`,
-  `-DLQ_CUDA=${cuda ? 'ON' : 'OFF'}`,
   ...(portable ? portableToolchain() : []),
 ]);
 step('Building the native module');
@@ -42,5 +39,3 @@ const dist = inRoot('dist', 'native');
 mkdirSync(dist, { recursive: true });
 cpSync(path.join(out, 'src', 'lqstudio.node'), path.join(dist, 'lqstudio.node'));
 cpSync(path.join(openblas, 'lib', 'libscipy_openblas.so'), path.join(dist, 'libscipy_openblas.so'));
-const cudaLibrary = path.join(out, 'cuda', 'liblq_cuda.so');
-if (existsSync(cudaLibrary)) cpSync(cudaLibrary, path.join(dist, 'liblq_cuda.so'));

@@ -10,7 +10,8 @@ const vsix = inRoot('lq-studio-linux-x64.vsix');
 const script = (name, ...args) => run(process.execPath, [inRoot('scripts', `${name}.mjs`), ...args]);
 
 setup();
-script('build-native', '--portable', ...process.argv.filter(argument => argument === '--cuda'));
+script('build-native', '--portable');
+if (process.argv.includes('--cuda')) script('build-cuda');
 script('build', '--production');
 mkdirSync(inRoot('dist'), { recursive: true });
 writeFileSync(inRoot('dist', 'THIRD_PARTY_NOTICES.txt'), thirdPartyNotices());

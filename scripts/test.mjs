@@ -1,5 +1,5 @@
 // Runs the test suites named on the command line, or all that need no heavy Python peers, and ends with one line of totals.
-//   node scripts/test.mjs [typecheck|lint|unit|contract|package|exthost|e2e|interop ...]
+//   node scripts/test.mjs [typecheck|lint|unit|contract|cuda|package|exthost|e2e|interop ...]
 // A suite that fails does not stop the next; the exit status tells whether all passed.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
@@ -51,6 +51,7 @@ const suites = {
   lint: () => asOneTest(script('lint')),
   unit: () => vitest('unit', 'vitest.config.ts'),
   contract,
+  cuda: () => asOneTest(script('build-cuda', '--arch', '90')),
   package: () => asOneTest(script('package')),
   exthost: () => vitest('exthost', 'test/e2e/vitest.config.ts', 'test/exthost'),
   e2e: () => vitest('e2e', 'test/e2e/vitest.config.ts', 'test/e2e'),

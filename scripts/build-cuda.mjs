@@ -1,0 +1,33 @@
+// Builds the CUDA backend, liblq_cuda.so, into build/cuda and dist/native. No GPU and no CUDA installation are needed: the
+// compiler comes from PyPI.
+//   --arch 90   machine code for one compute capability (and its PTX) instead of all
+import { cpSync, mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { deps, inRoot, run, step } from './lib.mjs';
+import { unpackWheels } from './python.mjs';
+
+/** One release of every part: nvcc refuses, or worse accepts, an nvvm of another. */
+const toolkit = [
+  'nvidia-cuda-nvcc==13.0.88',
+  'nvidia-nvvm==13.0.88',
+  'nvidia-cuda-crt==13.0.88',
+  'nvidia-cuda-runtime==13.0.96',
+  'nvidia-cuda-cccl==13.0.85',
+];
+
+const folder = path.join(deps, 'cuda');
+unpackWheels(folder, toolkit);
+
+const at = process.argv.indexOf('--arch');
+const architectures = at < 0 ? '80;86;89;90;100;120' : process.argv[at + 1];
+const out = inRoot('build', 'cuda');
+step(`Building the CUDA backend for compute capability ${architectures.replaceAll(';', ', ')}`);
+run('cmake', [
+  ...['-S', inRoot('native', 'cuda'), '-B', out],
+  '-DCMAKE_BUILD_TYPE=Release',
+  `-DLQ_CUDA_TOOLKIT=${path.join(folder, 'nvidia', 'cu13')}`,
+  `-DLQ_CUDA_ARCHITECTURES=${architectures}`,
+]);
+run('cmake', ['--build', out, '--parallel', '2']);
+mkdirSync(inRoot('dist', 'native'), { recursive: true });
+cpSync(path.join(out, 'liblq_cuda.so'), inRoot('dist', 'native', 'liblq_cuda.so'));
