@@ -1,6 +1,6 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { formatBits, formatBytes, formatCount, formatShape } from '../core/format';
+import { formatBytes, formatCount, formatNumber, formatShape } from '../core/format';
 import type { CheckpointProblem, LogicalTensor, TreeNode } from '../core/checkpoint/types';
 import type { Checkpoint, Checkpoints } from './checkpoints';
 import { describeModel, describeNode, describeTensor, shownName } from './model/describe';
@@ -12,7 +12,7 @@ import type { StatisticsCache } from './model/statistics';
 export type Element =
   | { kind: 'checkpoint'; checkpoint: Checkpoint; parent?: undefined }
   | { kind: 'problem'; problem: CheckpointProblem; parent: Element }
-  | { kind: 'node'; node: TreeNode; model: Model; parent: Element }
+  | { kind: 'node'; node: TreeNode; label: string; model: Model; parent: Element }
   | { kind: 'match'; tensor: LogicalTensor; model: Model; positions: readonly number[]; parent: Element }
   | { kind: 'more'; count: number; parent: Element };
 
@@ -105,8 +105,9 @@ export class CheckpointTree implements vscode.TreeDataProvider<Element>, vscode.
     const { model } = checkpoint;
     const root = this.keep({ kind: 'checkpoint', checkpoint });
     const descend = (nodes: readonly TreeNode[], parent: Element): Element | undefined => {
-      for (const node of nodes) {
-        const element = this.keep({ kind: 'node', node, model, parent });
+      for (const given of nodes) {
+        const { node, label } = compact(given);
+        const element = this.keep({ kind: 'node', node, label, model, parent });
         const found = node.tensor?.name === tensor ? element : descend(node.children, element);
         if (found) return found;
       }
@@ -129,7 +130,7 @@ export class CheckpointTree implements vscode.TreeDataProvider<Element>, vscode.
   }
 
   private nodes(nodes: readonly TreeNode[], model: Model, parent: Element): Element[] {
-    return nodes.map(node => this.keep({ kind: 'node', node, model, parent }));
+    return nodes.map(node => this.keep({ kind: 'node', ...compact(node), model, parent }));
   }
 
   private matches(root: Element): Element[] {
@@ -171,6 +172,16 @@ export class CheckpointTree implements vscode.TreeDataProvider<Element>, vscode.
   }
 }
 
+/** A module that holds one thing only is shown as that thing: `q_proj.weight` rather than a line to open. */
+function compact(node: TreeNode): { node: TreeNode; label: string } {
+  let [shown, label] = [node, node.label];
+  while (!shown.tensor && shown.repeats === undefined && shown.children.length === 1) {
+    shown = shown.children[0]!;
+    label = `${label}.${shown.label}`;
+  }
+  return { node: shown, label };
+}
+
 /** Text of the product's own with code spans of the checkpoint's: no HTML, no commands. */
 function markdown(text: string): vscode.MarkdownString {
   const result = new vscode.MarkdownString(text, true);
@@ -201,7 +212,7 @@ function itemOf(element: Element, filtered: boolean): vscode.TreeItem {
     case 'problem':
       return problemItem(element.problem);
     case 'node':
-      return nodeItem(element.node, element.model);
+      return nodeItem(element.node, element.label, element.model);
     case 'match': {
       const item = tensorItem(element.tensor, element.model);
       // Positions are of the whole name; a cut one is shown without marks.
@@ -248,14 +259,14 @@ function problemItem(problem: CheckpointProblem): vscode.TreeItem {
   return item;
 }
 
-function nodeItem(node: TreeNode, model: Model): vscode.TreeItem {
+function nodeItem(node: TreeNode, label: string, model: Model): vscode.TreeItem {
   if (node.tensor) {
     const item = tensorItem(node.tensor, model);
-    item.label = shownName(node.label);
+    item.label = shownName(label);
     return item;
   }
-  const item = new vscode.TreeItem(shownName(node.label), vscode.TreeItemCollapsibleState.Collapsed);
-  const perWeight = node.parameters > 0 ? ` · ${formatBits((8 * node.bytes) / node.parameters)} bits` : '';
+  const item = new vscode.TreeItem(shownName(label), vscode.TreeItemCollapsibleState.Collapsed);
+  const perWeight = node.parameters > 0 ? ` · ${formatNumber((8 * node.bytes) / node.parameters, 3)} bits` : '';
   const repeats = node.repeats === undefined ? '' : `${node.repeats} × `;
   item.description = `${repeats}${formatCount(node.parameters / (node.repeats ?? 1))}${perWeight}`;
   item.iconPath = new vscode.ThemeIcon(node.repeats === undefined ? 'symbol-namespace' : 'layers');
@@ -272,7 +283,7 @@ const roleIcons: Partial<Record<LogicalTensor['role'], string>> = {
 
 function tensorItem(tensor: LogicalTensor, model: Model): vscode.TreeItem {
   const item = new vscode.TreeItem(shownName(tensor.name));
-  const bits = tensor.format === 'dense' ? '' : ` · ${formatBits(tensor.bitsPerWeight)} bits`;
+  const bits = tensor.format === 'dense' ? '' : ` · ${formatNumber(tensor.bitsPerWeight, 3)} bits`;
   item.description = `${formatShape(tensor.shape)} · ${tensor.dtype} · ${formatBytes(tensor.bytes)}${bits}`;
   const icon = tensor.format === 'lora' ? 'git-merge' : tensor.format === 'dense' ? roleIcons[tensor.role] : 'archive';
   item.iconPath = new vscode.ThemeIcon(icon ?? 'symbol-array');
