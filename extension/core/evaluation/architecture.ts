@@ -115,12 +115,16 @@ function refuseOtherMathematics(reader: ConfigReader): void {
     reader.refuse(`Weights quantised by ${quantization} cannot be run`);
 }
 
-/** Qwen attends within a window from layer `max_window_layers` on, when it is told to at all. */
+/** Qwen attends within a window in the layers that `layer_types`, or before it `max_window_layers`, say, if at all. */
 function qwenWindow(config: ConfigReader, layers: number): number {
-  if (!config.flag('use_sliding_window')) return 0;
   const window = config.number('sliding_window', 0);
-  const first = config.number('max_window_layers', layers);
-  if (window === 0 || first >= layers) return 0;
-  if (first > 0) config.refuse(`A sliding window in ${layers - first} of ${layers} layers is not supported`);
-  return window;
+  if (!config.flag('use_sliding_window') || window === 0) return 0;
+  const types = config.list('layer_types');
+  const windowed =
+    types === undefined
+      ? Math.max(0, layers - config.number('max_window_layers', layers))
+      : types.filter(type => type === 'sliding_attention').length;
+  if (windowed !== 0 && windowed !== layers)
+    config.refuse(`A sliding window in ${windowed} of ${layers} layers is not supported`);
+  return windowed === 0 ? 0 : window;
 }

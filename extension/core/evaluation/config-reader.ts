@@ -38,6 +38,13 @@ export class ConfigReader {
     this.refuse(`${this.prefix}${name} in config.json is not a text: ${JSON.stringify(value)}`);
   }
 
+  /** An array, or undefined when it is absent or null. */
+  list(name: string): readonly unknown[] | undefined {
+    const value = this.values[name] ?? undefined;
+    if (value === undefined || Array.isArray(value)) return value;
+    this.refuse(`${this.prefix}${name} in config.json is not a list`);
+  }
+
   /** A nested object, or undefined when it is absent or null. */
   object(name: string): ConfigReader | undefined {
     const value = this.values[name] ?? undefined;

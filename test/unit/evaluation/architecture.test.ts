@@ -97,6 +97,15 @@ describe('the architecture in config.json', () => {
     [{ partial_rotary_factor: 0.5 }, /0\.5 of each head/],
     [{ quantization_config: { quant_method: 'gptq' } }, /gptq/],
     [{ model_type: 'qwen2', use_sliding_window: true, sliding_window: 8, max_window_layers: 1 }, /1 of 2 layers/],
+    [
+      {
+        model_type: 'qwen2',
+        use_sliding_window: true,
+        sliding_window: 8,
+        layer_types: ['full_attention', 'sliding_attention'],
+      },
+      /1 of 2 layers/,
+    ],
     [{ num_key_value_heads: 3 }, /4 attention heads/],
     [{ hidden_size: undefined }, /hidden_size/],
     [{ vocab_size: '50' }, /vocab_size.*"50"/],

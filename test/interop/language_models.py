@@ -1,0 +1,93 @@
+"""Makes small random checkpoints of every family with transformers, and what they compute.
+
+usage: language_models.py OUT
+OUT/<case>/ is a checkpoint; beside its weights, expected.json has two sequences of tokens, their losses and the logits of
+the first, and fisher.safetensors the mean of the squared gradients of their losses.
+"""
+
+import json
+import pathlib
+import sys
+
+import torch
+import transformers
+from safetensors.torch import save_file
+
+BASE = dict(
+    vocab_size=97,
+    hidden_size=40,
+    intermediate_size=56,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=64,
+    initializer_range=0.3,
+    tie_word_embeddings=False,
+)
+
+
+def rope(kind, **parameters):
+    return dict(rope_parameters=dict(rope_type=kind, rope_theta=1000.0, **parameters))
+
+
+CASES = {
+    "llama": ("Llama", dict(head_dim=12)),
+    "llama-biases-tied": ("Llama", dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=True)),
+    "llama-linear": ("Llama", rope("linear", factor=4.0)),
+    "llama-dynamic": ("Llama", dict(max_position_embeddings=16, **rope("dynamic", factor=2.0))),
+    "llama-llama3": (
+        "Llama",
+        dict(
+            head_dim=16,
+            **rope(
+                "llama3",
+                factor=8.0,
+                low_freq_factor=1.0,
+                high_freq_factor=4.0,
+                original_max_position_embeddings=32,
+            ),
+        ),
+    ),
+    "llama-yarn": ("Llama", dict(head_dim=16, **rope("yarn", factor=4.0, original_max_position_embeddings=16))),
+    "mistral": ("Mistral", dict(head_dim=8, sliding_window=9)),
+    "qwen2": ("Qwen2", dict()),
+    "qwen2-window": ("Qwen2", dict(use_sliding_window=True, sliding_window=7, max_window_layers=0)),
+    "qwen3": ("Qwen3", dict(head_dim=12, tie_word_embeddings=True)),
+    "qwen3-biases": ("Qwen3", dict(head_dim=8, attention_bias=True, num_key_value_heads=1)),
+}
+SEQUENCES, CONTEXT = 2, 33
+
+
+def make(name, family, changes, folder):
+    torch.manual_seed(sum(name.encode()))
+    config = getattr(transformers, f"{family}Config")(**{**BASE, **changes})
+    config._attn_implementation = "eager"
+    model = getattr(transformers, f"{family}ForCausalLM")(config).float().eval()
+    with torch.no_grad():
+        for parameter_name, parameter in model.named_parameters():
+            # Norms and biases are made all ones and zeros, which would hide how they are used.
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    tokens = torch.randint(0, config.vocab_size, (SEQUENCES, CONTEXT))
+    squares = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.ndim == 2}
+    losses = []
+    for row in tokens:
+        model.zero_grad()
+        out = model(row[None], labels=row[None])
+        out.loss.backward()
+        losses.append(out.loss.item())
+        for n, p in model.named_parameters():
+            if n in squares:
+                squares[n] += p.grad.square() / SEQUENCES
+    with torch.no_grad():
+        logits = model(tokens[:1]).logits[0]
+    expected = dict(tokens=tokens.flatten().tolist(), context=CONTEXT, losses=losses, logits=logits.flatten().tolist())
+    (folder / "expected.json").write_text(json.dumps(expected))
+    save_file({n: s.contiguous() for n, s in squares.items()}, folder / "fisher.safetensors")
+
+
+out = pathlib.Path(sys.argv[1])
+for case, (family, changes) in CASES.items():
+    make(case, family, changes, out / case)
+print(json.dumps(list(CASES)))
