@@ -53,7 +53,16 @@ export class Editor {
     return this.page.locator('.sidebar').getByRole('treeitem', { name });
   }
 
-  /** Opens a file by its workspace path through Quick Open. */
+  /** Expands an item of the tree unless it is expanded. */
+  async expand(name: string | RegExp): Promise<void> {
+    const item = this.treeItem(name).first();
+    await item.waitFor();
+    if ((await item.getAttribute('aria-expanded')) === 'true') return;
+    await item.locator('.monaco-tl-twistie').click();
+    await item.and(this.page.locator('[aria-expanded="true"]')).waitFor();
+  }
+
+  /** Opens a file by its workspace path through Quick Open, in the editor that claims it. */
   async openFile(relative: string): Promise<void> {
     await this.page.keyboard.press('Control+P');
     await this.page.locator('.quick-input-widget input.input').fill(relative);

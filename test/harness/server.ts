@@ -7,6 +7,9 @@ import path from 'node:path';
 export const repository = path.resolve(import.meta.dirname, '..', '..');
 export const sampleModel = path.join(repository, 'media', 'sample', 'tiny-books-4m');
 
+/** What `npm run package` made. */
+export const packagedExtension = path.join(repository, 'lq-studio-linux-x64.vsix');
+
 export interface Server {
   url: string;
   /** Process id of the server; its extension hosts and the engine are below it. */
