@@ -54,6 +54,7 @@ export default tseslint.config(
     // A test may reach into any room, and asserts on loosely typed JSON that peers wrote.
     files: ['test/**/*.{ts,tsx}'],
     rules: {
+      'no-console': 'off',
       '@typescript-eslint/no-unsafe-assignment': 'off',
       '@typescript-eslint/no-unsafe-member-access': 'off',
       '@typescript-eslint/no-unsafe-argument': 'off',

@@ -7,7 +7,7 @@ const BAR_WIDTH = 24;
 const PLAIN_INTERVAL_MS = 5000;
 
 export class Terminal {
-  private readonly live = process.stderr.isTTY === true;
+  private readonly live = Boolean(process.stderr.isTTY);
   private shown = '';
   private stage: string | undefined;
   private lastPlain = 0;
@@ -37,7 +37,7 @@ export class Terminal {
     }
     // Work that is over within a second needs no bar.
     if (now - this.stageStart < 1000) return;
-    if (this.live) this.draw(line(progress, process.stderr.columns ?? 80));
+    if (this.live) this.draw(line(progress, process.stderr.columns || 80));
     else if (now - this.lastPlain >= PLAIN_INTERVAL_MS) {
       this.lastPlain = now;
       process.stderr.write(`${line(progress, 120)}\n`);

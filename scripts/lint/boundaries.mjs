@@ -72,6 +72,8 @@ function objection(room, file, source, typeOnly) {
       .join(path.posix.dirname(file), source)
       .replace(/\.[cm]?[jt]sx?$/, '')
       .replace(/\/index$/, '');
+    // Data is of no room.
+    if (target.endsWith('.json')) return undefined;
     if (within(target, room.may) || (typeOnly && within(target, room.types ?? []))) return undefined;
     return `${room.folder} may not import ${target}${within(target, room.types ?? []) ? ' except as a type' : ''}`;
   }
