@@ -7,7 +7,7 @@ const BAR_WIDTH = 24;
 const PLAIN_INTERVAL_MS = 5000;
 
 export class Terminal {
-  private readonly live = Boolean(process.stderr.isTTY);
+  private readonly live = process.stderr.isTTY;
   private shown = '';
   private stage: string | undefined;
   private lastPlain = 0;
