@@ -1,0 +1,134 @@
+/** What the command line writes, read by programs that know nothing of this one: stock transformers, and numpy with FORMAT.md. */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { text as readText } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openCheckpoint } from '../../extension/core/checkpoint/open';
+import { describeModel, withLanguageModel } from '../../extension/core/evaluation/language-model';
+import { loadNative } from '../../extension/engine/load';
+import { nodeFiles } from '../../extension/node/files';
+import type { CompressReport, EvaluateReport, ExportReport } from '../../extension/protocol/engine';
+import { context } from '../unit/export/harness';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const sample = path.join(root, 'media', 'sample', 'tiny-books-4m');
+const evaluation = path.join(root, 'media', 'sample', 'evaluation.txt');
+const WINDOWS = 8;
+
+const folder = mkdtempSync(path.join(tmpdir(), 'lq-interop-'));
+const packed = path.join(folder, 'packed');
+const dense = path.join(folder, 'dense');
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Runs a program that prints JSON. Asynchronous, so that the test runner's own messages are answered meanwhile. */
+async function run<T>(command: string, args: readonly string[], input = ''): Promise<T> {
+  const child = spawn(command, args, { cwd: root });
+  child.stdin.end(input);
+  const [stdout, stderr, status] = await Promise.all([
+    readText(child.stdout),
+    readText(child.stderr),
+    new Promise<number | null>((resolve, reject) => child.on('close', resolve).on('error', reject)),
+  ]);
+  if (status !== 0) throw new Error(`${[command, ...args].join(' ')} ended with ${status}\n${stdout}\n${stderr}`);
+  return JSON.parse(stdout) as T;
+}
+
+const studio = <T>(...args: string[]): Promise<T> =>
+  run<T>(process.execPath, ['dist/cli.js', ...args, '--json', '--cache', path.join(folder, 'cache')]);
+
+/** A script of this folder in the environment of the pinned peers. */
+const peer = <T>(script: string, args: readonly string[], input = ''): Promise<T> =>
+  run<T>(
+    path.join(root, '.deps', 'venv', 'bin', 'python'),
+    [path.join(root, 'test', 'interop', script), ...args],
+    input,
+  );
+
+/** Ids spread over the vocabulary of 2048. */
+const TOKENS = Array.from({ length: 96 }, (_, i) => (i * 677 + 31) % 2048);
+
+async function ourLogits(checkpoint: string): Promise<Float32Array> {
+  const index = await openCheckpoint(nodeFiles, checkpoint);
+  const native = loadNative(path.join(root, 'dist', 'native'));
+  return withLanguageModel({ ...context(), native }, describeModel(index), model =>
+    model.logits(Int32Array.from(TOKENS), {}),
+  );
+}
+
+const rawLogits = (name: string): string => path.join(folder, `${name}.f32`);
+const theirLogits = (name: string): Float32Array =>
+  new Float32Array(new Uint8Array(readFileSync(rawLogits(name))).buffer);
+
+function largestDifference(a: Float32Array, b: Float32Array): number {
+  expect(a).toHaveLength(b.length);
+  return a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!)), 0);
+}
+
+describe('a compressed checkpoint', () => {
+  let compressed: CompressReport;
+  let theirPerplexity: { perplexity: number; tokens: number };
+  let refused: { error?: string; message?: string };
+
+  beforeAll(async () => {
+    compressed = await studio<CompressReport>(
+      ...['compress', sample, '--out', packed, '--bits', '2.75', '--rank', '8', '--plain', '--iterations', '4'],
+    );
+    await studio<ExportReport>('export', packed, '--format', 'dense', '--out', dense);
+    const jobs = [
+      ['perplexity', dense, evaluation, WINDOWS],
+      ['refuse', packed],
+      ['logits', dense, rawLogits('dense')],
+      ['packed-logits', packed, dense, rawLogits('packed')],
+    ];
+    const results = await peer<[typeof theirPerplexity, typeof refused]>(
+      'run_model.py',
+      [],
+      JSON.stringify({ tokens: TOKENS, jobs }),
+    );
+    [theirPerplexity, refused] = results;
+  });
+
+  it('has the size and bits it was planned with', async () => {
+    expect(compressed.matrices).toHaveLength(28);
+    expect(compressed.bits).toBeLessThanOrEqual(2.75);
+    expect((await studio<{ bytes: number }>('inspect', packed)).bytes).toBe(compressed.bytes);
+  });
+
+  it('as dense export: stock transformers gives the logits of our runtime', async () => {
+    const theirs = theirLogits('dense');
+    expect(largestDifference(await ourLogits(dense), theirs)).toBeLessThan(1e-3);
+    // The logits are worth comparing: far from those of the original.
+    expect(largestDifference(await ourLogits(sample), theirs)).toBeGreaterThan(0.1);
+  });
+
+  it.each([
+    ['dense export', dense],
+    ['packed file', packed],
+  ])('as %s: our perplexity is that of stock transformers and tokenizers', async (_, checkpoint) => {
+    const windows = ['--context', '512', '--windows', `${WINDOWS}`];
+    const ours = await studio<EvaluateReport>('eval', checkpoint, '--text', evaluation, ...windows);
+    expect(ours.tokens).toBe(theirPerplexity.tokens);
+    expect(Math.abs(ours.perplexity / theirPerplexity.perplexity - 1)).toBeLessThan(1e-3);
+  });
+
+  it('as packed file: a reader written from the specification decodes what the dense export holds', async () => {
+    const found = await peer<{ matrices: number; worstUnits: number; names: boolean; keptIdentical: boolean }>(
+      'compare_decoded.py',
+      [packed, dense],
+    );
+    expect(found).toMatchObject({ matrices: 28, names: true, keptIdentical: true });
+    expect(found.worstUnits).toBeLessThan(0.501);
+  });
+
+  it('as packed file: the weights that reader decodes give our logits in transformers', async () => {
+    expect(largestDifference(await ourLogits(packed), theirLogits('packed'))).toBeLessThan(1e-3);
+  });
+
+  it('as packed file: stock transformers refuses the folder', () => {
+    expect(refused.error).toBe('OSError');
+    expect(refused.message).toContain('no file named model.safetensors');
+  });
+});
