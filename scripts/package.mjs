@@ -1,5 +1,5 @@
-// Makes lq-studio-linux-x64.vsix: minified bundles, the portable native module, licences. Then opens what it made and checks it.
-//   --cuda   with the CUDA backend inside
+// Makes lq-studio-linux-x64.vsix: minified bundles, the portable native module, licences; the CUDA backend too where
+// build-cuda.mjs has built it. Then opens what it made and checks it.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { inRoot, run, step } from './lib.mjs';
 import { setup } from './setup.mjs';
@@ -12,6 +12,7 @@ const script = (name, ...args) => run(process.execPath, [inRoot('scripts', `${na
 setup();
 script('build-native', '--portable');
 if (process.argv.includes('--cuda')) script('build-cuda');
+run('strip', ['--strip-unneeded', inRoot('dist', 'native', 'lqstudio.node')]);
 script('build', '--production');
 mkdirSync(inRoot('dist'), { recursive: true });
 writeFileSync(inRoot('dist', 'THIRD_PARTY_NOTICES.txt'), thirdPartyNotices());

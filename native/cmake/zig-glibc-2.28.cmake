@@ -9,4 +9,3 @@ set(CMAKE_CXX_COMPILER "${ZIG}" c++)
 set(CMAKE_CXX_COMPILER_TARGET x86_64-linux-gnu.2.28)
 # clang reports loops that it leaves scalar on the baseline although they are declared simd.
 set(CMAKE_CXX_FLAGS_INIT -Wno-pass-failed)
-set(CMAKE_MODULE_LINKER_FLAGS_INIT -s)

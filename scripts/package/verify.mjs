@@ -26,8 +26,8 @@ const EXPECTED = [
 ];
 const ALLOWED = [
   ...EXPECTED,
-  /^dist\/webview\/[\w.-]+\.(js|css|ttf)$/,
-  /^dist\/[\w/-]+\.LEGAL\.txt$/,
+  /^dist\/webview\/[\w.-]+\.(js|css|ttf|txt)$/,
+  /^dist\/\w+\.js\.LEGAL\.txt$/,
   /^dist\/native\/liblq_cuda\.so$/,
   /^media\/[\w./-]+\.(svg|png|md|css)$/,
 ];
