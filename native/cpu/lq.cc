@@ -79,8 +79,7 @@ Status factorize_rows(const FloatRows& values, const LqProblem& problem, int64_t
                                     rank, out->l1.data(), out->l2.data());
     return good ? ok() : factorization_failed();
   }
-  auto svd =
-      std::make_unique<ThinSvd>(rows, cols, problem.row_scale, problem.col_scale, rank + problem.oversampling, rank);
+  auto svd = std::make_unique<ThinSvd>(rows, cols, problem.row_scale, problem.col_scale, rank, problem.oversampling);
   svd->start_random(problem.seed);
   // One pass is a power iteration with re-orthonormalisation; the first only turns the random basis towards the matrix,
   // and its ill-conditioned Gram matrix is healed by the second.

@@ -90,9 +90,9 @@ Status from_gram(const MatrixView& m, int32_t count, double* out, const Control&
 
 Status from_subspace(const MatrixView& m, int32_t count, uint64_t seed, double* out, const Control& control) {
   const FloatRows rows(m);
-  ThinSvd svd(m.rows, m.cols, nullptr, nullptr, count + std::max(16, count / 4), 1);
+  ThinSvd svd(m.rows, m.cols, nullptr, nullptr, count, std::max(16, count / 3));
   svd.start_random(seed);
-  std::vector<float> l1(static_cast<size_t>(m.rows)), l2(static_cast<size_t>(m.cols));
+  std::vector<float> l1(static_cast<size_t>(m.rows * count)), l2(static_cast<size_t>(m.cols * count));
   std::vector<double> before;
   const int64_t unit = panels_of(m.rows, m.cols, 1).panel_rows;
   for (int32_t pass = 0; pass < kMostPasses; ++pass) {

@@ -95,10 +95,10 @@ constexpr int64_t kJacobiSize = 48;
 
 }  // namespace
 
-ThinSvd::ThinSvd(int64_t rows, int64_t cols, const float* row_scale, const float* col_scale, int64_t columns,
-                 int64_t rank)
+ThinSvd::ThinSvd(int64_t rows, int64_t cols, const float* row_scale, const float* col_scale, int64_t rank,
+                 int64_t oversampling)
     : rows_(rows), cols_(cols), rank_(rank) {
-  k_ = round_up(std::max<int64_t>(columns, 1), kThin);
+  k_ = basis_columns(rank, oversampling);
   used_ = std::min({k_, rows, cols});
   pieces_ = std::clamp<int64_t>(rows * cols < (1 << 20) ? 1 : rows / (8 * k_), 1, 64);
   if (row_scale != nullptr) {
@@ -288,7 +288,7 @@ bool exact_factors(const float* e, int64_t rows, int64_t cols, const float* row_
 
 bool use_exact(int64_t rows, int64_t cols, int64_t rank, int64_t oversampling) {
   const int64_t p = std::min(rows, cols);
-  return p <= 64 || round_up(rank + oversampling, kThin) >= p;
+  return p <= 64 || basis_columns(rank, oversampling) >= p;
 }
 
 }  // namespace lq::cpu
