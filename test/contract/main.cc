@@ -1,1 +1,71 @@
-int main() { return 0; }
+// lq_conformance [--device cuda:N --library PATH]: every op of a backend against double precision.
+#include <dlfcn.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "language_model.h"
+#include "suite.h"
+
+namespace {
+
+using namespace lq;
+using namespace lq::contract;
+
+Backend* open_library(const char* path, const char* device) {
+  const char* colon = std::strrchr(device, ':');
+  if (colon == nullptr) {
+    std::fprintf(stderr, "%s is not a device such as cuda:0\n", device);
+    return nullptr;
+  }
+  void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    std::fprintf(stderr, "%s\n", dlerror());
+    return nullptr;
+  }
+  const auto create = reinterpret_cast<CreateBackendFn>(dlsym(library, "lq_create_backend"));
+  if (create == nullptr) {
+    std::fprintf(stderr, "%s does not export lq_create_backend\n", path);
+    return nullptr;
+  }
+  Status status{StatusCode::ok, -1, {}};
+  Backend* backend = create(kBackendAbi, std::atoi(colon + 1), &status);
+  if (backend == nullptr) std::fprintf(stderr, "%s\n", status.message);
+  return backend;
+}
+
+void add(Suite& suite, const std::vector<LanguageModelCheck>& checks) {
+  for (const LanguageModelCheck& check : checks) suite.check(check.name, check.passed, check.detail);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const char *device = nullptr, *library = nullptr;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (std::strcmp(argv[i], "--device") == 0) device = argv[i + 1];
+    if (std::strcmp(argv[i], "--library") == 0) library = argv[i + 1];
+  }
+  if ((device == nullptr) != (library == nullptr) || argc % 2 == 0) {
+    std::fprintf(stderr, "usage: lq_conformance [--device cuda:N --library PATH]\n");
+    return 2;
+  }
+  Backend* backend = library != nullptr ? open_library(library, device) : create_cpu_backend(0);
+  if (backend == nullptr) return 2;
+  DeviceInfo info{};
+  backend->info(&info);
+  std::printf("%s\n", info.name);
+
+  Suite suite(*backend);
+  check_quantization(suite);
+  check_factorization(suite);
+  check_decomposition(suite);
+  check_inspection(suite);
+  add(suite, check_language_model(*backend, {}));
+  if (library == nullptr) add(suite, check_cpu_language_model_memory());
+  std::printf("%lld passed, %lld failed\n", static_cast<long long>(suite.passed()),
+              static_cast<long long>(suite.failed()));
+  return suite.failed() == 0 ? 0 : 1;
+}
