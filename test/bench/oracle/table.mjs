@@ -3,9 +3,9 @@
 //   npm run oracle -- [--model tiny-books-4m] [--device cpu] [--methods lq-fisher,lq] [--budgets 2.25,2.75] [--windows N]
 // Passes when every sweep cost is within 2 % of the recorded one or lower, and every perplexity within 2 % or better.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { connectEngine } from '../../../scripts/engine-client.mjs';
 import { inRoot } from '../../../scripts/lib.mjs';
 
 const TOLERANCE = 0.02;
@@ -31,8 +31,7 @@ if (!existsSync(values.shared)) {
   console.error(`The recorded oracles are not at ${values.shared}; give their folder with --shared.`);
   process.exit(1);
 }
-const { createEngineClient } = createRequire(import.meta.url)(inRoot('dist', 'engine-client.js'));
-const engine = createEngineClient({ entry: inRoot('dist', 'engine.js'), client: 'oracle' });
+const engine = await connectEngine('oracle');
 const model = path.join(values.shared, 'models', values.model);
 const golden = JSON.parse(readFileSync(path.join(values.shared, 'golden', values.model, 'golden.json')));
 const recorded = JSON.parse(readFileSync(path.join(values.shared, 'golden', values.model, 'sweep.json')));
