@@ -4,7 +4,7 @@ import type { Progress } from '../protocol/engine';
 
 const BAR_WIDTH = 24;
 /** Where stderr is no terminal, a stage reports at most this often. */
-const PLAIN_INTERVAL_MS = 5000;
+const PLAIN_INTERVAL_MS = 2000;
 
 export class Terminal {
   private readonly live = process.stderr.isTTY;

@@ -23,7 +23,7 @@ import { logicalTensors } from './checkpoint/logical';
 import { openCheckpoint } from './checkpoint/open';
 import { folderOf, joinPath } from './checkpoint/paths';
 import { selectTargets } from './checkpoint/targets';
-import type { CheckpointIndex, FileSystem, LogicalTensor } from './checkpoint/types';
+import type { CheckpointIndex, FileSystem, LogicalTensor, WritableFileSystem } from './checkpoint/types';
 import type { PipelineContext } from './context';
 import { decompose } from './decomposition/decompose';
 import { LqError } from './errors';
@@ -260,6 +260,7 @@ export async function compress(context: PipelineContext, request: CompressReques
   const { index, targets } = opened;
   await requireWritable(context, { out: request.out, source: index.folder, overwrite: request.overwrite ?? false });
   requireFeasible(request, index, targets);
+  await requireRoom(context.files, request, opened);
 
   const seconds: Record<string, number> = {};
   const timed = async <T>(stage: string, work: () => Promise<T>): Promise<T> => {
@@ -360,6 +361,26 @@ function requireFeasible(request: CompressRequest, index: CheckpointIndex, targe
     file: index.path,
     details: { minimum: range.minimum, maximum: range.maximum },
   });
+}
+
+/** Refuses a disk that could not even hold the smallest output, before any work; the exact need is checked when writing. */
+async function requireRoom(
+  files: WritableFileSystem,
+  request: CompressRequest,
+  { index, targets }: Opened,
+): Promise<void> {
+  let folder = folderOf(request.out);
+  while ((await files.stat(folder)) === undefined && folderOf(folder) !== folder) folder = folderOf(folder);
+  const kept = index.bytes - targets.reduce((sum, target) => sum + target.bytes, 0);
+  const factors = request.factors ?? DEFAULTS.factors;
+  const packed = feasibleRange('bytes', targets, optionsOf(request), factors, kept).minimum;
+  const needed = request.format === 'dense' ? index.bytes : packed;
+  const free = await files.freeBytes(folder);
+  if (free < needed)
+    throw new LqError('disk-full', `${request.out} needs at least ${needed} bytes, ${free} are free.`, {
+      file: request.out,
+      details: { needed, free },
+    });
 }
 
 function rangeOf(

@@ -1,0 +1,175 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { EngineClient } from '../../extension/protocol/client';
+import type { CompressReport, CompressRequest, Progress } from '../../extension/protocol/engine';
+import { calibration, evaluation, sample, smallGrid, startEngine, workFolder } from './running';
+
+const { folder, clean } = workFolder();
+const settings = { device: 'cpu', cache: path.join(folder, 'cache') };
+let engine: EngineClient;
+beforeAll(() => {
+  engine = startEngine();
+});
+afterAll(() => {
+  engine.dispose();
+  clean();
+});
+
+/** Content of all files of a folder, by name. */
+const contents = (of: string): Record<string, string> =>
+  Object.fromEntries(
+    readdirSync(of).map(name => [
+      name,
+      createHash('sha256')
+        .update(readFileSync(path.join(of, name)))
+        .digest('hex'),
+    ]),
+  );
+
+const request = (out: string): CompressRequest => ({
+  ...settings,
+  model: sample,
+  out: path.join(folder, out),
+  budget: { kind: 'bits', value: 3 },
+  rank: 4,
+  plain: true,
+  iterations: 10,
+  grid: smallGrid,
+});
+
+describe('compress', () => {
+  let report: CompressReport;
+  beforeAll(async () => {
+    const full: CompressRequest = { ...request('fisher'), calibration, samples: 4, evalText: evaluation, windows: 8 };
+    delete full.plain;
+    report = await engine.request('compress', full);
+  }, 60_000);
+
+  it('stays within the budget and reports what it stored', () => {
+    expect(report.bits).toBeLessThanOrEqual(3);
+    expect(report.bits).toBeGreaterThan(2.9);
+    expect(report.effectiveBits).toBeGreaterThan(report.bits);
+    expect(report.matrices).toHaveLength(28);
+    expect(report.after.bytes).toBe(report.bytes);
+    for (const matrix of report.matrices) {
+      expect(matrix.errorLq).toBeLessThan(matrix.errorQuantized);
+      expect(matrix.errorStored).toBeCloseTo(matrix.errorLq, 2);
+    }
+  });
+
+  it('writes a checkpoint whose own evaluation is the reported one', async () => {
+    const again = await engine.request('evaluate', { ...settings, model: report.output, text: evaluation, windows: 8 });
+    expect(again.perplexity).toBe(report.after.perplexity);
+    expect(report.after.perplexity).toBeGreaterThan(report.before.perplexity!);
+    expect(report.after.perplexity).toBeLessThan(1.5 * report.before.perplexity!);
+  });
+
+  it('exports dense weights that evaluate alike, up to rounding to bf16', async () => {
+    const out = path.join(folder, 'dense');
+    await engine.request('export', { ...settings, model: report.output, format: 'dense', out });
+    const dense = await engine.request('evaluate', { ...settings, model: out, text: evaluation, windows: 8 });
+    expect(dense.perplexity / report.after.perplexity!).toBeCloseTo(1, 2);
+    const { tensors } = await engine.request('compare', { ...settings, a: out, b: report.output, values: true });
+    expect(tensors).toHaveLength(39);
+    for (const tensor of tensors) expect(tensor.relativeError).toBeLessThan(3e-3);
+  });
+
+  it('does better with a larger budget, and refuses one that cannot be met', async () => {
+    const larger = await engine.request('compress', { ...request('larger'), budget: { kind: 'bytes', value: 4e6 } });
+    expect(larger.bytes).toBeLessThanOrEqual(4e6);
+    const smaller = await engine.request('compress', {
+      ...request('smaller'),
+      budget: { kind: 'bytes', value: 3.5e6 },
+    });
+    expect(larger.objective).toBeLessThan(smaller.objective);
+    const impossible = { ...request('impossible'), budget: { kind: 'effective-bits' as const, value: 1.5 } };
+    await expect(engine.request('compress', impossible)).rejects.toMatchObject({
+      code: 'budget-infeasible',
+      details: { minimum: expect.closeTo(2.28, 1) as number },
+    });
+    expect(existsSync(path.join(folder, 'impossible'))).toBe(false);
+  });
+});
+
+describe('a run that ends early', () => {
+  it('is resumed after the engine was killed, with the result of an undisturbed run', async () => {
+    const undisturbed = await engine.request('compress', {
+      ...request('undisturbed'),
+      cache: path.join(folder, 'one'),
+    });
+    const cache = path.join(folder, 'two');
+    const victim = startEngine();
+    let swept = 0;
+    const killed = victim.request(
+      'compress',
+      { ...request('killed'), cache },
+      {
+        onProgress: progress => {
+          if (progress.stage === 'sweep' && progress.partial !== undefined && ++swept === 5)
+            process.kill(victim.pid as number, 'SIGKILL');
+        },
+      },
+    );
+    await expect(killed).rejects.toMatchObject({ code: 'engine-died' });
+    const kept = readdirSync(path.join(cache, 'sweep')).filter(name => name.endsWith('.json')).length;
+    expect(kept).toBeGreaterThanOrEqual(5);
+    const resumed = await victim.request('compress', { ...request('killed'), cache });
+    victim.dispose();
+    expect(contents(resumed.output)).toEqual(contents(undisturbed.output));
+  });
+
+  it('is cancelled within a second while it sweeps, and leaves no output', async () => {
+    const abort = new AbortController();
+    let asked = 0;
+    const run = engine.request(
+      'compress',
+      {
+        ...request('cancelled'),
+        rank: 8,
+        iterations: 100,
+        grid: undefined as never,
+        cache: path.join(folder, 'three'),
+      },
+      {
+        signal: abort.signal,
+        onProgress: (progress: Progress) => {
+          if (asked > 0 || progress.stage !== 'sweep') return;
+          asked = performance.now();
+          abort.abort();
+        },
+      },
+    );
+    await expect(run).rejects.toMatchObject({ code: 'cancelled' });
+    expect(performance.now() - asked).toBeLessThan(1000);
+    expect(existsSync(path.join(folder, 'cancelled'))).toBe(false);
+  });
+
+  it('continues a decomposition that was cancelled half-way', async () => {
+    const abort = new AbortController();
+    const run = engine.request('compress', request('halfway'), {
+      signal: abort.signal,
+      onProgress: ({ stage, done, total }) => {
+        if (stage === 'decompose' && done > total / 2) abort.abort();
+      },
+    });
+    await expect(run).rejects.toMatchObject({ code: 'cancelled' });
+    const partial = path.join(folder, 'halfway.partial');
+    expect(existsSync(partial)).toBe(true);
+    const report = await engine.request('compress', request('halfway'));
+    expect(existsSync(partial)).toBe(false);
+    expect(contents(report.output)).toEqual(contents(path.join(folder, 'undisturbed')));
+  });
+});
+
+describe('estimate', () => {
+  it('knows the size beforehand and learns the pace from earlier runs', async () => {
+    const wanted = { ...request('estimated'), evalText: evaluation, windows: 4 };
+    const estimate = await engine.request('estimate', wanted);
+    const report = await engine.request('compress', wanted);
+    expect(estimate.outputBytes / report.bytes).toBeCloseTo(1, 1);
+    expect(estimate.matrices).toBe(28);
+    expect(estimate.feasible.minimum).toBeLessThan(2.4);
+  });
+});
