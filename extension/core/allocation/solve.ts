@@ -5,19 +5,22 @@ import type { Assignment, Problem } from './problem';
 import { candidates, relax } from './relaxation';
 import type { Candidate, Relaxation } from './relaxation';
 import { improve, roundGreedily } from './rounding';
+import { searchStates } from './states';
 
 /** Variables of successive cores and the time for all of them. */
 interface CoreSizes {
   readonly limits: readonly number[];
   readonly milliseconds: number;
+  /** Go on with the search over states when the solver has not proven its answer. */
+  readonly thorough: boolean;
 }
-const USUAL_CORES: CoreSizes = { limits: [40, 80, 150], milliseconds: 1200 };
+const USUAL_CORES: CoreSizes = { limits: [40, 80, 150], milliseconds: 1000, thorough: true };
 /** With few items optima lie further above the bound, so the whole core is wanted. */
 const FEW_ITEMS = 64;
-const FEW_ITEM_CORES: CoreSizes = { limits: [80, 200, 650], milliseconds: 3000 };
+const FEW_ITEM_CORES: CoreSizes = { limits: [80, 200, 650], milliseconds: 1000, thorough: true };
 /** A quick answer with a larger gap than this gets one small core. */
 const QUICK_GAP = 1e-4;
-const QUICK_CORES: CoreSizes = { limits: [40], milliseconds: 80 };
+const QUICK_CORES: CoreSizes = { limits: [40], milliseconds: 80, thorough: false };
 
 export interface Solution {
   readonly assignment: Assignment;
@@ -31,8 +34,8 @@ export interface Solution {
 
 /**
  * Least cost within `capacity` (at least problem.minimum). `quick` answers in milliseconds with the rounded solution,
- * improved by one small core when its gap is above 1e-4; otherwise cores grow until the answer is proven optimal or time
- * is up, 1.2 s (3 s with few items).
+ * improved by one small core when its gap is above 1e-4. Otherwise cores grow until the answer is proven optimal or a
+ * second is up; a bounded search over states then goes on from the best answer.
  */
 export function solve(problem: Problem, capacity: number, quick: boolean): Solution {
   const relaxation = relax(problem, capacity);
@@ -57,7 +60,7 @@ export function solve(problem: Problem, capacity: number, quick: boolean): Solut
 
 /**
  * Improves the incumbent with integer cores of growing size: a small one is solved in milliseconds and what it finds
- * shrinks the candidates of the next.
+ * shrinks the candidates of the next. What stays unproven goes to the search over states.
  */
 function refine(
   problem: Problem,
@@ -65,7 +68,7 @@ function refine(
   start: Solution,
   near: readonly Candidate[],
   capacity: number,
-  { limits, milliseconds }: CoreSizes,
+  { limits, milliseconds, thorough }: CoreSizes,
   certify: (assignment: Assignment, optimal: boolean) => Solution,
 ): Solution {
   const deadline = Date.now() + milliseconds;
@@ -81,5 +84,11 @@ function refine(
     if (core.exhaustive) return { ...incumbent, optimal: true };
     if (Date.now() >= deadline) break;
   }
-  return incumbent;
+  if (!thorough) return incumbent;
+
+  const choices = near.filter(choice => choice.reducedCost <= incumbent.cost - relaxation.bound);
+  const states = searchStates(problem, relaxation, choices, capacity, incumbent.cost);
+  const found = states.assignment ? certify(states.assignment, states.exhaustive) : undefined;
+  if (found && found.size <= capacity && found.cost < incumbent.cost) return found;
+  return { ...incumbent, optimal: states.exhaustive };
 }

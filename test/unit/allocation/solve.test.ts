@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { buildProblem, totalCost, totalSize } from '../../../extension/core/allocation/problem';
-import { relax } from '../../../extension/core/allocation/relaxation';
+import { candidates, relax } from '../../../extension/core/allocation/relaxation';
+import { searchStates } from '../../../extension/core/allocation/states';
 import { solve } from '../../../extension/core/allocation/solve';
 import golden from '../../fixtures/mckp.json';
 import { bruteForce, dynamicProgram, type Instance } from './reference';
@@ -93,6 +94,34 @@ describe('random instances', () => {
     const instance = randomInstance(7, 40, 30);
     const solved = () => solve(problemOf(instance), 700, false);
     expect(solved()).toEqual(solved());
+  });
+});
+
+describe('search over states', () => {
+  it('finds what exhaustive search finds, and says when nothing beats the incumbent', () => {
+    for (let seed = 0; seed < 120; seed++) {
+      const instance = randomInstance(seed, 3 + (seed % 4), 5);
+      const problem = problemOf(instance);
+      const capacity = Math.floor(problem.minimum + 0.4 * (problem.saturation - problem.minimum));
+      const relaxation = relax(problem, capacity);
+      const optimum = bruteForce(instance, capacity);
+      const start = totalCost(problem, relaxation.assignment);
+      const search = (incumbent: number) =>
+        searchStates(
+          problem,
+          relaxation,
+          candidates(problem, relaxation, incumbent - relaxation.bound),
+          capacity,
+          incumbent,
+        );
+      const found = search(start);
+      expect(found.exhaustive).toBe(true);
+      if (start > optimum + 1e-9) {
+        expect(totalCost(problem, found.assignment!)).toBeCloseTo(optimum, 9);
+        expect(totalSize(problem, found.assignment!)).toBeLessThanOrEqual(capacity);
+      }
+      expect(search(optimum * (1 - 1e-9)).assignment).toBeUndefined();
+    }
   });
 });
 
