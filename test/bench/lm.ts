@@ -34,7 +34,7 @@ const { values } = parseArgs({
 delete process.env['OPENBLAS_CORETYPE'];
 delete process.env['OPENBLAS_L2_SIZE'];
 
-const print = (line: string): boolean => process.stdout.write(`${line}\n`);
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 interface Run {
   seconds: number;

@@ -37,7 +37,7 @@ const { values } = parseArgs({
     device: { type: 'string', default: 'cpu' },
   },
 });
-const print = (line: string): boolean => process.stdout.write(`${line}\n`);
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
 if (!existsSync(values.shared)) {
   print(`The recorded figures are not at ${values.shared}; give their folder with --shared.`);
   process.exit(1);
