@@ -6,8 +6,9 @@
 import type { Assignment, Problem } from './problem';
 import type { Candidate, Relaxation } from './relaxation';
 
-/** States kept after each item. */
+/** States kept after each item, and states times candidates in all: some tenths of a second. */
 const MAX_STATES = 3000;
+const MAX_WORK = 1_500_000;
 
 interface State {
   readonly size: number;
@@ -37,6 +38,7 @@ export function searchStates(
   let smallestRest = order.reduce((sum, { smallest }) => sum + smallest, 0);
   let largestRest = order.reduce((sum, { largest }) => sum + largest, 0);
 
+  const limit = Math.min(MAX_STATES, Math.ceil(MAX_WORK / Math.max(1, choices.length)));
   let exhaustive = true;
   let states: (State | undefined)[] = [undefined];
   for (const { own, smallest, largest } of order) {
@@ -53,8 +55,8 @@ export function searchStates(
       }
     }
     const useful = withoutDominated(grown, multiplier);
-    exhaustive &&= useful.length <= MAX_STATES;
-    if (useful.length > MAX_STATES) useful.sort((a, b) => a.reduced - b.reduced).length = MAX_STATES;
+    exhaustive &&= useful.length <= limit;
+    if (useful.length > limit) useful.sort((a, b) => a.reduced - b.reduced).length = limit;
     states = useful;
   }
 
