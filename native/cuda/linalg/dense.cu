@@ -1,8 +1,7 @@
-#include "linalg/dense.h"
-
 #include <algorithm>
 #include <cmath>
 
+#include "linalg/dense.h"
 #include "linalg/small.h"
 
 namespace lq::cuda {
@@ -11,8 +10,8 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kPanel = 64;
 constexpr int kStep = 16;
-constexpr int kInnerPanel = 32;    // outputs of a block of the fp64 kernel, each way
-constexpr int kInnerRows = 1024;   // rows it sums
+constexpr int kInnerPanel = 32;   // outputs of a block of the fp64 kernel, each way
+constexpr int kInnerRows = 1024;  // rows it sums
 
 // out = a b or a' b, 64 x 64 outputs a block, or out -= a b.
 template <bool Transposed, bool Subtract>
@@ -77,8 +76,8 @@ void launch_multiply(const Stream& stream, const DeviceMatrix& a, const DeviceMa
 }
 
 // partial [chunk][a.cols, b.cols] = a' b over the rows of a chunk, fp64.
-__global__ void __launch_bounds__(kThreads) inner_products_kernel(const DeviceMatrix a, const DeviceMatrix b,
-                                                                  double* partial) {
+__global__ void __launch_bounds__(kThreads)
+    inner_products_kernel(const DeviceMatrix a, const DeviceMatrix b, double* partial) {
   __shared__ float of_a[kStep][kInnerPanel];
   __shared__ float of_b[kStep][kInnerPanel];
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kInnerRows;
@@ -164,8 +163,8 @@ std::vector<double> inner_products(const Stream& stream, const DeviceMatrix& a, 
                   static_cast<unsigned>(ceil_div(b.cols, kInnerPanel)));
   inner_products_kernel<<<grid, kThreads, 0, stream.get()>>>(a, b, partial.get());
   check_launch("fp64 inner products");
-  sum_chunks_kernel<<<static_cast<unsigned>(ceil_div(size, kThreads)), kThreads, 0, stream.get()>>>(partial.get(), chunks,
-                                                                                                    size, sums.get());
+  sum_chunks_kernel<<<static_cast<unsigned>(ceil_div(size, kThreads)), kThreads, 0, stream.get()>>>(
+      partial.get(), chunks, size, sums.get());
   check_launch("sum of inner products");
   std::vector<double> out(static_cast<size_t>(size));
   sums.download(out.data(), size);
@@ -193,7 +192,8 @@ void orthonormalize(const Stream& stream, float* y, int64_t rows, int cols) {
     const std::vector<double> m = inverse_cholesky(inner_products(stream, of_y, of_y), cols);
     std::vector<double> transposed(m.size());
     for (int i = 0; i < cols; ++i) {
-      for (int j = 0; j < cols; ++j) transposed[static_cast<size_t>(j) * cols + i] = m[static_cast<size_t>(i) * cols + j];
+      for (int j = 0; j < cols; ++j)
+        transposed[static_cast<size_t>(j) * cols + i] = m[static_cast<size_t>(i) * cols + j];
     }
     const DeviceBuffer<float> right = upload_as_float(stream, transposed);
     multiply(stream, of_y, {right.get(), cols, cols, cols}, result.get());
@@ -201,6 +201,9 @@ void orthonormalize(const Stream& stream, float* y, int64_t rows, int cols) {
           "copying on the device");
   }
 }
+
+// More than asked for: they cost little here, and every option of a sweep starts from what comes out.
+constexpr int kExtraPowerIterations = 2;
 
 LowRank truncated_svd(const Stream& stream, const DeviceMatrix& a, int rank, int oversampling, int power_iterations,
                       uint64_t seed) {
@@ -216,7 +219,7 @@ LowRank truncated_svd(const Stream& stream, const DeviceMatrix& a, int rank, int
   fill_normal(stream, x.get(), x.size(), seed);
   multiply(stream, a, of_x, y.get());
   orthonormalize(stream, y.get(), a.rows, q);
-  for (int i = 0; i < power_iterations; ++i) {
+  for (int i = 0; i < power_iterations + kExtraPowerIterations; ++i) {
     multiply_transposed(stream, a, of_y, x.get());
     orthonormalize(stream, x.get(), a.cols, q);
     multiply(stream, a, of_x, y.get());
@@ -228,7 +231,8 @@ LowRank truncated_svd(const Stream& stream, const DeviceMatrix& a, int rank, int
   const std::vector<double> squares = symmetric_eigenvalues(inner_products(stream, of_x, of_x), q, &vectors);
   std::vector<double> leading(static_cast<size_t>(q) * out.rank);
   for (int i = 0; i < q; ++i) {
-    for (int j = 0; j < out.rank; ++j) leading[static_cast<size_t>(i) * out.rank + j] = vectors[static_cast<size_t>(i) * q + j];
+    for (int j = 0; j < out.rank; ++j)
+      leading[static_cast<size_t>(i) * out.rank + j] = vectors[static_cast<size_t>(i) * q + j];
   }
   for (int j = 0; j < out.rank; ++j) out.singular.push_back(sqrt(squares[j] > 0.0 ? squares[j] : 0.0));
   const DeviceBuffer<float> rotation = upload_as_float(stream, leading);
@@ -299,8 +303,8 @@ std::vector<double> krylov_singular_values(const Stream& stream, const DeviceMat
     std::vector<double> square(static_cast<size_t>(size) * size);
     for (int i = 0; i < size; ++i) {
       for (int j = 0; j < size; ++j) {
-        square[static_cast<size_t>(i) * size + j] = 0.5 * (projected[static_cast<size_t>(i) * capacity + j] +
-                                                           projected[static_cast<size_t>(j) * capacity + i]);
+        square[static_cast<size_t>(i) * size + j] =
+            0.5 * (projected[static_cast<size_t>(i) * capacity + j] + projected[static_cast<size_t>(j) * capacity + i]);
       }
     }
     std::vector<double> now = roots_of_largest(symmetric_eigenvalues(std::move(square), size, nullptr), count);
@@ -319,7 +323,8 @@ std::vector<double> largest_singular_values(const Stream& stream, const DeviceMa
                                             const Watch& watch) {
   const auto limit = static_cast<int>(a.rows < a.cols ? a.rows : a.cols);
   if (limit > kDirectLimit) return krylov_singular_values(stream, a, count, seed, watch);
-  if (a.cols <= a.rows) return roots_of_largest(symmetric_eigenvalues(inner_products(stream, a, a), limit, nullptr), count);
+  if (a.cols <= a.rows)
+    return roots_of_largest(symmetric_eigenvalues(inner_products(stream, a, a), limit, nullptr), count);
   // Wide: the transpose has the same singular values.
   DeviceBuffer<float> identity(stream, static_cast<int64_t>(limit) * limit);
   std::vector<float> ones(static_cast<size_t>(limit) * limit, 0.0f);

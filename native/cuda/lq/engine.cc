@@ -9,34 +9,38 @@
 namespace lq::cuda {
 namespace {
 
-// From this size on a matrix's chains run one option after another; below, every option starts afresh, because there the
-// stop rule reacts to chance more than to the type of a scale.
-constexpr int64_t kChainSize = int64_t{1} << 22;
-// Parts of the inner dimension of a sketch, at most.
-constexpr int kMaxSplits = 8;
 constexpr int kRankMultiple = 16;
+constexpr uint32_t kInfinity = 0x7f800000u;
 
-// Steps of subspace iteration an LQ iteration takes. On a small matrix a step costs next to nothing and the spectrum of the
-// residual is coarse; on a large one the factors follow the slowly changing residual well with one.
+// Steps of subspace iteration every LQ iteration takes. On a small matrix a step costs next to nothing and the spectrum
+// of the residual is coarse; on a large one the factors follow the slowly changing residual well with one.
 int factorization_steps(int64_t rows, int64_t cols) {
   const int64_t count = rows * cols;
   if (count <= int64_t{1} << 14) return 24;
   if (count <= int64_t{1} << 20) return 4;
-  return count < kChainSize ? 2 : 1;
+  return count < int64_t{1} << 22 ? 2 : 1;
 }
-constexpr uint32_t kInfinity = 0x7f800000u;
+
+// Parts the inner dimension of a sketch with `outer` rows is cut into, so that one slot alone keeps a device busy. It
+// follows from the shape only: the sums are the same whatever else runs and wherever.
+int sketch_splits(int64_t outer, int64_t inner) {
+  constexpr int64_t kBlocks = 96, kMostSplits = 8;
+  return static_cast<int>(
+      std::clamp<int64_t>(ceil_div(kBlocks, outer / kTile), 1, std::min(kMostSplits, inner / kTile)));
+}
 
 bool same_book(const CodeBook& a, const CodeBook& b) {
   return a.bits == b.bits && std::memcmp(a.levels, b.levels, sizeof(float) << a.bits) == 0;
 }
 
-bool differs_in_scale_type_only(const SweepOption& a, const SweepOption& b) {
+bool same_family(const SweepOption& a, const SweepOption& b) {
   return a.config.b0 == b.config.b0 && a.config.b1 == b.config.b1 && a.config.block == b.config.block &&
          a.config.group == b.config.group && same_book(*a.book, *b.book);
 }
 
 void copy_on_device(const Stream& stream, __half* target, const __half* source, int64_t count) {
-  check(cudaMemcpyAsync(target, source, static_cast<size_t>(count) * sizeof(__half), cudaMemcpyDeviceToDevice, stream.get()),
+  check(cudaMemcpyAsync(target, source, static_cast<size_t>(count) * sizeof(__half), cudaMemcpyDeviceToDevice,
+                        stream.get()),
         "copying on the device");
 }
 
@@ -58,13 +62,42 @@ int64_t available_memory() {
 
 Engine::Engine(const Stream& stream, const DeviceProblem& matrix, const LqProblem& problem,
                const std::vector<SweepOption>& options)
-    : stream_(stream), matrix_(matrix), problem_(problem), options_(options), rank_(options.front().rank),
-      factorization_steps_(factorization_steps(matrix.rows(), matrix.cols())) {
+    : stream_(stream),
+      matrix_(matrix),
+      problem_(problem),
+      options_(options),
+      asked_for_(options.size()),
+      rank_(static_cast<int>(std::min({int64_t{options.front().rank}, matrix.rows(), matrix.cols()}))) {
   matrix.describe(&ws_);
+  for (size_t i = 0; i < asked_for_; ++i) {
+    const auto known = std::find_if(families_.begin(), families_.end(), [&](const Family& family) {
+      return same_family(options_[family.lead], options_[i]);
+    });
+    if (known == families_.end()) {
+      families_.push_back({static_cast<int>(i), {}});
+    } else if (options_[i].config.b2 == ScaleDtype::FP32) {
+      known->members.push_back(known->lead);
+      known->lead = static_cast<int>(i);
+    } else {
+      known->members.push_back(static_cast<int>(i));
+    }
+  }
+  for (Family& family : families_) {
+    if (options_[family.lead].config.b2 == ScaleDtype::FP32) continue;
+    family.members.push_back(family.lead);
+    family.lead = static_cast<int>(options_.size());
+    options_.push_back(options_[family.members.back()]);
+    options_.back().config.b2 = ScaleDtype::FP32;
+  }
+  // Wide codes take most iterations and start first, so that the last slots to finish are short ones.
+  std::stable_sort(families_.begin(), families_.end(), [&](const Family& a, const Family& b) {
+    return options_[a.lead].config.b0 > options_[b.lead].config.b0;
+  });
+
   const int64_t count = matrix.rows() * matrix.cols();
   std::vector<DeviceBook> books;
   std::vector<const CodeBook*> sources;
-  for (const SweepOption& option : options) {
+  for (const SweepOption& option : options_) {
     check_config(option.config, option.book);
     const auto known = std::find_if(sources.begin(), sources.end(),
                                     [&](const CodeBook* source) { return same_book(*source, *option.book); });
@@ -82,59 +115,39 @@ Engine::Engine(const Stream& stream, const DeviceProblem& matrix, const LqProble
 
   int device = 0;
   check(cudaGetDevice(&device), "asking for the device");
-  check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device), "asking for the device's size");
-  const int64_t limit = std::min(matrix.rows(), matrix.cols());
-  rank_ = static_cast<int>(std::min<int64_t>(rank_, limit));
+  check(cudaDeviceGetAttribute(&ws_.multiprocessors, cudaDevAttrMultiProcessorCount, device),
+        "asking for the device's size");
   ws_.rank = rank_;
   ws_.padded_rank = static_cast<int32_t>(round_up(rank_, kRankMultiple));
+  ws_.steps = factorization_steps(matrix.rows(), matrix.cols());
+  ws_.column_splits = sketch_splits(ws_.padded_rows, ws_.padded_cols);
+  ws_.row_splits = sketch_splits(ws_.padded_cols, ws_.padded_rows);
   if (rank_ > 0) first_ = matrix.factorize(problem, rank_, ws_.padded_rank);
-  allocate(static_cast<int>(std::min<size_t>(chains().size(), kMaxSlots)));
-}
-
-std::vector<Engine::Chain> Engine::chains() const {
-  std::vector<Chain> out;
-  const bool chained = rank_ > 0 && matrix_.rows() * matrix_.cols() >= kChainSize;
-  std::vector<bool> taken(options_.size(), false);
-  for (size_t i = 0; i < options_.size(); ++i) {
-    if (taken[i]) continue;
-    Chain chain;
-    for (size_t j = i; j < options_.size(); ++j) {
-      if (j == i || (chained && !taken[j] && differs_in_scale_type_only(options_[i], options_[j]))) {
-        chain.options.push_back(static_cast<int>(j));
-        taken[j] = true;
-      }
-    }
-    // The finest scales lead: their iterate is the one the others round.
-    std::stable_sort(chain.options.begin(), chain.options.end(), [&](int a, int b) {
-      return static_cast<int>(options_[a].config.b2) > static_cast<int>(options_[b].config.b2);
-    });
-    out.push_back(std::move(chain));
-  }
-  return out;
+  allocate(static_cast<int>(std::min<size_t>(rank_ > 0 ? families_.size() : asked_for_, kMaxSlots)));
 }
 
 void Engine::allocate(int wanted_slots) {
   const int64_t rank = ws_.padded_rank;
   const int64_t gram_chunks = ceil_div(ws_.padded_rows, kGramRows);
-  const int64_t per_slot = ws_.matrix_size() * 2 + (ws_.u_size() + ws_.z_size()) * (2 + 2 + 4) + max_blocks_ * 4 +
-                           rank * rank * 4 * (gram_chunks + 1) + int64_t{ws_.tiles()} * 16;
+  const int64_t per_slot = ws_.matrix_size() * 2 + ws_.u_size() * 4 * (1 + ws_.column_splits) +
+                           ws_.z_size() * 4 * (1 + ws_.row_splits) + max_blocks_ * 4 +
+                           rank * rank * 4 * (gram_chunks + 1) + int64_t{ws_.tiles()} * kTileWarps * 16;
   slots_ = static_cast<int>(std::clamp<int64_t>(available_memory() * 9 / 10 / per_slot, 1, wanted_slots));
   for (;; slots_ /= 2) {
     try {
       const int64_t slots = slots_;
-      y_capacity_ = z_capacity_ = std::max<int64_t>(slots, kMaxSplits);
       residual_ = DeviceBuffer<__half>(stream_, slots * ws_.matrix_size());
       u_ = DeviceBuffer<__half>(stream_, slots * ws_.u_size());
       z_ = DeviceBuffer<__half>(stream_, slots * ws_.z_size());
       best_u_ = DeviceBuffer<__half>(stream_, slots * ws_.u_size());
       best_z_ = DeviceBuffer<__half>(stream_, slots * ws_.z_size());
-      y_sums_ = DeviceBuffer<float>(stream_, y_capacity_ * ws_.u_size());
-      z_sums_ = DeviceBuffer<float>(stream_, z_capacity_ * ws_.z_size());
+      y_sums_ = DeviceBuffer<float>(stream_, slots * ws_.column_splits * ws_.u_size());
+      z_sums_ = DeviceBuffer<float>(stream_, slots * ws_.row_splits * ws_.z_size());
       gram_ = DeviceBuffer<float>(stream_, slots * gram_chunks * rank * rank);
       whitening_ = DeviceBuffer<float>(stream_, slots * rank * rank);
       scales_ = DeviceBuffer<float>(stream_, slots * max_blocks_);
       minimum_ = DeviceBuffer<uint32_t>(stream_, slots);
-      errors_ = DeviceBuffer<double>(stream_, slots * ws_.tiles() * 2);
+      errors_ = DeviceBuffer<double>(stream_, slots * ws_.tiles() * kTileWarps * 2);
       slot_options_ = DeviceBuffer<SlotOption>(stream_, slots);
       states_ = DeviceBuffer<SlotState>(stream_, slots);
       scale_slots_ = DeviceBuffer<ScaleSlot>(stream_, slots);
@@ -143,8 +156,10 @@ void Engine::allocate(int wanted_slots) {
       if (failure.status.code != StatusCode::device_memory || slots_ == 1) throw;
     }
   }
+  host_slot_options_.assign(static_cast<size_t>(slots_), SlotOption{});
   // The padding of the residual is never written again.
   residual_.clear();
+  states_.clear();
   ws_.residual = residual_.get();
   ws_.u = u_.get();
   ws_.z = z_.get();
@@ -163,7 +178,7 @@ void Engine::allocate(int wanted_slots) {
   ws_.states = states_.get();
 }
 
-void Engine::assign(int slot, int option, Start start, int max_iterations) {
+void Engine::assign(int slot, int option, Start start, int max_iterations, bool keep_best) {
   const QuantConfig& config = options_[option].config;
   const int64_t count = matrix_.rows() * matrix_.cols();
   SlotOption of_slot{};
@@ -175,6 +190,9 @@ void Engine::assign(int slot, int option, Start start, int max_iterations) {
   of_slot.blocks = block_count(config, count);
   of_slot.max_iterations = max_iterations;
   of_slot.patience = std::max(problem_.patience, 1);
+  of_slot.keep_best = keep_best ? 1 : 0;
+  host_slot_options_[slot] = of_slot;
+  any_kept_ = any_kept_ || keep_best;
   SlotState state{};
   state.active = 1;
   state.fresh = 1;
@@ -204,26 +222,17 @@ void Engine::assign(int slot, int option, Start start, int max_iterations) {
   copy_on_device(stream_, z_.get() + of_z, first ? first_.z.get() : best_z_.get() + of_z, ws_.z_size());
 }
 
-void Engine::iterate(const LiveSlots& live, bool low_rank) {
+void Engine::iterate(const LiveSlots& live, bool low_rank, bool changing) {
   Workspace ws = ws_;
   if (low_rank) {
-    const auto splits = [&](int64_t outer, int64_t inner, int64_t capacity) {
-      const int64_t blocks = outer / kTile * live.count * ceil_div(ws.padded_rank, 64);
-      const int64_t wanted = ceil_div(3 * multiprocessors_, blocks);
-      return static_cast<int32_t>(
-          std::clamp<int64_t>(wanted, 1, std::min<int64_t>({kMaxSplits, capacity / live.count, inner / kTile})));
-    };
-    ws.column_splits = splits(ws.padded_rows, ws.padded_cols, y_capacity_);
-    ws.row_splits = splits(ws.padded_cols, ws.padded_rows, z_capacity_);
-    for (int step = 0; step < factorization_steps_; ++step) launch_factorize(stream_, ws, live);
+    for (ws.step = 0; ws.step < ws.steps + (changing ? 1 : 0); ++ws.step) launch_factorize(stream_, ws, live);
   } else {
     ws.rank = ws.padded_rank = 0;
-    ws.keep_best = 0;
   }
   launch_absmax(stream_, ws, live, any_unaligned_);
   launch_scales(stream_, scale_slots_.get(), live, max_blocks_, max_groups_, any_unaligned_);
-  launch_quantize(stream_, ws, live);
-  launch_update(stream_, ws, live);
+  launch_quantize(stream_, ws, live, host_slot_options_.data());
+  launch_update(stream_, ws, live, any_kept_);
 }
 
 void Engine::read_states(SlotState* target) const {
@@ -234,16 +243,16 @@ void Engine::read_states(SlotState* target) const {
 
 void Engine::quantized_costs(std::vector<SweepCost>* out, const Watch& watch) {
   PinnedBuffer<SlotState> states(slots_);
-  const auto total = static_cast<int>(options_.size());
+  const auto total = static_cast<int>(asked_for_);
   for (int first = 0; first < total; first += slots_) {
     watch.poll();
     LiveSlots live{};
     live.count = std::min(slots_, total - first);
     for (int slot = 0; slot < live.count; ++slot) {
       live.slot[slot] = static_cast<uint8_t>(slot);
-      assign(slot, first + slot, Start::nothing, 1);
+      assign(slot, first + slot, Start::nothing, 1, false);
     }
-    iterate(live, false);
+    iterate(live, false, false);
     read_states(states.get());
     stream_.synchronize();
     for (int slot = 0; slot < live.count; ++slot) {
@@ -255,63 +264,73 @@ void Engine::quantized_costs(std::vector<SweepCost>* out, const Watch& watch) {
   }
 }
 
+bool Engine::advance(int slot, std::vector<Run>* runs, size_t* next_family) {
+  Run& run = (*runs)[slot];
+  if (run.family != nullptr && run.next_member < run.family->members.size()) {
+    run.option = run.family->members[run.next_member++];
+    assign(slot, run.option, Start::best_factors, problem_.max_iterations, false);
+    return true;
+  }
+  run = Run{};
+  if (*next_family == families_.size()) return false;
+  run.family = &families_[(*next_family)++];
+  run.option = run.family->lead;
+  assign(slot, run.option, Start::first_factors, problem_.max_iterations, !run.family->members.empty());
+  return true;
+}
+
 void Engine::sweep(std::vector<SweepCost>* out, const Watch& watch, const std::function<void(int)>& finished) {
-  out->assign(options_.size(), SweepCost{});
+  out->assign(asked_for_, SweepCost{});
   quantized_costs(out, watch);
   if (rank_ == 0) {
-    finished(static_cast<int>(options_.size()));
+    finished(static_cast<int>(asked_for_));
     return;
   }
-  std::vector<Chain> waiting = chains();
-  ws_.keep_best = std::any_of(waiting.begin(), waiting.end(), [](const Chain& chain) { return chain.options.size() > 1; });
-  // Longest first would need to know how long; wide codes take most iterations.
-  std::stable_sort(waiting.begin(), waiting.end(), [&](const Chain& a, const Chain& b) {
-    return options_[a.options[0]].config.b0 > options_[b.options[0]].config.b0;
-  });
-  std::vector<Chain> running(static_cast<size_t>(slots_));
-  std::vector<bool> busy(static_cast<size_t>(slots_), false);
-  size_t next_chain = 0;
-  int done = 0;
-  const auto start_chain = [&](int slot) {
-    busy[slot] = next_chain < waiting.size();
-    if (!busy[slot]) return;
-    running[slot] = waiting[next_chain++];
-    assign(slot, running[slot].options[0], Start::first_factors, problem_.max_iterations);
-  };
-  for (int slot = 0; slot < slots_; ++slot) start_chain(slot);
-
+  std::vector<Run> runs(static_cast<size_t>(slots_));
+  size_t next_family = 0;
+  for (int slot = 0; slot < slots_; ++slot) advance(slot, &runs, &next_family);
   PinnedBuffer<SlotState> states(slots_);
-  for (;;) {
+  int done = 0;
+  for (bool changing = true;;) {
     LiveSlots live{};
     for (int slot = 0; slot < slots_; ++slot) {
-      if (busy[slot]) live.slot[live.count++] = static_cast<uint8_t>(slot);
+      if (runs[slot].family != nullptr) live.slot[live.count++] = static_cast<uint8_t>(slot);
     }
     if (live.count == 0) return;
-    iterate(live, true);
+    iterate(live, true, changing);
     read_states(states.get());
     stream_.synchronize();
     watch.poll();
+    changing = false;
     for (int i = 0; i < live.count; ++i) {
       const int slot = live.slot[i];
-      if (states[slot].active != 0) continue;
-      Chain& chain = running[slot];
-      SweepCost& cost = (*out)[chain.options[chain.next]];
-      cost.cost = states[slot].best_cost;
-      cost.squared_error = states[slot].best_squared_error;
-      cost.iterations = states[slot].iterations;
-      cost.best_iteration = states[slot].best_iteration;
-      finished(++done);
-      if (++chain.next < chain.options.size()) {
-        assign(slot, chain.options[chain.next], Start::best_factors, problem_.max_iterations);
-      } else {
-        start_chain(slot);
+      const SlotState& state = states[slot];
+      if (state.active != 0) {
+        changing = changing || state.iterations <= kChangingIterations;
+        continue;
       }
+      Run& run = runs[slot];
+      const bool is_lead = run.option == run.family->lead;
+      SweepCost cost{};
+      cost.cost = state.best_cost;
+      cost.squared_error = state.best_squared_error;
+      // A member's iterations go on from the lead's best one.
+      const int before = is_lead ? 0 : run.lead.best_iteration - 1;
+      cost.iterations = state.iterations + before;
+      cost.best_iteration = state.best_iteration + before;
+      if (is_lead) run.lead = cost;
+      if (static_cast<size_t>(run.option) < asked_for_) {
+        cost.cost_quantized = (*out)[run.option].cost_quantized;
+        (*out)[run.option] = cost;
+        finished(++done);
+      }
+      advance(slot, &runs, &next_family);
     }
   }
 }
 
 void Engine::decompose(LqResult* out, const Watch& watch) {
-  std::vector<SweepCost> costs(options_.size());
+  std::vector<SweepCost> costs(asked_for_);
   quantized_costs(&costs, watch);
   SweepCost& cost = costs.front();
   LiveSlots live{};
@@ -321,10 +340,9 @@ void Engine::decompose(LqResult* out, const Watch& watch) {
     // The host stays one iteration behind: an iteration launched after the stop does nothing on the device.
     PinnedBuffer<SlotState> states(2 * slots_);
     Event arrived[2];
-    ws_.keep_best = 1;
-    assign(0, 0, Start::first_factors, problem_.max_iterations);
+    assign(0, 0, Start::first_factors, problem_.max_iterations, true);
     for (int iteration = 0;; ++iteration) {
-      iterate(live, true);
+      iterate(live, true, iteration <= kChangingIterations);
       read_states(states.get() + iteration % 2 * slots_);
       arrived[iteration % 2].record(stream_);
       if (iteration == 0) continue;
@@ -344,7 +362,7 @@ void Engine::decompose(LqResult* out, const Watch& watch) {
   const QuantConfig& config = options_.front().config;
   const int64_t count = matrix_.rows() * matrix_.cols();
   const int64_t blocks = block_count(config, count), groups = group_count(config, count);
-  assign(0, 0, rank_ > 0 ? Start::best_factors : Start::nothing, 1);
+  assign(0, 0, rank_ > 0 ? Start::best_factors : Start::nothing, 1, false);
   DeviceBuffer<uint8_t> codes(stream_, count), scale_codes(stream_, blocks);
   DeviceBuffer<float> group_maxima(stream_, groups);
   ScaleSlot scale{};
@@ -360,12 +378,12 @@ void Engine::decompose(LqResult* out, const Watch& watch) {
   launch_scales(stream_, scale_slots_.get(), live, max_blocks_, max_groups_, any_unaligned_);
   launch_emit(stream_, ws);
   pack_quantized(stream_, codes.get(), scale_codes.get(), group_maxima.get(), minimum_.get(), &out->quantized);
-  std::vector<double> errors(static_cast<size_t>(ws.tiles()) * 2);
+  std::vector<double> errors(static_cast<size_t>(ws.tiles()) * kTileWarps * 2);
   errors_.download(errors.data(), static_cast<int64_t>(errors.size()));
   cost.cost = cost.squared_error = 0.0;
-  for (size_t tile = 0; tile < errors.size(); tile += 2) {
-    cost.cost += errors[tile];
-    cost.squared_error += errors[tile + 1];
+  for (size_t share = 0; share < errors.size(); share += 2) {
+    cost.cost += errors[share];
+    cost.squared_error += errors[share + 1];
   }
   download_factors(*out);
   out->cost = cost;
@@ -382,13 +400,13 @@ void Engine::download_factors(const LqResult& out) const {
   std::fill_n(out.l2, wanted * cols, 0.0f);
   const float of_u = 1.0f / kFactorScale, of_z = 1.0f / matrix_.z_scale();
   for (int64_t k = 0; k < rank_; ++k) {
-    // Each column pair shares its singular value evenly; a power of two keeps the product as it was.
+    // Each column pair shares its singular value evenly.
     double square = 0.0;
     for (int64_t j = 0; j < cols; ++j) {
       const double value = __half2float(z[j * padded + k]) * of_z;
       square += value * value;
     }
-    const float share = square > 0.0 ? static_cast<float>(std::exp2(std::round(0.25 * std::log2(square)))) : 1.0f;
+    const float share = matrix_.balance() * (square > 0.0 ? static_cast<float>(std::pow(square, 0.25)) : 1.0f);
     for (int64_t i = 0; i < rows; ++i) {
       out.l1[i * wanted + k] = __half2float(u[i * padded + k]) * of_u * matrix_.row_inverse(i) * share;
     }

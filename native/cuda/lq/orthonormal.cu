@@ -11,9 +11,7 @@ constexpr int kThreads = 256;
 constexpr int kPanel = 64;  // rows and columns of a block of the small products
 constexpr int kStep = 32;   // of their inner dimension at a time
 
-__device__ inline bool idle(const Workspace& ws, int slot) {
-  return ws.states[slot].active == 0 || ws.states[slot].fresh != 0;
-}
+__device__ inline bool idle(const Workspace& ws, int slot) { return ws.skips_step(ws.states[slot]); }
 
 // Entry i of a sum kept in `parts` parts of `size` elements.
 __device__ inline float sum_of_parts(const float* parts, int count, int64_t size, int64_t i) {
@@ -74,11 +72,88 @@ __global__ void __launch_bounds__(kThreads) gram_kernel(const Workspace ws, cons
   }
 }
 
-// Whitening matrix L^-1 D of each slot's Gram matrix G: with D = diag(G)^-1/2 and D G D = L L', its rows combine columns of Y
-// into orthonormal ones. Elimination works on [D G D | I] at once. The two matrices are in shared memory when they fit, else
-// the second is in place in `whitening` and the first over the slot's first partial Gram matrix.
-__global__ void __launch_bounds__(kThreads) whitening_kernel(const Workspace ws, const LiveSlots live, int chunks,
-                                                             bool in_shared) {
+// What is left of the unit diagonal for a column that the earlier ones nearly span is rounding error.
+constexpr float kDependent = 2e-6f;
+
+// Whitening matrix L^-1 D of each slot's Gram matrix G: with D = diag(G)^-1/2 and D G D = L L', its rows combine
+// columns of Y into orthonormal ones. Elimination works on [D G D | I] at once, in registers: thread (r, c) of 16 x 16
+// holds the entries (r + 16 i, c + 16 j), i, j < Parts, of both halves. The pivot row goes through shared memory, and
+// is the pivot column too.
+template <int Parts>
+__global__ void __launch_bounds__(kThreads)
+    small_whitening_kernel(const Workspace ws, const LiveSlots live, int chunks) {
+  constexpr int kSize = 16 * Parts;
+  __shared__ float inverse_norm[kSize], pivots[kSize];
+  __shared__ float row_g[2][kSize], row_w[2][kSize];
+  const int place = static_cast<int>(blockIdx.x);
+  if (idle(ws, live.slot[place])) return;
+  const float* const partial = ws.gram + static_cast<int64_t>(place) * chunks * kSize * kSize;
+  float* const out = ws.whitening + static_cast<int64_t>(place) * kSize * kSize;
+  const int r = threadIdx.x / 16, c = threadIdx.x % 16;
+  float g[Parts][Parts], w[Parts][Parts];
+#pragma unroll
+  for (int i = 0; i < Parts; ++i) {
+#pragma unroll
+    for (int j = 0; j < Parts; ++j) {
+      const int row = r + 16 * i, col = c + 16 * j;
+      float sum = 0.0f;
+#pragma unroll 4
+      for (int chunk = 0; chunk < chunks; ++chunk) sum += partial[chunk * kSize * kSize + row * kSize + col];
+      g[i][j] = sum;
+      w[i][j] = row == col ? 1.0f : 0.0f;
+      if (row == col) inverse_norm[row] = sum > 0.0f && isfinite(sum) ? rsqrtf(sum) : 0.0f;
+    }
+  }
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < Parts; ++i) {
+#pragma unroll
+    for (int j = 0; j < Parts; ++j) g[i][j] *= inverse_norm[r + 16 * i] * inverse_norm[c + 16 * j];
+  }
+#pragma unroll
+  for (int part = 0; part < Parts; ++part) {
+    for (int k = 16 * part; k < 16 * part + 16; ++k) {
+      const int buffer = k % 2;
+      if (r == k % 16) {
+#pragma unroll
+        for (int j = 0; j < Parts; ++j) {
+          row_g[buffer][c + 16 * j] = g[part][j];
+          row_w[buffer][c + 16 * j] = w[part][j];
+        }
+      }
+      __syncthreads();
+      const float pivot = row_g[buffer][k];
+      const float inverse = pivot > kDependent ? 1.0f / pivot : 0.0f;
+      if (threadIdx.x == 0) pivots[k] = pivot;
+#pragma unroll
+      for (int i = part; i < Parts; ++i) {
+        const int row = r + 16 * i;
+        const float factor = row > k ? row_g[buffer][row] * inverse : 0.0f;
+#pragma unroll
+        for (int j = 0; j < Parts; ++j) {
+          g[i][j] = fmaf(-factor, row_g[buffer][c + 16 * j], g[i][j]);
+          w[i][j] = fmaf(-factor, row_w[buffer][c + 16 * j], w[i][j]);
+        }
+      }
+    }
+  }
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < Parts; ++i) {
+    const float pivot = pivots[r + 16 * i];
+    const float scale = pivot > kDependent ? rsqrtf(pivot) : 0.0f;
+#pragma unroll
+    for (int j = 0; j < Parts; ++j) {
+      const int row = r + 16 * i, col = c + 16 * j;
+      out[row * kSize + col] = col <= row ? w[i][j] * scale * inverse_norm[col] : 0.0f;
+    }
+  }
+}
+
+// The same for more columns than registers hold. The two matrices are in shared memory when they fit, else the second
+// is in place in `whitening` and the first over the slot's first partial Gram matrix.
+__global__ void __launch_bounds__(kThreads)
+    whitening_kernel(const Workspace ws, const LiveSlots live, int chunks, bool in_shared) {
   extern __shared__ float shared[];
   const int place = static_cast<int>(blockIdx.x);
   if (idle(ws, live.slot[place])) return;
@@ -102,15 +177,15 @@ __global__ void __launch_bounds__(kThreads) whitening_kernel(const Workspace ws,
     inverse_norm[i] = square > 0.0f && isfinite(square) ? rsqrtf(square) : 0.0f;
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < n * n; i += kThreads) g[i / n * stride + i % n] *= inverse_norm[i / n] * inverse_norm[i % n];
+  for (int i = threadIdx.x; i < n * n; i += kThreads)
+    g[i / n * stride + i % n] *= inverse_norm[i / n] * inverse_norm[i % n];
   __syncthreads();
 
   // 16 threads a row; the pivot row is scaled as it is used, so one barrier a step is enough.
   const int lane = threadIdx.x % 16;
   for (int k = 0; k < n; ++k) {
     const float pivot = g[k * stride + k];
-    // Unit diagonal to start with: what is left of a column that the earlier ones nearly span is rounding error.
-    const float inverse = pivot > 2e-6f ? 1.0f / pivot : 0.0f;
+    const float inverse = pivot > kDependent ? 1.0f / pivot : 0.0f;
     for (int i = k + 1 + static_cast<int>(threadIdx.x) / 16; i < n; i += kThreads / 16) {
       const float factor = g[i * stride + k] * inverse;
       for (int j = k + 1 + lane; j < n; j += 16) g[i * stride + j] -= factor * g[k * stride + j];
@@ -121,7 +196,7 @@ __global__ void __launch_bounds__(kThreads) whitening_kernel(const Workspace ws,
   for (int i = threadIdx.x; i < n * n; i += kThreads) {
     const int row = i / n, col = i % n;
     const float pivot = g[row * stride + row];
-    const float scale = pivot > 2e-6f ? rsqrtf(pivot) * inverse_norm[col] : 0.0f;
+    const float scale = pivot > kDependent ? rsqrtf(pivot) * inverse_norm[col] : 0.0f;
     out[i] = col <= row ? w[row * stride + col] * scale : 0.0f;
   }
 }
@@ -145,8 +220,7 @@ __global__ void __launch_bounds__(kThreads) whiten_kernel(const Workspace ws, co
     for (int i = threadIdx.x; i < kPanel * kStep; i += kThreads) {
       const int r = i / kStep, k = i % kStep;
       const bool inside = k0 + k < ws.padded_rank;
-      of_y[r][k] =
-          inside ? sum_of_parts(y, ws.column_splits, ws.u_size(), (row0 + r) * ws.padded_rank + k0 + k) : 0.0f;
+      of_y[r][k] = inside ? sum_of_parts(y, ws.column_splits, ws.u_size(), (row0 + r) * ws.padded_rank + k0 + k) : 0.0f;
       of_w[r][k] = inside && col0 + r < ws.padded_rank ? w[(col0 + r) * ws.padded_rank + k0 + k] : 0.0f;
     }
     __syncthreads();
@@ -188,6 +262,35 @@ __global__ void __launch_bounds__(kThreads) store_z_kernel(const Workspace ws, c
   ws.z[slot * ws.z_size() + i] = __float2half_rn(fminf(fmaxf(value, -65504.0f), 65504.0f));
 }
 
+void launch_whitening(const Stream& stream, const Workspace& ws, const LiveSlots& live, int chunks) {
+  const int n = ws.padded_rank;
+  const auto count = static_cast<unsigned>(live.count);
+  switch (n) {
+    case 16:
+      small_whitening_kernel<1><<<count, kThreads, 0, stream.get()>>>(ws, live, chunks);
+      break;
+    case 32:
+      small_whitening_kernel<2><<<count, kThreads, 0, stream.get()>>>(ws, live, chunks);
+      break;
+    case 48:
+      small_whitening_kernel<3><<<count, kThreads, 0, stream.get()>>>(ws, live, chunks);
+      break;
+    case 64:
+      small_whitening_kernel<4><<<count, kThreads, 0, stream.get()>>>(ws, live, chunks);
+      break;
+    default: {
+      constexpr int kSharedLimit = 99 * 1024;  // what every architecture since sm_80 grants a block
+      const int both = (n + 2 * n * (n + 1)) * static_cast<int>(sizeof(float));
+      const bool in_shared = both <= kSharedLimit;
+      const int bytes = in_shared ? both : n * static_cast<int>(sizeof(float));
+      check(cudaFuncSetAttribute(whitening_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedLimit),
+            "preparing the orthonormalisation");
+      whitening_kernel<<<count, kThreads, bytes, stream.get()>>>(ws, live, chunks, in_shared);
+    }
+  }
+  check_launch("Cholesky factor of the sketch");
+}
+
 }  // namespace
 
 void launch_factorize(const Stream& stream, const Workspace& ws, const LiveSlots& live) {
@@ -198,20 +301,14 @@ void launch_factorize(const Stream& stream, const Workspace& ws, const LiveSlots
   gram_kernel<<<dim3(chunks, count, panels * panels), kThreads, 0, stream.get()>>>(ws, live);
   check_launch("Gram matrix of the sketch");
 
-  const int n = ws.padded_rank;
-  const int both = (n + 2 * n * (n + 1)) * static_cast<int>(sizeof(float));
-  constexpr int kSharedLimit = 99 * 1024;  // what every architecture since sm_80 grants a block
-  const bool in_shared = both <= kSharedLimit;
-  const int bytes = in_shared ? both : n * static_cast<int>(sizeof(float));
-  check(cudaFuncSetAttribute(whitening_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedLimit),
-        "preparing the orthonormalisation");
-  whitening_kernel<<<count, kThreads, bytes, stream.get()>>>(ws, live, static_cast<int>(chunks), in_shared);
-  check_launch("Cholesky factor of the sketch");
+  launch_whitening(stream, ws, live, static_cast<int>(chunks));
 
-  whiten_kernel<<<dim3(static_cast<unsigned>(ws.padded_rows / kPanel), panels, count), kThreads, 0, stream.get()>>>(ws, live);
+  whiten_kernel<<<dim3(static_cast<unsigned>(ws.padded_rows / kPanel), panels, count), kThreads, 0, stream.get()>>>(
+      ws, live);
   check_launch("orthonormal basis");
   launch_row_sketch(stream, ws, live);
-  store_z_kernel<<<dim3(static_cast<unsigned>(ceil_div(ws.z_size(), kThreads)), count), kThreads, 0, stream.get()>>>(ws, live);
+  store_z_kernel<<<dim3(static_cast<unsigned>(ceil_div(ws.z_size(), kThreads)), count), kThreads, 0, stream.get()>>>(
+      ws, live);
   check_launch("second factor");
 }
 

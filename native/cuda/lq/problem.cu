@@ -1,25 +1,23 @@
-#include "lq/problem.h"
-
 #include <cuda_bf16.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "lq/problem.h"
+
 namespace lq::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-// All options start from this one factorisation, so two more iterations than asked for cost little and serve each.
-constexpr int kExtraPowerIterations = 2;
 
 __device__ inline float weight_at(const void* weight, bool bf16, int64_t i) {
   return bf16 ? __bfloat162float(static_cast<const __nv_bfloat16*>(weight)[i]) : static_cast<const float*>(weight)[i];
 }
 
 // One block a row: D_row W D_col into `scaled` (when given), and the row's absmax and sum of squares.
-__global__ void __launch_bounds__(kThreads) scaled_rows_kernel(const void* weight, bool bf16, int64_t cols, int64_t stride,
-                                                               const float* row_scale, const float* col_scale,
-                                                               float* scaled, float* absmax, double* squares) {
+__global__ void __launch_bounds__(kThreads)
+    scaled_rows_kernel(const void* weight, bool bf16, int64_t cols, int64_t stride, const float* row_scale,
+                       const float* col_scale, float* scaled, float* absmax, double* squares) {
   __shared__ float largest[kThreads];
   __shared__ double sums[kThreads];
   const int64_t row = blockIdx.x;
@@ -49,9 +47,9 @@ __global__ void __launch_bounds__(kThreads) scaled_rows_kernel(const void* weigh
 }
 
 // out [padded_rows, padded_rank] = scale * in [rows, rank], zero in the padding.
-__global__ void __launch_bounds__(kThreads) store_factor_kernel(const float* in, int64_t rows, int rank,
-                                                                int64_t padded_rows, int padded_rank, float scale,
-                                                                __half* out) {
+__global__ void __launch_bounds__(kThreads)
+    store_factor_kernel(const float* in, int64_t rows, int rank, int64_t padded_rows, int padded_rank, float scale,
+                        __half* out) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= padded_rows * padded_rank) return;
   const int64_t row = i / padded_rank;
@@ -75,17 +73,17 @@ DeviceBuffer<float> upload_vector(const Stream& stream, const std::vector<float>
 
 }  // namespace
 
-std::vector<float> normalized_scale(const float* scale, int64_t count, const char* name) {
-  std::vector<float> out(static_cast<size_t>(count), 1.0f);
+NormalizedScale normalized_scale(const float* scale, int64_t count, const char* name) {
+  NormalizedScale out{std::vector<float>(static_cast<size_t>(count), 1.0f), 1.0f};
   if (scale == nullptr) return out;
-  float largest = 0.0f;
+  out.largest = 0.0f;
   for (int64_t i = 0; i < count; ++i) {
     if (!(scale[i] > 0.0f) || !std::isfinite(scale[i])) {
       fail(StatusCode::invalid_argument, "%s scale %lld is not positive", name, static_cast<long long>(i));
     }
-    largest = std::max(largest, scale[i]);
+    out.largest = std::max(out.largest, scale[i]);
   }
-  for (int64_t i = 0; i < count; ++i) out[i] = scale[i] / largest;
+  for (int64_t i = 0; i < count; ++i) out.values[i] = scale[i] / out.largest;
   return out;
 }
 
@@ -107,12 +105,13 @@ DeviceProblem::DeviceProblem(const Stream& stream, const LqProblem& problem)
     fisher_ = upload_padded(stream, problem.fisher, rows_, cols_, padded_rows_, padded_cols_);
   }
   if (problem.row_scale != nullptr || problem.col_scale != nullptr) {
-    const std::vector<float> row = normalized_scale(problem.row_scale, rows_, "row");
-    const std::vector<float> col = normalized_scale(problem.col_scale, cols_, "column");
-    for (const float value : row) host_row_inverse_.push_back(1.0f / value);
-    for (const float value : col) host_col_inverse_.push_back(1.0f / value);
-    row_scale_ = upload_vector(stream, row, padded_rows_);
-    col_scale_ = upload_vector(stream, col, padded_cols_);
+    const NormalizedScale row = normalized_scale(problem.row_scale, rows_, "row");
+    const NormalizedScale col = normalized_scale(problem.col_scale, cols_, "column");
+    balance_ = std::sqrt(col.largest / row.largest);
+    for (const float value : row.values) host_row_inverse_.push_back(1.0f / value);
+    for (const float value : col.values) host_col_inverse_.push_back(1.0f / value);
+    row_scale_ = upload_vector(stream, row.values, padded_rows_);
+    col_scale_ = upload_vector(stream, col.values, padded_cols_);
     row_inverse_ = upload_vector(stream, host_row_inverse_, padded_rows_);
     col_inverse_ = upload_vector(stream, host_col_inverse_, padded_cols_);
   }
@@ -156,15 +155,17 @@ DeviceProblem::Factors DeviceProblem::factorize(const LqProblem& problem, int ra
   DeviceBuffer<double> squares(stream_, rows_);
   const void* const weight = bf16_ ? static_cast<const void*>(weight_bf16_.get()) : weight_.get();
   scaled_rows_kernel<<<static_cast<unsigned>(rows_), kThreads, 0, stream_.get()>>>(
-      weight, bf16_, cols_, padded_cols_, row_scale_.get(), col_scale_.get(), scaled.get(), absmax.get(), squares.get());
+      weight, bf16_, cols_, padded_cols_, row_scale_.get(), col_scale_.get(), scaled.get(), absmax.get(),
+      squares.get());
   check_launch("scaled weights");
   const LowRank low = truncated_svd(stream_, {scaled.get(), rows_, cols_, cols_}, rank, problem.oversampling,
-                                    problem.power_iterations + kExtraPowerIterations, problem.seed);
+                                    problem.power_iterations, problem.seed);
   Factors out;
   out.rank = low.rank;
   out.u = DeviceBuffer<__half>(stream_, padded_rows_ * padded_rank);
   out.z = DeviceBuffer<__half>(stream_, padded_cols_ * padded_rank);
-  const auto store = [&](const DeviceBuffer<float>& in, int64_t rows, int64_t padded_rows, float scale, __half* target) {
+  const auto store = [&](const DeviceBuffer<float>& in, int64_t rows, int64_t padded_rows, float scale,
+                         __half* target) {
     store_factor_kernel<<<static_cast<unsigned>(ceil_div(padded_rows * padded_rank, kThreads)), kThreads, 0,
                           stream_.get()>>>(in.get(), rows, low.rank, padded_rows, padded_rank, scale, target);
     check_launch("first factors");

@@ -28,6 +28,8 @@ class DeviceProblem {
   float row_inverse(int64_t i) const { return host_row_inverse_.empty() ? 1.0f : host_row_inverse_[i]; }
   float col_inverse(int64_t j) const { return host_col_inverse_.empty() ? 1.0f : host_col_inverse_[j]; }
   float z_scale() const { return z_scale_; }
+  // What the left factor is multiplied and the right one divided by so that D_row L1 and L2 D_col are of equal lengths.
+  float balance() const { return balance_; }
 
  private:
   const Stream& stream_;
@@ -37,11 +39,15 @@ class DeviceProblem {
   DeviceBuffer<uint16_t> weight_bf16_;
   DeviceBuffer<float> fisher_, row_scale_, col_scale_, row_inverse_, col_inverse_;
   std::vector<float> host_row_inverse_, host_col_inverse_;
-  float residual_scale_ = 1.0f, z_scale_ = 1.0f;
+  float residual_scale_ = 1.0f, z_scale_ = 1.0f, balance_ = 1.0f;
 };
 
-// Scales divided by their largest (the factorisation does not change), ones when both are null. Throws invalid_argument for
-// one that is not positive and finite.
-std::vector<float> normalized_scale(const float* scale, int64_t count, const char* name);
+// Scales divided by their largest (what is factorised then changes by a constant alone), ones for null.
+struct NormalizedScale {
+  std::vector<float> values;
+  float largest;
+};
+// Throws invalid_argument for a scale that is not positive and finite.
+NormalizedScale normalized_scale(const float* scale, int64_t count, const char* name);
 
 }  // namespace lq::cuda

@@ -1,12 +1,15 @@
-// The passes over the weights. A tile of 128 x 128 weights is one thread block: L1 L2 on the tensor cores, then what
-// follows is done on the accumulators in registers. The product is computed twice (before and after the scales are known)
-// because that is cheaper than storing it.
+// The passes over the weights. A thread block takes 128 rows and goes along a few tiles of 128 columns: L1 L2 on the
+// tensor cores, then what follows is done on the accumulators in registers. The product is computed twice (before and
+// after the scales are known) because that is cheaper than storing it.
 //
-// Eight warps, 4 x 2, each 32 x 64. The columns of a warp are dealt to the tensor cores in an order that leaves every thread
-// with 16 adjacent columns of four rows: weights, Fisher and residual move as 16-byte accesses, and a block of 16, 32 or 64
-// weights belongs to 1, 2 or 4 neighbouring threads.
+// Eight warps, 4 x 2, each 32 x 64 of a tile, 16 rows at a time. The columns of a warp are dealt to the tensor cores in
+// an order that leaves every thread with 8 adjacent columns in each half of the 64, for two rows: weights, Fisher and
+// residual move as 16-byte accesses of which four fill two sectors, and a block of 16, 32 or 64 weights belongs to two
+// or four neighbouring threads.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+
+#include <algorithm>
 
 #include "lq/mma.cuh"
 #include "lq/workspace.h"
@@ -16,75 +19,130 @@ namespace lq::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kRankStep = 64;  // columns of the factors in shared memory at a time
-constexpr int kStrip = 16;     // adjacent columns of a thread
+constexpr int kPanelWidth = 64;     // columns of the factors in a panel
+constexpr int kResidentPanels = 3;  // of each factor that shared memory holds; more are loaded as they are needed
+constexpr int kRun = 8;             // adjacent columns of a thread
+constexpr int kHalf = 32;           // from the first run of a thread to its second
+constexpr uint32_t kInfinity = 0x7f800000u;
 
-struct Position {
-  int slot;
-  int row0, col0;  // of the tile
-};
-
-__device__ inline Position position_of(const Workspace& ws, const LiveSlots& live) {
-  const int tile = static_cast<int>(blockIdx.x / live.count);
-  const int across = ws.padded_cols / kTile;
-  return {live.slot[blockIdx.x % live.count], tile / across * kTile, tile % across * kTile};
-}
+using Panel = __half[kTile][kPanelWidth];
 
 // Swizzles of the 16-byte chunks of a 128-byte row: the eight rows an ldmatrix reads fall into different banks.
 __device__ inline int swizzle_u(int row, int chunk) { return (chunk ^ (row & 7)) * 8; }
-__device__ inline int swizzle_z(int row, int chunk) {
-  return (chunk ^ ((((row >> 4) & 3) << 1) | (row & 1))) * 8;
+__device__ inline int swizzle_z(int row, int chunk) { return (chunk ^ ((((row >> 3) & 3) << 1) | (row & 1))) * 8; }
+
+// Starts copying 128 rows of panel `panel` of a factor whose first row is `source`.
+template <bool IsU>
+__device__ inline void load_panel(const Workspace& ws, const __half* source, int panel, Panel& target) {
+  const int k0 = panel * kPanelWidth;
+  const int chunks = min(kPanelWidth, ws.padded_rank - k0) / 8;
+  constexpr int kChunks = kPanelWidth / 8;
+  const int chunk = threadIdx.x % kChunks;
+  if (chunk >= chunks) return;
+  for (int row = threadIdx.x / kChunks; row < kTile; row += kThreads / kChunks) {
+    copy_async(shared_address(&target[row][IsU ? swizzle_u(row, chunk) : swizzle_z(row, chunk)]),
+               source + static_cast<int64_t>(row) * ws.padded_rank + k0 + chunk * 8);
+  }
 }
 
-// accumulators[m][j][2 h + i] = (u z')[16 m + 8 h + lane / 4, 16 (lane % 4) + 2 j + i] of the warp's 32 x 64.
-__device__ inline void low_rank_product(const Workspace& ws, const Position& at, __half (*su)[kRankStep],
-                                        __half (*sz)[kRankStep], float (&accumulators)[2][8][4]) {
+// sums[4 half + j][2 h + i] += (u z')[8 h + lane / 4, 32 half + 8 (lane % 4) + 2 j + i] of rows row0.. of u and col0..
+// of z.
+__device__ inline void multiply_panel(const Panel& u, const Panel& z, int row0, int col0, int chunks,
+                                      float (&sums)[8][4]) {
   const int lane = threadIdx.x % 32;
-  const int warp_row = threadIdx.x / 32 / 2 * 32;
-  const int warp_col = threadIdx.x / 32 % 2 * 64;
-  const __half* u = ws.u + at.slot * ws.u_size() + static_cast<int64_t>(at.row0) * ws.padded_rank;
-  const __half* z = ws.z + at.slot * ws.z_size() + static_cast<int64_t>(at.col0) * ws.padded_rank;
+  for (int k = 0; k < chunks; k += 2) {
+    uint32_t a[4];
+    const int of_u = row0 + lane % 16;
+    load_matrices(a, shared_address(&u[of_u][swizzle_u(of_u, k + lane / 16)]));
 #pragma unroll
-  for (int m = 0; m < 2; ++m) {
-#pragma unroll
-    for (int j = 0; j < 8; ++j) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) accumulators[m][j][i] = 0.0f;
+    for (int j = 0; j < 8; j += 2) {
+      const int n = lane % 8;
+      const int of_z = col0 + j / 4 * kHalf + (n >> 1) * kRun + 2 * (j % 4 + lane / 16) + (n & 1);
+      uint32_t b[4];
+      load_matrices(b, shared_address(&z[of_z][swizzle_z(of_z, k + lane / 8 % 2)]));
+      multiply_add(sums[j], a, b[0], b[1]);
+      multiply_add(sums[j + 1], a, b[2], b[3]);
     }
   }
-  for (int k0 = 0; k0 < ws.padded_rank; k0 += kRankStep) {
-    const int chunks = min(kRankStep, ws.padded_rank - k0) / 8;
-    if (k0 > 0) __syncthreads();
-    for (int i = threadIdx.x; i < kTile * chunks; i += kThreads) {
-      const int row = i / chunks;
-      const int chunk = i % chunks;
-      const int64_t source = static_cast<int64_t>(row) * ws.padded_rank + k0 + chunk * 8;
-      copy_async(shared_address(&su[row][swizzle_u(row, chunk)]), u + source);
-      copy_async(shared_address(&sz[row][swizzle_z(row, chunk)]), z + source);
+}
+
+struct Stretch {
+  int slot;
+  int row0, col_begin, col_end;  // the tiles of a thread block
+};
+
+__device__ inline Stretch stretch_of(const Workspace& ws, const LiveSlots& live, int tiles) {
+  const int across = (ws.padded_cols / kTile + tiles - 1) / tiles;
+  const int place = static_cast<int>(blockIdx.x / live.count);
+  const int col = place % across * tiles * kTile;
+  return {live.slot[blockIdx.x % live.count], place / across * kTile, col, min(col + tiles * kTile, ws.padded_cols)};
+}
+
+// Calls strip(sums, h, row, col) for every 16 adjacent columns of this thread; their products are sums[.][2 h], [2 h +
+// 1]. `tile_done(col0)` follows each tile.
+template <typename Strip, typename TileDone>
+__device__ inline void for_each_strip(const Workspace& ws, const Stretch& at, Strip&& strip, TileDone&& tile_done) {
+  extern __shared__ __align__(128) unsigned char shared[];
+  const int count = (ws.padded_rank + kPanelWidth - 1) / kPanelWidth;
+  const bool resident = count > 0 && count <= kResidentPanels;
+  const bool ahead = count == 1;  // there is room for the next tile's panel
+  Panel* const of_u = reinterpret_cast<Panel*>(shared);
+  Panel* const of_z = of_u + (resident ? count : 1);
+  const __half* const u = ws.u + at.slot * ws.u_size() + static_cast<int64_t>(at.row0) * ws.padded_rank;
+  const __half* const z = ws.z + at.slot * ws.z_size();
+  const auto z_row = [&](int col) { return z + static_cast<int64_t>(col) * ws.padded_rank; };
+  const int lane = threadIdx.x % 32;
+  const int warp_row = static_cast<int>(threadIdx.x) / 64 * 32;
+  const int warp_col = static_cast<int>(threadIdx.x) / 32 % 2 * 64;
+  if (resident) {
+    for (int panel = 0; panel < count; ++panel) {
+      load_panel<true>(ws, u, panel, of_u[panel]);
+      load_panel<false>(ws, z_row(at.col_begin), panel, of_z[panel]);
     }
     copy_commit();
-    copy_wait<0>();
-    __syncthreads();
-    for (int k = 0; k < chunks; k += 2) {
-      uint32_t a[2][4];
-#pragma unroll
-      for (int m = 0; m < 2; ++m) {
-        const int row = warp_row + m * 16 + lane % 16;
-        load_matrices(a[m], shared_address(&su[row][swizzle_u(row, k + lane / 16)]));
-      }
-#pragma unroll
-      for (int j = 0; j < 8; j += 2) {
-        const int n = lane % 8;
-        const int row = warp_col + (n >> 1) * kStrip + 2 * (j + lane / 16) + (n & 1);
-        uint32_t b[4];
-        load_matrices(b, shared_address(&sz[row][swizzle_z(row, k + lane / 8 % 2)]));
-#pragma unroll
-        for (int m = 0; m < 2; ++m) {
-          multiply_add(accumulators[m][j], a[m], b[0], b[1]);
-          multiply_add(accumulators[m][j + 1], a[m], b[2], b[3]);
-        }
+  }
+  int buffer = 0;
+  for (int col0 = at.col_begin; col0 < at.col_end; col0 += kTile) {
+    const int next = col0 + kTile;
+    if (resident) {
+      copy_wait<0>();
+      __syncthreads();
+      if (ahead && next < at.col_end) {
+        load_panel<false>(ws, z_row(next), 0, of_z[buffer ^ 1]);
+        copy_commit();
       }
     }
+#pragma unroll 1
+    for (int m = 0; m < 2; ++m) {
+      float sums[8][4] = {};
+      for (int panel = 0; panel < count; ++panel) {
+        if (!resident) {
+          __syncthreads();
+          load_panel<true>(ws, u, panel, of_u[0]);
+          load_panel<false>(ws, z_row(col0), panel, of_z[0]);
+          copy_commit();
+          copy_wait<0>();
+          __syncthreads();
+        }
+        const int chunks = min(kPanelWidth, ws.padded_rank - panel * kPanelWidth) / 8;
+        multiply_panel(of_u[resident ? panel : 0],
+                       of_z[ahead      ? buffer
+                            : resident ? panel
+                                       : 0],
+                       warp_row + m * 16, warp_col, chunks, sums);
+      }
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        strip(sums, h, at.row0 + warp_row + m * 16 + h * 8 + lane / 4, col0 + warp_col + lane % 4 * kRun);
+      }
+    }
+    if (resident && !ahead && next < at.col_end) {
+      __syncthreads();
+      for (int panel = 0; panel < count; ++panel) load_panel<false>(ws, z_row(next), panel, of_z[panel]);
+      copy_commit();
+    }
+    buffer ^= 1;
+    tile_done(col0);
   }
 }
 
@@ -111,254 +169,273 @@ __device__ inline void load_weights(const __nv_bfloat16* source, float (&out)[8]
   }
 }
 
-// The 8 adjacent elements `half` (0 or 1) of a thread's strip in row h of m: weights, and weights minus L1 L2.
+// The run `half` (0 or 1) of a strip, at (row, col): weights, and weights minus L1 L2.
 template <typename W>
-__device__ inline void load_residual(const Workspace& ws, const float (&accumulators)[8][4], int h, int half, int row,
-                                     int col, float (&w)[8], float (&r)[8]) {
+__device__ inline void load_residual(const Workspace& ws, const float (&sums)[8][4], int h, int half, int row, int col,
+                                     float (&w)[8], float (&r)[8]) {
   load_weights(static_cast<const W*>(ws.weight) + static_cast<int64_t>(row) * ws.padded_cols + col, w);
-  float unscale[8];
   if (ws.row_inverse != nullptr) {
     const float of_row = ws.row_inverse[row] * ws.product_scale;
-    load_floats(ws.col_inverse + col, unscale);
+    float of_col[8];
+    load_floats(ws.col_inverse + col, of_col);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) unscale[i] *= of_row;
+    for (int i = 0; i < 8; ++i) r[i] = fmaf(-sums[half * 4 + i / 2][2 * h + i % 2], of_row * of_col[i], w[i]);
   } else {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) unscale[i] = ws.product_scale;
+    for (int i = 0; i < 8; ++i) r[i] = fmaf(-sums[half * 4 + i / 2][2 * h + i % 2], ws.product_scale, w[i]);
   }
-#pragma unroll
-  for (int i = 0; i < 8; ++i) r[i] = fmaf(-accumulators[half * 4 + i / 2][2 * h + i % 2], unscale[i], w[i]);
 }
 
-// Nearest levels of x, two to sixteen of them, found by comparing with every threshold: no divergence and no table look-up.
+// Nearest levels of x, found by comparing with every threshold: no divergence and no table look-up.
 template <int Bits>
-__device__ inline void nearest_levels(const DeviceBook& book, const float (&x)[8], float (&level)[8]) {
+__device__ inline void nearest_levels(const float* thresholds, const float* levels, const float (&x)[8],
+                                      float (&level)[8]) {
 #pragma unroll
-  for (int i = 0; i < 8; ++i) level[i] = book.levels[0];
+  for (int i = 0; i < 8; ++i) level[i] = levels[0];
 #pragma unroll
   for (int t = 0; t + 1 < (1 << Bits); ++t) {
-    const float threshold = book.thresholds[t];
-    const float above = book.levels[t + 1];
+    const float threshold = thresholds[t];
+    const float above = levels[t + 1];
 #pragma unroll
     for (int i = 0; i < 8; ++i) level[i] = x[i] > threshold ? above : level[i];
   }
 }
 
-__device__ inline void nearest_levels(const DeviceBook& book, int bits, const float (&x)[8], float (&level)[8]) {
-  switch (bits) {
-    case 2: nearest_levels<2>(book, x, level); break;
-    case 3: nearest_levels<3>(book, x, level); break;
-    case 4: nearest_levels<4>(book, x, level); break;
-    default:
-#pragma unroll
-      for (int i = 0; i < 8; ++i) level[i] = book.levels[nearest_code(book, x[i])];
-  }
-}
-
 __device__ inline uint32_t saturated_halves(float low, float high) {
-  constexpr float kLimit = 65504.0f;
-  const __half2 pair = __floats2half2_rn(fminf(fmaxf(low, -kLimit), kLimit), fminf(fmaxf(high, -kLimit), kLimit));
+  const __half2 limit = __float2half2_rn(65504.0f);
+  const __half2 pair = __hmin2(__hmax2(__floats2half2_rn(low, high), __hneg2(limit)), limit);
   uint32_t bits;
   memcpy(&bits, &pair, sizeof bits);
   return bits;
 }
 
-template <typename W>
-__global__ void __launch_bounds__(kThreads, 2) absmax_kernel(const Workspace ws, const LiveSlots live) {
-  __shared__ __align__(16) __half su[kTile][kRankStep];
-  __shared__ __align__(16) __half sz[kTile][kRankStep];
-  const Position at = position_of(ws, live);
-  if (ws.states[at.slot].active == 0) return;
-  const SlotOption option = ws.options[at.slot];
-  float accumulators[2][8][4];
-  low_rank_product(ws, at, su, sz, accumulators);
-
-  const int lane = threadIdx.x % 32;
-  const int col = at.col0 + threadIdx.x / 32 % 2 * 64 + lane % 4 * kStrip;
-  float* scales = ws.scales + at.slot * ws.max_blocks;
-  uint32_t smallest = 0x7f800000u;
-#pragma unroll
-  for (int m = 0; m < 2; ++m) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int row = at.row0 + threadIdx.x / 32 / 2 * 32 + m * 16 + h * 8 + lane / 4;
-      const bool inside = row < ws.rows && col < ws.cols;
-      int64_t block = 0;
-      int place = 0;  // of the next weight in its block
-      if (option.aligned == 0 && inside) {
-        const int64_t flat = static_cast<int64_t>(row) * ws.cols + col;
-        block = flat / option.block;
-        place = static_cast<int>(flat - block * option.block);
-      }
-      float largest = 0.0f;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float w[8], r[8];
-        load_residual<W>(ws, accumulators[m], h, half, row, col + half * 8, w, r);
-        if (option.aligned != 0) {
-#pragma unroll
-          for (int i = 0; i < 8; ++i) largest = fmaxf(largest, fabsf(r[i]));
-        } else if (inside) {
-#pragma unroll
-          for (int i = 0; i < 8; ++i) {
-            if (col + half * 8 + i < ws.cols) {
-              if (place == option.block) {
-                atomicMax(reinterpret_cast<uint32_t*>(scales + block), __float_as_uint(largest));
-                largest = 0.0f;
-                place = 0;
-                ++block;
-              }
-              largest = fmaxf(largest, fabsf(r[i]));
-              ++place;
-            }
-          }
-        }
-      }
-      if (option.aligned != 0) {
-        if (option.block >= 32) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
-        if (option.block >= 64) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
-        if (inside && lane % 4 % (option.block / kStrip) == 0) {
-          scales[static_cast<int64_t>(row) * (ws.cols / option.block) + col / option.block] = largest;
-          smallest = min(smallest, __float_as_uint(largest));
-        }
-      } else if (inside) {
-        atomicMax(reinterpret_cast<uint32_t*>(scales + block), __float_as_uint(largest));
-      }
-    }
-  }
-  if (option.aligned == 0) return;
-  smallest = __reduce_min_sync(0xffffffffu, smallest);
-  if (lane == 0 && smallest != 0x7f800000u) atomicMin(ws.minimum + at.slot, smallest);
+__device__ inline void store_residual(__half* target, const float (&next)[8]) {
+  *reinterpret_cast<uint4*>(target) =
+      make_uint4(saturated_halves(next[0], next[1]), saturated_halves(next[2], next[3]),
+                 saturated_halves(next[4], next[5]), saturated_halves(next[6], next[7]));
 }
 
-template <typename W, bool Emit>
-__global__ void __launch_bounds__(kThreads, 2) quantize_kernel(const Workspace ws, const LiveSlots live) {
-  __shared__ __align__(16) __half su[kTile][kRankStep];
-  __shared__ __align__(16) __half sz[kTile][kRankStep];
-  __shared__ DeviceBook book;
-  __shared__ double warp_errors[kThreads / 32][2];
-  const Position at = position_of(ws, live);
-  if (!Emit && ws.states[at.slot].active == 0) return;
-  const SlotOption option = ws.options[at.slot];
-  {
-    const DeviceBook& source = ws.books[option.book];
-    if (threadIdx.x == 0) {
-      book.bits = source.bits;
-      book.levels_count = source.levels_count;
-    }
-    for (int i = threadIdx.x; i < source.levels_count; i += kThreads) {
-      book.levels[i] = source.levels[i];
-      book.thresholds[i] = source.thresholds[i];
-    }
-    __syncthreads();
+// residual_scale D_row q D_col for the 8 elements at (row, col).
+__device__ inline void weigh_residual(const Workspace& ws, int row, int col, float (&next)[8]) {
+  if (ws.row_scale != nullptr) {
+    const float of_row = ws.row_scale[row] * ws.residual_scale;
+    float of_col[8];
+    load_floats(ws.col_scale + col, of_col);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) next[i] *= of_row * of_col[i];
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) next[i] *= ws.residual_scale;
   }
-  float accumulators[2][8][4];
-  low_rank_product(ws, at, su, sz, accumulators);
+}
 
+// Adds the squares of 8 errors, and with Fisher their weighted squares.
+__device__ inline void add_errors(const Workspace& ws, int64_t padded, const float (&square)[8], float* cost,
+                                  float* squared) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) *squared += square[i];
+  if (ws.fisher == nullptr) return;
+  float fisher[8];
+  load_floats(ws.fisher + padded, fisher);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) *cost = fmaf(square[i], fisher[i], *cost);
+}
+
+// A warp's share of the errors of a tile; they are added up in a fixed order by update_kernel.
+__device__ inline void store_errors(const Workspace& ws, const Stretch& at, int col0, double* cost, double* squared) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) {
+    *cost += __shfl_xor_sync(0xffffffffu, *cost, step);
+    *squared += __shfl_xor_sync(0xffffffffu, *squared, step);
+  }
+  if (threadIdx.x % 32 == 0) {
+    const int64_t tile = static_cast<int64_t>(at.row0 / kTile) * (ws.padded_cols / kTile) + col0 / kTile;
+    const int64_t share = (at.slot * static_cast<int64_t>(ws.tiles()) + tile) * kTileWarps + threadIdx.x / 32;
+    reinterpret_cast<double2*>(ws.errors)[share] = make_double2(ws.fisher != nullptr ? *cost : *squared, *squared);
+  }
+  *cost = *squared = 0.0;
+}
+
+template <typename W>
+__global__ void __launch_bounds__(kThreads, 2) absmax_kernel(const Workspace ws, const LiveSlots live, int tiles) {
+  const Stretch at = stretch_of(ws, live, tiles);
+  if (ws.states[at.slot].active == 0) return;
+  const SlotOption option = ws.options[at.slot];
   const int lane = threadIdx.x % 32;
-  const int col = at.col0 + threadIdx.x / 32 % 2 * 64 + lane % 4 * kStrip;
-  const float* scales = ws.scales + at.slot * ws.max_blocks;
-  __half* residual = ws.residual + at.slot * ws.matrix_size();
+  float* const scales = ws.scales + at.slot * ws.max_blocks;
+  const int shift = __ffs(option.block) - 1;  // an aligned block's size is a power of two
+  const int64_t blocks_a_row = ws.cols >> shift;
+  uint32_t smallest = kInfinity;
+  const auto put = [&](int row, int col, float largest) {
+    scales[row * blocks_a_row + (col >> shift)] = largest;
+    smallest = min(smallest, __float_as_uint(largest));
+  };
+  const auto aligned_strip = [&](const float(&sums)[8][4], int h, int row, int col) {
+    float largest[2] = {};
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float w[8], r[8];
+      load_residual<W>(ws, sums, h, half, row, col + half * kHalf, w, r);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) largest[half] = fmaxf(largest[half], fabsf(r[i]));
+    }
+    if (option.block == 64) largest[0] = fmaxf(largest[0], largest[1]);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      largest[half] = fmaxf(largest[half], __shfl_xor_sync(0xffffffffu, largest[half], 1));
+      if (option.block >= 32) largest[half] = fmaxf(largest[half], __shfl_xor_sync(0xffffffffu, largest[half], 2));
+    }
+    const bool first = option.block == 16 ? lane % 2 == 0 : lane % 4 == 0;  // of the threads that share a block
+    if (row >= ws.rows || !first) return;
+    if (col < ws.cols) put(row, col, largest[0]);
+    if (option.block < 64 && col + kHalf < ws.cols) put(row, col + kHalf, largest[1]);
+  };
+  const auto any_strip = [&](const float(&sums)[8][4], int h, int row, int col) {
+    if (row >= ws.rows) return;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int begin = col + half * kHalf;
+      if (begin >= ws.cols) continue;
+      const int64_t flat = static_cast<int64_t>(row) * ws.cols + begin;
+      int64_t block = flat / option.block;
+      int place = static_cast<int>(flat - block * option.block);  // of the next weight in its block
+      float largest = 0.0f;
+      float w[8], r[8];
+      load_residual<W>(ws, sums, h, half, row, begin, w, r);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        if (begin + i >= ws.cols) continue;
+        if (place == option.block) {
+          atomicMax(reinterpret_cast<uint32_t*>(scales + block), __float_as_uint(largest));
+          largest = 0.0f;
+          place = 0;
+          ++block;
+        }
+        largest = fmaxf(largest, fabsf(r[i]));
+        ++place;
+      }
+      atomicMax(reinterpret_cast<uint32_t*>(scales + block), __float_as_uint(largest));
+    }
+  };
+  if (option.aligned == 0) {
+    for_each_strip(ws, at, any_strip, [](int) {});
+    return;
+  }
+  for_each_strip(ws, at, aligned_strip, [](int) {});
+  smallest = __reduce_min_sync(0xffffffffu, smallest);
+  if (lane == 0 && smallest != kInfinity) atomicMin(ws.minimum + at.slot, smallest);
+}
+
+// Blocks that are 16, 32 or 64 wide within a row, under a book of 4, 8 or 16 levels.
+template <typename W, int Bits>
+__global__ void __launch_bounds__(kThreads, 2)
+    quantize_aligned_kernel(const Workspace ws, const LiveSlots live, int tiles) {
+  __shared__ float thresholds[1 << Bits], levels[1 << Bits];
+  const Stretch at = stretch_of(ws, live, tiles);
+  if (ws.states[at.slot].active == 0) return;
+  const SlotOption option = ws.options[at.slot];
+  if (threadIdx.x < (1 << Bits)) {
+    thresholds[threadIdx.x] = ws.books[option.book].thresholds[threadIdx.x];
+    levels[threadIdx.x] = ws.books[option.book].levels[threadIdx.x];
+  }
+  __syncthreads();
+  const float* const scales = ws.scales + at.slot * ws.max_blocks;
+  __half* const residual = ws.residual + at.slot * ws.matrix_size();
+  const int shift = __ffs(option.block) - 1;  // an aligned block's size is a power of two
+  const int64_t blocks_a_row = ws.cols >> shift;
   double cost = 0.0, squared = 0.0;
+  for_each_strip(
+      ws, at,
+      [&](const float(&sums)[8][4], int h, int row, int col) {
+        if (row >= ws.rows) return;
+        float strip_cost = 0.0f, strip_squared = 0.0f;
 #pragma unroll
-  for (int m = 0; m < 2; ++m) {
+        for (int half = 0; half < 2; ++half) {
+          const int begin = col + half * kHalf;
+          if (begin >= ws.cols) continue;
+          const float scale = scales[row * blocks_a_row + (begin >> shift)];
+          const float inverse = scale > 0.0f ? __frcp_rn(scale) : 0.0f;
+          const int64_t padded = static_cast<int64_t>(row) * ws.padded_cols + begin;
+          float w[8], r[8], x[8], level[8];
+          load_residual<W>(ws, sums, h, half, row, begin, w, r);
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int row = at.row0 + threadIdx.x / 32 / 2 * 32 + m * 16 + h * 8 + lane / 4;
-      if (row >= ws.rows || col >= ws.cols) continue;
-      const int64_t flat = static_cast<int64_t>(row) * ws.cols + col;
-      const int64_t padded = static_cast<int64_t>(row) * ws.padded_cols + col;
-      const float strip_scale =
-          option.aligned != 0 ? scales[static_cast<int64_t>(row) * (ws.cols / option.block) + col / option.block] : 0.0f;
-      const float row_weight = ws.row_scale != nullptr ? ws.row_scale[row] * ws.residual_scale : ws.residual_scale;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float w[8], r[8], scale[8], x[8], level[8];
-        load_residual<W>(ws, accumulators[m], h, half, row, col + half * 8, w, r);
-        if (option.aligned != 0) {
-          const float inverse = strip_scale > 0.0f ? __frcp_rn(strip_scale) : 0.0f;
+          for (int i = 0; i < 8; ++i) x[i] = r[i] * inverse;
+          nearest_levels<Bits>(thresholds, levels, x, level);
 #pragma unroll
           for (int i = 0; i < 8; ++i) {
-            scale[i] = strip_scale;
-            x[i] = r[i] * inverse;
+            const float error = fmaf(-scale, level[i], r[i]);
+            x[i] = error * error;
+            w[i] = fmaf(-scale, level[i], w[i]);
           }
-        } else {
-          int64_t block = (flat + half * 8) / option.block;
-          int place = static_cast<int>(flat + half * 8 - block * option.block);
+          add_errors(ws, padded, x, &strip_cost, &strip_squared);
+          weigh_residual(ws, row, begin, w);
+          store_residual(residual + padded, w);
+        }
+        cost += strip_cost;
+        squared += strip_squared;
+      },
+      [&](int col0) { store_errors(ws, at, col0, &cost, &squared); });
+}
+
+// Any block size, book and shape; with Emit the codes are stored and the residual is not.
+template <typename W, bool Emit>
+__global__ void __launch_bounds__(kThreads, 2)
+    quantize_any_kernel(const Workspace ws, const LiveSlots live, int tiles) {
+  __shared__ DeviceBook book;
+  const Stretch at = stretch_of(ws, live, tiles);
+  if (ws.states[at.slot].active == 0) return;
+  const SlotOption option = ws.options[at.slot];
+  for (int i = threadIdx.x; i < static_cast<int>(sizeof(DeviceBook) / sizeof(int)); i += kThreads) {
+    reinterpret_cast<int*>(&book)[i] = reinterpret_cast<const int*>(ws.books + option.book)[i];
+  }
+  __syncthreads();
+  const float* const scales = ws.scales + at.slot * ws.max_blocks;
+  __half* const residual = ws.residual + at.slot * ws.matrix_size();
+  double cost = 0.0, squared = 0.0;
+  for_each_strip(
+      ws, at,
+      [&](const float(&sums)[8][4], int h, int row, int col) {
+        if (row >= ws.rows) return;
+        float strip_cost = 0.0f, strip_squared = 0.0f;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int begin = col + half * kHalf;
+          if (begin >= ws.cols) continue;
+          const int64_t padded = static_cast<int64_t>(row) * ws.padded_cols + begin;
+          const int64_t flat = static_cast<int64_t>(row) * ws.cols + begin;
+          int64_t block = flat / option.block;
+          int place = static_cast<int>(flat - block * option.block);
+          float w[8], r[8], square[8];
+          load_residual<W>(ws, sums, h, half, row, begin, w, r);
 #pragma unroll
           for (int i = 0; i < 8; ++i) {
+            square[i] = 0.0f;
+            if (begin + i >= ws.cols) {
+              w[i] = 0.0f;
+              continue;
+            }
             if (place == option.block) {
               place = 0;
               ++block;
             }
-            scale[i] = col + half * 8 + i < ws.cols ? scales[block] : 0.0f;
-            x[i] = scale[i] > 0.0f ? __fdividef(r[i], scale[i]) : 0.0f;
             ++place;
+            const float scale = scales[block];
+            const int code = nearest_code(book, scale > 0.0f ? __fdiv_rn(r[i], scale) : 0.0f);
+            const float error = fmaf(-scale, book.levels[code], r[i]);
+            square[i] = error * error;
+            w[i] = fmaf(-scale, book.levels[code], w[i]);
+            if (Emit) ws.codes[flat + i] = static_cast<uint8_t>(code);
+          }
+          add_errors(ws, padded, square, &strip_cost, &strip_squared);
+          if (!Emit) {
+            weigh_residual(ws, row, begin, w);
+            store_residual(residual + padded, w);
           }
         }
-        if (Emit) {
-#pragma unroll
-          for (int i = 0; i < 8; ++i) {
-            const int code = nearest_code(book, scale[i] > 0.0f ? __fdiv_rn(r[i], scale[i]) : 0.0f);
-            level[i] = book.levels[code];
-            if (col + half * 8 + i < ws.cols) ws.codes[flat + half * 8 + i] = static_cast<uint8_t>(code);
-          }
-        } else {
-          nearest_levels(book, option.bits, x, level);
-        }
-        float plain[8];
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          const float error = fmaf(-scale[i], level[i], r[i]);
-          plain[i] = col + half * 8 + i < ws.cols ? error * error : 0.0f;
-        }
-        float sum = 0.0f;
-#pragma unroll
-        for (int i = 0; i < 8; ++i) sum += plain[i];
-        squared += sum;
-        if (ws.fisher != nullptr) {
-          float fisher[8];
-          load_floats(ws.fisher + padded + half * 8, fisher);
-          sum = 0.0f;
-#pragma unroll
-          for (int i = 0; i < 8; ++i) sum = fmaf(plain[i], fisher[i], sum);
-        }
-        cost += sum;
-        if (!Emit) {
-          float next[8];
-#pragma unroll
-          for (int i = 0; i < 8; ++i) next[i] = fmaf(-scale[i], level[i], w[i]) * row_weight;
-          if (ws.col_scale != nullptr) {
-            float of_col[8];
-            load_floats(ws.col_scale + col + half * 8, of_col);
-#pragma unroll
-            for (int i = 0; i < 8; ++i) next[i] *= of_col[i];
-          }
-#pragma unroll
-          for (int i = 0; i < 8; ++i) next[i] = col + half * 8 + i < ws.cols ? next[i] : 0.0f;
-          *reinterpret_cast<uint4*>(residual + padded + half * 8) =
-              make_uint4(saturated_halves(next[0], next[1]), saturated_halves(next[2], next[3]),
-                         saturated_halves(next[4], next[5]), saturated_halves(next[6], next[7]));
-        }
-      }
-    }
-  }
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) {
-    cost += __shfl_xor_sync(0xffffffffu, cost, step);
-    squared += __shfl_xor_sync(0xffffffffu, squared, step);
-  }
-  if (lane == 0) {
-    warp_errors[threadIdx.x / 32][0] = cost;
-    warp_errors[threadIdx.x / 32][1] = squared;
-  }
-  __syncthreads();
-  if (threadIdx.x < 2) {
-    double sum = 0.0;
-    for (int warp = 0; warp < kThreads / 32; ++warp) sum += warp_errors[warp][threadIdx.x];
-    const int64_t tile = blockIdx.x / live.count;
-    ws.errors[(at.slot * static_cast<int64_t>(ws.tiles()) + tile) * 2 + threadIdx.x] = sum;
-  }
+        cost += strip_cost;
+        squared += strip_squared;
+      },
+      [&](int col0) { store_errors(ws, at, col0, &cost, &squared); });
 }
 
 // Absmax of blocks that straddle threads is built with atomic maxima and starts from zero.
@@ -375,11 +452,13 @@ __global__ void __launch_bounds__(kThreads) update_kernel(const Workspace ws, co
   __shared__ double sums[kThreads][2];
   const int slot = live.slot[blockIdx.x];
   if (ws.states[slot].active == 0) return;
-  const double* errors = ws.errors + static_cast<int64_t>(slot) * ws.tiles() * 2;
+  const int shares = ws.tiles() * kTileWarps;
+  const double2* errors = reinterpret_cast<const double2*>(ws.errors) + static_cast<int64_t>(slot) * shares;
   double cost = 0.0, squared = 0.0;
-  for (int tile = threadIdx.x; tile < ws.tiles(); tile += kThreads) {
-    cost += errors[tile * 2];
-    squared += errors[tile * 2 + 1];
+#pragma unroll 4
+  for (int share = threadIdx.x; share < shares; share += kThreads) {
+    cost += errors[share].x;
+    squared += errors[share].y;
   }
   sums[threadIdx.x][0] = cost;
   sums[threadIdx.x][1] = squared;
@@ -397,7 +476,7 @@ __global__ void __launch_bounds__(kThreads) update_kernel(const Workspace ws, co
   state.squared_error = sums[0][1];
   state.fresh = 0;
   ++state.iterations;
-  state.improved = state.iterations == 1 || state.cost < state.best_cost;
+  state.improved = state.best_iteration == 0 || state.cost < state.best_cost;
   if (state.improved) {
     state.best_cost = state.cost;
     state.best_squared_error = state.squared_error;
@@ -408,13 +487,13 @@ __global__ void __launch_bounds__(kThreads) update_kernel(const Workspace ws, co
   }
   if (state.since_best >= option.patience || state.iterations >= option.max_iterations) state.active = 0;
   ws.states[slot] = state;
-  ws.minimum[slot] = 0x7f800000u;
+  ws.minimum[slot] = kInfinity;
 }
 
 // After the update: keeps the factors of an iterate that is the best so far.
 __global__ void __launch_bounds__(kThreads) keep_best_kernel(const Workspace ws, const LiveSlots live) {
   const int slot = live.slot[blockIdx.x % live.count];
-  if (ws.states[slot].improved == 0) return;
+  if (ws.states[slot].improved == 0 || ws.options[slot].keep_best == 0) return;
   const int64_t i = (static_cast<int64_t>(blockIdx.x / live.count) * kThreads + threadIdx.x) * 8;
   const int64_t of_u = ws.u_size(), of_z = ws.z_size();
   if (i < of_u) {
@@ -425,6 +504,53 @@ __global__ void __launch_bounds__(kThreads) keep_best_kernel(const Workspace ws,
   }
 }
 
+// Tiles a thread block goes along: enough to hide the loading of the next behind the work on one, few enough that every
+// multiprocessor has three blocks.
+int tiles_a_block(const Workspace& ws, const LiveSlots& live) {
+  const int64_t tiles = static_cast<int64_t>(ws.tiles()) * live.count;
+  return static_cast<int>(std::clamp<int64_t>(tiles / (3 * ws.multiprocessors), 1, 4));
+}
+
+template <typename Kernel>
+void launch_along_tiles(Kernel kernel, const Stream& stream, const Workspace& ws, const LiveSlots& live,
+                        const char* name) {
+  const int panels = static_cast<int>(ceil_div(ws.padded_rank, kPanelWidth));
+  const int held = panels == 0 ? 0 : panels == 1 ? 3 : panels <= kResidentPanels ? 2 * panels : 2;
+  const int bytes = held * static_cast<int>(sizeof(Panel));
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), name);
+  const int tiles = tiles_a_block(ws, live);
+  const int64_t grid = ws.padded_rows / kTile * ceil_div(ws.padded_cols / kTile, tiles) * live.count;
+  kernel<<<static_cast<unsigned>(grid), kThreads, bytes, stream.get()>>>(ws, live, tiles);
+  check_launch(name);
+}
+
+// The slots whose options a kernel is for.
+template <typename Wanted>
+LiveSlots slots_with(const LiveSlots& live, const SlotOption* options, Wanted&& wanted) {
+  LiveSlots out{};
+  for (int i = 0; i < live.count; ++i) {
+    if (wanted(options[live.slot[i]])) out.slot[out.count++] = live.slot[i];
+  }
+  return out;
+}
+
+template <typename W, int Bits>
+void launch_aligned(const Stream& stream, const Workspace& ws, const LiveSlots& live, const SlotOption* options) {
+  const LiveSlots own =
+      slots_with(live, options, [](const SlotOption& option) { return option.aligned != 0 && option.bits == Bits; });
+  if (own.count > 0) launch_along_tiles(quantize_aligned_kernel<W, Bits>, stream, ws, own, "codes of the residual");
+}
+
+template <typename W>
+void launch_quantize_as(const Stream& stream, const Workspace& ws, const LiveSlots& live, const SlotOption* options) {
+  launch_aligned<W, 2>(stream, ws, live, options);
+  launch_aligned<W, 3>(stream, ws, live, options);
+  launch_aligned<W, 4>(stream, ws, live, options);
+  const LiveSlots rest =
+      slots_with(live, options, [](const SlotOption& option) { return option.aligned == 0 || option.bits > 4; });
+  if (rest.count > 0) launch_along_tiles(quantize_any_kernel<W, false>, stream, ws, rest, "codes of the residual");
+}
+
 }  // namespace
 
 void launch_absmax(const Stream& stream, const Workspace& ws, const LiveSlots& live, bool any_unaligned) {
@@ -433,41 +559,36 @@ void launch_absmax(const Stream& stream, const Workspace& ws, const LiveSlots& l
     clear_unaligned_kernel<<<grid, kThreads, 0, stream.get()>>>(ws, live);
     check_launch("clearing block scales");
   }
-  const auto grid = static_cast<unsigned>(static_cast<int64_t>(ws.tiles()) * live.count);
+  const char* const name = "block absmax of the residual";
   if (ws.weight_is_bf16 != 0) {
-    absmax_kernel<__nv_bfloat16><<<grid, kThreads, 0, stream.get()>>>(ws, live);
+    launch_along_tiles(absmax_kernel<__nv_bfloat16>, stream, ws, live, name);
   } else {
-    absmax_kernel<float><<<grid, kThreads, 0, stream.get()>>>(ws, live);
+    launch_along_tiles(absmax_kernel<float>, stream, ws, live, name);
   }
-  check_launch("block absmax of the residual");
 }
 
-void launch_quantize(const Stream& stream, const Workspace& ws, const LiveSlots& live) {
-  const auto grid = static_cast<unsigned>(static_cast<int64_t>(ws.tiles()) * live.count);
+void launch_quantize(const Stream& stream, const Workspace& ws, const LiveSlots& live, const SlotOption* options) {
   if (ws.weight_is_bf16 != 0) {
-    quantize_kernel<__nv_bfloat16, false><<<grid, kThreads, 0, stream.get()>>>(ws, live);
+    launch_quantize_as<__nv_bfloat16>(stream, ws, live, options);
   } else {
-    quantize_kernel<float, false><<<grid, kThreads, 0, stream.get()>>>(ws, live);
+    launch_quantize_as<float>(stream, ws, live, options);
   }
-  check_launch("codes of the residual");
 }
 
 void launch_emit(const Stream& stream, const Workspace& ws) {
   LiveSlots first{};
   first.count = 1;
-  const auto grid = static_cast<unsigned>(ws.tiles());
   if (ws.weight_is_bf16 != 0) {
-    quantize_kernel<__nv_bfloat16, true><<<grid, kThreads, 0, stream.get()>>>(ws, first);
+    launch_along_tiles(quantize_any_kernel<__nv_bfloat16, true>, stream, ws, first, "final codes");
   } else {
-    quantize_kernel<float, true><<<grid, kThreads, 0, stream.get()>>>(ws, first);
+    launch_along_tiles(quantize_any_kernel<float, true>, stream, ws, first, "final codes");
   }
-  check_launch("final codes");
 }
 
-void launch_update(const Stream& stream, const Workspace& ws, const LiveSlots& live) {
+void launch_update(const Stream& stream, const Workspace& ws, const LiveSlots& live, bool any_kept) {
   update_kernel<<<static_cast<unsigned>(live.count), kThreads, 0, stream.get()>>>(ws, live);
   check_launch("stop rule");
-  if (ws.keep_best == 0 || ws.padded_rank == 0) return;
+  if (!any_kept || ws.padded_rank == 0) return;
   const int64_t chunks = ceil_div(ws.u_size() + ws.z_size(), kThreads * 8);
   keep_best_kernel<<<static_cast<unsigned>(chunks * live.count), kThreads, 0, stream.get()>>>(ws, live);
   check_launch("keeping the best factors");

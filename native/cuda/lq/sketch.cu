@@ -1,6 +1,7 @@
-// The two tall products of a step of subspace iteration, Y = E Z and Z = E' U, of many slots at once. Both read E once and
-// are bound by that: 128 x 64 tiles on the tensor cores behind a three-stage ring of asynchronous copies. The inner
-// dimension can be cut into parts whose sums the consumers add in a fixed order, so that few slots still fill the device.
+// The two tall products of a step of subspace iteration, Y = E Z and Z = E' U, of many slots at once. Both read E once
+// and are bound by that: 128 x 64 tiles on the tensor cores behind a three-stage ring of asynchronous copies. The inner
+// dimension can be cut into parts whose sums the consumers add in a fixed order, so that few slots still fill the
+// device.
 #include <cuda_fp16.h>
 
 #include "lq/mma.cuh"
@@ -10,8 +11,8 @@ namespace lq::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kDepth = 64;   // of the inner dimension a stage
-constexpr int kWidth = 64;   // columns of the sketch a block makes
+constexpr int kDepth = 64;  // of the inner dimension a stage
+constexpr int kWidth = 64;  // columns of the sketch a block makes
 constexpr int kStages = 3;
 constexpr int kStageA = kTile * kDepth;
 constexpr int kStageB = kDepth * kWidth;
@@ -41,13 +42,15 @@ __device__ inline void load_stage(const Product& p, int k0, __half* a, __half* b
     const int index = i * kThreads + static_cast<int>(threadIdx.x);
     const int row = index / kChunks;
     const int chunk = index % kChunks;
-    copy_async(shared_address(a + row * kChunks * 8 + swizzle(row, chunk)), p.a + (row0 + row) * p.lda + col0 + chunk * 8);
+    copy_async(shared_address(a + row * kChunks * 8 + swizzle(row, chunk)),
+               p.a + (row0 + row) * p.lda + col0 + chunk * 8);
   }
   const int chunks = p.width / 8;
   for (int index = threadIdx.x; index < kDepth * chunks; index += kThreads) {
     const int row = index / chunks;
     const int chunk = index % chunks;
-    copy_async(shared_address(b + row * kWidth + swizzle(row, chunk)), p.b + (k0 + row) * p.ldb + p.column0 + chunk * 8);
+    copy_async(shared_address(b + row * kWidth + swizzle(row, chunk)),
+               p.b + (k0 + row) * p.ldb + p.column0 + chunk * 8);
   }
 }
 
@@ -91,8 +94,7 @@ __global__ void __launch_bounds__(kThreads, 3) sketch_kernel(const Workspace ws,
   extern __shared__ __align__(128) __half ring[];
   const int place = static_cast<int>(blockIdx.y % live.count);
   const int slot = live.slot[place];
-  const SlotState& state = ws.states[slot];
-  if (state.active == 0 || state.fresh != 0) return;
+  if (ws.skips_step(ws.states[slot])) return;
 
   const int parts = static_cast<int>(gridDim.z);
   const int outer = Transposed ? ws.padded_cols : ws.padded_rows;
@@ -139,7 +141,8 @@ __global__ void __launch_bounds__(kThreads, 3) sketch_kernel(const Workspace ws,
       float* out = p.out + row * p.ldb + p.column0 + lane % 4 * 2;
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
-        if (j * 8 < p.width) *reinterpret_cast<float2*>(out + j * 8) = make_float2(sums[m][j][2 * h], sums[m][j][2 * h + 1]);
+        if (j * 8 < p.width)
+          *reinterpret_cast<float2*>(out + j * 8) = make_float2(sums[m][j][2 * h], sums[m][j][2 * h + 1]);
       }
     }
   }

@@ -1,6 +1,5 @@
-#include "ops/quantize.h"
-
 #include "linalg/dense.h"
+#include "ops/quantize.h"
 #include "quant/book.h"
 #include "quant/pack.h"
 #include "quant/scales.cuh"
@@ -13,8 +12,8 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kLanes = 16;  // threads that share a block of weights
 
-__global__ void __launch_bounds__(kThreads) block_absmax_kernel(const float* x, int64_t count, int block, int64_t blocks,
-                                                                float* absmax) {
+__global__ void __launch_bounds__(kThreads)
+    block_absmax_kernel(const float* x, int64_t count, int block, int64_t blocks, float* absmax) {
   const int64_t b = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
   float largest = 0.0f;
   if (b < blocks) {
@@ -62,8 +61,9 @@ void quantize(const Stream& stream, const MatrixView& m, QuantizedView* q, const
   DeviceBuffer<ScaleSlot> slot(stream, 1);
   DeviceBuffer<DeviceBook> book(stream, 1);
   constexpr uint32_t kInfinity = 0x7f800000u;
-  const ScaleSlot host_slot{scales.get(), minimum.get(), scale_codes.get(), group_maxima.get(), blocks,
-                            config.b1,    config.group,  config.b2,         1,                  nullptr};
+  const ScaleSlot host_slot{
+      scales.get(), minimum.get(), scale_codes.get(), group_maxima.get(), blocks, config.b1, config.group, config.b2, 1,
+      nullptr};
   const DeviceBook host_book = make_device_book(*q->book);
   minimum.upload(&kInfinity, 1);
   slot.upload(&host_slot, 1);

@@ -1,12 +1,11 @@
-// Two passes over the stored elements: extremes, sums and norms; then powers about the mean and the histogram. A block takes
-// 64 rows of 256 columns and leaves its share in memory; shares are added in a fixed order.
-#include "ops/statistics.h"
-
+// Two passes over the stored elements: extremes, sums and norms; then powers about the mean and the histogram. A block
+// takes 64 rows of 256 columns and leaves its share in memory; shares are added in a fixed order.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "ops/statistics.h"
 #include "runtime/element.cuh"
 #include "runtime/upload.h"
 
@@ -66,8 +65,8 @@ struct Source {
 };
 
 // Grid: (tiles of columns) x (tiles of rows), flattened with columns first.
-__global__ void __launch_bounds__(kThreads) first_pass_kernel(const Source m, int64_t across, Totals* totals,
-                                                              double* row_squares, double* col_squares) {
+__global__ void __launch_bounds__(kThreads)
+    first_pass_kernel(const Source m, int64_t across, Totals* totals, double* row_squares, double* col_squares) {
   __shared__ Totals shared[kThreads];
   __shared__ double row_parts[kRows][kWarps];
   const int64_t tile_col = blockIdx.x % across, tile_row = blockIdx.x / across;
@@ -113,9 +112,9 @@ __global__ void __launch_bounds__(kThreads) first_pass_kernel(const Source m, in
   }
 }
 
-__global__ void __launch_bounds__(kThreads) second_pass_kernel(const Source m, int64_t across, double mean, double low,
-                                                               double high, int bins, Powers* powers,
-                                                               unsigned long long* histogram) {
+__global__ void __launch_bounds__(kThreads)
+    second_pass_kernel(const Source m, int64_t across, double mean, double low, double high, int bins, Powers* powers,
+                       unsigned long long* histogram) {
   __shared__ Powers shared[kThreads];
   extern __shared__ unsigned counts[];
   const bool gather = bins <= kSharedBins;
@@ -178,14 +177,14 @@ __global__ void norms_kernel(const double* parts, int64_t count, int64_t size, d
 void download_norms(const Stream& stream, const DeviceBuffer<double>& parts, int64_t count, int64_t size, double* out) {
   DeviceBuffer<double> norms(stream, size);
   norms_kernel<<<static_cast<unsigned>(ceil_div(size, kThreads)), kThreads, 0, stream.get()>>>(parts.get(), count, size,
-                                                                                              norms.get());
+                                                                                               norms.get());
   check_launch("norms");
   norms.download(out, size);
 }
 
 // One block a cell.
-__global__ void __launch_bounds__(kThreads) preview_kernel(const Source m, int out_rows, int out_cols, float* minimum,
-                                                           float* maximum, float* mean) {
+__global__ void __launch_bounds__(kThreads)
+    preview_kernel(const Source m, int out_rows, int out_cols, float* minimum, float* maximum, float* mean) {
   __shared__ float lows[kThreads], highs[kThreads];
   __shared__ double sums[kThreads];
   const int64_t i = blockIdx.x / out_cols, j = blockIdx.x % out_cols;
@@ -256,8 +255,8 @@ void statistics(const Stream& stream, const MatrixView& m, const StatisticsReque
   DeviceBuffer<unsigned long long> histogram(stream, request.bins);
   histogram.clear();
   const size_t shared = request.bins <= kSharedBins ? static_cast<size_t>(request.bins) * sizeof(unsigned) : 0;
-  second_pass_kernel<<<grid, kThreads, shared, stream.get()>>>(source, across, mean, low, high, request.bins, powers.get(),
-                                                              histogram.get());
+  second_pass_kernel<<<grid, kThreads, shared, stream.get()>>>(source, across, mean, low, high, request.bins,
+                                                               powers.get(), histogram.get());
   check_launch("statistics, second pass");
   add_shares_kernel<<<1, kThreads, 0, stream.get()>>>(powers.get(), across * down, Powers{0.0, 0.0});
   check_launch("statistics, sums");

@@ -1,9 +1,8 @@
-#include "quant/pack.h"
-
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include "quant/book.h"
+#include "quant/pack.h"
 #include "quant/scales.cuh"
 
 namespace lq::cuda {
@@ -40,22 +39,31 @@ __global__ void store_groups_kernel(const float* in, int64_t count, ScaleDtype t
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
   switch (type) {
-    case ScaleDtype::BF16: reinterpret_cast<__nv_bfloat16*>(out)[i] = __float2bfloat16_rn(in[i]); break;
-    case ScaleDtype::FP16: reinterpret_cast<__half*>(out)[i] = __float2half_rn(in[i]); break;
-    case ScaleDtype::FP32: reinterpret_cast<float*>(out)[i] = in[i]; break;
+    case ScaleDtype::BF16:
+      reinterpret_cast<__nv_bfloat16*>(out)[i] = __float2bfloat16_rn(in[i]);
+      break;
+    case ScaleDtype::FP16:
+      reinterpret_cast<__half*>(out)[i] = __float2half_rn(in[i]);
+      break;
+    case ScaleDtype::FP32:
+      reinterpret_cast<float*>(out)[i] = in[i];
+      break;
   }
 }
 
 __device__ inline float group_at(const uint8_t* groups, int64_t i, ScaleDtype type) {
   switch (type) {
-    case ScaleDtype::BF16: return __bfloat162float(reinterpret_cast<const __nv_bfloat16*>(groups)[i]);
-    case ScaleDtype::FP16: return __half2float(reinterpret_cast<const __half*>(groups)[i]);
-    default: return reinterpret_cast<const float*>(groups)[i];
+    case ScaleDtype::BF16:
+      return __bfloat162float(reinterpret_cast<const __nv_bfloat16*>(groups)[i]);
+    case ScaleDtype::FP16:
+      return __half2float(reinterpret_cast<const __half*>(groups)[i]);
+    default:
+      return reinterpret_cast<const float*>(groups)[i];
   }
 }
 
-__global__ void dequantize_kernel(const uint8_t* codes, const uint8_t* scales, const uint8_t* groups, QuantConfig config,
-                                  const DeviceBook* book, float offset, int64_t count, float* out) {
+__global__ void dequantize_kernel(const uint8_t* codes, const uint8_t* scales, const uint8_t* groups,
+                                  QuantConfig config, const DeviceBook* book, float offset, int64_t count, float* out) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
   const int64_t block = i / config.block;
@@ -75,13 +83,13 @@ void pack_quantized(const Stream& stream, const uint8_t* codes, const uint8_t* s
   DeviceBuffer<uint8_t> packed_scales(stream, scale_bytes(config, q->count));
   DeviceBuffer<uint8_t> packed_groups(stream, group_bytes(config, q->count));
   pack_kernel<<<blocks_for(packed_codes.size()), kThreads, 0, stream.get()>>>(codes, q->count, config.b0,
-                                                                             packed_codes.size(), packed_codes.get());
+                                                                              packed_codes.size(), packed_codes.get());
   check_launch("packing codes");
   pack_kernel<<<blocks_for(packed_scales.size()), kThreads, 0, stream.get()>>>(
       scale_codes, blocks, config.b1, packed_scales.size(), packed_scales.get());
   check_launch("packing scales");
   store_groups_kernel<<<blocks_for(groups), kThreads, 0, stream.get()>>>(group_maxima, groups, config.b2,
-                                                                        packed_groups.get());
+                                                                         packed_groups.get());
   check_launch("packing group maxima");
   packed_codes.download(q->codes, packed_codes.size());
   packed_scales.download(q->scales, packed_scales.size());
@@ -102,8 +110,8 @@ void unpack_quantized(const Stream& stream, const QuantizedView& q, float* out) 
   codes.upload(q.codes, codes.size());
   scales.upload(q.scales, scales.size());
   groups.upload(q.groups, groups.size());
-  dequantize_kernel<<<blocks_for(q.count), kThreads, 0, stream.get()>>>(codes.get(), scales.get(), groups.get(), q.config,
-                                                                       book.get(), q.offset, q.count, out);
+  dequantize_kernel<<<blocks_for(q.count), kThreads, 0, stream.get()>>>(codes.get(), scales.get(), groups.get(),
+                                                                        q.config, book.get(), q.offset, q.count, out);
   check_launch("dequantising");
   stream.synchronize();
 }
