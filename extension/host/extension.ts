@@ -19,11 +19,18 @@ import { Status } from './status';
 import type { Studio } from './studio';
 import { CheckpointTree } from './tree';
 
+/** What tests in the extension host look at: VS Code has no way to read another's tree or decorations. */
+export interface Internals {
+  studio: Studio;
+  tree: CheckpointTree;
+  decorations: Decorations;
+}
+
 /**
  * Called by VS Code once it has started. Registers what the manifest contributes and lets the search for checkpoints begin;
  * reads nothing itself, and starts no engine: that waits until a value is asked for.
  */
-export function activate(context: vscode.ExtensionContext): void {
+export function activate(context: vscode.ExtensionContext): Internals | undefined {
   const own = <T extends { dispose(): void }>(disposable: T): T => {
     context.subscriptions.push(disposable);
     return disposable;
@@ -58,7 +65,7 @@ export function activate(context: vscode.ExtensionContext): void {
   };
   const panels = own(new Panels(studio));
   own(new CheckpointEditor(panels));
-  own(new Decorations(models, checkpoints));
+  const decorations = own(new Decorations(models, checkpoints));
   own(new Hovers(checkpoints, statistics));
   const problems = own(new HealthProblems());
 
@@ -79,6 +86,7 @@ export function activate(context: vscode.ExtensionContext): void {
 
   own(checkpoints.onDidChange(() => void publishContext(checkpoints)));
   void publishContext(checkpoints);
+  return context.extensionMode === vscode.ExtensionMode.Test ? { studio, tree, decorations } : undefined;
 }
 
 function log(output: vscode.LogOutputChannel, level: 'info' | 'warning' | 'error', message: string): void {

@@ -4,9 +4,12 @@ import { shownName } from './model/describe';
 import { isActive, type Job, type JobManager, type JobStatus } from './model/jobs';
 import { progressText } from './model/progress';
 
-/** The view of jobs at work, left behind and finished, newest first. */
-export class RunTree implements vscode.TreeDataProvider<Job>, vscode.Disposable {
-  private readonly changed = new vscode.EventEmitter<Job | undefined>();
+/**
+ * The view of jobs at work, left behind and finished, newest first. Its elements are their ids: a job is another object
+ * after every change, and a line is repainted only for the element it was painted with.
+ */
+export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposable {
+  private readonly changed = new vscode.EventEmitter<string | undefined>();
   readonly onDidChangeTreeData = this.changed.event;
   private readonly stop: () => void;
 
@@ -16,7 +19,7 @@ export class RunTree implements vscode.TreeDataProvider<Job>, vscode.Disposable 
       // A change of progress repaints one line, anything else may reorder them.
       const same = statuses.get(job.id) === job.status && jobs.get(job.id) !== undefined;
       statuses.set(job.id, job.status);
-      this.changed.fire(same ? job : undefined);
+      this.changed.fire(same ? job.id : undefined);
     });
   }
 
@@ -24,20 +27,20 @@ export class RunTree implements vscode.TreeDataProvider<Job>, vscode.Disposable 
     this.changed.fire(undefined);
   }
 
-  getChildren(element?: Job): Job[] {
-    return element ? [] : this.jobs.all();
+  getChildren(element?: string): string[] {
+    return element === undefined ? this.jobs.all().map(job => job.id) : [];
   }
 
-  getTreeItem(element: Job): vscode.TreeItem {
-    // A repainted line is asked for with the object it was first painted with.
-    const job = this.jobs.get(element.id) ?? element;
+  getTreeItem(id: string): vscode.TreeItem {
+    const job = this.jobs.get(id);
+    if (!job) return new vscode.TreeItem('Removed');
     const item = new vscode.TreeItem(shownName(job.title));
-    item.id = job.id;
+    item.id = id;
     item.description = summary(job);
     item.iconPath = icon(job);
     item.tooltip = new vscode.MarkdownString().appendText(tooltip(job));
     item.contextValue = job.status === 'done' ? 'run' : `job.${isActive(job) ? 'running' : job.status}`;
-    item.command = { command: 'lqStudio.openRun', title: 'Show Result', arguments: [job] };
+    item.command = { command: 'lqStudio.openRun', title: 'Show Result', arguments: [id] };
     item.accessibilityInformation = { label: `${job.title}, ${job.status}, ${item.description}` };
     return item;
   }

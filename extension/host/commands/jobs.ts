@@ -7,8 +7,8 @@ import type { Studio } from '../studio';
 /** Commands about jobs and what came of them. */
 export function jobCommands(studio: Studio) {
   const { jobs } = studio;
-  const choose = async (given: Job | undefined, placeholder: string, wanted: (job: Job) => boolean) => {
-    if (given) return jobs.get(given.id);
+  const choose = async (given: string | undefined, placeholder: string, wanted: (job: Job) => boolean) => {
+    if (given !== undefined) return jobs.get(given);
     const all = jobs.all().filter(wanted);
     if (all.length <= 1) return all[0];
     const items = all.map(job => ({ label: job.title, description: summary(job), job }));
@@ -18,23 +18,23 @@ export function jobCommands(studio: Studio) {
     showJobs: async () => {
       await vscode.commands.executeCommand('lqStudio.runs.focus');
     },
-    cancelJob: async (given?: Job) => {
+    cancelJob: async (given?: string) => {
       const job = await choose(given, 'Job to cancel', isActive);
       if (job) jobs.cancel(job.id);
     },
-    resumeJob: async (given?: Job) => {
+    resumeJob: async (given?: string) => {
       const job = await choose(given, 'Job to resume', each => each.status === 'interrupted');
       if (job) jobs.resume(job.id);
     },
-    removeRun: async (given?: Job) => {
+    removeRun: async (given?: string) => {
       const job = await choose(given, 'Run to remove from the list', each => !isActive(each));
       if (job) await jobs.remove(job.id);
     },
-    openRun: async (given?: Job) => {
+    openRun: async (given?: string) => {
       const job = await choose(given, 'Result to show', () => true);
       if (job) await openRun(studio, job);
     },
-    copyCommandLine: async (given?: Job) => {
+    copyCommandLine: async (given?: string) => {
       const job = await choose(given, 'Job whose command line to copy', () => true);
       if (!job) return;
       const text = commandLine(commandOf(job));

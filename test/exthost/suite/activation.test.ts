@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
-
-const ID = 'lq-studio.lq-studio';
+import { ID, internals } from './internals';
 
 describe('activation', () => {
   it('is quick and needs no engine', async () => {
     const extension = vscode.extensions.getExtension(ID);
     assert.ok(extension, `${ID} is not installed`);
-    const start = performance.now();
+    // Processor time: the machine of a test has other things to do, which are not the extension's.
+    const before = process.cpuUsage();
     await extension.activate();
-    assert.ok(performance.now() - start < 100, 'activation took 100 ms or more');
+    const { user, system } = process.cpuUsage(before);
+    assert.ok(user + system < 100_000, `activation took ${(user + system) / 1000} ms`);
+    const { studio } = await internals();
+    assert.equal(studio.engine.state.state, 'stopped');
   });
 
   it('registers every command that the manifest offers', async () => {
