@@ -65,9 +65,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("decompose", Napi::Function::New(env, promised<decompose_op>, "decompose"));
   exports.Set("reconstruct", Napi::Function::New(env, promised<reconstruct_op>, "reconstruct"));
   exports.Set("arrays", make_array_ops(env));
-  register_language_model(env, exports, [](Napi::Env lookup_env, const std::string& id) -> Backend& {
-    return *device_argument(Napi::String::New(lookup_env, id)).backend;
-  });
+  register_language_model(env, exports);
   return exports;
 }
 

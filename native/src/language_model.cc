@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "mapped_file.h"
+#include "ops.h"
 #include "task.h"
 #include "weight_source.h"
 
@@ -93,8 +94,8 @@ LanguageModelConfig parse_config(const Napi::Object& o) {
 // The backend's model with what feeds it. Calls run one at a time; a call under way outlives close().
 class OpenModel {
  public:
-  OpenModel(Backend& backend, const LanguageModelConfig& config, std::map<Place, Weight> weights)
-      : config(config), backend_(backend), weights_(std::move(weights)) {}
+  OpenModel(Device& device, const LanguageModelConfig& config, std::map<Place, Weight> weights)
+      : config(config), device_(device), weights_(std::move(weights)) {}
   ~OpenModel() {
     if (model_ != nullptr) model_->destroy();
   }
@@ -102,7 +103,7 @@ class OpenModel {
   const LanguageModelConfig config;
 
   void create() {
-    const Status status = backend_.create_language_model(config, {this, &OpenModel::load}, &model_);
+    const Status status = device_.backend->create_language_model(config, {this, &OpenModel::load}, &model_);
     if (status.code != StatusCode::ok) throw_status(status);
   }
 
@@ -110,6 +111,8 @@ class OpenModel {
   template <typename Run>
   Status locked(const Control& control, const Run& run) {
     const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> accelerator;
+    if (device_.id != "cpu") accelerator = std::unique_lock<std::mutex>(device_.mutex);
     control_ = control;
     failure_ = {};
     const Status status = run(*model_);
@@ -139,7 +142,7 @@ class OpenModel {
                   weight.name);
     }
     try {
-      load_weight(weight.source, backend_, out, control_);
+      load_weight(weight.source, *device_.backend, out, control_);
       return {StatusCode::ok, -1, {}};
     } catch (const TaskFailure& failure) {
       failure_ = failure.outcome;
@@ -156,7 +159,7 @@ class OpenModel {
     return failure_.status;
   }
 
-  Backend& backend_;
+  Device& device_;
   const std::map<Place, Weight> weights_;
   LanguageModel* model_ = nullptr;
   std::mutex mutex_;
@@ -348,11 +351,10 @@ std::map<Place, Weight> parse_weights(const Napi::Array& list) {
 
 }  // namespace
 
-void register_language_model(Napi::Env env, Napi::Object exports, BackendLookup lookup) {
-  const auto open = [lookup = std::move(lookup)](const Napi::CallbackInfo& info) {
+void register_language_model(Napi::Env env, Napi::Object exports) {
+  const auto open = [](const Napi::CallbackInfo& info) {
     return promised(info, [&]() -> Napi::Value {
-      Backend& backend = lookup(info.Env(), info[0].ToString());
-      auto model = std::make_shared<OpenModel>(backend, parse_config(info[1].As<Napi::Object>()),
+      auto model = std::make_shared<OpenModel>(device_argument(info[0]), parse_config(info[1].As<Napi::Object>()),
                                                parse_weights(info[2].As<Napi::Array>()));
       model->create();
       const auto deferred = Napi::Promise::Deferred::New(info.Env());
