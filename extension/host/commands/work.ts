@@ -138,14 +138,14 @@ async function checkHealth(studio: Studio, model: Model, problems: HealthProblem
   const headers = structureFindings(model.index.problems);
   if (!vscode.workspace.isTrusted) {
     await problems.show(model, headers);
-    await tell(`Headers of ${model.header.label}`, headers, ' Values are checked once the workspace is trusted.');
+    void tell(`Headers of ${model.header.label}`, headers, ' Values are checked once the workspace is trusted.');
     return;
   }
   const findings = await withProgress(`Checking ${model.header.label}`, (signal, onProgress) =>
     studio.engine.request('health', { ...jobSettings(), model: model.path }, { signal, onProgress }),
   );
   await problems.show(model, findings);
-  await tell(model.header.label, findings, '');
+  void tell(model.header.label, findings, '');
 }
 
 async function tell(subject: string, findings: readonly HealthFinding[], more: string): Promise<void> {

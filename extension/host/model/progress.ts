@@ -17,7 +17,8 @@ const stages: Record<Stage, string> = {
 
 /** Such as `Measuring costs 12 of 28, 3 min left`. */
 export function progressText({ stage, done, total, secondsLeft }: Progress): string {
-  const count = total > 1 ? ` ${Math.floor(done)} of ${Math.round(total)}` : '';
+  // Shares of a piece are added up, and may miss a whole by a rounding error.
+  const count = total > 1 ? ` ${Math.floor(done + 1e-6)} of ${Math.round(total)}` : '';
   const left = secondsLeft === undefined ? '' : `, ${formatDuration(secondsLeft)} left`;
   return `${stages[stage]}${count}${left}`;
 }
