@@ -210,22 +210,25 @@ export class JobManager {
     const controller = new AbortController();
     this.running = { id, controller };
     this.change(id, { status: 'running', started: this.environment.now() });
+    const outcome = await this.run(job, controller.signal);
+    // Listeners look at what is at work, which this job is not any more.
+    this.running = undefined;
+    this.change(id, { ...outcome, ended: this.environment.now() });
+    void this.next();
+  }
+
+  private async run(job: Job, signal: AbortSignal): Promise<Pick<Job, 'status' | 'result' | 'error'>> {
     try {
       const result = await this.environment.engine.request(job.method, job.params, {
-        signal: controller.signal,
-        onProgress: progress => this.change(id, { progress }),
+        signal,
+        onProgress: progress => this.change(job.id, { progress }),
       });
-      const kept = job.method === 'sweep' ? null : (result as Exclude<Job['result'], undefined>);
-      this.change(id, { status: 'done', ended: this.environment.now(), result: kept });
+      return { status: 'done', result: job.method === 'sweep' ? null : (result as Exclude<Job['result'], undefined>) };
     } catch (thrown) {
       const error = LqError.from(thrown).toJSON();
-      const status: JobStatus =
-        error.code === 'cancelled' ? 'cancelled' : error.code === 'engine-died' ? 'interrupted' : 'failed';
-      this.change(id, { status, ended: this.environment.now(), error });
-    } finally {
-      this.running = undefined;
+      if (error.code === 'cancelled') return { status: 'cancelled', error };
+      return { status: error.code === 'engine-died' ? 'interrupted' : 'failed', error };
     }
-    void this.next();
   }
 }
 

@@ -153,6 +153,17 @@ describe('JobManager', () => {
     expect(manager.all()).toEqual([]);
   });
 
+  it('has nothing at work when it tells of an end', async () => {
+    const { manager, calls } = window(1);
+    const job = manager.start('compress', compressOf('/a'), 'a');
+    await tick();
+    const seen: (string | undefined)[] = [];
+    manager.onChange(() => seen.push(manager.current()?.id));
+    calls[0]!.finish({});
+    await manager.settled(job.id);
+    expect(seen).toEqual([undefined]);
+  });
+
   it('writes no progress, which would be a write a matrix', async () => {
     const { manager, calls, saved } = window(1);
     const job = manager.start('compress', compressOf('/a'), 'a');
