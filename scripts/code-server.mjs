@@ -1,7 +1,7 @@
 // A real VS Code in the browser, for trying the extension and for its tests: code-server from npm under .deps/code-server,
 // on a Node of its own (also from npm), since it needs a newer one than the extension's minimum.
 //   node scripts/code-server.mjs --install
-//   node scripts/code-server.mjs [--workspace FOLDER] [--extension FILE.vsix] [--port 0] [--state FOLDER] [--test-driver]
+//   node scripts/code-server.mjs [--workspace FOLDER] [--extension FILE.vsix] [--port 0] [--state FOLDER] [--settings JSON] [--test-driver]
 // Prints the address on standard output once it answers, and serves until it is stopped.
 //   --test-driver   lets mocha run inside the extension host, and suppresses notifications
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs';
@@ -81,11 +81,11 @@ async function answers(url) {
   }
 }
 
-async function serve({ workspace, extension, state, port, testDriver }) {
+async function serve({ workspace, extension, state, port, settings, testDriver }) {
   const userData = path.join(state, 'user');
   mkdirSync(path.join(userData, 'User'), { recursive: true });
-  const settings = path.join(userData, 'User', 'settings.json');
-  if (!existsSync(settings)) writeFileSync(settings, JSON.stringify(userSettings, null, 2));
+  const settingsFile = path.join(userData, 'User', 'settings.json');
+  if (!existsSync(settingsFile)) writeFileSync(settingsFile, JSON.stringify({ ...userSettings, ...settings }, null, 2));
   const config = path.join(state, 'config.yaml');
   writeFileSync(config, `bind-addr: 127.0.0.1:${port}\nauth: none\ncert: false\n`);
   const common = [
@@ -142,6 +142,7 @@ const { values } = parseArgs({
     extension: { type: 'string' },
     port: { type: 'string', default: '0' },
     state: { type: 'string' },
+    settings: { type: 'string', default: '{}' },
     'test-driver': { type: 'boolean', default: false },
   },
 });
@@ -153,6 +154,7 @@ if (!values.install) {
     extension: values.extension && path.resolve(values.extension),
     state: values.state ? path.resolve(values.state) : mkdtempSync(path.join(tmpdir(), 'lq-studio-')),
     port: Number(values.port) || (await freePort()),
+    settings: JSON.parse(values.settings),
     testDriver: values['test-driver'],
   });
 }

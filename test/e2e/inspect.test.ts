@@ -5,7 +5,7 @@ import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { launchBrowser } from '../harness/browser';
 import { writeHostile, writeManyTensors } from '../harness/checkpoints';
-import { Editor } from '../harness/editor';
+import { Editor, field } from '../harness/editor';
 import { makeWorkspace, packagedExtension, sampleModel, startServer, type Server } from '../harness/server';
 
 const CHECKPOINT = 'body[data-panel="checkpoint"]';
@@ -47,7 +47,7 @@ describe('the side bar', () => {
       .treeItem(/embed_tokens/)
       .first()
       .hover();
-    await expect.poll(() => editor.hover().textContent()).toContain('2,048 × 256');
+    await expect.poll(() => editor.hover().textContent()).toContain('2048 × 256');
   });
 });
 
@@ -90,7 +90,7 @@ describe('the checkpoint editor', () => {
     await panel.getByText('model.embed_tokens.weight').first().waitFor();
     const opened = performance.now() - start;
     const filtered = performance.now();
-    await panel.getByRole('textbox', { name: /filter|search/i }).fill('layers.31.mlp.experts.9.down');
+    await field(panel, 'Filter tensors').fill('layers.31.mlp.experts.9.down');
     await panel.getByText('model.layers.31.mlp.experts.9.down_proj.weight').first().waitFor();
     console.log(
       `10,000 tensors: opened in ${opened.toFixed(0)} ms, searched in ${(performance.now() - filtered).toFixed(0)} ms`,

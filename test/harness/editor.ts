@@ -12,6 +12,10 @@ const shots = path.join(repository, '.artifacts', 'screenshots');
 /** Contributions are registered only when the activity bar shows ours. */
 const CONTAINER = 'LQ Studio';
 
+/** The input of a labelled text field of the toolkit, which keeps it in a shadow root. */
+export const field = (panel: Frame, label: string): Locator =>
+  panel.locator(`vscode-text-field[aria-label="${label}"]`).locator('input');
+
 export class Editor {
   private constructor(readonly page: Page) {}
 
@@ -47,6 +51,15 @@ export class Editor {
     const input = this.page.locator('.quick-input-widget input.input');
     await input.fill(`>${title}`);
     await this.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: title }).first().click();
+  }
+
+  /** Picks the entry of an open quick pick whose label is `label`. */
+  async choose(label: string): Promise<void> {
+    const rows = this.page.locator('.quick-input-list .monaco-list-row');
+    await rows
+      .filter({ has: this.page.locator('.label-name').getByText(label, { exact: true }) })
+      .first()
+      .click();
   }
 
   treeItem(name: string | RegExp): Locator {

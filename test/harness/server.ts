@@ -20,9 +20,12 @@ export interface Server {
 /**
  * Starts a server and waits until it answers.
  * @param options.extension a .vsix to install first
+ * @param options.settings user settings beyond those that keep the workbench quiet
  * @param options.testDriver lets mocha run inside the extension host; suppresses notifications
  */
-export function startServer(options: { extension?: string; testDriver?: boolean } = {}): Promise<Server> {
+export function startServer(
+  options: { extension?: string; settings?: Record<string, unknown>; testDriver?: boolean } = {},
+): Promise<Server> {
   const state = mkdtempSync(path.join(tmpdir(), 'lq-server-'));
   const child = spawn(
     process.execPath,
@@ -30,6 +33,7 @@ export function startServer(options: { extension?: string; testDriver?: boolean 
       path.join(repository, 'scripts', 'code-server.mjs'),
       ...['--state', state, '--workspace', state],
       ...(options.extension ? ['--extension', options.extension] : []),
+      ...(options.settings ? ['--settings', JSON.stringify(options.settings)] : []),
       ...(options.testDriver ? ['--test-driver'] : []),
     ],
     { stdio: ['ignore', 'pipe', 'inherit'] },

@@ -1,0 +1,146 @@
+/**
+ * The main job in the packaged extension, to the end and with an accident: the engine is killed in the middle of the sweep.
+ * Then what a person reads and does with the result. The tests are the steps of one session and run in order.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import type { Browser, Frame } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { launchBrowser } from '../harness/browser';
+import { Editor, field } from '../harness/editor';
+import { descendants } from '../harness/processes';
+import { makeWorkspace, packagedExtension, repository, sampleModel, startServer, type Server } from '../harness/server';
+
+const RECIPE = { bits: '2.75', rank: '8', samples: '4', context: '128', windows: '4' };
+const texts = ['calibration.txt', 'evaluation.txt'].map(name => path.join(repository, 'media', 'sample', name));
+
+let server: Server;
+let browser: Browser;
+let workspace: string;
+let editor: Editor;
+const out = () => path.join(workspace, 'tiny-books-4m-lq');
+
+beforeAll(async () => {
+  workspace = makeWorkspace([sampleModel, ...texts]);
+  server = await startServer({
+    extension: packagedExtension,
+    settings: { 'lqStudio.cache.folder': `${workspace}/cache` },
+  });
+  browser = await launchBrowser();
+  editor = await Editor.open(browser, server.url, workspace);
+});
+
+afterAll(async () => {
+  await browser.close();
+  await server.stop();
+  rmSync(workspace, { recursive: true, force: true });
+});
+
+async function fillForm(panel: Frame): Promise<void> {
+  await field(panel, 'Budget').fill(RECIPE.bits);
+  await field(panel, 'Rank').fill(RECIPE.rank);
+  await panel.getByText('Fisher, from text').click();
+  await field(panel, 'Calibration text').fill(path.join(workspace, 'calibration.txt'));
+  await field(panel, 'Samples').fill(RECIPE.samples);
+  await field(panel, 'Evaluation text').fill(path.join(workspace, 'evaluation.txt'));
+  await field(panel, 'Context in tokens').fill(RECIPE.context);
+  await field(panel, 'Windows, all when empty').fill(RECIPE.windows);
+  await field(panel, 'Output folder').fill(out());
+}
+
+describe('compressing', () => {
+  it('offers one form with an estimate', async () => {
+    await editor.command('LQ Studio: Compress Checkpoint');
+    const panel = await editor.panel('body[data-panel="compress"]');
+    await fillForm(panel);
+    await panel.locator('.estimate').getByText('Peak memory').waitFor();
+    await editor.screenshot('compress-form');
+  });
+
+  it('says so when the engine dies in the middle of the sweep, and goes on from there', async () => {
+    const panel = await editor.panel('body[data-panel="compress"]');
+    await panel.getByRole('button', { name: 'Start', exact: true }).click();
+    // Several matrices are done and the sweep is at work on another.
+    await panel.getByText(/^([5-9]|1\d|2[0-5]) of 28$/).waitFor({ timeout: 150_000 });
+    await editor.screenshot('compress-progress');
+    const engines = descendants(server.pid, 'dist/engine.js');
+    expect(engines).toHaveLength(1);
+    process.kill(engines[0]!, 'SIGKILL');
+    await panel.getByText('Interrupted').first().waitFor({ timeout: 10_000 });
+    await editor
+      .notification(/interrupted/i)
+      .first()
+      .waitFor();
+    await editor.screenshot('engine-died');
+    await panel.getByRole('button', { name: 'Resume' }).click();
+    await panel.getByText(/^Compressed in/).waitFor({ timeout: 170_000 });
+    await editor.screenshot('compress-result');
+  });
+
+  it('ends with what an undisturbed run writes, byte for byte', () => {
+    const undisturbed = path.join(workspace, 'undisturbed');
+    execFileSync(process.execPath, [
+      path.join(repository, 'dist', 'cli.js'),
+      ...['compress', path.join(workspace, 'tiny-books-4m'), '--out', undisturbed],
+      ...['--bits', RECIPE.bits, '--rank', RECIPE.rank, '--samples', RECIPE.samples],
+      ...['--calibration', path.join(workspace, 'calibration.txt'), '--context', RECIPE.context],
+      ...['--cache', path.join(workspace, 'other-cache')],
+    ]);
+    const files = readdirSync(undisturbed).filter(file => file.endsWith('.safetensors'));
+    expect(files.length).toBeGreaterThan(0);
+    for (const file of files) {
+      const same = readFileSync(path.join(undisturbed, file)).equals(readFileSync(path.join(out(), file)));
+      expect(same, file).toBe(true);
+    }
+  });
+});
+
+describe('reading the result', () => {
+  it('colours layers by role in the heatmap', async () => {
+    const result = await editor.panel('body[data-panel="compress"]');
+    await result.getByRole('button', { name: 'Heatmap' }).click();
+    const panel = await editor.panel('body[data-panel="heatmap"] canvas');
+    await panel.locator('canvas').first().waitFor();
+    await editor.screenshot('heatmap');
+  });
+
+  it('plans again while the budget slider moves, five times a second or more', async () => {
+    await editor.command('LQ Studio: Show Allocation');
+    await editor.choose('tiny-books-4m');
+    const panel = await editor.panel('body[data-panel="allocation"] .readout');
+    const slider = panel.getByRole('slider', { name: 'Budget' });
+    const size = panel.locator('.readout').getByText('Effective bits').locator('..');
+    await slider.focus();
+    const moves = 10;
+    const start = performance.now();
+    for (let i = 0; i < moves; i++) {
+      const before = await size.textContent();
+      for (let step = 0; step < 4; step++) await editor.page.keyboard.press('ArrowRight');
+      await expect.poll(() => size.textContent(), { interval: 10 }).not.toBe(before);
+    }
+    const rate = (1000 * moves) / (performance.now() - start);
+    console.log(`slider: ${rate.toFixed(1)} plans a second, each seen by the test before the next move`);
+    await editor.screenshot('allocation');
+    expect(rate).toBeGreaterThan(5);
+  });
+
+  it('shows both perplexities against effective bits', async () => {
+    await editor.command('LQ Studio: Show Perplexity');
+    await editor.choose('tiny-books-4m');
+    const panel = await editor.panel('body[data-panel="perplexity"] canvas');
+    await panel.getByText('tiny-books-4m-lq').first().waitFor();
+    await editor.screenshot('perplexity');
+  });
+
+  it('exports a dense checkpoint', async () => {
+    const dense = path.join(workspace, 'tiny-books-4m-lq-dense');
+    await editor.command('LQ Studio: Export');
+    await editor.choose('tiny-books-4m-lq');
+    await editor.choose('Dense');
+    await editor.page.locator('.quick-input-widget input.input').fill(dense);
+    await editor.page.keyboard.press('Enter');
+    await expect.poll(() => existsSync(dense), { timeout: 60_000 }).toBe(true);
+    expect(readdirSync(dense)).toContain('config.json');
+  });
+});
