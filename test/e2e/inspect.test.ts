@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { launchBrowser } from '../harness/browser';
 import { writeHostile, writeManyTensors } from '../harness/checkpoints';
 import { Editor, field } from '../harness/editor';
@@ -23,6 +23,10 @@ beforeAll(async () => {
   server = await startServer({ extension: packagedExtension });
   browser = await launchBrowser();
   editor = await Editor.open(browser, server.url, workspace);
+});
+
+afterEach(async ({ task }) => {
+  if (task.result?.state === 'fail') await editor.screenshot(`failed ${task.name}`);
 });
 
 afterAll(async () => {

@@ -12,9 +12,8 @@ const shots = path.join(repository, '.artifacts', 'screenshots');
 /** Contributions are registered only when the activity bar shows ours. */
 const CONTAINER = 'LQ Studio';
 
-/** The input of a labelled text field of the toolkit, which keeps it in a shadow root. */
-export const field = (panel: Frame, label: string): Locator =>
-  panel.locator(`vscode-text-field[aria-label="${label}"]`).locator('input');
+/** A labelled text field of a panel. */
+export const field = (panel: Frame, label: string): Locator => panel.getByRole('textbox', { name: label, exact: true });
 
 export class Editor {
   private constructor(readonly page: Page) {}
