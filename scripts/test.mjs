@@ -1,5 +1,5 @@
 // Runs the test suites named on the command line, or all that need no heavy Python peers, and ends with one line of totals.
-//   node scripts/test.mjs [typecheck|lint|unit|contract|cuda|package|exthost|e2e|interop ...]
+//   node scripts/test.mjs [typecheck|lint|unit|webview|contract|cuda|package|exthost|e2e|interop ...]
 // A suite that fails does not stop the next; the exit status tells whether all passed.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
@@ -54,6 +54,7 @@ const suites = {
   typecheck: () => asOneTest(script('typecheck')),
   lint: () => asOneTest(script('lint')),
   unit: () => vitest('unit', 'vitest.config.ts'),
+  webview: () => vitest('webview', 'test/webview/vitest.config.ts'),
   contract,
   cuda: () => asOneTest(script('build-cuda', '--arch', '90')),
   package: () => asOneTest(script('package')),
@@ -91,7 +92,7 @@ function finish() {
   process.exit(sum('failed') === 0 ? 0 : 1);
 }
 
-setup({ browser: chosen.some(name => name === 'exthost' || name === 'e2e') });
+setup({ browser: chosen.some(name => ['webview', 'exthost', 'e2e'].includes(name)) });
 rmSync(reports, { recursive: true, force: true });
 mkdirSync(reports, { recursive: true });
 const built = timed('build', () => asOneTest(script('build-native') && script('build')));

@@ -55,7 +55,7 @@ export interface Series {
   /** Position in the theme's list of series colours, or a colour for every point. */
   color: number | readonly Rgb[];
   dash?: boolean;
-  shape?: 'circle' | 'rectRot' | 'triangle' | 'crossRot' | 'star';
+  shape?: 'circle' | 'rect' | 'rectRot' | 'triangle';
   /** Point radius in pixels; lines have none unless given. */
   radius?: number;
 }

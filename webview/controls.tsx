@@ -11,7 +11,7 @@ import {
   vsCodeProgressRing,
   vsCodeTextField,
 } from '@vscode/webview-ui-toolkit';
-import { createElement, type ComponentChildren } from 'preact';
+import { createElement, type ComponentChildren, type RefObject } from 'preact';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
 import { Icon, type IconName } from './shared/icons';
 
@@ -109,7 +109,8 @@ export function Select<V extends string>(
       createElement(
         'vscode-option',
         {
-          key: choice.value,
+          // An option reads its name out once: another label is another option.
+          key: `${choice.value}\n${choice.label}`,
           value: choice.value,
           disabled: choice.disabled ?? false,
           selected: choice.value === props.value,
@@ -118,6 +119,13 @@ export function Select<V extends string>(
       ),
     ),
   );
+}
+
+/** The toolkit names its elements by their type once they are connected: the name given here has to be set after that. */
+function useLabel(ref: RefObject<HTMLElement | null>, label: string | undefined): void {
+  useEffect(() => {
+    if (label !== undefined) ref.current?.setAttribute('aria-label', label);
+  }, [label]);
 }
 
 export function TextField(
@@ -137,6 +145,7 @@ export function TextField(
   useEffect(() => {
     if (ref.current && ref.current.value !== props.value) ref.current.value = props.value;
   }, [props.value]);
+  useLabel(ref, props.label);
   return createElement(
     'vscode-text-field',
     {
@@ -169,13 +178,31 @@ export function Slider(props: {
   label: string;
   min: number;
   max: number;
+  /** What an arrow key moves; the pointer is rounded to it. */
   step: number;
   value: number;
   valueText: string;
   marks: { value: number; label: string; title: string }[];
   onInput: (value: number) => void;
-  onCommit: () => void;
 }) {
+  const set = (value: number) => {
+    const rounded = Number((Math.round(value / props.step) * props.step).toPrecision(12));
+    props.onInput(Math.min(props.max, Math.max(props.min, rounded)));
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    const keys: Record<string, number> = {
+      ArrowLeft: -1,
+      ArrowDown: -1,
+      ArrowRight: 1,
+      ArrowUp: 1,
+      PageDown: -10,
+      PageUp: 10,
+    };
+    const steps = keys[event.key];
+    if (steps === undefined) return;
+    event.preventDefault();
+    set(props.value + steps * props.step);
+  };
   const share = (value: number) => `${(100 * (value - props.min)) / Math.max(props.max - props.min, 1e-12)}%`;
   return (
     <div class="slider">
@@ -185,10 +212,11 @@ export function Slider(props: {
         aria-valuetext={props.valueText}
         min={props.min}
         max={props.max}
-        step={props.step}
+        // Steps would be counted from the minimum, which is no round number.
+        step="any"
         value={props.value}
-        onInput={event => props.onInput(event.currentTarget.valueAsNumber)}
-        onChange={props.onCommit}
+        onKeyDown={onKeyDown}
+        onInput={event => set(event.currentTarget.valueAsNumber)}
       />
       <div class="slider-marks" aria-hidden="true">
         {props.marks.map(mark => (

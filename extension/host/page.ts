@@ -38,6 +38,8 @@ export function page(
   <head>
     <meta charset="utf-8">
     <meta http-equiv="Content-Security-Policy" content="${escaped(policy)}">
+    <!-- The controls' library tests for :focus-visible with a style element of its own, which needs the nonce. -->
+    <meta property="csp-nonce" content="${nonce}">
     <meta name="viewport" content="width=device-width, initial-scale=1">
     <title>${escaped(title)}</title>
     ${style}

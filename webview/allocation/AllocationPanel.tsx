@@ -233,7 +233,7 @@ function BudgetControl(props: {
         label="Budget"
         min={range.min}
         max={range.max}
-        step={kind === 'bytes' ? Math.max(1, Math.round((range.max - range.min) / 500)) : 0.005}
+        step={kind === 'bytes' ? Math.max(1, Math.round((range.max - range.min) / 500)) : 0.01}
         value={value}
         valueText={`${write(value, kind)}${kind === 'bytes' ? '' : ' bits per weight'}`}
         marks={marks}
@@ -241,7 +241,6 @@ function BudgetControl(props: {
           setEditing(false);
           props.onValue(next);
         }}
-        onCommit={() => undefined}
       />
       <div class="budget-typed">
         <TextField

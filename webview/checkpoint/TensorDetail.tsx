@@ -50,7 +50,7 @@ export function TensorDetail({ host, view, row, statistics }: Props & { statisti
       </div>
       <dl class="facts">
         <Fact label="Shape" value={formatShape(row.shape)} />
-        <Fact label="Type" value={row.dtype} />
+        <Fact label="Type" value={row.dtype.slice(0, 60)} />
         <Fact label="Parameters" value={formatCount(row.parameters)} title={formatInteger(row.parameters)} />
         <Fact label="Size" value={formatBytes(row.bytes)} title={`${formatInteger(row.bytes)} bytes`} />
         <Fact label="Bits per weight" value={formatBits(row.bitsPerWeight)} />

@@ -325,10 +325,12 @@ function Matrices({ host, view, form, set }: { host: CompressHost; view: Compres
       </Row>
       <Row label="">
         <details class="matched">
-          <summary class={matched?.names.length === 0 ? 'bad' : ''} role="status">
-            {matched
-              ? `${formatInteger(matched.names.length)} of ${formatInteger(total)} matrices, ${formatCount(matched.parameters)} weights`
-              : 'Counting…'}
+          <summary class={matched?.names.length === 0 ? 'bad' : ''}>
+            <span role="status">
+              {matched
+                ? `${formatInteger(matched.names.length)} of ${formatInteger(total)} matrices, ${formatCount(matched.parameters)} weights`
+                : 'Counting…'}
+            </span>
           </summary>
           <ul>
             {matched?.names.slice(0, 200).map(name => (

@@ -75,7 +75,7 @@ export function Heatmap(props: {
     <div class="heatmap-side">
       {props.title && <h4>{props.title}</h4>}
       <div
-        class={`heatmap ${view.layers.length <= MAX_LAYERS_WITH_NUMBERS ? 'wide' : ''}`}
+        class="heatmap"
         ref={root}
         onKeyDown={onKeyDown}
         onPointerOver={event => {
@@ -116,7 +116,7 @@ const Cells = memo(function Cells(props: {
   // Every tenth label once they would touch.
   const every = view.layers.length > 40 ? 10 : view.layers.length > 20 ? 4 : 1;
   return (
-    <table role="grid" aria-label={props.label}>
+    <table role="grid" aria-label={props.label} style={{ '--layers': String(view.layers.length) }}>
       <thead>
         <tr>
           <th scope="col" class="corner">
@@ -168,7 +168,9 @@ const Row = memo(function Row(props: {
         if (!cell) return <td key={column} role="gridcell" class="absent" aria-label="none" />;
         const value = props.values[index] ?? null;
         const color = typeof value === 'number' ? colorOf(scale, value) : undefined;
-        const text = value === 'nan' ? 'NaN' : value === null ? 'not known' : formatNumber(value);
+        const write = (digits: number) =>
+          value === 'nan' ? 'NaN' : value === null ? 'not known' : formatNumber(value, digits);
+        const text = write(4);
         return (
           <td
             key={column}
@@ -177,10 +179,11 @@ const Row = memo(function Row(props: {
             tabIndex={index === props.active ? 0 : -1}
             class={`cell ${value === 'nan' ? 'hatched' : value === null ? 'unknown' : ''} ${index === props.active ? 'active' : ''}`}
             style={color ? { backgroundColor: css(color), color: css(readableOn(color)) } : undefined}
-            aria-label={`${props.label} layer ${view.layers[column]}: ${text}`}
+            // The accessible name has to contain the text that is shown.
+            aria-label={`${props.label} layer ${view.layers[column]}: ${write(numbers ? 3 : 4)}`}
             title={`${shortName(cell.name)}\n${formatShape(cell.shape)}\n${text}`}
           >
-            {numbers ? formatNumber(typeof value === 'number' ? value : null, 3) : null}
+            {numbers && typeof value === 'number' ? formatNumber(value, 3) : null}
           </td>
         );
       })}

@@ -283,8 +283,7 @@ function Legend(props: {
     <div class="legend">
       <Ramp scale={props.scale.kind} low={props.scale.low} high={props.scale.high} />
       <span class="muted">
-        {props.metric.unit.slice(0, 60)}
-        {props.scale.log ? ', logarithmic' : ''}
+        {[props.metric.unit.slice(0, 60), props.scale.log && 'logarithmic'].filter(Boolean).join(', ')}
       </span>
       {has('nan') && (
         <span class="legend-key">

@@ -18,7 +18,8 @@ import type { ChartSpec } from '../charts';
 import { Button, Menu, Select, TextField } from '../controls';
 import { csvFile, jsonFile } from '../shared/exportData';
 import { Figure, save } from '../shared/Figure';
-import { Grid, gridData, isSort, sortRows, type Column, type Sort } from '../shared/Grid';
+import { gridData, isSort, sortRows, type Column, type Sort } from '../shared/columns';
+import { Grid } from '../shared/Grid';
 import { connectHost, isString, useSaved } from '../shared/host';
 import { Name } from '../shared/Name';
 import { notify, notifyError } from '../shared/notices';
@@ -245,6 +246,23 @@ function Evaluate({ view, onRun }: { view: PerplexityView; onRun: (run: Perplexi
   );
 }
 
+/** How groups of runs are told apart, by shape as well as colour. */
+const GROUPS = [
+  { color: 0, shape: 'circle', sign: '●' },
+  { color: 2, shape: 'triangle', sign: '▲' },
+  { color: 3, shape: 'rect', sign: '■' },
+] as const;
+
+/** Compressed runs by how errors were weighted, which matters most beside the bits. */
+function weightingsOf(runs: readonly PerplexityRun[]): [string, PerplexityRun[]][] {
+  const groups = new Map<string, PerplexityRun[]>();
+  for (const run of runs) {
+    const weighting = run.recipe.find(({ key }) => key === 'weighting')?.value ?? 'compressed';
+    groups.set(weighting, [...(groups.get(weighting) ?? []), run]);
+  }
+  return [...groups];
+}
+
 function Chart(props: {
   view: PerplexityView;
   runs: readonly PerplexityRun[];
@@ -287,8 +305,8 @@ function Chart(props: {
             {
               label: 'Selected',
               kind: 'points' as const,
-              color: 0,
-              radius: 8,
+              color: 1,
+              radius: 9,
               shape: 'rectRot' as const,
               points: [{ x: chosen.effectiveBits, y: chosen.perplexity }],
               lines: () => lines(chosen),
@@ -296,15 +314,16 @@ function Chart(props: {
             },
           ]
         : []),
-      {
-        label: 'Compressed',
+      ...weightingsOf(others).map(([weighting, group], index) => ({
+        label: weighting,
         kind: 'points' as const,
-        color: 0,
-        radius: 4,
-        points: others.map(run => ({ x: run.effectiveBits, y: run.perplexity })),
-        lines: (index: number) => lines(others[index]!),
-        ids: others.map(run => run.id),
-      },
+        color: GROUPS[index % GROUPS.length]!.color,
+        shape: GROUPS[index % GROUPS.length]!.shape,
+        radius: 5,
+        points: group.map(run => ({ x: run.effectiveBits, y: run.perplexity })),
+        lines: (at: number) => lines(group[at]!),
+        ids: group.map(run => run.id),
+      })),
     ];
     const spread = Math.max(...runs.map(run => run.perplexity)) / Math.min(...runs.map(run => run.perplexity));
     return {
@@ -333,8 +352,12 @@ function Chart(props: {
       }}
       note={
         <span class="keys">
-          <span>● compressed</span>
-          <span>◆ selected</span>
+          {weightingsOf(runs.filter(run => !run.dense)).map(([weighting], index) => (
+            <span key={weighting}>
+              {GROUPS[index % GROUPS.length]!.sign} {weighting.slice(0, 60)}
+            </span>
+          ))}
+          <span>◇ selected</span>
           <span>┄ dense model</span>
         </span>
       }

@@ -4,65 +4,12 @@
  */
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
-import type { Cell, Data } from './exportData';
+import type { Column, Sort } from './columns';
 
 /** Matches `.grid-row` in grid.css. */
 export const ROW_HEIGHT = 22;
 /** Rows kept above and below the visible ones, so that a fast wheel meets no blank. */
 const OVERSCAN = 12;
-
-export interface Column<T> {
-  id: string;
-  label: string;
-  /** Longer explanation of the heading. */
-  title?: string;
-  /** A CSS grid track. */
-  width: string;
-  end?: boolean;
-  /** What sorting and exporting see. */
-  value: (row: T) => Cell;
-  /** What is shown; the value itself by default. Text is always set as text. */
-  render?: (row: T) => ComponentChildren;
-  /** Not shown, only exported. */
-  hidden?: boolean;
-}
-export interface Sort {
-  column: string;
-  descending: boolean;
-}
-
-const collator = new Intl.Collator('en', { numeric: true });
-
-/** Unknown values come last in either direction. */
-function compareCells(a: Cell, b: Cell, direction: 1 | -1): number {
-  const missing = (cell: Cell) => cell === null || cell === undefined || Number.isNaN(cell);
-  if (missing(a) || missing(b)) return Number(missing(a)) - Number(missing(b));
-  if (typeof a === 'string' && typeof b === 'string')
-    return direction * collator.compare(a.slice(0, 512), b.slice(0, 512));
-  return direction * (Number(a) - Number(b));
-}
-
-export function sortRows<T>(rows: readonly T[], columns: readonly Column<T>[], sort: Sort | undefined): readonly T[] {
-  const column = sort && columns.find(({ id }) => id === sort.column);
-  if (!column) return rows;
-  const direction = sort.descending ? -1 : 1;
-  return rows
-    .map((row, index) => ({ row, index, key: column.value(row) }))
-    .sort((a, b) => compareCells(a.key, b.key, direction) || a.index - b.index)
-    .map(({ row }) => row);
-}
-
-/** The whole table, hidden columns too, for export. */
-export function gridData<T>(name: string, columns: readonly Column<T>[], rows: readonly T[]): Data {
-  return {
-    name,
-    columns: columns.map(column => column.label),
-    rows: rows.map(row => columns.map(column => column.value(row))),
-  };
-}
-
-export const isSort = (value: unknown): value is Sort =>
-  typeof value === 'object' && value !== null && 'column' in value && 'descending' in value;
 
 export function Grid<T>(props: {
   label: string;
@@ -99,7 +46,11 @@ export function Grid<T>(props: {
     if (scroller.current) observer.observe(scroller.current);
     return () => observer.disconnect();
   }, []);
-  useLayoutEffect(measure, [rows.length]);
+  useLayoutEffect(() => {
+    // Filtered rows start at the top, unless the selected one is among them and is shown below.
+    if (scroller.current) scroller.current.scrollTop = 0;
+    measure();
+  }, [rows.length]);
 
   const selectedIndex = useMemo(
     () => (selected === undefined ? -1 : rows.findIndex(row => rowKey(row) === selected)),
@@ -114,7 +65,7 @@ export function Grid<T>(props: {
     if (element.scrollTop > top) element.scrollTop = top;
     else if (element.scrollTop < bottom) element.scrollTop = bottom;
   };
-  useEffect(() => reveal(selectedIndex), [selectedIndex]);
+  useEffect(() => reveal(selectedIndex), [selectedIndex, rows.length]);
 
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.target !== scroller.current || !props.onSelect) return;

@@ -141,7 +141,7 @@ export function Strip(props: {
             onClick={() => void host.request('openPath', { path: header.path }).catch(notifyError)}
           />
         </h1>
-        <span class="muted">{header.architecture ?? 'Checkpoint'}</span>
+        <span class="muted">{(header.architecture ?? 'Checkpoint').slice(0, 80)}</span>
       </div>
       <dl class="strip-facts">
         <Fact

@@ -56,7 +56,7 @@ function readTheme(): Theme {
     background,
     foreground,
     muted: color('descriptionForeground', foreground),
-    grid: mix(background, foreground, highContrast ? 0.3 : 0.035),
+    grid: mix(background, foreground, highContrast ? 0.35 : 0.1),
     border: highContrast
       ? color('contrastBorder', foreground)
       : color('panel-border', mix(background, foreground, 0.2)),
@@ -95,12 +95,9 @@ const observer = new MutationObserver(() => {
 observer.observe(document.documentElement, { attributes: true, attributeFilter: ['style', 'class'] });
 observer.observe(document.body, { attributes: true, attributeFilter: ['class'] });
 
-/** Linear light, so that a mix of two hues is not darker than both. */
-const toLinear = (v: number) => Math.pow(v / 255, 2.2);
-const fromLinear = (v: number) => Math.round(255 * Math.pow(v, 1 / 2.2));
-
+/** In the display's own values, where equal steps look about equal. */
 export function mix(a: Rgb, b: Rgb, share: number): Rgb {
-  const at = (i: 0 | 1 | 2) => fromLinear(toLinear(a[i]) * (1 - share) + toLinear(b[i]) * share);
+  const at = (i: 0 | 1 | 2) => Math.round(a[i] * (1 - share) + b[i] * share);
   return [at(0), at(1), at(2)];
 }
 
@@ -119,6 +116,7 @@ export const sequential = (share: number): Rgb => scaleColor(theme().positive, M
 export const diverging = (share: number): Rgb =>
   scaleColor(share < 0 ? theme().negative : theme().positive, Math.min(1, Math.abs(share)));
 
+const toLinear = (v: number) => Math.pow(v / 255, 2.2);
 const luminance = ([r, g, b]: Rgb) => 0.2126 * toLinear(r) + 0.7152 * toLinear(g) + 0.0722 * toLinear(b);
 
 /** Black or white, whichever can be read on the colour. */

@@ -1,0 +1,103 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { allocationContract } from '../../extension/protocol/panelGuards';
+import type { PlanQuery } from '../../extension/protocol/panels';
+import { llama70, tiny, type Architecture } from './fixtures';
+import { Harness, themes, type PanelOptions } from './harness';
+import { allocationHost, allocationView } from './hosts';
+
+let harness: Harness;
+beforeAll(async () => {
+  harness = await Harness.start(['allocation']);
+});
+afterAll(() => harness.stop());
+
+const open = (a: Architecture, options: PanelOptions = {}, view = allocationView(a)) =>
+  harness.open('allocation', allocationContract, allocationHost(a, view), { height: 900, ...options });
+
+describe('allocation panel', () => {
+  it.each(themes)('has no serious accessibility violation in %s', async theme => {
+    for (const [name, architecture] of Object.entries({ small: tiny, large: llama70 })) {
+      const panel = await open(architecture, { theme });
+      await panel.page.getByText('optimal').waitFor();
+      await panel.screenshot(`allocation-${name}-${theme}`);
+      expect(await panel.violations()).toEqual([]);
+      expect(panel.problems).toEqual([]);
+      await panel.close();
+    }
+  });
+
+  it('plans while the slider moves, with time left at five plans a second, and solves to the end when it rests', async () => {
+    const panel = await open(llama70);
+    const slider = panel.page.getByRole('slider', { name: 'Budget' });
+    await panel.page.getByText('optimal').waitFor();
+    const before = await panel.page.locator('.readout').textContent();
+    panel.asked.length = 0;
+    const workBefore = await panel.work();
+    await slider.evaluate(async element => {
+      const input = element as HTMLInputElement;
+      for (let step = 0; step < 20; step++) {
+        input.valueAsNumber = 2.2 + step * 0.1;
+        input.dispatchEvent(new Event('input', { bubbles: true }));
+        await new Promise(resolve => setTimeout(resolve, 50));
+      }
+    });
+    const quick = panel.asked.filter(([, query]) => (query as { quick?: boolean }).quick);
+    expect(quick.length).toBeGreaterThan(1);
+    expect(((await panel.work()) - workBefore) / quick.length).toBeLessThan(200);
+    expect(await panel.page.locator('.readout').textContent()).not.toBe(before);
+    await expect
+      .poll(() => panel.asked.filter(([, query]) => (query as { quick?: boolean }).quick === false).length)
+      .toBe(1);
+    expect(await slider.getAttribute('aria-valuetext')).toBe('4.10 bits per weight');
+    await slider.focus();
+    await panel.page.keyboard.press('ArrowLeft');
+    await expect.poll(() => slider.getAttribute('aria-valuetext')).toBe('4.09 bits per weight');
+    await panel.close();
+  });
+
+  it('pins a matrix, plans again under the rule, and hands the plan on with it', async () => {
+    const panel = await open(tiny);
+    await panel.page.getByText('optimal').waitFor();
+    await panel.page.getByRole('textbox', { name: 'Filter matrices' }).fill('layers.2 q_proj');
+    const row = panel.page.locator('.grid-body .grid-row').first();
+    await row.click();
+    expect(await row.textContent()).not.toContain('(4,');
+    await row.getByRole('button', { name: /^Never below 4 bits/ }).click();
+    await expect.poll(() => row.textContent()).toContain('(4,');
+    expect(await panel.page.getByRole('list', { name: 'Rules in force' }).textContent()).toContain(
+      'never below 4 bits',
+    );
+    await panel.page.getByRole('button', { name: 'Use This Plan' }).click();
+    const used = panel.asked.find(([method]) => method === 'use')?.[1] as PlanQuery;
+    expect(used.overrides).toEqual([{ match: 'model.layers.2.self_attn.q_proj.weight', minBits: 4 }]);
+    await panel.page.getByRole('button', { name: /^Remove the rule/ }).click();
+    await expect.poll(() => row.textContent()).not.toContain('(4,');
+    await panel.close();
+  });
+
+  it('takes a typed budget within what is possible, in bits or megabytes', async () => {
+    const panel = await open(tiny);
+    await panel.page.getByText('optimal').waitFor();
+    const field = () => panel.page.getByRole('textbox', { name: /^Budget/ });
+    await field().fill('9');
+    await field().press('Enter');
+    expect(await panel.page.getByRole('slider').inputValue()).not.toBe('9');
+    await field().fill('3.25');
+    await field().press('Enter');
+    await expect.poll(() => panel.page.getByRole('slider').inputValue()).toBe('3.25');
+    await panel.page.locator('.segments label', { hasText: 'Size' }).click();
+    await expect.poll(async () => Number(await panel.page.getByRole('slider').inputValue())).toBeGreaterThan(1e6);
+    await panel.close();
+  });
+
+  it('offers to measure costs where there are none', async () => {
+    const { sweep: _none, ...view } = allocationView(tiny);
+    const panel = await open(tiny, {}, view);
+    await panel.page.getByText('No costs have been measured yet').waitFor();
+    expect(await panel.violations()).toEqual([]);
+    await panel.page.getByRole('button', { name: 'Measure Costs' }).click();
+    await panel.page.getByRole('slider').waitFor();
+    expect(panel.asked.find(([method]) => method === 'sweep')?.[1]).toMatchObject({ rank: 16 });
+    await panel.close();
+  });
+});

@@ -1,0 +1,140 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { checkpointContract } from '../../extension/protocol/panelGuards';
+import type { CheckpointView } from '../../extension/protocol/panels';
+import { checkpointView, compressedHeader, hostileName, hostileView, manyTensors, tiny } from './fixtures';
+import { Harness, themes, type PanelOptions } from './harness';
+import { checkpointHost } from './hosts';
+
+let harness: Harness;
+beforeAll(async () => {
+  harness = await Harness.start(['checkpoint']);
+});
+afterAll(() => harness.stop());
+
+async function open(view: CheckpointView, options: PanelOptions = {}) {
+  const handlers = checkpointHost(view, values => panel.host.emit('statistics', values));
+  const panel = await harness.open('checkpoint', checkpointContract, handlers, options);
+  return panel;
+}
+const withTwin = (): CheckpointView => ({ ...checkpointView(tiny), twin: compressedHeader(tiny) });
+const rowsShown = '.grid-body .grid-row';
+
+describe('checkpoint panel', () => {
+  it.each(themes)('has no serious accessibility violation in %s and obeys the content security policy', async theme => {
+    const panel = await open(withTwin(), { theme, height: 900, width: 1400 });
+    await panel.page.locator(rowsShown).nth(4).click();
+    await panel.page.locator('.detail-twin canvas').last().waitFor();
+    await panel.screenshot(`checkpoint-${theme}`);
+    expect(await panel.violations()).toEqual([]);
+    for (const tab of ['Files', 'Metadata', 'Problems']) {
+      await panel.page.getByRole('tab', { name: tab }).click();
+      expect(await panel.violations()).toEqual([]);
+    }
+    expect(panel.problems).toEqual([]);
+    await panel.close();
+  });
+
+  it('shows 10,000 tensors within a second and scrolls them without long frames', async () => {
+    const panel = await open(manyTensors(10_000));
+    await panel.page.locator(rowsShown).first().waitFor();
+    const opened = await panel.work();
+    expect(opened).toBeLessThan(1000);
+    expect(await panel.page.getByRole('grid').getAttribute('aria-rowcount')).toBe('10001');
+    expect(await panel.page.locator(rowsShown).count()).toBeLessThan(80);
+    const frames = 30;
+    await panel.page.evaluate(async count => {
+      const grid = document.querySelector('.grid')!;
+      for (let step = 0; step < count; step++) {
+        grid.scrollTop = (grid.scrollHeight * ((step * 37) % 60)) / 60;
+        await new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve)));
+      }
+    }, frames);
+    expect(((await panel.work()) - opened) / frames).toBeLessThan(50);
+    await panel.page.getByRole('textbox', { name: 'Filter tensors' }).fill('layers.7 expert 11 down');
+    await panel.page.getByText(/ of 10,000/).waitFor();
+    expect(await panel.page.locator(rowsShown).first().textContent()).toContain('layers.7.mlp.experts.11.down_proj');
+    await panel.close();
+  });
+
+  it('is driven by the keyboard like a list, and keeps selection, filter and sort over a reload', async () => {
+    const panel = await open(checkpointView(tiny));
+    const grid = panel.page.getByRole('grid', { name: 'Tensors' });
+    await grid.focus();
+    const selected = () => grid.locator('[aria-selected=true]').textContent();
+    await panel.page.keyboard.press('ArrowDown');
+    expect(await selected()).toContain('lm_head.weight');
+    await panel.page.keyboard.press('End');
+    expect(await selected()).toContain('model.norm.weight');
+    await panel.page.keyboard.press('ArrowUp');
+    await panel.page.getByRole('columnheader', { name: 'Size' }).getByRole('button').click();
+    expect(await panel.page.getByRole('columnheader', { name: 'Size' }).getAttribute('aria-sort')).toBe('descending');
+    const kept = (await grid.locator('[aria-selected=true] .name').textContent()) ?? '';
+    const state = await panel.page.evaluate(() => (window as unknown as { __state: unknown }).__state);
+    expect(state).toMatchObject({ target: { model: '/models/tiny' } });
+    await panel.close();
+
+    const again = await open(checkpointView(tiny), { state });
+    const restored = again.page.getByRole('grid', { name: 'Tensors' }).locator('[aria-selected=true] .name');
+    expect(await restored.textContent()).toBe(kept);
+    expect(await again.page.getByRole('columnheader', { name: 'Size' }).getAttribute('aria-sort')).toBe('descending');
+    await again.close();
+  });
+
+  it('shows hostile names, metadata and problems as text, cut to what can be shown', async () => {
+    const panel = await open(hostileView());
+    await panel.page.locator(rowsShown).first().click();
+    await panel.page.locator('.detail canvas').first().waitFor();
+    for (const tab of ['Files', 'Metadata', 'Problems', 'Tensors']) {
+      await panel.page.getByRole('tab', { name: tab }).click();
+      expect(await panel.page.locator('img, main script').count()).toBe(0);
+      expect(await panel.page.getByText('<script>', { exact: false }).count()).toBeGreaterThan(0);
+    }
+    expect(await panel.page.evaluate(() => '__pwned' in window)).toBe(false);
+    const longest = await panel.page.evaluate(() =>
+      Math.max(
+        ...[...document.querySelectorAll('main *')].filter(e => !e.children.length).map(e => e.textContent.length),
+      ),
+    );
+    expect(longest).toBeLessThan(2100);
+    // A character that turns the reading direction would make one name look like another.
+    expect(await panel.page.locator('.name', { hasText: '\u202e' }).count()).toBe(0);
+    expect(await panel.page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth)).toBe(true);
+    await panel.page.getByRole('button', { name: 'Copy the name' }).click();
+    expect(panel.asked.find(([method]) => method === 'copy')?.[1]).toEqual({ text: hostileName });
+    expect(panel.problems).toEqual([]);
+    await panel.close();
+  });
+
+  it('offers what is costly instead of starting it, and computes nothing in Restricted Mode', async () => {
+    const big = checkpointView({ ...tiny, hidden: 8192, inner: 28672 });
+    const panel = await open(big);
+    await panel.page.locator(rowsShown).nth(2).click();
+    await panel.page.getByRole('button', { name: 'Compute Spectrum' }).waitFor();
+    expect(panel.asked.map(([method]) => method)).toEqual(['load']);
+    await panel.page.getByRole('button', { name: 'Compute Spectrum' }).click();
+    await panel.page.getByRole('img', { name: /Singular spectrum/ }).waitFor();
+    await panel.close();
+
+    const restricted = await open({ ...checkpointView(tiny), canCompute: false });
+    await restricted.page.locator(rowsShown).nth(2).click();
+    await restricted.page.getByText('Restricted Mode').waitFor();
+    expect(restricted.asked.map(([method]) => method)).toEqual(['load']);
+    await restricted.close();
+  });
+
+  it('repaints charts and controls when the theme changes', async () => {
+    const panel = await open(checkpointView(tiny));
+    await panel.page.locator(rowsShown).nth(2).click();
+    const canvas = panel.page.getByRole('img', { name: /^Histogram of 64/ });
+    await canvas.waitFor();
+    const corner = () =>
+      canvas.evaluate(element => [
+        ...(element as HTMLCanvasElement).getContext('2d')!.getImageData(2, 2, 1, 1).data.slice(0, 3),
+      ]);
+    expect(await corner()).toEqual([31, 31, 31]);
+    await panel.setTheme('light');
+    await expect.poll(corner).toEqual([255, 255, 255]);
+    expect(panel.problems).toEqual([]);
+    await panel.close();
+  });
+});

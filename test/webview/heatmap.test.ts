@@ -1,0 +1,101 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { heatmapContract } from '../../extension/protocol/panelGuards';
+import { llama70, tiny, type Architecture } from './fixtures';
+import { Harness, themes, type PanelOptions } from './harness';
+import { heatmapHost, heatmapView } from './hosts';
+
+let harness: Harness;
+beforeAll(async () => {
+  harness = await Harness.start(['heatmap']);
+});
+afterAll(() => harness.stop());
+
+const open = (a: Architecture, options: PanelOptions = {}) =>
+  harness.open('heatmap', heatmapContract, heatmapHost(heatmapView(a)), options);
+
+describe('heatmap panel', () => {
+  it.each(themes)('has no serious accessibility violation in %s', async theme => {
+    for (const [name, architecture] of Object.entries({ small: tiny, large: llama70 })) {
+      const panel = await open(architecture, { theme });
+      await panel.page.locator('td.cell').first().waitFor();
+      await panel.screenshot(`heatmap-${name}-${theme}`);
+      expect(await panel.violations()).toEqual([]);
+      expect(panel.problems).toEqual([]);
+      await panel.close();
+    }
+  });
+
+  it('moves with the arrow keys, tells the cell in words and opens its tensor with Enter', async () => {
+    const panel = await open(tiny);
+    const cells = panel.page.getByRole('grid').first().locator('td.cell');
+    await cells.first().focus();
+    await panel.page.keyboard.press('ArrowRight');
+    await panel.page.keyboard.press('ArrowDown');
+    const label = () => panel.page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? '');
+    expect(await label()).toMatch(/^k layer 1: 0\.\d+/);
+    const words = panel.page.locator('.active-cell');
+    expect(await words.textContent()).toContain('model.layers.1.self_attn.k_proj.weight');
+    expect(await words.textContent()).toMatch(/rank \d+ of 26/);
+    await panel.page.keyboard.press('Enter');
+    expect(panel.asked.at(-1)).toEqual([
+      'navigate',
+      { to: 'checkpoint', model: '/models/tiny-books-4m', tensor: 'model.layers.1.self_attn.k_proj.weight' },
+    ]);
+    await panel.close();
+  });
+
+  it('draws both sides on one scale, hatches NaN and says what is unknown', async () => {
+    const panel = await open(tiny);
+    const grids = panel.page.getByRole('grid');
+    await grids.first().waitFor();
+    expect(await grids.count()).toBe(2);
+    expect(await panel.page.locator('td.hatched').count()).toBe(2);
+    expect(await panel.page.locator('td.unknown').count()).toBe(2);
+    // The strongest cell of the better side is fainter than that of the worse: one scale serves both.
+    const inks = await grids.evaluateAll(all =>
+      all.map(grid =>
+        Math.max(
+          ...[...grid.querySelectorAll<HTMLElement>('td.cell')].map(cell =>
+            (cell.style.backgroundColor.match(/\d+/g) ?? []).slice(0, 3).reduce((sum, part) => sum + Number(part), 0),
+          ),
+        ),
+      ),
+    );
+    expect(inks[0]).toBeLessThan(inks[1]!);
+    await panel.page.getByText('NaN or infinite').waitFor();
+    await panel.close();
+  });
+
+  it('keeps an 80-layer model to one screen in height, with the roles in place while layers scroll', async () => {
+    const panel = await open(llama70, { width: 900 });
+    const first = panel.page.locator('.heatmap').first();
+    await first.locator('td.cell').first().waitFor();
+    await first.evaluate(element => (element.scrollLeft = 400));
+    const role = await first.locator('tbody th').first().boundingBox();
+    const frame = await first.boundingBox();
+    expect(role!.x).toBeCloseTo(frame!.x, 0);
+    expect(
+      await panel.page.locator('.scroll').evaluate(element => element.scrollHeight <= element.clientHeight + 4),
+    ).toBe(true);
+    await panel.close();
+  });
+
+  it('names the next step for a metric that is not known, and saves PNG, CSV and an external metric', async () => {
+    const panel = await open(tiny, { state: { target: {}, view: { metric: 'fisher-mass' } } });
+    await panel.page.getByText('Compress with a calibration text first.').waitFor();
+    await panel.page.getByRole('button', { name: 'From JSON…' }).click();
+    await panel.page.getByRole('heading', { name: 'loss.json' }).waitFor();
+    for (const kind of ['CSV', 'PNG']) {
+      await panel.page.getByRole('button', { name: 'Export loss.json' }).click();
+      await panel.page.getByRole('menuitem', { name: `Save as ${kind}…` }).click();
+    }
+    const saved = panel.asked
+      .filter(([method]) => method === 'save')
+      .map(([, file]) => file as { type: string; data: string });
+    expect(saved.map(({ type }) => type)).toEqual(['csv', 'png']);
+    expect(Buffer.from(saved[1]!.data, 'base64').subarray(1, 4).toString()).toBe('PNG');
+    await panel.page.getByRole('button', { name: 'Show loss.json as a table' }).click();
+    expect(await panel.page.getByRole('region').getByRole('row').count()).toBe(29);
+    await panel.close();
+  });
+});

@@ -1,0 +1,91 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { compareContract, perplexityContract } from '../../extension/protocol/panelGuards';
+import { Harness, themes } from './harness';
+import { compareHost, perplexityHost, perplexityView } from './hosts';
+
+let harness: Harness;
+beforeAll(async () => {
+  harness = await Harness.start(['perplexity', 'compare']);
+});
+afterAll(() => harness.stop());
+
+describe('perplexity panel', () => {
+  const open = (view = perplexityView(), options = {}) =>
+    harness.open('perplexity', perplexityContract, perplexityHost(view), options);
+
+  it.each(themes)('has no serious accessibility violation in %s', async theme => {
+    const panel = await open(perplexityView(), { theme, height: 900 });
+    await panel.page.getByRole('grid', { name: 'Runs' }).locator('.grid-row').nth(4).click();
+    await panel.page.getByRole('img').waitFor();
+    await panel.screenshot(`perplexity-${theme}`);
+    expect(await panel.violations()).toEqual([]);
+    expect(panel.problems).toEqual([]);
+    await panel.close();
+  });
+
+  it('shows a run with its recipe and copies the command that makes it again', async () => {
+    const panel = await open();
+    await panel.page.getByText('2.75 bits, Fisher').click();
+    const recipe = panel.page.getByRole('region', { name: 'Recipe' });
+    expect(await recipe.textContent()).toContain('64 × 512 tokens');
+    await recipe.getByRole('button', { name: 'Copy Recipe as Command' }).click();
+    expect(panel.asked.at(-1)).toMatchObject([
+      'copyCommand',
+      { command: 'compress', request: { budget: { value: 2.75 } } },
+    ]);
+    await panel.page.getByText('Copied: lq-studio compress').waitFor();
+    await panel.close();
+  });
+
+  it('evaluates on a text of the user’s own and adds the run', async () => {
+    const panel = await open({ ...perplexityView(), runs: [] });
+    await panel.page.getByText('Nothing has been evaluated yet').waitFor();
+    await panel.page.getByRole('button', { name: 'Browse…' }).click();
+    await expect
+      .poll(() => panel.page.locator('vscode-text-field').first().locator('input').inputValue())
+      .toBe('/data/evaluation.txt');
+    // With no run to evaluate before it, the answer of the fixture stands for the new one.
+    await panel.close();
+
+    const full = await open();
+    await full.page.getByRole('button', { name: 'Evaluate', exact: true }).click();
+    await full.page.getByText('new run: perplexity').waitFor();
+    expect(full.asked.find(([method]) => method === 'evaluate')?.[1]).toEqual({
+      model: '/models/tiny-books-4m',
+      text: '/data/eval.txt',
+      context: 512,
+    });
+    expect(await full.page.getByRole('grid', { name: 'Runs' }).getAttribute('aria-rowcount')).toBe('15');
+    await full.close();
+  });
+});
+
+describe('compare panel', () => {
+  const open = (chosen: boolean, options = {}) =>
+    harness.open('compare', compareContract, compareHost(chosen), options);
+
+  it.each(themes)('has no serious accessibility violation in %s', async theme => {
+    const panel = await open(true, { theme });
+    await panel.page.getByRole('button', { name: 'Compare Values' }).click();
+    await panel.page.getByText('28 of 28').waitFor();
+    await panel.screenshot(`compare-${theme}`);
+    expect(await panel.violations()).toEqual([]);
+    expect(panel.problems).toEqual([]);
+    await panel.close();
+  });
+
+  it('asks for what is missing, shows structure, then values on demand', async () => {
+    const panel = await open(false);
+    await panel.page.getByText('Choose two checkpoints').waitFor();
+    await panel.page.locator('.empty').getByRole('button').click();
+    await panel.page.getByRole('tab', { name: /Only in A/ }).click();
+    await panel.page.getByText('rotary_emb.inv_freq').waitFor();
+    expect(panel.asked.some(([method]) => method === 'values')).toBe(false);
+    await panel.page.getByRole('tab', { name: /In both/ }).click();
+    await panel.page.getByRole('button', { name: 'Compare Values' }).click();
+    await panel.page.getByText('equal', { exact: true }).waitFor();
+    const state = await panel.page.evaluate(() => (window as unknown as { __state: unknown }).__state);
+    expect(state).toMatchObject({ target: { model: '/models/tiny-books-4m', other: '/models/tiny-books-4m-lq-2.75' } });
+    await panel.close();
+  });
+});
