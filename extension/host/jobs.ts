@@ -2,11 +2,14 @@ import { randomBytes } from 'node:crypto';
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { LqError } from '../core/errors';
+import { formatBytes } from '../core/format';
 import type { Engine } from './engine';
+import { limitCache } from './model/cache-limit';
 import { isActive, isJob, JobManager, type Job } from './model/jobs';
 import { RecordStore } from './model/records';
 import { messageOf } from './notify';
 import { summary } from './runs';
+import { cacheLimit, jobSettings } from './settings';
 import type { Studio } from './studio';
 
 /** The window's job manager, remembered under `folder`. */
@@ -57,7 +60,10 @@ export function watchJobs(studio: Studio, onRestored: () => void): { dispose(): 
   const atWork = new Set<string>();
   const stop = studio.jobs.onChange(job => {
     if (isActive(job)) atWork.add(job.id);
-    else if (atWork.delete(job.id)) void tell(studio, job);
+    else if (atWork.delete(job.id)) {
+      void tell(studio, job);
+      if (atWork.size === 0) void keepWithinLimit(studio);
+    }
   });
   return {
     dispose: () => {
@@ -65,6 +71,21 @@ export function watchJobs(studio: Studio, onRestored: () => void): { dispose(): 
       stop();
     },
   };
+}
+
+/** Once nothing is at work, the cache is brought within the size that the settings allow. */
+async function keepWithinLimit({ engine, output }: Studio): Promise<void> {
+  const limit = cacheLimit();
+  // An engine that died is left to the user, who is asked about it.
+  if (limit === 0 || engine.state.state !== 'running') return;
+  try {
+    const { cache } = await engine.request('doctor', jobSettings());
+    if (cache.bytes <= limit) return;
+    const removed = await limitCache(cache.folder, limit);
+    output.info(`Removed ${formatBytes(removed)} of cached results to stay within ${formatBytes(limit)}`);
+  } catch (error) {
+    output.warn(`The cache was not brought within its limit: ${LqError.from(error).message}`);
+  }
 }
 
 async function tell(studio: Studio, job: Job): Promise<void> {
