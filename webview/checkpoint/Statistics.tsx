@@ -62,7 +62,7 @@ function StatisticsView({ host, statistics: s }: { host: CheckpointHost; statist
       <section aria-label="Statistics">
         <dl class="facts">
           <Fact label="Mean" value={formatNumber(s.mean)} />
-          <Fact label="Standard deviation" value={formatNumber(s.stddev)} />
+          <Fact label="Std deviation" value={formatNumber(s.stddev)} />
           <Fact label="Absmax" value={formatNumber(s.absmax)} />
           <Fact label="Minimum" value={formatNumber(s.min)} />
           <Fact label="Maximum" value={formatNumber(s.max)} />
@@ -86,7 +86,7 @@ function StatisticsView({ host, statistics: s }: { host: CheckpointHost; statist
             {...(s.nans + s.infs > 0 && { title: `First at flat index ${s.firstNan >= 0 ? s.firstNan : s.firstInf}` })}
           />
           <Fact
-            label="Zero rows, columns"
+            label="Zero rows, cols"
             value={`${formatInteger(s.rowNorms.zero)}, ${formatInteger(s.colNorms.zero)}`}
           />
           <Fact label="Row norms" value={`${formatNumber(s.rowNorms.min, 3)} … ${formatNumber(s.rowNorms.max, 3)}`} />

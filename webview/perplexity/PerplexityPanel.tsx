@@ -415,7 +415,7 @@ function Runs(props: {
         render: run =>
           dense === undefined || run.dense ? '–' : `+${formatPercent(run.perplexity / dense - 1)}`.replace('+−', '−'),
       },
-      { id: 'date', label: 'Date', width: '150px', value: run => run.date, render: run => formatDate(run.date) },
+      { id: 'date', label: 'Date', width: '172px', value: run => run.date, render: run => formatDate(run.date) },
     ],
     [dense],
   );

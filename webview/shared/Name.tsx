@@ -14,15 +14,18 @@ export function shortName(name: string): string {
   return visible(cut(name, SHOWN));
 }
 
-/** What tells siblings apart stands at the end, so a name without room loses its middle: the head shrinks, the tail stays. */
+/** Longest end of a name that is kept whole. */
+const TAIL = 48;
+
+/** What tells siblings apart is the layer's number and what follows: the head before it shrinks, the tail stays. */
 function Halves({ text }: { text: string }) {
-  const segments = text.split('.');
-  const tail = segments.slice(-3).join('.');
-  if (segments.length <= 3 || tail.length > 48) return <>{text}</>;
+  const numbered = [...text.matchAll(/\.\d+\./g)].map(match => match.index + 1);
+  const start = numbered.find(index => text.length - index <= TAIL);
+  if (start === undefined) return <>{text}</>;
   return (
     <>
-      <span class="name-head">{text.slice(0, text.length - tail.length)}</span>
-      <span class="name-tail">{tail}</span>
+      <span class="name-head">{text.slice(0, start)}</span>
+      <span class="name-tail">{text.slice(start)}</span>
     </>
   );
 }
