@@ -16,12 +16,13 @@ export function planRows(matrices: Plan['matrices']): string[] {
   return table(['matrix', 'configuration', 'rank', 'bits', 'effective', 'cost'], rows, [0, 1]);
 }
 
-type Totals = Pick<Plan, 'bits' | 'effectiveBits' | 'bytes' | 'objective' | 'gap'>;
+type Totals = Pick<Plan, 'bits' | 'effectiveBits' | 'bytes' | 'objective' | 'gap' | 'optimal'>;
 
 export function planTotals(plan: Totals): string[] {
   return [
     `bits ${plan.bits.toFixed(4)}, effective bits ${plan.effectiveBits.toFixed(4)}, size ${formatBytes(plan.bytes)}`,
-    `objective ${plan.objective.toExponential(4)}, certified within ${plan.gap.toExponential(1)} of the optimum`,
+    `objective ${plan.objective.toExponential(4)}, ` +
+      (plan.optimal ? 'proven optimal' : `certified within ${formatPercent(plan.gap)} of the optimum`),
   ];
 }
 

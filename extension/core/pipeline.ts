@@ -6,7 +6,6 @@ import type {
   CompressReport,
   CompressRequest,
   EngineMethods,
-  EstimateReport,
   EvaluateReport,
   EvaluateRequest,
   ExportReport,
@@ -20,64 +19,24 @@ import { planBudget, prepare } from './allocation/plan';
 import type { Plan } from './allocation/types';
 import { cachePath, readCached, writeCached } from './cache';
 import { logicalTensors } from './checkpoint/logical';
-import { openCheckpoint } from './checkpoint/open';
 import { folderOf, joinPath } from './checkpoint/paths';
-import { selectTargets } from './checkpoint/targets';
-import type { CheckpointIndex, FileSystem, LogicalTensor, WritableFileSystem } from './checkpoint/types';
+import type { CheckpointIndex, FileSystem, LogicalTensor } from './checkpoint/types';
 import type { PipelineContext } from './context';
 import { decompose } from './decomposition/decompose';
 import { LqError } from './errors';
-import { feasibleRange, peakMemory, predictSeconds, recordRate } from './estimate';
+import { recordRate } from './estimate';
 import { evaluateCheckpoint } from './evaluation/checkpoint';
 import { findExporter } from './export/exporters';
 import { requireWritable } from './export/output';
+import { requireFeasible, requireRoom } from './preflight';
+import { DEFAULTS, open, openComplete, optionsOf, type Opened } from './requests';
 import { computeFisher, modelHash, openFisher } from './sensitivity/fisher';
-import { gridOptions, paperGrid } from './sensitivity/option';
 import { sweep as sweepMatrices } from './sensitivity/sweep';
 import { readSweep } from './sensitivity/sweep-file';
-import type { FisherSource, Option, SweepRecipe, SweepTable } from './sensitivity/types';
-
-/** The paper's and the reference code's constants, where a request says nothing. */
-export const DEFAULTS = {
-  rank: 16,
-  samples: 64,
-  context: 512,
-  iterations: 100,
-  patience: 1,
-  oversampling: 10,
-  powerIterations: 2,
-  scales: 'sqrt-of-means',
-  factors: 'nf8',
-} as const;
+import type { FisherSource, SweepRecipe, SweepTable } from './sensitivity/types';
 
 /** A plan that uses much of NF2 is warned about: its four levels are coarse and lopsided. */
 const NF2_WARNING_SHARE = 0.25;
-
-interface Opened {
-  index: CheckpointIndex;
-  targets: LogicalTensor[];
-}
-
-/** Opens a checkpoint for work: complete, and with something to compress. */
-async function open(
-  files: FileSystem,
-  request: { model: string; include?: readonly string[]; exclude?: readonly string[] },
-): Promise<Opened> {
-  const index = await openComplete(files, request.model);
-  return { index, targets: selectTargets(logicalTensors(index), request.include, request.exclude) };
-}
-
-/** Opens a checkpoint and refuses one with faults that inspection would only show. */
-async function openComplete(files: FileSystem, path: string): Promise<CheckpointIndex> {
-  const index = await openCheckpoint(files, path);
-  const fault = index.problems.find(problem => problem.severity === 'error');
-  if (fault === undefined) return index;
-  const code = fault.code === 'shard-missing' ? 'shard-missing' : 'shard-disagrees';
-  throw new LqError(code, fault.message, {
-    file: fault.file ?? index.path,
-    ...(fault.tensor !== undefined && { tensor: fault.tensor }),
-  });
-}
 
 // --- Fisher information -------------------------------------------------------------------------------------------------
 
@@ -164,9 +123,6 @@ async function runSweep(
   return sweepMatrices(context, fisherSource === undefined ? input : { ...input, fisher: fisherSource });
 }
 
-const optionsOf = (request: Pick<SweepRequest, 'grid'> & { rank?: number }): Option[] =>
-  gridOptions(request.grid ?? paperGrid(), request.rank ?? DEFAULTS.rank);
-
 /** Plans from a sweep file or table; the exported size counts the tensors that stay as they are. */
 export async function plan(files: FileSystem, request: PlanRequest): Promise<Plan> {
   const { table, kept, factors } = await tableOf(files, request);
@@ -176,6 +132,21 @@ export async function plan(files: FileSystem, request: PlanRequest): Promise<Pla
     ...(request.overrides !== undefined && { overrides: request.overrides }),
     ...(request.quick !== undefined && { quick: request.quick }),
   });
+}
+
+/**
+ * A compression's plan, solved once: a solver that runs against the clock may choose differently another time, and a
+ * resumed run must continue with the plan it began with.
+ */
+async function planOnce(context: PipelineContext, request: PlanRequest & { sweep: SweepTable }): Promise<Plan> {
+  const { sweep: table, ...wanted } = request;
+  const matrices = table.matrices.map(({ name, hash }) => [name, hash]);
+  const key = { matrices, recipe: table.recipe, options: table.options, keptBytes: table.model.keptBytes, wanted };
+  const known = await readCached<Plan>(context, 'plan', key);
+  if (known !== undefined) return known;
+  const solved = await plan(context.files, request);
+  await writeCached(context, 'plan', key, solved);
+  return solved;
 }
 
 /** The curve of error against size that a budget moves along. */
@@ -259,7 +230,7 @@ export async function compress(context: PipelineContext, request: CompressReques
   const opened = await open(context.files, request);
   const { index, targets } = opened;
   await requireWritable(context, { out: request.out, source: index.folder, overwrite: request.overwrite ?? false });
-  requireFeasible(request, index, targets);
+  requireFeasible(request, opened);
   await requireRoom(context.files, request, opened);
 
   const seconds: Record<string, number> = {};
@@ -288,7 +259,7 @@ export async function compress(context: PipelineContext, request: CompressReques
   const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
   await recordRate(context, 'sweep', weights * table.options.length, seconds['sweep'] ?? 0);
   const chosen = await timed('plan', () =>
-    plan(context.files, {
+    planOnce(context, {
       sweep: table,
       budget: request.budget,
       ...(request.factors !== undefined && { factors: request.factors }),
@@ -351,47 +322,6 @@ async function fisherFor(
   return request.fisher === undefined ? undefined : openFisher(context, request.fisher, opened.targets);
 }
 
-/** Refuses a budget below what the options can meet, before any work. */
-function requireFeasible(request: CompressRequest, index: CheckpointIndex, targets: readonly LogicalTensor[]): void {
-  const { kind, value } = request.budget;
-  const range = rangeOf(request, index, targets);
-  if (value >= range.minimum) return;
-  const unit = kind === 'bytes' ? 'bytes' : kind === 'bits' ? 'bits per weight' : 'effective bits per weight';
-  throw new LqError('budget-infeasible', `A budget of ${value} ${unit} cannot be met; the least is ${range.minimum}.`, {
-    file: index.path,
-    details: { minimum: range.minimum, maximum: range.maximum },
-  });
-}
-
-/** Refuses a disk that could not even hold the smallest output, before any work; the exact need is checked when writing. */
-async function requireRoom(
-  files: WritableFileSystem,
-  request: CompressRequest,
-  { index, targets }: Opened,
-): Promise<void> {
-  let folder = folderOf(request.out);
-  while ((await files.stat(folder)) === undefined && folderOf(folder) !== folder) folder = folderOf(folder);
-  const kept = index.bytes - targets.reduce((sum, target) => sum + target.bytes, 0);
-  const factors = request.factors ?? DEFAULTS.factors;
-  const packed = feasibleRange('bytes', targets, optionsOf(request), factors, kept).minimum;
-  const needed = request.format === 'dense' ? index.bytes : packed;
-  const free = await files.freeBytes(folder);
-  if (free < needed)
-    throw new LqError('disk-full', `${request.out} needs at least ${needed} bytes, ${free} are free.`, {
-      file: request.out,
-      details: { needed, free },
-    });
-}
-
-function rangeOf(
-  request: CompressRequest,
-  index: CheckpointIndex,
-  targets: readonly LogicalTensor[],
-): { minimum: number; maximum: number } {
-  const kept = index.bytes - targets.reduce((sum, target) => sum + target.bytes, 0);
-  return feasibleRange(request.budget.kind, targets, optionsOf(request), request.factors ?? DEFAULTS.factors, kept);
-}
-
 function warningsOf(chosen: Plan, table: SweepTable): string[] {
   const size = new Map(table.matrices.map(({ name, rows, cols }) => [name, rows * cols]));
   let total = 0;
@@ -405,37 +335,4 @@ function warningsOf(chosen: Plan, table: SweepTable): string[] {
   return [
     `${share} % of the target weights are stored with NF2, whose four levels are coarse: expect a loss of quality.`,
   ];
-}
-
-/** Time, memory and size of a compression, before it starts. */
-export async function estimate(context: PipelineContext, request: CompressRequest): Promise<EstimateReport> {
-  const { index, targets } = await open(context.files, request);
-  const parameters = targets.reduce((sum, target) => sum + target.parameters, 0);
-  const tokens = (request.samples ?? DEFAULTS.samples) * (request.context ?? DEFAULTS.context);
-  const evaluated = request.evalText === undefined ? 0 : await evaluatedTokens(context, request);
-  const range = rangeOf(request, index, targets);
-  const kept = index.bytes - targets.reduce((sum, target) => sum + target.bytes, 0);
-  const { kind, value } = request.budget;
-  const bits = Math.min(Math.max(value, range.minimum), range.maximum);
-  const needsModel = request.calibration !== undefined || request.evalText !== undefined;
-  return {
-    matrices: targets.length,
-    parameters,
-    seconds: {
-      fisher:
-        request.calibration === undefined ? 0 : await predictSeconds(context, 'fisher', index.parameters * tokens),
-      sweep: await predictSeconds(context, 'sweep', parameters * optionsOf(request).length),
-      decompose: await predictSeconds(context, 'decompose', parameters),
-      evaluate: 2 * (await predictSeconds(context, 'evaluate', index.parameters * evaluated)),
-    },
-    peakMemory: peakMemory(index, targets, needsModel),
-    outputBytes: Math.round(kind === 'bytes' ? bits : kept + (bits * parameters) / 8),
-    feasible: range,
-  };
-}
-
-/** Tokens of an evaluation text, guessed from its size: English text has about four bytes a token. */
-async function evaluatedTokens(context: PipelineContext, request: CompressRequest): Promise<number> {
-  if (request.windows !== undefined) return request.windows * (request.context ?? DEFAULTS.context);
-  return ((await context.files.stat(request.evalText!))?.bytes ?? 0) / 4;
 }

@@ -1,6 +1,7 @@
 /** Protocol methods onto stages: one line each, so that everything the engine can do is a function that tests can call. */
 import * as inspection from '../core/analysis/stages';
 import * as pipeline from '../core/pipeline';
+import { estimate } from '../core/preflight';
 import { PROTOCOL_VERSION } from '../protocol/engine';
 import { version } from '../../package.json';
 import { doctor } from './doctor';
@@ -21,7 +22,7 @@ export const handlers: Handlers = {
   sweep: (params, job) => pipeline.sweep(createContext(params, job), params),
   plan: params => pipeline.plan(nodeFiles, params),
   frontier: params => pipeline.frontier(nodeFiles, params),
-  estimate: (params, job) => pipeline.estimate(createContext(params, job), params),
+  estimate: (params, job) => estimate(createContext(params, job), params),
   compress: (params, job) => pipeline.compress(createContext(params, job), params),
   evaluate: (params, job) => pipeline.evaluate(createContext(params, job), params),
   export: (params, job) => pipeline.exportCheckpoint(createContext(params, job), params),
