@@ -111,7 +111,8 @@ export function JobProgress(props: {
         })}
       </ol>
       <p class="muted">
-        Goes on when this panel is closed; the status bar shows it. Output: <Name name={job.request.out} />
+        {job.state === 'running' && 'Goes on when this panel is closed; the status bar shows it. '}Output:{' '}
+        <Name name={job.request.out} />
         {progress?.device !== undefined && `, on ${progress.device.slice(0, 80)}`}
       </p>
     </div>
