@@ -1,7 +1,7 @@
 /** Budgets as people write them: --bits 2.75, --effective-bits 3, --size 1.5GB. */
-import type { Budget } from '../core/allocation/types';
+import type { Budget, PlanOverride } from '../core/allocation/types';
 import { LqError } from '../core/errors';
-import { number, text, type Values } from './command';
+import { list, number, text, type Values } from './command';
 
 const UNITS: Readonly<Record<string, number>> = {
   B: 1,
@@ -22,6 +22,17 @@ export function parseSize(value: string): number {
   if (match === null || unit === undefined)
     throw new LqError('usage', `--size must look like 1.5GB or 800MiB, not "${value}".`);
   return Math.floor(Number(match[1]) * unit);
+}
+
+/** `GLOB=MIN:MAX`, either bound empty: the matrices a glob selects get codes of at least and at most so many bits. */
+export function parseOverrides(values: Values): PlanOverride[] | undefined {
+  return list(values, 'override')?.map(given => {
+    const match = /^(.+)=(\d*):(\d*)$/.exec(given);
+    if (match === null || (match[2] === '' && match[3] === ''))
+      throw new LqError('usage', `--override must look like '*.down_proj.weight=4:' or '*=2:3', not "${given}".`);
+    const [, glob, least, most] = match as unknown as [string, string, string, string];
+    return { match: glob, ...(least && { minBits: Number(least) }), ...(most && { maxBits: Number(most) }) };
+  });
 }
 
 /** Exactly one budget option. */

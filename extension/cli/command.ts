@@ -54,6 +54,15 @@ export const SELECTION: Readonly<Record<string, OptionSpec>> = {
   exclude: { value: 'GLOB', multiple: true, description: 'leave matching matrices alone (repeatable)' },
 };
 
+/** Rules for some matrices, within the budget. */
+export const OVERRIDES: Readonly<Record<string, OptionSpec>> = {
+  override: {
+    value: 'GLOB=MIN:MAX',
+    multiple: true,
+    description: 'bits of a code that matching matrices get at least and at most; either may be empty (repeatable)',
+  },
+};
+
 export const BUDGET: Readonly<Record<string, OptionSpec>> = {
   bits: { value: 'B', description: 'budget in bits per target weight, codes and scales (the paper’s)' },
   'effective-bits': { value: 'B', description: 'budget in bits per target weight, low-rank factors included' },

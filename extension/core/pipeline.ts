@@ -302,15 +302,17 @@ export async function compress(context: PipelineContext, request: CompressReques
     recipe: { ...table.recipe },
     ...(fisherSource !== undefined && { fisher: fisherSource.file }),
     matrices: matrices.map(({ option: _index, ...row }) => ({ ...row, ...errors.get(row.name)! })),
-    before: { bytes: index.bytes, ...(before !== undefined && { perplexity: before.perplexity }) },
+    before: { bytes: index.bytes, ...(before !== undefined && measureOf(before)) },
     after: {
       bytes: dense ? index.bytes : result.bytes,
-      ...(after !== undefined && { perplexity: after.perplexity }),
+      ...(after !== undefined && measureOf(after)),
     },
     seconds,
     warnings: warningsOf(chosen, table),
   };
 }
+
+const measureOf = ({ perplexity, tokens, windows }: EvaluateReport) => ({ perplexity, tokens, windows });
 
 async function fisherFor(
   context: PipelineContext,

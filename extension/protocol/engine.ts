@@ -189,7 +189,10 @@ export interface CompressedMatrix {
   errorStored: number;
 }
 export interface Measure {
+  /** With the tokens predicted and the windows they lay in. */
   perplexity?: number;
+  tokens?: number;
+  windows?: number;
   /** Tensor bytes of the checkpoint. */
   bytes: number;
 }

@@ -262,7 +262,12 @@ const compressedMatrix: Guard<CompressedMatrix> = object<CompressedMatrix>({
   errorLq: measured,
   errorStored: measured,
 });
-const measure: Guard<Measure> = object<Measure>({ perplexity: optional(measured), bytes: number });
+const measure: Guard<Measure> = object<Measure>({
+  perplexity: optional(measured),
+  tokens: optional(number),
+  windows: optional(number),
+  bytes: number,
+});
 const compressReport: Guard<CompressReport> = object<CompressReport>({
   ...planShape,
   model: string,

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { LqError } from '../../core/errors';
-import { BUDGET, integer, list, present, required, SELECTION, text, type Command } from '../command';
-import { parseBudget } from '../budget';
+import { BUDGET, integer, list, OVERRIDES, present, required, SELECTION, text, type Command } from '../command';
+import { parseBudget, parseOverrides } from '../budget';
 import { factorStorage, FACTORS, oneOf, scaleKind, SCALES } from '../choices';
 import { compressionReport } from '../report';
 
@@ -26,6 +26,7 @@ export const compressCommand: Command = {
     format: { value: 'packed|dense', description: 'what to write (default: packed)' },
     overwrite: { description: 'replace an existing output folder' },
     ...SELECTION,
+    ...OVERRIDES,
   },
   examples: ['lq-studio compress ./model --out ./model-lq --bits 2.75 --calibration calib.txt --eval-text eval.txt'],
   async run({ positionals, values, settings, engine, terminal, signal }) {
@@ -58,6 +59,7 @@ export const compressCommand: Command = {
           overwrite: values['overwrite'] === true ? true : undefined,
           include: list(values, 'include'),
           exclude: list(values, 'exclude'),
+          overrides: parseOverrides(values),
         }),
       },
       { signal, onProgress: terminal.progress },

@@ -1,6 +1,6 @@
 import path from 'node:path';
-import { BUDGET, present, type Command } from '../command';
-import { parseBudget } from '../budget';
+import { BUDGET, OVERRIDES, present, type Command } from '../command';
+import { parseBudget, parseOverrides } from '../budget';
 import { factorStorage, FACTORS } from '../choices';
 import { planRows, planTotals } from '../report';
 
@@ -8,7 +8,7 @@ export const planCommand: Command = {
   name: 'plan',
   summary: 'Choose an option for every matrix of a sweep under a budget, with a certified gap to the optimum.',
   arguments: ['SWEEP'],
-  options: { ...BUDGET, ...FACTORS },
+  options: { ...BUDGET, ...FACTORS, ...OVERRIDES },
   examples: ['lq-studio plan sweep.json --bits 2.75', 'lq-studio plan sweep.json --size 1.5GB --json'],
   async run({ positionals, values, engine, terminal, signal }) {
     const plan = await engine.request(
@@ -16,7 +16,7 @@ export const planCommand: Command = {
       {
         sweep: path.resolve(positionals[0] as string),
         budget: parseBudget(values),
-        ...present({ factors: factorStorage(values) }),
+        ...present({ factors: factorStorage(values), overrides: parseOverrides(values) }),
       },
       { signal, onProgress: terminal.progress },
     );

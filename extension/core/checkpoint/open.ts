@@ -214,5 +214,5 @@ async function readConfig(
 /** A model is called by its folder, as on the Hub; a file with a name of its own by that name. */
 function labelOf(file: string): string {
   const name = baseName(file);
-  return /^(adapter_)?model\.safetensors(\.index\.json)?$/.test(name) ? baseName(folderOf(file)) : name;
+  return /^(adapter_|lq-)?model\.safetensors(\.index\.json)?$/.test(name) ? baseName(folderOf(file)) : name;
 }

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { CompressRequest, EvaluateReport } from '../../protocol/engine';
+import type { CompressRequest, EvaluateReport, Measure } from '../../protocol/engine';
 import type { PerplexityRun } from '../../protocol/panels';
 import type { Job } from './jobs';
 import type { Model } from './models';
@@ -85,14 +85,14 @@ export function compressRecipe(request: CompressRequest): PerplexityRun['recipe'
 
 function measuredAlongside(compression: Compression, original: Model): PerplexityRun[] {
   const { job, report } = compression;
-  const { evalText, context = 512, windows } = job.params;
+  const { evalText, context = 512 } = job.params;
   if (evalText === undefined) return [];
-  const measure = (perplexity: number, model: string): EvaluateReport => ({
+  const measure = ({ perplexity = 0, tokens = 0, windows = 0 }: Measure, model: string): EvaluateReport => ({
     model,
     text: evalText,
     perplexity,
-    tokens: (windows ?? 0) * context,
-    windows: windows ?? 0,
+    tokens,
+    windows,
     context,
     bos: false,
     seconds: report.seconds['evaluate'] ?? 0,
@@ -102,9 +102,9 @@ function measuredAlongside(compression: Compression, original: Model): Perplexit
   return [
     ...(report.after.perplexity === undefined
       ? []
-      : [run(`${job.id}-after`, date, measure(report.after.perplexity, report.output), original, compression)]),
+      : [run(`${job.id}-after`, date, measure(report.after, report.output), original, compression)]),
     ...(report.before.perplexity === undefined
       ? []
-      : [run(`${job.id}-before`, date - 1, measure(report.before.perplexity, original.path), original, undefined)]),
+      : [run(`${job.id}-before`, date - 1, measure(report.before, original.path), original, undefined)]),
   ];
 }
