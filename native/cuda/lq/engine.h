@@ -1,9 +1,13 @@
 // The LQ iteration of many options of one matrix at once.
 //
-// A slot is room for one option at work. All live slots go through an iteration together: factorise the residual (one
+// A slot is room for one option at work. All live slots go through an iteration together: factorise the residual (a
 // step of subspace iteration from the last one), absmax of W - L1 L2, scales, codes and the error. A slot whose option
-// stops is given the next one. Options that differ only in the type of the group maxima form a chain: the later ones
-// start from the factors of the best iterate of the one before and need few iterations.
+// stops is given the next one.
+//
+// Options that differ in the type of the group maxima alone form a family: the iteration is run from the start with
+// fp32 maxima, and a 16-bit type, which only rounds them, goes on from its best iterate. A family's run does not depend
+// on which of its members were asked for, and no option's on what else is live: sums are cut into the same parts
+// always.
 #pragma once
 
 #include <functional>

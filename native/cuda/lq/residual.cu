@@ -66,6 +66,36 @@ __device__ inline void multiply_panel(const Panel& u, const Panel& z, int row0, 
   }
 }
 
+// Eight adjacent weights as they are stored.
+template <typename W>
+struct Run;
+template <>
+struct Run<float> {
+  float4 low, high;
+  __device__ void load(const float* source) {
+    low = *reinterpret_cast<const float4*>(source);
+    high = *reinterpret_cast<const float4*>(source + 4);
+  }
+  __device__ void unpack(float (&out)[8]) const {
+    const float values[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) out[i] = values[i];
+  }
+};
+template <>
+struct Run<__nv_bfloat16> {
+  uint4 packed;
+  __device__ void load(const __nv_bfloat16* source) { packed = *reinterpret_cast<const uint4*>(source); }
+  __device__ void unpack(float (&out)[8]) const {
+    const uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      out[2 * i] = __uint_as_float(words[i] << 16);
+      out[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    }
+  }
+};
+
 struct Stretch {
   int slot;
   int row0, col_begin, col_end;  // the tiles of a thread block
@@ -80,7 +110,7 @@ __device__ inline Stretch stretch_of(const Workspace& ws, const LiveSlots& live,
 
 // Calls strip(sums, h, row, col) for every 16 adjacent columns of this thread; their products are sums[.][2 h], [2 h +
 // 1]. `tile_done(col0)` follows each tile.
-template <typename Strip, typename TileDone>
+template <typename W, typename Strip, typename TileDone>
 __device__ inline void for_each_strip(const Workspace& ws, const Stretch& at, Strip&& strip, TileDone&& tile_done) {
   extern __shared__ __align__(128) unsigned char shared[];
   const int count = (ws.padded_rank + kPanelWidth - 1) / kPanelWidth;
@@ -114,6 +144,18 @@ __device__ inline void for_each_strip(const Workspace& ws, const Stretch& at, St
     }
 #pragma unroll 1
     for (int m = 0; m < 2; ++m) {
+      // On their way while the tensor cores work. The padding can be read.
+      const int row = at.row0 + warp_row + m * 16 + lane / 4;
+      const int col = col0 + warp_col + lane % 4 * kRun;
+      Run<W> runs[2][2];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          runs[h][half].load(static_cast<const W*>(ws.weight) + static_cast<int64_t>(row + 8 * h) * ws.padded_cols +
+                             col + half * kHalf);
+        }
+      }
       float sums[8][4] = {};
       for (int panel = 0; panel < count; ++panel) {
         if (!resident) {
@@ -132,9 +174,7 @@ __device__ inline void for_each_strip(const Workspace& ws, const Stretch& at, St
                        warp_row + m * 16, warp_col, chunks, sums);
       }
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        strip(sums, h, at.row0 + warp_row + m * 16 + h * 8 + lane / 4, col0 + warp_col + lane % 4 * kRun);
-      }
+      for (int h = 0; h < 2; ++h) strip(sums, runs[h], h, row + 8 * h, col);
     }
     if (resident && !ahead && next < at.col_end) {
       __syncthreads();
@@ -158,22 +198,11 @@ __device__ inline void load_floats(const float* source, float (&out)[Count]) {
   }
 }
 
-__device__ inline void load_weights(const float* source, float (&out)[8]) { load_floats(source, out); }
-__device__ inline void load_weights(const __nv_bfloat16* source, float (&out)[8]) {
-  const uint4 packed = *reinterpret_cast<const uint4*>(source);
-  const uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    out[2 * i] = __uint_as_float(words[i] << 16);
-    out[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
-  }
-}
-
 // The run `half` (0 or 1) of a strip, at (row, col): weights, and weights minus L1 L2.
 template <typename W>
-__device__ inline void load_residual(const Workspace& ws, const float (&sums)[8][4], int h, int half, int row, int col,
-                                     float (&w)[8], float (&r)[8]) {
-  load_weights(static_cast<const W*>(ws.weight) + static_cast<int64_t>(row) * ws.padded_cols + col, w);
+__device__ inline void unpack_residual(const Workspace& ws, const float (&sums)[8][4], const Run<W>& run, int h,
+                                       int half, int row, int col, float (&w)[8], float (&r)[8]) {
+  run.unpack(w);
   if (ws.row_inverse != nullptr) {
     const float of_row = ws.row_inverse[row] * ws.product_scale;
     float of_col[8];
@@ -270,12 +299,12 @@ __global__ void __launch_bounds__(kThreads, 2) absmax_kernel(const Workspace ws,
     scales[row * blocks_a_row + (col >> shift)] = largest;
     smallest = min(smallest, __float_as_uint(largest));
   };
-  const auto aligned_strip = [&](const float(&sums)[8][4], int h, int row, int col) {
+  const auto aligned_strip = [&](const float(&sums)[8][4], const Run<W>(&runs)[2], int h, int row, int col) {
     float largest[2] = {};
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float w[8], r[8];
-      load_residual<W>(ws, sums, h, half, row, col + half * kHalf, w, r);
+      unpack_residual(ws, sums, runs[half], h, half, row, col + half * kHalf, w, r);
 #pragma unroll
       for (int i = 0; i < 8; ++i) largest[half] = fmaxf(largest[half], fabsf(r[i]));
     }
@@ -290,7 +319,7 @@ __global__ void __launch_bounds__(kThreads, 2) absmax_kernel(const Workspace ws,
     if (col < ws.cols) put(row, col, largest[0]);
     if (option.block < 64 && col + kHalf < ws.cols) put(row, col + kHalf, largest[1]);
   };
-  const auto any_strip = [&](const float(&sums)[8][4], int h, int row, int col) {
+  const auto any_strip = [&](const float(&sums)[8][4], const Run<W>(&runs)[2], int h, int row, int col) {
     if (row >= ws.rows) return;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -301,7 +330,7 @@ __global__ void __launch_bounds__(kThreads, 2) absmax_kernel(const Workspace ws,
       int place = static_cast<int>(flat - block * option.block);  // of the next weight in its block
       float largest = 0.0f;
       float w[8], r[8];
-      load_residual<W>(ws, sums, h, half, row, begin, w, r);
+      unpack_residual(ws, sums, runs[half], h, half, row, begin, w, r);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         if (begin + i >= ws.cols) continue;
@@ -318,10 +347,10 @@ __global__ void __launch_bounds__(kThreads, 2) absmax_kernel(const Workspace ws,
     }
   };
   if (option.aligned == 0) {
-    for_each_strip(ws, at, any_strip, [](int) {});
+    for_each_strip<W>(ws, at, any_strip, [](int) {});
     return;
   }
-  for_each_strip(ws, at, aligned_strip, [](int) {});
+  for_each_strip<W>(ws, at, aligned_strip, [](int) {});
   smallest = __reduce_min_sync(0xffffffffu, smallest);
   if (lane == 0 && smallest != kInfinity) atomicMin(ws.minimum + at.slot, smallest);
 }
@@ -344,28 +373,32 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int shift = __ffs(option.block) - 1;  // an aligned block's size is a power of two
   const int64_t blocks_a_row = ws.cols >> shift;
   double cost = 0.0, squared = 0.0;
-  for_each_strip(
+  for_each_strip<W>(
       ws, at,
-      [&](const float(&sums)[8][4], int h, int row, int col) {
-        if (row >= ws.rows) return;
+      [&](const float(&sums)[8][4], const Run<W>(&runs)[2], int h, int row, int col) {
+        // Nothing is guarded but the scales: in the padding all is zero, and zeros are what belongs there.
+        float scale[2];
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int begin = col + half * kHalf;
+          scale[half] = row < ws.rows && begin < ws.cols ? scales[row * blocks_a_row + (begin >> shift)] : 0.0f;
+        }
         float strip_cost = 0.0f, strip_squared = 0.0f;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int begin = col + half * kHalf;
-          if (begin >= ws.cols) continue;
-          const float scale = scales[row * blocks_a_row + (begin >> shift)];
-          const float inverse = scale > 0.0f ? __frcp_rn(scale) : 0.0f;
+          const float inverse = scale[half] > 0.0f ? __frcp_rn(scale[half]) : 0.0f;
           const int64_t padded = static_cast<int64_t>(row) * ws.padded_cols + begin;
           float w[8], r[8], x[8], level[8];
-          load_residual<W>(ws, sums, h, half, row, begin, w, r);
+          unpack_residual(ws, sums, runs[half], h, half, row, begin, w, r);
 #pragma unroll
           for (int i = 0; i < 8; ++i) x[i] = r[i] * inverse;
           nearest_levels<Bits>(thresholds, levels, x, level);
 #pragma unroll
           for (int i = 0; i < 8; ++i) {
-            const float error = fmaf(-scale, level[i], r[i]);
+            const float error = fmaf(-scale[half], level[i], r[i]);
             x[i] = error * error;
-            w[i] = fmaf(-scale, level[i], w[i]);
+            w[i] = fmaf(-scale[half], level[i], w[i]);
           }
           add_errors(ws, padded, x, &strip_cost, &strip_squared);
           weigh_residual(ws, row, begin, w);
@@ -392,9 +425,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   const float* const scales = ws.scales + at.slot * ws.max_blocks;
   __half* const residual = ws.residual + at.slot * ws.matrix_size();
   double cost = 0.0, squared = 0.0;
-  for_each_strip(
+  for_each_strip<W>(
       ws, at,
-      [&](const float(&sums)[8][4], int h, int row, int col) {
+      [&](const float(&sums)[8][4], const Run<W>(&runs)[2], int h, int row, int col) {
         if (row >= ws.rows) return;
         float strip_cost = 0.0f, strip_squared = 0.0f;
 #pragma unroll
@@ -406,7 +439,7 @@ __global__ void __launch_bounds__(kThreads, 2)
           int64_t block = flat / option.block;
           int place = static_cast<int>(flat - block * option.block);
           float w[8], r[8], square[8];
-          load_residual<W>(ws, sums, h, half, row, begin, w, r);
+          unpack_residual(ws, sums, runs[half], h, half, row, begin, w, r);
 #pragma unroll
           for (int i = 0; i < 8; ++i) {
             square[i] = 0.0f;

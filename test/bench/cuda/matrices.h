@@ -29,7 +29,9 @@ inline CodeBook normal_float(int bits) {
   book.bits = bits;
   const int half = 1 << (bits - 1);
   int level = 0;
-  const auto put = [&](double p) { book.levels[level++] = static_cast<float>(inverse_normal(p) / inverse_normal(kOffset)); };
+  const auto put = [&](double p) {
+    book.levels[level++] = static_cast<float>(inverse_normal(p) / inverse_normal(kOffset));
+  };
   for (int i = 0; i + 1 < half; ++i) put((1.0 - kOffset) + (0.5 - (1.0 - kOffset)) * i / (half - 1));
   for (int i = 0; i <= half; ++i) put(0.5 + (kOffset - 0.5) * i / half);
   book.levels[half - 1] = 0.0f;

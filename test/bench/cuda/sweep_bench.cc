@@ -1,5 +1,5 @@
 // Checks the CUDA backend's decomposition on the host in fp64, then times it. Prints one JSON object.
-//   lq_cuda_bench LIBRARY [--check | --quick | --profile]
+//   lq_cuda_bench LIBRARY [--check | --race | --quick | --profile]
 #include <dlfcn.h>
 
 #include <chrono>
@@ -41,10 +41,10 @@ LqProblem problem_of(const std::vector<uint16_t>& weights, int64_t rows, int64_t
   return problem;
 }
 
-// Relative difference between the cost a decomposition reports and the error of what it returned, summed in fp64. What is
-// under 1e-9 of the weights' square norm is fp32 rounding and not counted.
+// Relative difference between the cost a decomposition reports and the error of what it returned, summed in fp64. What
+// is under 1e-9 of the weights' square norm is fp32 rounding and not counted.
 double check_decomposition(Backend* backend, const std::vector<uint16_t>& weights, int64_t rows, int64_t cols,
-                           const SweepOption& option, int patience) {
+                           const SweepOption& option, int iterations) {
   const int64_t count = rows * cols;
   std::vector<uint8_t> codes(static_cast<size_t>(code_bytes(option.config, count)), 0xff);
   std::vector<uint8_t> scales(static_cast<size_t>(scale_bytes(option.config, count)), 0xff);
@@ -57,10 +57,11 @@ double check_decomposition(Backend* backend, const std::vector<uint16_t>& weight
   result.l1 = l1.data();
   result.l2 = l2.data();
   result.trace = trace.data();
-  const LqProblem problem = problem_of(weights, rows, cols, 100, patience);
+  const LqProblem problem = problem_of(weights, rows, cols, iterations, 1);
   require(backend->decompose(problem, option, &result, kNoControl), "decompose");
-  require(backend->reconstruct(result.quantized, l1.data(), l2.data(), rows, cols, option.rank, dense.data(), kNoControl),
-          "reconstruct");
+  require(
+      backend->reconstruct(result.quantized, l1.data(), l2.data(), rows, cols, option.rank, dense.data(), kNoControl),
+      "reconstruct");
   double error = 0.0, norm = 0.0;
   for (int64_t i = 0; i < count; ++i) {
     const double weight = from_bf16(weights[static_cast<size_t>(i)]);
@@ -70,19 +71,22 @@ double check_decomposition(Backend* backend, const std::vector<uint16_t>& weight
   }
   SweepCost swept{};
   require(backend->sweep(problem, &option, 1, &swept, kNoControl), "sweep");
-  std::fprintf(stderr, "  %lldx%lld b0=%d block=%d rank=%d: cost %.6g, recomputed %.6g, swept %.6g, alone %.6g, iterations %d\n",
-               static_cast<long long>(rows), static_cast<long long>(cols), option.config.b0, option.config.block, option.rank,
-               result.cost.cost, error, swept.cost, result.cost.cost_quantized, result.cost.iterations);
+  std::fprintf(
+      stderr, "  %lldx%lld b0=%d block=%d rank=%d: cost %.6g, recomputed %.6g, swept %.6g, alone %.6g, iterations %d\n",
+      static_cast<long long>(rows), static_cast<long long>(cols), option.config.b0, option.config.block, option.rank,
+      result.cost.cost, error, swept.cost, result.cost.cost_quantized, result.cost.iterations);
   const double scale = error + 1e-5 * norm;
   return std::max(std::fabs(result.cost.cost - error), std::fabs(result.cost.cost - swept.cost)) / scale;
 }
 
 double time_sweep(Backend* backend, const std::vector<uint16_t>& weights, int64_t rows, int64_t cols,
-                  const std::vector<SweepOption>& options, int iterations, int patience, std::vector<SweepCost>* costs) {
+                  const std::vector<SweepOption>& options, int iterations, int patience,
+                  std::vector<SweepCost>* costs) {
   costs->assign(options.size(), SweepCost{});
   const LqProblem problem = problem_of(weights, rows, cols, iterations, patience);
   const auto start = Clock::now();
-  require(backend->sweep(problem, options.data(), static_cast<int64_t>(options.size()), costs->data(), kNoControl), "sweep");
+  require(backend->sweep(problem, options.data(), static_cast<int64_t>(options.size()), costs->data(), kNoControl),
+          "sweep");
   return seconds_since(start);
 }
 
@@ -109,7 +113,7 @@ double total_iterations(const std::vector<SweepCost>& costs) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) stop("usage: lq_cuda_bench LIBRARY [--check | --quick | --profile]");
+  if (argc < 2) stop("usage: lq_cuda_bench LIBRARY [--check | --race | --quick | --profile]");
   const std::string mode = argc > 2 ? argv[2] : "";
   const bool quick = mode == "--quick";
   void* library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
@@ -138,15 +142,19 @@ int main(int argc, char** argv) {
     return 0;
   }
   double worst = 0.0;
-  for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{256, 688}, {1000, 1}, {1, 1000}, {33, 47}, {1024, 2048}}) {
+  // A race detector slows a kernel a hundredfold and sees all there is to see in three iterations.
+  const bool race = mode == "--race";
+  std::vector<std::pair<int64_t, int64_t>> checked{{256, 688}, {33, 47}};
+  if (!race) checked.insert(checked.end(), {{1000, 1}, {1, 1000}, {1024, 2048}});
+  for (const auto& [rows, cols] : checked) {
     const std::vector<uint16_t> weights = layer_weights(rows, cols, 3);
     for (const auto& chosen : {option(2, 16, 8), option(3, 32, 64), option(4, 64, 64), option(4, 64, 0)}) {
-      worst = std::max(worst, check_decomposition(backend, weights, rows, cols, chosen, 1));
+      worst = std::max(worst, check_decomposition(backend, weights, rows, cols, chosen, race ? 3 : 100));
     }
   }
   std::fprintf(stderr, "largest relative difference of a cost: %.3g\n", worst);
   if (!(worst < 1e-4)) stop("the decomposition's cost is not the error of what it returned");
-  if (mode == "--check") return 0;
+  if (race || mode == "--check") return 0;
 
   std::printf("{\"device\": \"%s\", \"check\": %.3g, \"step\": [", info.name, worst);
   std::map<std::pair<int64_t, int64_t>, std::vector<uint16_t>> inputs;
@@ -159,7 +167,8 @@ int main(int argc, char** argv) {
     const bool large = rows * cols > (int64_t{1} << 26);
     const double together = large ? 0.0 : iteration_seconds(backend, weights, rows, cols, leaders, 2);
     std::fprintf(stderr, "%lldx%lld: an iteration alone %.1f us, of %zu options together %.1f us each\n",
-                 static_cast<long long>(rows), static_cast<long long>(cols), alone * 1e6, leaders.size(), together * 1e6);
+                 static_cast<long long>(rows), static_cast<long long>(cols), alone * 1e6, leaders.size(),
+                 together * 1e6);
     std::printf("%s{\"rows\": %lld, \"cols\": %lld, \"alone_us\": %.2f, \"together_us\": %.2f}", separator,
                 static_cast<long long>(rows), static_cast<long long>(cols), alone * 1e6, together * 1e6);
     separator = ", ";
@@ -173,17 +182,20 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "%lldx%lld: %zu options to the stop (patience %d) in %.3f s, %.0f iterations\n",
                    static_cast<long long>(rows), static_cast<long long>(cols), all.size(), patience, seconds,
                    total_iterations(costs));
-      std::printf("%s{\"rows\": %lld, \"cols\": %lld, \"patience\": %d, \"seconds\": %.4f, \"iterations\": %.0f}", separator,
-                  static_cast<long long>(rows), static_cast<long long>(cols), patience, seconds, total_iterations(costs));
+      std::printf("%s{\"rows\": %lld, \"cols\": %lld, \"patience\": %d, \"seconds\": %.4f, \"iterations\": %.0f}",
+                  separator, static_cast<long long>(rows), static_cast<long long>(cols), patience, seconds,
+                  total_iterations(costs));
       separator = ", ";
       if (rows != cols) continue;
       // Chained options against the same ones run on their own.
       double most = 0.0;
       for (size_t i = 0; i < all.size(); i += 27) {
         SweepCost own{};
-        require(backend->sweep(problem_of(inputs[{rows, cols}], rows, cols, 100, patience), &all[i], 1, &own, kNoControl),
-                "sweep");
-        std::fprintf(stderr, "  b0=%d b1=%d b2=%d block=%d group=%d: together %.6g (%d, %d), alone %.6g (%d), quantised %.6g\n",
+        require(
+            backend->sweep(problem_of(inputs[{rows, cols}], rows, cols, 100, patience), &all[i], 1, &own, kNoControl),
+            "sweep");
+        std::fprintf(stderr,
+                     "  b0=%d b1=%d b2=%d block=%d group=%d: together %.6g (%d, %d), alone %.6g (%d), quantised %.6g\n",
                      all[i].config.b0, all[i].config.b1, static_cast<int>(all[i].config.b2), all[i].config.block,
                      all[i].config.group, costs[i].cost, costs[i].iterations, costs[i + 18].iterations, own.cost,
                      own.iterations, own.cost_quantized);
