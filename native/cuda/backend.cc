@@ -79,7 +79,8 @@ class CudaBackend final : public Backend {
   Status factorize(const LqProblem& problem, int32_t rank, float* l1, float* l2, const Control& control) override {
     return on_device([&] { cuda::factorize(stream_, problem, rank, l1, l2, Watch(control)); });
   }
-  Status decompose(const LqProblem& problem, const SweepOption& option, LqResult* out, const Control& control) override {
+  Status decompose(const LqProblem& problem, const SweepOption& option, LqResult* out,
+                   const Control& control) override {
     return on_device([&] {
       check_problem(problem);
       check_option(option);
@@ -157,7 +158,8 @@ __attribute__((visibility("default"))) lq::Backend* lq_create_backend(int32_t ab
     }
     int count = 0, major = 0, minor = 0;
     check(cudaGetDeviceCount(&count), "looking for CUDA devices");
-    if (device < 0 || device >= count) fail(StatusCode::invalid_argument, "no CUDA device %d (there are %d)", device, count);
+    if (device < 0 || device >= count)
+      fail(StatusCode::invalid_argument, "no CUDA device %d (there are %d)", device, count);
     check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking for the device");
     check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "asking for the device");
     if (major < 8) fail(StatusCode::unsupported, "compute capability %d.%d is below 8.0", major, minor);

@@ -60,7 +60,9 @@ try {
       const run = spawnSync('sh', ['-c', `cat ${file} > /dev/null`]);
       if (run.status !== 0) throw new Error('cat failed');
     });
-    const scan = await best(async () => void (await native.statistics('cpu', source, 128, {})));
+    const scan = await best(async () => {
+      await native.statistics('cpu', source, 128, {});
+    });
     const rate = (seconds: number): string => `${((repeats * block.length) / seconds / 1e9).toFixed(2)} GB/s`;
     console.log(
       `${dtype.padEnd(5)} cat ${rate(cat)}, statistics ${rate(scan)}: ${((100 * cat) / scan).toFixed(0)} % (histogram of ${s.histogram.sampled} elements)`,

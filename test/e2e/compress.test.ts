@@ -88,7 +88,7 @@ describe('compressing', () => {
       .waitFor();
     await editor.screenshot('engine-died');
     await panel.getByRole('button', { name: 'Resume' }).click();
-    await panel.getByText(/^Compressed in/).waitFor({ timeout: 170_000 });
+    await panel.getByRole('heading', { name: /Compressed in/ }).waitFor({ timeout: 170_000 });
     await editor.screenshot('compress-result');
   });
 

@@ -1,5 +1,5 @@
-// fp32 products with tall, narrow matrices and fp64 inner products, for what must be accurate rather than fast: the first
-// factorisation of a matrix and its singular values. Sums are taken in a fixed order.
+// fp32 products with tall, narrow matrices and fp64 inner products, for what must be accurate rather than fast: the
+// first factorisation of a matrix and its singular values. Sums are taken in a fixed order.
 #pragma once
 
 #include <vector>
@@ -33,8 +33,8 @@ DeviceBuffer<float> upload_as_float(const Stream& stream, const std::vector<doub
 
 // Truncated singular value decomposition by subspace iteration.
 struct LowRank {
-  DeviceBuffer<float> u;        // [rows, rank], orthonormal columns
-  DeviceBuffer<float> z;        // [cols, rank] = a' u: right singular vectors times singular values
+  DeviceBuffer<float> u;         // [rows, rank], orthonormal columns
+  DeviceBuffer<float> z;         // [cols, rank] = a' u: right singular vectors times singular values
   std::vector<double> singular;  // [rank], descending
   int rank = 0;                  // at most min(rows, cols)
 };

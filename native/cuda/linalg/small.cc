@@ -11,8 +11,8 @@
 namespace lq::cuda {
 namespace {
 
-// Householder reduction to tridiagonal form: a becomes T = H' a H with `diagonal` and `below` (below[i] couples i and i + 1).
-// With `h`, it receives the accumulated H, row-major.
+// Householder reduction to tridiagonal form: a becomes T = H' a H with `diagonal` and `below` (below[i] couples i and i
+// + 1). With `h`, it receives the accumulated H, row-major.
 void tridiagonalize(std::vector<double>& a, int n, std::vector<double>& diagonal, std::vector<double>& below,
                     std::vector<double>* h) {
   std::vector<std::vector<double>> reflectors;
@@ -73,8 +73,8 @@ void tridiagonalize(std::vector<double>& a, int n, std::vector<double>& diagonal
   }
 }
 
-// Implicit QL iteration with Wilkinson's shift on a tridiagonal matrix; rotations are applied to the columns of `vectors`,
-// kept transposed so that they are contiguous.
+// Implicit QL iteration with Wilkinson's shift on a tridiagonal matrix; rotations are applied to the columns of
+// `vectors`, kept transposed so that they are contiguous.
 void diagonalize(std::vector<double>& d, std::vector<double>& e, int n, std::vector<double>* columns) {
   constexpr int kMaxSweeps = 60;
   for (int low = 0; low < n; ++low) {

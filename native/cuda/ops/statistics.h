@@ -10,7 +10,8 @@ namespace lq::cuda {
 void statistics(const Stream& stream, const MatrixView& m, const StatisticsRequest& request, Statistics* out,
                 const Watch& watch);
 
-// Cell (i, j) covers rows [i R / r, (i + 1) R / r) and columns likewise. Throws invalid_argument for more cells than weights.
+// Cell (i, j) covers rows [i R / r, (i + 1) R / r) and columns likewise. Throws invalid_argument for more cells than
+// weights.
 void preview(const Stream& stream, const MatrixView& m, const PreviewRequest& request, const Watch& watch);
 
 }  // namespace lq::cuda

@@ -9,8 +9,8 @@ namespace lq::cuda {
 
 constexpr int kMaxLevels = 256;
 
-// A code book with the midpoints that decide between neighbours: code(x) is the number of thresholds below x, so a tie goes
-// to the lower index and values outside saturate.
+// A code book with the midpoints that decide between neighbours: code(x) is the number of thresholds below x, so a tie
+// goes to the lower index and values outside saturate.
 struct DeviceBook {
   int32_t bits;
   int32_t levels_count;

@@ -1,5 +1,5 @@
-// Which slots a launch works on, passed by value: the first grid dimension interleaves them, so that what they share (the
-// weights) is read by neighbours in time and found in the cache.
+// Which slots a launch works on, passed by value: the first grid dimension interleaves them, so that what they share
+// (the weights) is read by neighbours in time and found in the cache.
 #pragma once
 
 #include <cstdint>

@@ -6,8 +6,8 @@
 
 namespace lq::cuda {
 
-// Packs one-byte codes and integer scales and the group maxima into q's host buffers, and sets its offset from the bits of
-// the smallest block absmax. Sizes follow from q's configuration and count. Returns when they are there.
+// Packs one-byte codes and integer scales and the group maxima into q's host buffers, and sets its offset from the bits
+// of the smallest block absmax. Sizes follow from q's configuration and count. Returns when they are there.
 void pack_quantized(const Stream& stream, const uint8_t* codes, const uint8_t* scale_codes, const float* group_maxima,
                     const uint32_t* minimum, QuantizedView* q);
 

@@ -11,9 +11,12 @@ namespace lq::cuda {
 
 __device__ inline float cast_scale(float value, ScaleDtype type) {
   switch (type) {
-    case ScaleDtype::BF16: return __bfloat162float(__float2bfloat16_rn(value));
-    case ScaleDtype::FP16: return __half2float(__float2half_rn(value));
-    default: return value;
+    case ScaleDtype::BF16:
+      return __bfloat162float(__float2bfloat16_rn(value));
+    case ScaleDtype::FP16:
+      return __half2float(__float2half_rn(value));
+    default:
+      return value;
   }
 }
 

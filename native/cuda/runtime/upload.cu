@@ -12,15 +12,13 @@ constexpr int kThreads = 256;
 constexpr unsigned long long kNone = ~0ull;
 
 __device__ inline void store(float* out, float value) { *out = value; }
-__device__ inline void store(uint16_t* out, float value) {
-  *out = __bfloat16_as_ushort(__float2bfloat16_rn(value));
-}
+__device__ inline void store(uint16_t* out, float value) { *out = __bfloat16_as_ushort(__float2bfloat16_rn(value)); }
 
 // Grid-stride over [padded_rows, padded_cols].
 template <typename T>
-__global__ void __launch_bounds__(kThreads) convert_kernel(const void* data, Dtype dtype, int64_t rows, int64_t cols,
-                                                           int64_t padded_rows, int64_t padded_cols, T* out,
-                                                           unsigned long long* first_bad) {
+__global__ void __launch_bounds__(kThreads)
+    convert_kernel(const void* data, Dtype dtype, int64_t rows, int64_t cols, int64_t padded_rows, int64_t padded_cols,
+                   T* out, unsigned long long* first_bad) {
   const int64_t total = padded_rows * padded_cols;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < total;
        i += static_cast<int64_t>(gridDim.x) * kThreads) {
@@ -72,7 +70,8 @@ DeviceBuffer<float> upload_float(const Stream& stream, const MatrixView& m, int6
   return upload_as<float>(stream, m, padded_rows, padded_cols);
 }
 
-DeviceBuffer<uint16_t> upload_bf16(const Stream& stream, const MatrixView& m, int64_t padded_rows, int64_t padded_cols) {
+DeviceBuffer<uint16_t> upload_bf16(const Stream& stream, const MatrixView& m, int64_t padded_rows,
+                                   int64_t padded_cols) {
   return upload_as<uint16_t>(stream, m, padded_rows, padded_cols);
 }
 
