@@ -114,8 +114,8 @@ describe('reading the result', () => {
   it('colours layers by role in the heatmap', async () => {
     const result = await editor.panel('body[data-panel="compress"]');
     await result.getByRole('button', { name: 'Heatmap' }).click();
-    const panel = await editor.panel('body[data-panel="heatmap"] canvas');
-    await panel.locator('canvas').first().waitFor();
+    const panel = await editor.panel('body[data-panel="heatmap"] [role="grid"]');
+    expect(await panel.getByRole('gridcell').count()).toBe(7 * 4);
     await editor.screenshot('heatmap');
   });
 
@@ -143,7 +143,7 @@ describe('reading the result', () => {
     await editor.command('LQ Studio: Show Perplexity');
     await editor.choose('tiny-books-4m');
     const panel = await editor.panel('body[data-panel="perplexity"] canvas');
-    await panel.getByText('tiny-books-4m-lq').first().waitFor();
+    await panel.getByRole('row').filter({ hasText: 'tiny-books-4m-lq' }).first().waitFor();
     await editor.screenshot('perplexity');
   });
 
@@ -151,7 +151,7 @@ describe('reading the result', () => {
     const dense = path.join(workspace, 'tiny-books-4m-lq-dense');
     await editor.command('LQ Studio: Export');
     await editor.choose('tiny-books-4m-lq');
-    await editor.choose('Dense');
+    await editor.choose('Dense safetensors');
     await editor.page.locator('.quick-input-widget input.input').fill(dense);
     await editor.page.keyboard.press('Enter');
     await expect.poll(() => existsSync(dense), { timeout: 60_000 }).toBe(true);

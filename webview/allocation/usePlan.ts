@@ -24,6 +24,11 @@ export function usePlan(host: AllocationHost, query: PlanQuery): PlanState {
     latest.current = query;
     setState(({ error: _old, ...rest }) => ({ ...rest, settling: true }));
     const abort = new AbortController();
+    // A query that a newer one overtook is no failure: the newer one answers.
+    const fail = (thrown: unknown): void => {
+      const error = describeError(thrown);
+      if (error.code !== 'cancelled') setState({ settling: false, error });
+    };
 
     const quick = async (): Promise<void> => {
       if (busy.current) return;
@@ -37,7 +42,7 @@ export function usePlan(host: AllocationHost, query: PlanQuery): PlanState {
           setState(old => ({ ...old, answer }));
         } while (asked !== latest.current);
       } catch (error) {
-        setState({ settling: false, error: describeError(error) });
+        fail(error);
       } finally {
         busy.current = false;
       }
@@ -47,7 +52,7 @@ export function usePlan(host: AllocationHost, query: PlanQuery): PlanState {
       host.request('plan', { ...query, quick: false }, { signal: abort.signal }).then(
         answer => setState({ answer, settling: false }),
         (error: unknown) => {
-          if (!abort.signal.aborted) setState({ settling: false, error: describeError(error) });
+          if (!abort.signal.aborted) fail(error);
         },
       );
     }, REST_MS);
