@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 
+#include "lm/cublas.h"
 #include "lm/language_model.h"
 #include "lq/engine.h"
 #include "ops/factorize.h"
@@ -52,9 +53,9 @@ class CudaBackend final : public Backend {
     cudaMemGetInfo(&free, &total);
     std::snprintf(out->name, sizeof out->name, "%.127s", properties.name);
     std::snprintf(out->detail, sizeof out->detail,
-                  "compute capability %d.%d, driver for CUDA %d.%d, runtime %d.%d, own kernels (no cuBLAS needed)",
+                  "compute capability %d.%d, driver for CUDA %d.%d, runtime %d.%d, cuBLAS for language models: %s",
                   properties.major, properties.minor, driver / 1000, driver % 1000 / 10, runtime / 1000,
-                  runtime % 1000 / 10);
+                  runtime % 1000 / 10, Cublas::description().c_str());
     out->memory_total = static_cast<int64_t>(total);
     out->memory_free = static_cast<int64_t>(free);
   }
@@ -122,7 +123,7 @@ class CudaBackend final : public Backend {
   }
   Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,
                                LanguageModel** out) override {
-    return on_device([&] { *out = cuda::create_language_model(stream_, config, provider); });
+    return on_device([&] { *out = cuda::create_language_model(config, provider); });
   }
 
  private:

@@ -48,6 +48,17 @@ Case vary(const char* name, const Change& change) {
   return one;
 }
 
+// Heads as wide as real ones, more positions than a tile of any backend's attention.
+Case wide_heads(const char* name, int32_t head_dim) {
+  Case one{name, base()};
+  one.config.layers = 1;
+  one.config.heads = 2;
+  one.config.kv_heads = 1;
+  one.config.head_dim = head_dim;
+  one.context = 70;
+  return one;
+}
+
 std::vector<Case> cases() {
   return {
       {"grouped queries", base()},
@@ -101,6 +112,12 @@ std::vector<Case> cases() {
              c.config.sliding_window = 150;
              c.context = 300;
            }),
+      wide_heads("heads of 32", 32),
+      wide_heads("heads of 64", 64),
+      wide_heads("heads of 80", 80),
+      wide_heads("heads of 96", 96),
+      wide_heads("heads of 128", 128),
+      wide_heads("heads of 256", 256),
       vary("several pieces of vocabulary, more sequences",
            [](Case& c) {
              c.config.vocab = 1101;

@@ -1,9 +1,401 @@
 #include "lm/language_model.h"
 
-namespace lq::cuda {
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <vector>
 
-LanguageModel* create_language_model(const Stream&, const LanguageModelConfig&, const WeightProvider&) {
-  fail(StatusCode::unsupported, "language models run on the CPU: this CUDA library has no transformer");
+#include "lm/head.h"
+#include "lm/rotary.h"
+
+namespace lq::cuda {
+namespace {
+
+constexpr int64_t kMostRows = 8192;  // tokens a batch: beyond, products are as fast as they get
+// Activations of models up to this size have two planes: they are quick anyway, and then as exact as in fp32.
+constexpr int64_t kSmallModel = int64_t{1} << 30;
+constexpr double kUsableMemory = 0.92;  // of what is free; the rest is fragmentation and cuBLAS's own
+
+// Progress in sequences, cancellation, and a limit to how far the host runs ahead of the device: one step.
+class Meter {
+ public:
+  Meter(const Stream& stream, const Watch& watch, int64_t total) : stream_(stream), watch_(watch), total_(total) {}
+  // A batch of `sequences` that takes `steps`, in a run that visits every sequence `visits` times.
+  void begin(int64_t sequences, int64_t steps, int64_t visits) {
+    share_ = static_cast<double>(sequences) / static_cast<double>(steps * visits);
+  }
+  void step() {
+    if (steps_ > 0) events_[(steps_ - 1) % 2].synchronize();
+    events_[steps_ % 2].record(stream_);
+    ++steps_;
+    done_ += share_;
+    watch_.progress(std::min(done_, static_cast<double>(total_)), static_cast<double>(total_));
+    watch_.poll();
+  }
+
+ private:
+  const Stream& stream_;
+  const Watch& watch_;
+  const int64_t total_;
+  Event events_[2];
+  int64_t steps_ = 0;
+  double share_ = 0, done_ = 0;
+};
+
+// Cosines and sines on the device for one length of context.
+struct RotaryOnDevice {
+  RotaryOnDevice(const Stream& stream, const LanguageModelConfig& config, int64_t context) {
+    const lm::RotaryTable table = lm::rotary_table(config, context);
+    cosine = DeviceBuffer<float>(stream, static_cast<int64_t>(table.cosine.size()));
+    sine = DeviceBuffer<float>(stream, static_cast<int64_t>(table.sine.size()));
+    cosine.upload(table.cosine.data(), cosine.size());
+    sine.upload(table.sine.data(), sine.size());
+    stream.synchronize();
+  }
+  DeviceBuffer<float> cosine, sine;
+};
+
+// Everything a batch has in device memory, laid out in one allocation.
+struct BatchMemory {
+  int32_t *tokens, *targets;
+  std::vector<float*> inputs;      // of every block, when blocks share a state
+  std::vector<BlockState> blocks;  // one, or one for every block
+  float* last;                     // [rows, hidden]: the last block's output, then gradients
+  HeadState head;
+  BackwardState backward;
+};
+
+enum class Keep { nothing, inputs, everything };
+
+BatchMemory place_batch(const BatchContext& b, Keep keep, Arena* arena) {
+  const int32_t layers = b.shape.config.layers;
+  const int64_t width = b.rows() * b.shape.hidden;
+  const bool backward = keep != Keep::nothing;
+  BatchMemory m{};
+  m.tokens = static_cast<int32_t*>(arena->bytes(b.rows() * static_cast<int64_t>(sizeof(int32_t))));
+  m.targets = static_cast<int32_t*>(arena->bytes(b.rows() * static_cast<int64_t>(sizeof(int32_t))));
+  for (int32_t i = 0; i < (keep == Keep::everything ? layers : 1); ++i) {
+    m.blocks.push_back(place_block(b, backward, arena));
+  }
+  for (int32_t i = 0; keep == Keep::inputs && i < layers; ++i) m.inputs.push_back(arena->floats(width));
+  m.head = place_head(b, backward, arena);
+  if (backward) {
+    m.last = arena->floats(width);
+    m.backward = place_backward(b, arena);
+  }
+  return m;
+}
+
+class CudaLanguageModel final : public LanguageModel {
+ public:
+  CudaLanguageModel(const LanguageModelConfig& config, const WeightProvider& provider)
+      : shape_(config), provider_(provider), products_(stream_) {
+    check(cudaGetDevice(&device_), "asking for the device");
+  }
+
+  Status losses(const int32_t* tokens, int64_t sequences, int32_t context, double* losses,
+                const Control& control) override {
+    return run(control, [&](const Watch& watch) {
+      check_tokens(tokens, sequences * context, context, 2);
+      prepare(watch);
+      Meter meter(stream_, watch, sequences);
+      const RotaryOnDevice rotary(stream_, shape_.config, context);
+      for_batches(rotary, sequences, context, Keep::nothing,
+                  [&](const BatchContext& b, const BatchMemory& m, int64_t first) {
+                    meter.begin(b.sequences, shape_.config.layers + 1, 1);
+                    const float* x = forward(b, m, Keep::nothing, tokens + first * context, watch, &meter);
+                    head_losses(b, weights_->head(watch), x, m.targets, m.head);
+                    collect_losses(b, m.head.entropy, losses + first);
+                    meter.step();
+                  });
+    });
+  }
+
+  Status logits(const int32_t* tokens, int32_t context, float* out, const Control& control) override {
+    return run(control, [&](const Watch& watch) {
+      check_tokens(tokens, context, context, 1);
+      prepare(watch);
+      Meter meter(stream_, watch, 1);
+      const RotaryOnDevice rotary(stream_, shape_.config, context);
+      for_batches(rotary, 1, context, Keep::nothing, [&](const BatchContext& b, const BatchMemory& m, int64_t) {
+        meter.begin(1, shape_.config.layers + 1, 1);
+        const float* x = forward(b, m, Keep::nothing, tokens, watch, &meter);
+        head_logits(b, weights_->head(watch), x, m.head, out);
+        meter.step();
+      });
+    });
+  }
+
+  Status fisher(const int32_t* tokens, int64_t sequences, int32_t context, const FisherSink& sink, double* losses,
+                const Control& control) override {
+    return run(control, [&](const Watch& watch) {
+      check_tokens(tokens, sequences * context, context, 2);
+      prepare(watch);
+      std::vector<HostAccumulators> wanted;
+      for (int32_t layer = 0; layer < shape_.config.layers; ++layer) wanted.push_back(ask(sink, layer));
+      const RotaryOnDevice rotary(stream_, shape_.config, context);
+      const std::vector<LayerRange> groups = group_layers(rotary, wanted, context);
+      Meter meter(stream_, watch, sequences);
+      for (const LayerRange& group : groups) {
+        std::vector<DeviceAccumulators> accumulators;
+        for (int32_t layer = group.first; layer < group.end; ++layer) {
+          accumulators.push_back(DeviceAccumulators(stream_, shape_, wanted[layer]));
+        }
+        const Keep keep = everything_fits(rotary, sequences, context) ? Keep::everything : Keep::inputs;
+        for_batches(rotary, sequences, context, keep, [&](const BatchContext& b, const BatchMemory& m, int64_t first) {
+          const int64_t back = shape_.config.layers - group.first;
+          meter.begin(b.sequences, shape_.config.layers + 1 + back, static_cast<int64_t>(groups.size()));
+          fisher_batch(b, m, keep, group, accumulators, tokens + first * context, losses + first, watch, &meter);
+        });
+        for (int32_t layer = group.first; layer < group.end; ++layer) {
+          accumulators[layer - group.first].add_to(stream_, shape_, wanted[layer]);
+          watch.poll();
+        }
+      }
+    });
+  }
+
+  void destroy() override {
+    // Errors of a device that is gone have nobody to go to.
+    cudaSetDevice(device_);
+    delete this;
+  }
+
+ private:
+  using HostAccumulators = std::array<float*, kMatrices.size()>;
+
+  struct LayerRange {
+    int32_t first, end;
+  };
+
+  struct DeviceAccumulators {
+    DeviceAccumulators(const Stream& stream, const Shape& shape, const HostAccumulators& wanted) {
+      for (size_t i = 0; i < kMatrices.size(); ++i) {
+        if (wanted[i] == nullptr) continue;
+        const Placement p = shape.placement(kMatrices[i]);
+        buffers[i] = DeviceBuffer<float>(stream, p.padded_rows() * p.padded_cols());
+        buffers[i].clear();
+      }
+    }
+    Accumulators pointers() const {
+      Accumulators out{};
+      for (size_t i = 0; i < kMatrices.size(); ++i) out[i] = buffers[i].get();
+      return out;
+    }
+    // Adds to the host's arrays and lets go of device memory.
+    void add_to(const Stream& stream, const Shape& shape, const HostAccumulators& host) {
+      for (size_t i = 0; i < kMatrices.size(); ++i) {
+        if (host[i] == nullptr) continue;
+        add_to_host(stream, buffers[i].get(), shape.placement(kMatrices[i]), host[i]);
+        buffers[i] = {};
+      }
+    }
+    std::array<DeviceBuffer<float>, kMatrices.size()> buffers;
+  };
+
+  template <typename Work>
+  Status run(const Control& control, Work&& work) {
+    return guarded([&] {
+      check(cudaSetDevice(device_), "selecting the device");
+      const Watch watch(control);
+      watch.poll();
+      try {
+        work(watch);
+      } catch (const NeedsTwoPlanes&) {
+        weights_.reset();
+        weight_planes_ = 2;
+        work(watch);
+      }
+    });
+  }
+
+  void check_tokens(const int32_t* tokens, int64_t count, int32_t context, int32_t least) const {
+    if (context < least) fail(StatusCode::invalid_argument, "the context is too short");
+    for (int64_t i = 0; i < count; ++i) {
+      if (tokens[i] >= 0 && tokens[i] < shape_.config.vocab) continue;
+      throw Failure{make_status(StatusCode::invalid_argument, i, "token %d at %lld is outside the vocabulary of %d",
+                                tokens[i], static_cast<long long>(i), shape_.config.vocab)};
+    }
+  }
+
+  // Brings the weights to the device, as far as they fit.
+  void prepare(const Watch& watch) {
+    if (weights_) return;
+    auto loading = std::make_unique<Weights>(stream_, shape_, provider_, weight_planes_);
+    loading->embedding(watch);
+    loading->head(watch);
+    for (int32_t layer = 0; layer < shape_.config.layers; ++layer) {
+      loading->block(layer, watch);
+      if (!loading->kept(layer)) break;
+    }
+    if (loading->kept(shape_.config.layers - 1)) loading->release_staging();
+    stream_.synchronize();
+    weights_ = std::move(loading);
+  }
+
+  int activation_planes() const { return weight_planes_ == 2 || shape_.block_parameters() <= kSmallModel ? 2 : 1; }
+
+  BatchContext context_of(const RotaryOnDevice& rotary, int64_t sequences, int64_t context) const {
+    return {stream_, products_,           shape_,           activation_planes(), sequences,
+            context, rotary.cosine.get(), rotary.sine.get()};
+  }
+
+  int64_t batch_bytes(const RotaryOnDevice& rotary, int64_t sequences, int64_t context, Keep keep) const {
+    Arena counting(nullptr);
+    place_batch(context_of(rotary, sequences, context), keep, &counting);
+    return counting.used();
+  }
+
+  static int64_t usable_bytes() {
+    return static_cast<int64_t>(kUsableMemory * static_cast<double>(free_device_bytes()));
+  }
+  static int64_t full_batch(int64_t sequences, int64_t context) {
+    return std::clamp<int64_t>(kMostRows / context, 1, sequences);
+  }
+
+  bool everything_fits(const RotaryOnDevice& rotary, int64_t sequences, int64_t context) const {
+    return batch_bytes(rotary, full_batch(sequences, context), context, Keep::everything) <= usable_bytes();
+  }
+
+  // Calls work(batch, memory, first) for batches of nearly equal size that fit in memory.
+  void for_batches(const RotaryOnDevice& rotary, int64_t sequences, int64_t context, Keep keep,
+                   const std::function<void(const BatchContext&, const BatchMemory&, int64_t)>& work) {
+    int64_t most = full_batch(sequences, context);
+    while (most > 1 && batch_bytes(rotary, most, context, keep) > usable_bytes()) most = (most + 1) / 2;
+    const int64_t batches = ceil_div(sequences, most);
+    const DeviceBuffer<uint8_t> memory(stream_, batch_bytes(rotary, ceil_div(sequences, batches), context, keep));
+    for (int64_t i = 0; i < batches; ++i) {
+      const int64_t first = sequences * i / batches, end = sequences * (i + 1) / batches;
+      const BatchContext batch = context_of(rotary, end - first, context);
+      Arena arena(memory.get());
+      work(batch, place_batch(batch, keep, &arena), first);
+    }
+    stream_.synchronize();
+  }
+
+  // Runs the blocks; returns the last one's output.
+  const float* forward(const BatchContext& b, const BatchMemory& m, Keep keep, const int32_t* tokens,
+                       const Watch& watch, Meter* meter) {
+    std::vector<int32_t> targets(static_cast<size_t>(b.rows()));
+    for (int64_t row = 0; row < b.rows(); ++row) targets[row] = (row + 1) % b.context == 0 ? -1 : tokens[row + 1];
+    upload(m.tokens, tokens, b.rows());
+    upload(m.targets, targets.data(), b.rows());
+    stream_.synchronize();  // the vector goes before the copy would
+    embed(stream_, weights_->embedding(watch), m.tokens, b.rows(), shape_.hidden, state_of(m, keep, 0).x);
+    const int32_t layers = shape_.config.layers;
+    for (int32_t layer = 0; layer < layers; ++layer) {
+      float* out = keep == Keep::nothing ? m.blocks[0].x : layer + 1 < layers ? state_of(m, keep, layer + 1).x : m.last;
+      forward_block(b, weights_->block(layer, watch), state_of(m, keep, layer), out);
+      meter->step();
+    }
+    return keep == Keep::nothing ? m.blocks[0].x : m.last;
+  }
+
+  static BlockState state_of(const BatchMemory& m, Keep keep, int32_t layer) {
+    if (keep == Keep::everything) return m.blocks[layer];
+    BlockState state = m.blocks[0];
+    if (keep == Keep::inputs) state.x = m.inputs[layer];
+    return state;
+  }
+
+  void upload(int32_t* to, const int32_t* from, int64_t count) const {
+    check(
+        cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(int32_t), cudaMemcpyHostToDevice, stream_.get()),
+        "copying tokens to the device");
+  }
+
+  void collect_losses(const BatchContext& b, const CrossEntropy& entropy, double* losses) const {
+    const auto rows = static_cast<size_t>(b.rows());
+    std::vector<float> top(rows), sum(rows), target(rows);
+    const auto fetch = [&](std::vector<float>* to, const float* from) {
+      check(cudaMemcpyAsync(to->data(), from, rows * sizeof(float), cudaMemcpyDeviceToHost, stream_.get()),
+            "copying losses from the device");
+    };
+    fetch(&top, entropy.top);
+    fetch(&sum, entropy.sum);
+    fetch(&target, entropy.target);
+    stream_.synchronize();
+    for (int64_t s = 0; s < b.sequences; ++s) {
+      double total = 0;
+      for (int64_t row = s * b.context; row + 1 < (s + 1) * b.context; ++row) {
+        total += static_cast<double>(top[row]) + std::log(static_cast<double>(sum[row])) - target[row];
+      }
+      losses[s] = total / static_cast<double>(b.context - 1);
+    }
+  }
+
+  HostAccumulators ask(const FisherSink& sink, int32_t layer) const {
+    HostAccumulators out{};
+    for (size_t i = 0; i < kMatrices.size(); ++i) {
+      const Placement p = shape_.placement(kMatrices[i]);
+      out[i] = sink.accumulator(sink.user, layer, kMatrices[i], p.rows, p.cols);
+    }
+    return out;
+  }
+
+  // Ranges of layers with a wanted matrix whose accumulators fit on the device together, beside a batch. Each range is
+  // a pass over the sequences of its own.
+  std::vector<LayerRange> group_layers(const RotaryOnDevice& rotary, const std::vector<HostAccumulators>& wanted,
+                                       int64_t context) const {
+    const int64_t budget = usable_bytes() - batch_bytes(rotary, 1, context, Keep::inputs);
+    std::vector<LayerRange> groups;
+    int64_t used = 0;
+    for (int32_t layer = 0; layer < shape_.config.layers; ++layer) {
+      int64_t bytes = 0;
+      for (size_t i = 0; i < kMatrices.size(); ++i) {
+        const Placement p = shape_.placement(kMatrices[i]);
+        if (wanted[layer][i] != nullptr)
+          bytes += p.padded_rows() * p.padded_cols() * static_cast<int64_t>(sizeof(float));
+      }
+      if (bytes == 0) {
+        if (!groups.empty()) groups.back().end = layer + 1;
+        continue;
+      }
+      if (groups.empty() || used + bytes > budget) {
+        groups.push_back({layer, layer});
+        used = 0;
+      }
+      groups.back().end = layer + 1;
+      used += bytes;
+    }
+    // Losses are wanted even when no matrix is.
+    if (groups.empty()) groups.push_back({shape_.config.layers, shape_.config.layers});
+    return groups;
+  }
+
+  void fisher_batch(const BatchContext& b, const BatchMemory& m, Keep keep, const LayerRange& group,
+                    const std::vector<DeviceAccumulators>& accumulators, const int32_t* tokens, double* losses,
+                    const Watch& watch, Meter* meter) {
+    forward(b, m, keep, tokens, watch, meter);
+    const TableWeights& head = weights_->head(watch);
+    head_losses(b, head, m.last, m.targets, m.head);
+    collect_losses(b, m.head.entropy, losses);
+    head_backward(b, head, m.last, m.targets, m.head, m.last, m.backward.dy);
+    meter->step();
+    for (int32_t layer = shape_.config.layers - 1; layer >= group.first; --layer) {
+      const BlockWeights& weights = weights_->block(layer, watch);
+      const BlockState state = state_of(m, keep, layer);
+      if (keep == Keep::inputs) forward_block(b, weights, state, nullptr);
+      const Accumulators into = layer < group.end ? accumulators[layer - group.first].pointers() : Accumulators{};
+      backward_block(b, weights, state, m.backward, m.last, into);
+      meter->step();
+    }
+  }
+
+  int device_ = 0;
+  const Shape shape_;
+  const WeightProvider provider_;
+  Stream stream_;
+  Products products_;
+  int weight_planes_ = 1;
+  std::unique_ptr<Weights> weights_;  // kept from run to run
+};
+
+}  // namespace
+
+LanguageModel* create_language_model(const LanguageModelConfig& config, const WeightProvider& provider) {
+  return new CudaLanguageModel(config, provider);
 }
 
 }  // namespace lq::cuda

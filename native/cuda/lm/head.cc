@@ -1,0 +1,85 @@
+#include "lm/head.h"
+
+#include <algorithm>
+
+namespace lq::cuda {
+namespace {
+
+constexpr int64_t kPiece = 4096;  // words a product: enough to fill the device, 16 KB of logits a row
+
+int64_t piece_of(const Shape& z) { return std::min(kPiece, z.vocab); }
+
+void normalize(const BatchContext& b, const TableWeights& head, const float* x, const HeadState& state) {
+  rms_norm(b.stream, x, head.norm.get(), b.rows(), b.shape.config.hidden, b.shape.hidden, b.shape.config.rms_eps,
+           state.normed);
+}
+
+// Calls work(begin, words, width): words of the vocabulary, and the width of their logits with padding, a multiple
+// of 8.
+template <typename Work>
+void for_pieces(const Shape& z, Work&& work) {
+  for (int64_t begin = 0; begin < z.vocab; begin += piece_of(z)) {
+    const int64_t width = std::min(piece_of(z), z.vocab - begin);
+    work(begin, std::min(width, z.config.vocab - begin), width);
+  }
+}
+
+void logits_of(const BatchContext& b, const TableWeights& head, const HeadState& state, int64_t begin, int64_t width) {
+  const int64_t hidden = b.shape.hidden;
+  b.products.times_transposed(state.normed.operand(hidden), head.table.operand.from_row(begin), b.rows(), width, hidden,
+                              {state.logits, width, false, false});
+}
+
+}  // namespace
+
+HeadState place_head(const BatchContext& b, bool backward, Arena* arena) {
+  const int64_t rows = b.rows(), piece = piece_of(b.shape);
+  HeadState s{};
+  s.normed = arena->planes(rows * b.shape.hidden, b.planes);
+  s.logits = arena->floats(rows * piece);
+  s.entropy = {arena->floats(rows), arena->floats(rows), arena->floats(rows)};
+  if (backward) {
+    s.d_logits = arena->planes(rows * piece, b.planes);
+    s.d_normed = arena->floats(rows * b.shape.hidden);
+  }
+  return s;
+}
+
+void head_losses(const BatchContext& b, const TableWeights& head, const float* x, const int32_t* targets,
+                 const HeadState& state) {
+  normalize(b, head, x, state);
+  for_pieces(b.shape, [&](int64_t begin, int64_t words, int64_t width) {
+    logits_of(b, head, state, begin, width);
+    add_logits(b.stream, state.logits, width, targets, b.rows(), begin, words, state.entropy);
+  });
+}
+
+void head_backward(const BatchContext& b, const TableWeights& head, const float* x, const int32_t* targets,
+                   const HeadState& state, float* dx, const Planes& dx_planes) {
+  const int64_t hidden = b.shape.hidden;
+  const float scale = 1.0f / static_cast<float>(b.context - 1);
+  for_pieces(b.shape, [&](int64_t begin, int64_t words, int64_t width) {
+    logits_of(b, head, state, begin, width);
+    cross_entropy_backward(b.stream, state.logits, width, targets, b.rows(), begin, words, scale, state.entropy,
+                           state.d_logits);
+    b.products.times(state.d_logits.operand(width), head.table.operand.from_row(begin), b.rows(), hidden, width,
+                     {state.d_normed, hidden, false, begin > 0});
+  });
+  rms_norm_backward(b.stream, x, head.norm.get(), state.d_normed, false, nullptr, b.rows(), b.shape.config.hidden,
+                    hidden, b.shape.config.rms_eps, dx, dx_planes);
+}
+
+void head_logits(const BatchContext& b, const TableWeights& head, const float* x, const HeadState& state, float* out) {
+  const auto vocab = static_cast<size_t>(b.shape.config.vocab);
+  normalize(b, head, x, state);
+  for_pieces(b.shape, [&](int64_t begin, int64_t words, int64_t width) {
+    logits_of(b, head, state, begin, width);
+    check(cudaMemcpy2DAsync(out + begin, vocab * sizeof(float), state.logits,
+                            static_cast<size_t>(width) * sizeof(float), static_cast<size_t>(words) * sizeof(float),
+                            static_cast<size_t>(b.rows()), cudaMemcpyDeviceToHost, b.stream.get()),
+          "copying logits from the device");
+  });
+  b.stream.synchronize();
+}
+
+}  // namespace lq::cuda

@@ -1,0 +1,31 @@
+// The final norm, the head and the cross entropy, over pieces of the vocabulary: logits of a whole batch are never
+// held.
+#pragma once
+
+#include "lm/block.h"
+
+namespace lq::cuda {
+
+struct HeadState {
+  Planes normed;    // [rows, hidden]
+  float* logits;    // [rows, piece]
+  Planes d_logits;  // [rows, piece]
+  float* d_normed;  // [rows, hidden]
+  CrossEntropy entropy;
+};
+
+// Without `backward`, gradients have no room.
+HeadState place_head(const BatchContext& batch, bool backward, Arena* arena);
+
+// Cross entropy of every row of x [rows, hidden] left in state.entropy; targets [rows], -1 for rows that predict
+// nothing.
+void head_losses(const BatchContext& batch, const TableWeights& head, const float* x, const int32_t* targets,
+                 const HeadState& state);
+// After head_losses: gradient of each sequence's mean cross entropy. dx may be x.
+void head_backward(const BatchContext& batch, const TableWeights& head, const float* x, const int32_t* targets,
+                   const HeadState& state, float* dx, const Planes& dx_planes);
+// Host array [rows, vocab].
+void head_logits(const BatchContext& batch, const TableWeights& head, const float* x, const HeadState& state,
+                 float* out);
+
+}  // namespace lq::cuda

@@ -1,0 +1,46 @@
+// How a transformer's tensors lie in device memory. Every width is padded with zeros so that rows start on 16 bytes and
+// heads fill whole tensor-core tiles; zeros stay zeros through every stage, so only norms and downloads know true
+// sizes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "lq/language_model.h"
+
+namespace lq::cuda {
+
+// The weight matrices a gradient can be asked for.
+constexpr std::array<WeightKind, 7> kMatrices{WeightKind::q,    WeightKind::k,  WeightKind::v,   WeightKind::o,
+                                              WeightKind::gate, WeightKind::up, WeightKind::down};
+
+// A logical [rows, cols] matrix in padded memory: row r is at r / row_segment * row_pitch + r % row_segment, and
+// columns likewise. Heads are such segments; a plain dimension is one segment.
+struct Placement {
+  int64_t rows, cols;
+  int64_t row_segment, row_pitch;
+  int64_t col_segment, col_pitch;
+
+  int64_t padded_rows() const { return rows / row_segment * row_pitch; }
+  int64_t padded_cols() const { return cols / col_segment * col_pitch; }
+};
+
+// Padded widths in elements. One row of queries, keys and values is [q | k | v]; of gate and up, [gate | up].
+struct Shape {
+  // Throws invalid_argument for impossible dimensions and unsupported for heads of more than 256.
+  explicit Shape(const LanguageModelConfig& config);
+
+  const LanguageModelConfig config;
+  int64_t hidden, inner, vocab;
+  int64_t head;  // one head
+  int64_t q, kv, qkv;
+
+  // Of a weight matrix, or of a vector as [1, n].
+  Placement placement(WeightKind kind) const;
+  // Elements the provider is asked for; 0 when this architecture has no such tensor.
+  int64_t count(WeightKind kind) const;
+  // Weights of all blocks.
+  int64_t block_parameters() const;
+};
+
+}  // namespace lq::cuda

@@ -1,0 +1,228 @@
+#include <algorithm>
+#include <thread>
+
+#include "lm/mma.cuh"
+#include "lm/weights.h"
+
+namespace lq::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int64_t kPieceBytes = int64_t{64} << 20;  // of a matrix on its way to the host
+
+__device__ inline int64_t place(int64_t i, int64_t segment, int64_t pitch) { return i / segment * pitch + i % segment; }
+
+// Writes a dense fp32 matrix into padded planes. With one plane, raises `inexact` where bf16 loses something.
+__global__ void __launch_bounds__(kThreads)
+    store_kernel(const float* source, const Placement p, Bf16* out, int64_t plane, int planes, int32_t* inexact) {
+  const int64_t count = p.rows * p.cols, stride = p.cols / p.col_segment * p.col_pitch;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count;
+       i += static_cast<int64_t>(gridDim.x) * kThreads) {
+    const int64_t at =
+        place(i / p.cols, p.row_segment, p.row_pitch) * stride + place(i % p.cols, p.col_segment, p.col_pitch);
+    const float x = source[i];
+    const Bf16 high = __float2bfloat16_rn(x);
+    out[at] = high;
+    if (planes == 2) {
+      out[plane + at] = __float2bfloat16_rn(x - __bfloat162float(high));
+    } else if (__bfloat162float(high) != x) {
+      *inexact = 1;
+    }
+  }
+}
+
+__global__ void __launch_bounds__(kThreads) store_vector_kernel(const float* source, const Placement p, float* out) {
+  for (int64_t i = threadIdx.x; i < p.cols; i += kThreads) out[place(i, p.col_segment, p.col_pitch)] = source[i];
+}
+
+// Rows [first, first + rows) of a padded matrix, dense.
+__global__ void __launch_bounds__(kThreads)
+    gather_kernel(const float* source, const Placement p, int64_t first, int64_t rows, float* out) {
+  const int64_t stride = p.cols / p.col_segment * p.col_pitch;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < rows * p.cols;
+       i += static_cast<int64_t>(gridDim.x) * kThreads) {
+    out[i] = source[place(first + i / p.cols, p.row_segment, p.row_pitch) * stride +
+                    place(i % p.cols, p.col_segment, p.col_pitch)];
+  }
+}
+
+unsigned blocks_for(int64_t count) {
+  return static_cast<unsigned>(std::min<int64_t>(ceil_div(count, kThreads), 1 << 16));
+}
+
+void add_in_threads(const float* source, int64_t count, float* target) {
+  constexpr int64_t kLeast = int64_t{1} << 20;
+  const int64_t most = std::max<int64_t>(1, std::min<int64_t>(std::thread::hardware_concurrency(), 8));
+  const int64_t parts = std::clamp<int64_t>(count / kLeast, 1, most);
+  const auto add = [=](int64_t part) {
+    for (int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i) target[i] += source[i];
+  };
+  std::vector<std::thread> others;
+  for (int64_t part = 1; part < parts; ++part) others.emplace_back(add, part);
+  add(0);
+  for (std::thread& other : others) other.join();
+}
+
+}  // namespace
+
+int64_t free_device_bytes() {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for the device's memory");
+  int device = 0;
+  cudaMemPool_t pool = nullptr;
+  uint64_t reserved = 0, used = 0;
+  check(cudaGetDevice(&device), "asking for the device");
+  check(cudaDeviceGetDefaultMemPool(&pool, device), "asking for the memory pool");
+  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved), "asking for the memory pool");
+  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used), "asking for the memory pool");
+  return static_cast<int64_t>(free + (reserved - used));
+}
+
+Weights::Weights(const Stream& stream, const Shape& shape, const WeightProvider& provider, int planes)
+    : stream_(stream),
+      shape_(shape),
+      provider_(provider),
+      planes_(planes),
+      blocks_(shape.config.layers),
+      inexact_(stream, 1) {
+  inexact_.clear();
+}
+
+const BlockWeights& Weights::block(int32_t layer, const Watch& watch) {
+  watch.poll();
+  if (blocks_[layer]) return *blocks_[layer];
+  visiting_.reset();
+  auto loaded = std::make_unique<BlockWeights>(load_block(layer, watch));
+  std::unique_ptr<BlockWeights>& place = fits() ? blocks_[layer] : visiting_;
+  place = std::move(loaded);
+  return *place;
+}
+
+const Operand& Weights::embedding(const Watch& watch) {
+  if (!embedding_) {
+    embedding_ = std::make_unique<TableWeights>();
+    stack(-1, {WeightKind::embedding}, watch, &embedding_->table);
+    require_exact();
+  }
+  return embedding_->table.operand;
+}
+
+const TableWeights& Weights::head(const Watch& watch) {
+  if (!head_) {
+    auto loaded = std::make_unique<TableWeights>();
+    vector(-1, {WeightKind::final_norm}, watch, &loaded->norm);
+    if (shape_.config.tied_embeddings) {
+      loaded->table.operand = embedding(watch);
+    } else {
+      stack(-1, {WeightKind::head}, watch, &loaded->table);
+      require_exact();
+    }
+    head_ = std::move(loaded);
+  }
+  return *head_;
+}
+
+void Weights::release_staging() {
+  staging_.reset();
+  staging_size_ = 0;
+  staging_device_ = {};
+}
+
+bool Weights::fits() const {
+  // Activations and accumulators need room beside the weights.
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for the device's memory");
+  return free_device_bytes() > static_cast<int64_t>(total) * 3 / 10;
+}
+
+void Weights::load(int32_t layer, WeightKind kind, int64_t count, const Watch& watch) {
+  watch.poll();
+  stream_.synchronize();  // the device may still be copying the previous tensor
+  if (count > staging_size_) {
+    staging_.reset();
+    staging_ = std::make_unique<PinnedBuffer<float>>(count);
+    staging_device_ = {};
+    staging_device_ = DeviceBuffer<float>(stream_, count);
+    staging_size_ = count;
+  }
+  const Status status = provider_.load(provider_.user, layer, kind, staging_->get(), count);
+  if (status.code != StatusCode::ok) throw Failure{status};
+  staging_device_.upload(staging_->get(), count);
+}
+
+void Weights::stack(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix* out) {
+  int64_t rows = 0;
+  for (const WeightKind kind : kinds) rows += shape_.placement(kind).padded_rows();
+  const int64_t stride = shape_.placement(kinds[0]).padded_cols(), plane = rows * stride;
+  out->data = DeviceBuffer<uint16_t>(stream_, plane * planes_);
+  out->data.clear();
+  out->operand = {out->data.get(), stride, plane, planes_};
+  int64_t row = 0;
+  for (const WeightKind kind : kinds) {
+    const Placement p = shape_.placement(kind);
+    load(layer, kind, p.rows * p.cols, watch);
+    store_kernel<<<blocks_for(p.rows * p.cols), kThreads, 0, stream_.get()>>>(
+        staging_device_.get(), p, reinterpret_cast<Bf16*>(out->data.get()) + row * stride, plane, planes_,
+        inexact_.get());
+    check_launch("storing weights");
+    row += p.padded_rows();
+  }
+}
+
+void Weights::vector(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch,
+                     DeviceBuffer<float>* out) {
+  if (shape_.count(kinds[0]) == 0) return;
+  int64_t width = 0;
+  for (const WeightKind kind : kinds) width += shape_.placement(kind).padded_cols();
+  *out = DeviceBuffer<float>(stream_, width);
+  out->clear();
+  int64_t at = 0;
+  for (const WeightKind kind : kinds) {
+    const Placement p = shape_.placement(kind);
+    load(layer, kind, p.cols, watch);
+    store_vector_kernel<<<1, kThreads, 0, stream_.get()>>>(staging_device_.get(), p, out->get() + at);
+    check_launch("storing weights");
+    at += p.padded_cols();
+  }
+}
+
+void Weights::require_exact() {
+  if (planes_ == 2) return;
+  int32_t inexact = 0;
+  inexact_.download(&inexact, 1);
+  if (inexact != 0) throw NeedsTwoPlanes{};
+}
+
+BlockWeights Weights::load_block(int32_t layer, const Watch& watch) {
+  using K = WeightKind;
+  BlockWeights w;
+  vector(layer, {K::input_norm}, watch, &w.input_norm);
+  stack(layer, {K::q, K::k, K::v}, watch, &w.qkv);
+  vector(layer, {K::q_bias, K::k_bias, K::v_bias}, watch, &w.qkv_bias);
+  vector(layer, {K::q_norm}, watch, &w.q_norm);
+  vector(layer, {K::k_norm}, watch, &w.k_norm);
+  stack(layer, {K::o}, watch, &w.o);
+  vector(layer, {K::o_bias}, watch, &w.o_bias);
+  vector(layer, {K::post_attention_norm}, watch, &w.post_attention_norm);
+  stack(layer, {K::gate, K::up}, watch, &w.gate_up);
+  vector(layer, {K::gate_bias, K::up_bias}, watch, &w.gate_up_bias);
+  stack(layer, {K::down}, watch, &w.down);
+  vector(layer, {K::down_bias}, watch, &w.down_bias);
+  require_exact();
+  return w;
+}
+
+void add_to_host(const Stream& stream, const float* device, const Placement& p, float* host) {
+  const int64_t rows = std::clamp<int64_t>(kPieceBytes / static_cast<int64_t>(sizeof(float)) / p.cols, 1, p.rows);
+  const DeviceBuffer<float> dense(stream, rows * p.cols);
+  const PinnedBuffer<float> arrived(rows * p.cols);
+  for (int64_t first = 0; first < p.rows; first += rows) {
+    const int64_t some = std::min(rows, p.rows - first);
+    gather_kernel<<<blocks_for(some * p.cols), kThreads, 0, stream.get()>>>(device, p, first, some, dense.get());
+    check_launch("gathering squared gradients");
+    dense.download(arrived.get(), some * p.cols);
+    add_in_threads(arrived.get(), some * p.cols, host + first * p.cols);
+  }
+}
+
+}  // namespace lq::cuda
