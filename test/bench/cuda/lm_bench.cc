@@ -1,0 +1,208 @@
+// Runs a model written by lm_torch.py on the CUDA backend: checks that its losses and squared gradients are as close to
+// PyTorch's in fp32 as transformers' in bf16 are, then times forward and Fisher. Prints one JSON object.
+//   lq_lm_bench LIBRARY FOLDER [--check]
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "lq/backend.h"
+
+namespace {
+
+using namespace lq;
+using Clock = std::chrono::steady_clock;
+
+[[noreturn]] void stop(const std::string& why) {
+  std::fprintf(stderr, "%s\n", why.c_str());
+  std::exit(1);
+}
+
+void require(const Status& status, const char* what) {
+  if (status.code != StatusCode::ok) stop(std::string(what) + ": " + status.message);
+}
+
+// A read-only file mapping.
+struct Mapping {
+  explicit Mapping(const std::string& path) {
+    const int file = open(path.c_str(), O_RDONLY);
+    struct stat info {};
+    if (file < 0 || fstat(file, &info) != 0) stop("cannot open " + path);
+    bytes = static_cast<size_t>(info.st_size);
+    void* at = mmap(nullptr, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, file, 0);
+    close(file);
+    if (at == MAP_FAILED) stop("cannot map " + path);
+    data = static_cast<const uint8_t*>(at);
+  }
+  const uint8_t* data;
+  size_t bytes;
+};
+
+struct Place {
+  int32_t layer;
+  WeightKind kind;
+  bool operator<(const Place& other) const { return std::pair(layer, kind) < std::pair(other.layer, other.kind); }
+};
+
+struct Model {
+  LanguageModelConfig config{};
+  int32_t context = 0, check_sequences = 0, sequences = 0;
+  std::map<Place, std::pair<int64_t, int64_t>> tensors;  // offset in elements, count
+  const uint16_t* weights = nullptr;
+};
+
+// model.txt: the sizes on one line, then a line a tensor with layer, kind, offset and count.
+Model read_model(const std::string& folder) {
+  Model m;
+  std::ifstream in(folder + "/model.txt");
+  LanguageModelConfig& c = m.config;
+  in >> c.layers >> c.hidden >> c.heads >> c.kv_heads >> c.head_dim >> c.intermediate >> c.vocab >> c.max_positions >>
+      c.rms_eps >> c.rope_theta >> m.context >> m.check_sequences >> m.sequences;
+  c.rope_factor = c.rope_attention_factor = 1;
+  int32_t layer = 0, kind = 0;
+  int64_t offset = 0, count = 0;
+  while (in >> layer >> kind >> offset >> count) m.tensors[{layer, static_cast<WeightKind>(kind)}] = {offset, count};
+  if (m.tensors.empty()) stop("no tensors in " + folder + "/model.txt");
+  return m;
+}
+
+Status load_weight(void* user, int32_t layer, WeightKind kind, float* out, int64_t count) {
+  const auto& model = *static_cast<const Model*>(user);
+  const auto found = model.tensors.find({layer, kind});
+  if (found == model.tensors.end() || found->second.second != count) {
+    return {StatusCode::invalid_argument, -1, "a tensor is missing or of another size"};
+  }
+  const uint16_t* from = model.weights + found->second.first;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = static_cast<uint32_t>(from[i]) << 16;
+    std::memcpy(out + i, &bits, sizeof bits);
+  }
+  return {StatusCode::ok, -1, {}};
+}
+
+// Squared gradients by matrix.
+struct Sums {
+  std::map<Place, std::vector<float>> values;
+  static float* accumulator(void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols) {
+    std::vector<float>& v = static_cast<Sums*>(user)->values[{layer, kind}];
+    v.resize(static_cast<size_t>(rows * cols));
+    return v.data();
+  }
+};
+
+double seconds(const std::function<void()>& work) {
+  const auto start = Clock::now();
+  work();
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bool only_check = argc == 4 && std::string(argv[3]) == "--check";
+  if (argc != 3 && !only_check) stop("usage: lq_lm_bench LIBRARY FOLDER [--check]");
+  const std::string folder = argv[2];
+  void* library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) stop(dlerror());
+  const auto create = reinterpret_cast<CreateBackendFn>(dlsym(library, "lq_create_backend"));
+  if (create == nullptr) stop("not a backend library");
+  Status status{};
+  Backend* backend = create(kBackendAbi, 0, &status);
+  if (backend == nullptr) stop(status.message);
+  DeviceInfo info{};
+  backend->info(&info);
+  std::fprintf(stderr, "%s: %s\n", info.name, info.detail);
+
+  Model model = read_model(folder);
+  const Mapping weights(folder + "/weights.bf16"), ids(folder + "/tokens.i32"), losses_file(folder + "/losses.f64");
+  model.weights = reinterpret_cast<const uint16_t*>(weights.data);
+  const auto* tokens = reinterpret_cast<const int32_t*>(ids.data);
+  const auto* expected_losses = reinterpret_cast<const double*>(losses_file.data);
+  LanguageModel* lm = nullptr;
+  require(backend->create_language_model(model.config, {&model, load_weight}, &lm), "create");
+  const int32_t context = model.context;
+
+  std::vector<double> losses(static_cast<size_t>(model.sequences));
+  const double first_seconds =
+      seconds([&] { require(lm->losses(tokens, model.check_sequences, context, losses.data(), {}), "losses"); });
+  double worst_loss = 0;
+  for (int32_t s = 0; s < model.check_sequences; ++s) {
+    std::fprintf(stderr, "  loss %.6f, PyTorch in fp32 %.6f\n", losses[s], expected_losses[s]);
+    worst_loss = std::max(worst_loss, std::fabs(losses[s] - expected_losses[s]));
+  }
+
+  // Squared gradients of the first sequence: relative error of each matrix that was written, in norm and in sum.
+  Sums sums;
+  require(lm->fisher(tokens, 1, context, {&sums, Sums::accumulator}, losses.data(), {}), "fisher");
+  double worst_norm = 0, worst_sum = 0;
+  for (const auto& [place, values] : sums.values) {
+    const std::string path =
+        folder + "/fisher_" + std::to_string(place.layer) + "_" + std::to_string(static_cast<int>(place.kind)) + ".f32";
+    if (access(path.c_str(), R_OK) != 0) continue;
+    const Mapping file(path);
+    const auto* expected = reinterpret_cast<const float*>(file.data);
+    double difference = 0, norm = 0, sum = 0, expected_sum = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      difference += std::pow(static_cast<double>(values[i]) - expected[i], 2);
+      norm += std::pow(static_cast<double>(expected[i]), 2);
+      sum += values[i];
+      expected_sum += expected[i];
+    }
+    std::fprintf(stderr, "  layer %d kind %d: squared gradients differ by %.2e of their norm, sums by %.2e\n",
+                 place.layer, static_cast<int>(place.kind), std::sqrt(difference / norm),
+                 std::fabs(sum / expected_sum - 1));
+    worst_norm = std::max(worst_norm, std::sqrt(difference / norm));
+    worst_sum = std::max(worst_sum, std::fabs(sum / expected_sum - 1));
+  }
+  // As close to fp32 as transformers in bf16, half as far again allowed for chance.
+  double noise_loss = 0, noise_norm = 0;
+  std::ifstream(folder + "/noise.txt") >> noise_loss >> noise_norm;
+  const bool valid = worst_loss <= 1.5 * noise_loss && worst_norm <= 1.5 * noise_norm && worst_sum <= 0.02;
+
+  if (only_check || !valid) {
+    std::printf("{\"valid\": %s, \"worst_loss\": %.3e, \"worst_fisher_norm\": %.3e, \"worst_fisher_sum\": %.3e}\n",
+                valid ? "true" : "false", worst_loss, worst_norm, worst_sum);
+    lm->destroy();
+    return valid ? 0 : 1;
+  }
+
+  const double rows = static_cast<double>(model.sequences) * context;
+  double forward = 1e30, fisher = 1e30;
+  for (int i = 0; i < 3; ++i) {
+    forward = std::min(
+        forward, seconds([&] { require(lm->losses(tokens, model.sequences, context, losses.data(), {}), "losses"); }));
+  }
+  // A run of fewer sequences is subtracted: what a run pays once, such as fetching the sums, is not a rate.
+  const int32_t few = std::max(model.sequences / 8, 1);
+  double fisher_few = 1e30;
+  for (int i = 0; i < 2; ++i) {
+    const auto run = [&](int32_t count) {
+      return seconds([&] {
+        require(lm->fisher(tokens, count, context, {&sums, Sums::accumulator}, losses.data(), {}), "fisher");
+      });
+    };
+    fisher_few = std::min(fisher_few, run(few));
+    fisher = std::min(fisher, run(model.sequences));
+  }
+  const double fisher_rate = (model.sequences - few) * context / (fisher - fisher_few);
+  std::printf(
+      "{\"valid\": true, \"worst_loss\": %.3e, \"worst_fisher_norm\": %.3e, \"worst_fisher_sum\": %.3e, "
+      "\"first_seconds\": %.2f, \"forward_tokens_per_second\": %.0f, \"fisher_tokens_per_second\": %.0f, "
+      "\"fisher_seconds\": %.3f}\n",
+      worst_loss, worst_norm, worst_sum, first_seconds, rows / forward, fisher_rate, fisher);
+  lm->destroy();
+  return 0;
+}
