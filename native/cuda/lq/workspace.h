@@ -99,7 +99,8 @@ constexpr float kFactorScale = 4096.0f;
 // Rows whose products one block of the Gram kernel sums.
 constexpr int kGramRows = 256;
 
-// --- Passes over the weights (residual.cu) ---------------------------------------------------------------------------
+// --- Passes over the weights (absmax.cu, codes.cu, update.cu)
+// ---------------------------------------------------------------------------
 
 // R = W - L1 L2 and the absmax of its blocks (into scales) and their minimum.
 void launch_absmax(const Stream& stream, const Workspace& ws, const LiveSlots& live, bool any_unaligned);
