@@ -88,7 +88,8 @@ export class CheckpointTree implements vscode.TreeDataProvider<Element>, vscode.
     if (element.kind === 'checkpoint' && this.checkpoints.isOutside(element.checkpoint.path)) {
       item.contextValue = `${item.contextValue}.outside`;
     }
-    item.id = idOf(element);
+    // VS Code remembers by id what was collapsed; the matches of a filter are to be seen at once.
+    item.id = this.query && element.kind === 'checkpoint' ? `${idOf(element)}?` : idOf(element);
     return item;
   }
 
