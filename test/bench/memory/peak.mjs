@@ -55,7 +55,7 @@ const grid = [
   { b0: 3, b1: 4, b2: 'bf16', B0: 64, B1: 256 },
   { b0: 4, b1: 4, b2: 'fp32', B0: 32, B1: 64 },
 ];
-let failed = false;
+let failed;
 try {
   const report = await engine.request('compress', {
     ...settings,
