@@ -2,9 +2,10 @@
  * The main job in the packaged extension, to the end and with an accident: the engine is killed in the middle of the sweep.
  * Then what a person reads and does with the result. The tests are the steps of one session and run in order.
  */
-import { execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import type { Browser, Frame } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { launchBrowser } from '../harness/browser';
@@ -92,9 +93,9 @@ describe('compressing', () => {
     await editor.screenshot('compress-result');
   });
 
-  it('ends with what an undisturbed run writes, byte for byte', () => {
+  it('ends with what an undisturbed run writes, byte for byte', async () => {
     const undisturbed = path.join(workspace, 'undisturbed');
-    execFileSync(process.execPath, [
+    await promisify(execFile)(process.execPath, [
       path.join(repository, 'dist', 'cli.js'),
       ...['compress', path.join(workspace, 'tiny-books-4m'), '--out', undisturbed],
       ...['--bits', RECIPE.bits, '--rank', RECIPE.rank, '--samples', RECIPE.samples],
