@@ -88,17 +88,17 @@ describe('the checkpoint editor', () => {
   });
 
   it('is usable within a second with 10,000 tensors', async () => {
-    const start = performance.now();
-    await editor.openFile('many/many.safetensors');
+    const start = await editor.openFile('many/many.safetensors');
     const panel = await editor.panel(`${CHECKPOINT}[data-target*="many"]`);
     await panel.getByText('model.embed_tokens.weight').first().waitFor();
     const opened = performance.now() - start;
-    const filtered = performance.now();
+    const typed = performance.now();
     await field(panel, 'Filter tensors').fill('layers.31.mlp.experts.9.down');
     await panel.getByText('model.layers.31.mlp.experts.9.down_proj.weight').first().waitFor();
-    console.log(
-      `10,000 tensors: opened in ${opened.toFixed(0)} ms, searched in ${(performance.now() - filtered).toFixed(0)} ms`,
-    );
+    const searched = performance.now() - typed;
+    console.log(`10,000 tensors: opened in ${opened.toFixed(0)} ms, searched in ${searched.toFixed(0)} ms`);
+    expect(opened).toBeLessThan(1000);
+    expect(searched).toBeLessThan(1000);
     await editor.screenshot('ten-thousand');
   });
 });

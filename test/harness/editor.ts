@@ -74,15 +74,19 @@ export class Editor {
     await item.and(this.page.locator('[aria-expanded="true"]')).waitFor();
   }
 
-  /** Opens a file by its workspace path through Quick Open, in the editor that claims it. */
-  async openFile(relative: string): Promise<void> {
+  /**
+   * Opens a file by its workspace path through Quick Open, in the editor that claims it.
+   * @returns when the file was chosen, by performance.now()
+   */
+  async openFile(relative: string): Promise<number> {
     await this.page.keyboard.press('Control+P');
     await this.page.locator('.quick-input-widget input.input').fill(relative);
-    await this.page
-      .locator('.quick-input-list .monaco-list-row')
-      .filter({ hasText: path.basename(relative) })
-      .first()
-      .click();
+    const rows = this.page.locator('.quick-input-list .monaco-list-row');
+    const row = rows.filter({ hasText: path.basename(relative) }).first();
+    await row.waitFor();
+    const chosen = performance.now();
+    await row.click();
+    return chosen;
   }
 
   /** The visible panel or custom editor whose content matches `selector`: webviews are frames within frames. */
@@ -98,7 +102,7 @@ export class Editor {
         if (found && frame !== this.page.mainFrame()) return frame;
       }
       if (Date.now() > deadline) throw new Error(`No panel shows ${selector} after ${timeout} ms`);
-      await this.page.waitForTimeout(100);
+      await this.page.waitForTimeout(25);
     }
   }
 
