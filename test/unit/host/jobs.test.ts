@@ -23,12 +23,17 @@ describe('JobManager', () => {
   let folder: string;
   let warnings: string[];
   let living: Set<number>;
+  const stores: RecordStore<Job>[] = [];
   beforeEach(() => {
     folder = mkdtempSync(path.join(tmpdir(), 'lq-jobs-'));
     warnings = [];
     living = new Set();
   });
-  afterEach(() => rmSync(folder, { recursive: true }));
+  afterEach(async () => {
+    // A write still under way would come back to the folder while it is removed.
+    for (const store of stores.splice(0)) await store.all();
+    rmSync(folder, { recursive: true });
+  });
 
   /** A window: its manager, and the calls its engine was asked for. */
   function window(owner: number) {
@@ -51,6 +56,7 @@ describe('JobManager', () => {
         });
       });
     const store = new RecordStore<Job>(folder, isJob, message => warnings.push(message));
+    stores.push(store);
     const manager = new JobManager({
       engine: { request: request },
       store,
