@@ -90,7 +90,7 @@ describe('compressing', () => {
     await editor.screenshot('engine-died');
     await panel.getByRole('button', { name: 'Resume' }).click();
     await panel.getByRole('heading', { name: /Compressed in/ }).waitFor({ timeout: 170_000 });
-    await editor.screenshot('compress-result');
+    await editor.screenshotInBothThemes('compress-result');
   });
 
   it('ends with what an undisturbed run writes, byte for byte', async () => {
@@ -117,7 +117,7 @@ describe('reading the result', () => {
     await result.getByRole('button', { name: 'Heatmap' }).click();
     const panel = await editor.panel('body[data-panel="heatmap"] [role="grid"]');
     expect(await panel.getByRole('gridcell').count()).toBe(7 * 4);
-    await editor.screenshot('heatmap');
+    await editor.screenshotInBothThemes('heatmap');
   });
 
   it('plans again while the budget slider moves, five times a second or more', async () => {
@@ -139,7 +139,7 @@ describe('reading the result', () => {
     while (performance.now() - start < 3000) await editor.page.keyboard.press('ArrowRight', { delay: 30 });
     const rate = (1000 * (await watch.evaluate(seen => seen.answers))) / (performance.now() - start);
     console.log(`slider: ${rate.toFixed(1)} plans a second`);
-    await editor.screenshot('allocation');
+    await editor.screenshotInBothThemes('allocation');
     expect(rate).toBeGreaterThan(5);
   });
 
@@ -148,7 +148,7 @@ describe('reading the result', () => {
     await editor.choose('tiny-books-4m');
     const panel = await editor.panel('body[data-panel="perplexity"] canvas');
     await panel.getByRole('row').filter({ hasText: 'tiny-books-4m-lq' }).first().waitFor();
-    await editor.screenshot('perplexity');
+    await editor.screenshotInBothThemes('perplexity');
   });
 
   it('exports a dense checkpoint', async () => {

@@ -42,7 +42,7 @@ describe('the side bar', () => {
     await editor.expand(/^Checkpoint tiny-books-4m/);
     await editor.expand(/^model/);
     await editor.expand(/^layers/);
-    await editor.screenshot('tree');
+    await editor.screenshotInBothThemes('tree');
     await expect.poll(() => editor.treeItem(/layers.*4 ×/).count()).toBeGreaterThan(0);
   });
 
@@ -72,7 +72,7 @@ describe('the checkpoint editor', () => {
       .getByText(/suggested rank/i)
       .first()
       .waitFor();
-    await editor.screenshot('checkpoint');
+    await editor.screenshotInBothThemes('checkpoint');
   });
 
   it('shows a hostile file as text', async () => {

@@ -2,12 +2,15 @@
  * The workbench as a person meets it: palette, side bar, explorer, custom editors and panels of a page in Chromium.
  * The waits here are the ones that hold; tests say what they do and look, not how long to wait.
  */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Browser, Frame, Locator, Page } from 'playwright-core';
 import { repository } from './server';
 
 const shots = path.join(repository, '.artifacts', 'screenshots');
+
+/** Panels redraw their charts after a theme has changed. */
+const SETTLING_MS = 700;
 
 /** Contributions are registered only when the activity bar shows ours. */
 const CONTAINER = 'LQ Studio';
@@ -16,7 +19,11 @@ const CONTAINER = 'LQ Studio';
 export const field = (panel: Frame, label: string): Locator => panel.getByRole('textbox', { name: label, exact: true });
 
 export class Editor {
-  private constructor(readonly page: Page) {}
+  private constructor(
+    readonly page: Page,
+    /** The workspace's settings.json. */
+    private readonly settings: string,
+  ) {}
 
   /** Opens a folder in a page of its own and waits for the extension's contributions. */
   static async open(browser: Browser, serverUrl: string, folder: string): Promise<Editor> {
@@ -24,7 +31,7 @@ export class Editor {
     const page = await context.newPage();
     await page.goto(`${serverUrl}/?folder=${encodeURIComponent(folder)}`, { waitUntil: 'domcontentloaded' });
     await page.locator('.monaco-workbench').waitFor({ timeout: 60_000 });
-    const editor = new Editor(page);
+    const editor = new Editor(page, path.join(folder, '.vscode', 'settings.json'));
     await editor.activityIcon(CONTAINER).waitFor({ timeout: 60_000 });
     return editor;
   }
@@ -118,5 +125,18 @@ export class Editor {
   async screenshot(name: string): Promise<void> {
     mkdirSync(shots, { recursive: true });
     await this.page.screenshot({ path: path.join(shots, `${name}.png`), animations: 'disabled' });
+  }
+
+  /** Saves what is on screen as `name-dark` and `name-light`, then returns to the dark theme the tests run in. */
+  async screenshotInBothThemes(name: string): Promise<void> {
+    await this.screenshot(`${name}-dark`);
+    const before = readFileSync(this.settings, 'utf8');
+    const settings = JSON.parse(before) as Record<string, unknown>;
+    writeFileSync(this.settings, JSON.stringify({ ...settings, 'workbench.colorTheme': 'Light Modern' }));
+    await this.page.locator('.monaco-workbench.vs').waitFor();
+    await this.page.waitForTimeout(SETTLING_MS);
+    await this.screenshot(`${name}-light`);
+    writeFileSync(this.settings, before);
+    await this.page.locator('.monaco-workbench.vs-dark').waitFor();
   }
 }
