@@ -1,6 +1,7 @@
-// Makes lq-studio-linux-x64.vsix: minified bundles, the portable native module, licences; the CUDA backend too where
-// build-cuda.mjs has built it. Then opens what it made and checks it.
-import { mkdirSync, writeFileSync } from 'node:fs';
+// Makes lq-studio-linux-x64.vsix: minified bundles, the portable native module, licences; with --cuda the CUDA backend for
+// all architectures too. Then opens what it made and checks it: the CUDA library needs a build machine whose glibc is at the
+// floor, since nvcc compiles with the system's.
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { inRoot, run, step } from './lib.mjs';
 import { setup } from './setup.mjs';
 import { thirdPartyNotices } from './package/notices.mjs';
@@ -11,6 +12,8 @@ const script = (name, ...args) => run(process.execPath, [inRoot('scripts', `${na
 
 setup();
 script('build-native', '--portable');
+// A library that was built for tests, for one architecture, is not for users.
+rmSync(inRoot('dist', 'native', 'liblq_cuda.so'), { force: true });
 if (process.argv.includes('--cuda')) script('build-cuda');
 run('strip', ['--strip-unneeded', inRoot('dist', 'native', 'lqstudio.node')]);
 script('build', '--production');
