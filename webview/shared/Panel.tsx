@@ -179,8 +179,8 @@ export function EngineBanner({
     <div class="banner" role="alert">
       <Icon name="warning" />
       <span>
-        The engine stopped{engine.reason ? `: ${engine.reason.slice(0, 300)}` : ''}. Finished work is kept; it starts
-        again with the next request.
+        {engine.reason?.slice(0, 300) ?? 'The engine stopped.'} Finished work is kept; it starts again with the next
+        request.
       </span>
     </div>
   );
