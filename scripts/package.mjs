@@ -24,7 +24,15 @@ step('Packaging');
 run(process.execPath, [
   inRoot('node_modules', '@vscode', 'vsce', 'vsce'),
   'package',
-  ...['--target', 'linux-x64', '--no-dependencies', '--allow-missing-repository', '--out', vsix],
+  ...[
+    '--target',
+    'linux-x64',
+    '--no-dependencies',
+    '--allow-missing-repository',
+    '--no-rewrite-relative-links',
+    '--out',
+    vsix,
+  ],
 ]);
 
 step('Checking the package');
