@@ -24,6 +24,9 @@ export interface PipelineContext {
   log(level: 'info' | 'warning', message: string): void;
 }
 
+/** The kind of backend at work. Its results differ from another kind's by rounding, so cached results are kept apart. */
+export const backendOf = (context: PipelineContext): 'cpu' | 'cuda' => (context.device === 'cpu' ? 'cpu' : 'cuda');
+
 /** What a native call concerns, for its error. */
 export interface Where {
   file?: string;

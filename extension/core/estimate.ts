@@ -5,7 +5,7 @@
 import type { Budget } from './allocation/types';
 import { readCached, writeCached } from './cache';
 import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
-import type { PipelineContext } from './context';
+import { backendOf, type PipelineContext } from './context';
 import { packedBytes, storageBits } from './sensitivity/option';
 import type { FactorStorage, Option } from './sensitivity/types';
 
@@ -34,7 +34,7 @@ export async function recordRate(context: PipelineContext, work: Work, units: nu
 /** Seconds that `units` of work will take here. */
 export async function predictSeconds(context: PipelineContext, work: Work, units: number): Promise<number> {
   const rates = (await readCached<Rates>(context, 'rates', context.device)) ?? {};
-  const fallback = DEFAULT_RATES[context.device === 'cpu' ? 'cpu' : 'cuda'][work];
+  const fallback = DEFAULT_RATES[backendOf(context)][work];
   return units / (rates[work] ?? fallback);
 }
 

@@ -21,7 +21,7 @@ import { cachePath, readCached, writeCached } from './cache';
 import { logicalTensors } from './checkpoint/logical';
 import { folderOf, joinPath } from './checkpoint/paths';
 import type { CheckpointIndex, FileSystem, LogicalTensor } from './checkpoint/types';
-import type { PipelineContext } from './context';
+import { backendOf, type PipelineContext } from './context';
 import { decompose } from './decomposition/decompose';
 import { LqError } from './errors';
 import { recordRate } from './estimate';
@@ -79,7 +79,7 @@ async function cachedFisher(
     text: context.digest(await context.files.readText(request.calibration)),
     samples: request.samples ?? DEFAULTS.samples,
     context: request.context ?? DEFAULTS.context,
-    device: context.device === 'cpu' ? 'cpu' : 'cuda',
+    backend: backendOf(context),
   };
   const file = cachePath(context, 'fisher', key, 'safetensors');
   if ((await context.files.stat(file)) === undefined) {
@@ -141,7 +141,14 @@ export async function plan(files: FileSystem, request: PlanRequest): Promise<Pla
 async function planOnce(context: PipelineContext, request: PlanRequest & { sweep: SweepTable }): Promise<Plan> {
   const { sweep: table, ...wanted } = request;
   const matrices = table.matrices.map(({ name, hash }) => [name, hash]);
-  const key = { matrices, recipe: table.recipe, options: table.options, keptBytes: table.model.keptBytes, wanted };
+  const key = {
+    backend: backendOf(context),
+    matrices,
+    recipe: table.recipe,
+    options: table.options,
+    keptBytes: table.model.keptBytes,
+    wanted,
+  };
   const known = await readCached<Plan>(context, 'plan', key);
   if (known !== undefined) return known;
   const solved = await plan(context.files, request);
@@ -191,7 +198,7 @@ async function evaluateOnce(
     config: index.config,
     text: context.digest(await context.files.readText(request.text)),
     window: [request.context ?? DEFAULTS.context, request.windows, request.bos],
-    device: context.device === 'cpu' ? 'cpu' : 'cuda',
+    backend: backendOf(context),
   };
   const known = await readCached<EvaluateReport>(context, 'evaluation', key);
   if (known !== undefined) return known;

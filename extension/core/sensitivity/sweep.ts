@@ -6,7 +6,7 @@ import type { LqParameters, NativeSweepOption, NativeSweepResult } from '../../e
 import { readCached, writeCached } from '../cache';
 import { contentHash, denseSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
-import { callNative, stageReporter, throwIfCancelled, type PipelineContext } from '../context';
+import { backendOf, callNative, stageReporter, throwIfCancelled, type PipelineContext } from '../context';
 import { LqError } from '../errors';
 import { codeBooks } from './books/registry';
 import type { FisherSource, Option, SweepRecipe, SweepRow, SweepTable } from './types';
@@ -73,7 +73,15 @@ export async function sweep(context: PipelineContext, input: SweepInput): Promis
     const where = { file: source.path, tensor: target.name };
     const hash = await contentHash(context, target);
     const parameters = lqParameters(recipe, target.name, fisher);
-    const key = { version: SWEEP_VERSION, hash, rows: source.rows, cols: source.cols, recipe, options };
+    const key = {
+      version: SWEEP_VERSION,
+      backend: backendOf(context),
+      hash,
+      rows: source.rows,
+      cols: source.cols,
+      recipe,
+      options,
+    };
     let row = await readCached<CachedRow>(context, 'sweep', key);
     if (row === undefined) {
       const result = await callNative(
