@@ -38,7 +38,7 @@ export interface Command {
 
 export const COMMON: Readonly<Record<string, OptionSpec>> = {
   threads: { value: 'N', description: 'worker threads (default: all cores)' },
-  device: { value: 'auto|cpu|cuda:N', description: 'where to compute (default: auto)' },
+  device: { value: 'auto|cpu|cuda|cuda:N', description: 'where to compute (default: auto)' },
   cache: {
     value: 'DIR',
     description: 'where reusable results are kept (default: $LQ_STUDIO_CACHE or ~/.cache/lq-studio)',

@@ -10,8 +10,10 @@ import { LqError, type ErrorCode } from './errors';
 export interface PipelineContext {
   readonly native: NativeModule;
   readonly files: WritableFileSystem;
-  /** Resolved device id: 'cpu' or 'cuda:N'. */
+  /** Resolved device id: 'cpu' or 'cuda:N'. With several at work, the first. */
   readonly device: string;
+  /** A device id for every matrix that may be worked on at once (`overLanes`); one device appears once or more often. */
+  readonly lanes: readonly string[];
   /** Folder of reusable results. */
   readonly cache: string;
   readonly seed: number;
@@ -26,6 +28,9 @@ export interface PipelineContext {
 
 /** The kind of backend at work. Its results differ from another kind's by rounding, so cached results are kept apart. */
 export const backendOf = (context: PipelineContext): 'cpu' | 'cuda' => (context.device === 'cpu' ? 'cpu' : 'cuda');
+
+/** The devices at work as a result names them: 'cpu', 'cuda:0', 'cuda:0 + cuda:1'. */
+export const devicesOf = (context: PipelineContext): string => [...new Set(context.lanes)].join(' + ');
 
 /** What a native call concerns, for its error. */
 export interface Where {
@@ -108,7 +113,7 @@ export function stageReporter(
       stage,
       done,
       total,
-      device: context.device,
+      device: devicesOf(context),
       ...extra,
       ...(secondsLeft !== undefined && { secondsLeft }),
     });

@@ -71,6 +71,8 @@ export interface NativeDevice {
   detail: string;
   memoryTotal: number;
   memoryFree: number;
+  /** Calls that may run at once. */
+  lanes: number;
 }
 
 export interface NativeStatistics {

@@ -7,7 +7,7 @@ import { LqError } from '../core/errors';
 import { nodeFiles } from '../node/files';
 import type { JobSettings } from '../protocol/engine';
 import { loadNative } from './load';
-import type { NativeModule } from './native';
+import type { NativeDevice, NativeModule } from './native';
 import type { Job } from './server';
 
 /** The addon and the libraries it needs lie beside the engine's bundle. */
@@ -16,14 +16,15 @@ export const nativeFolder = (): string => path.join(__dirname, 'native');
 export const defaultCache = (): string => path.join(homedir(), '.cache', 'lq-studio');
 
 /**
- * The device a setting names. 'auto' is the first accelerator, else the CPU, and the choice is logged and reported with
- * every result. A named device that is not there is an error, never a fall back.
+ * The devices a setting names. 'auto' is every accelerator, else the CPU; 'cuda' is every CUDA device. The choice is
+ * reported with every result. A named device that is not there is an error, never a fall back.
  */
-export function resolveDevice(native: NativeModule, setting: string): string {
+export function resolveDevices(native: NativeModule, setting: string): NativeDevice[] {
   const { devices, problems } = native.devices();
-  if (setting === 'auto') return devices.find(device => device.id !== 'cpu')?.id ?? 'cpu';
-  const wanted = setting === 'cuda' ? 'cuda:0' : setting;
-  if (devices.some(device => device.id === wanted)) return wanted;
+  const accelerators = devices.filter(({ id }) => id !== 'cpu');
+  if (setting === 'auto') return accelerators.length > 0 ? accelerators : devices.filter(({ id }) => id === 'cpu');
+  const wanted = setting === 'cuda' ? accelerators : devices.filter(({ id }) => id === setting);
+  if (wanted.length > 0) return wanted;
   const why = problems.length > 0 ? ` ${problems.join(' ')}` : '';
   throw new LqError(
     'device-unavailable',
@@ -31,13 +32,23 @@ export function resolveDevice(native: NativeModule, setting: string): string {
   );
 }
 
+/** Every device's first lane, then every device's second: few matrices spread over all devices. */
+export function lanesOf(devices: readonly Pick<NativeDevice, 'id' | 'lanes'>[]): string[] {
+  const most = Math.max(...devices.map(({ lanes }) => lanes));
+  return Array.from({ length: most }, (_, lane) => devices.filter(({ lanes }) => lane < lanes)).flatMap(round =>
+    round.map(({ id }) => id),
+  );
+}
+
 export function createContext(settings: JobSettings, job: Job): PipelineContext {
   const native = loadNative(nativeFolder());
   native.setThreads(settings.threads ?? 0);
+  const lanes = lanesOf(resolveDevices(native, settings.device ?? 'auto'));
   return {
     native,
     files: nodeFiles,
-    device: resolveDevice(native, settings.device ?? 'auto'),
+    device: lanes[0]!,
+    lanes,
     cache: settings.cache ?? defaultCache(),
     seed: settings.seed ?? 0,
     signal: job.signal,

@@ -14,7 +14,7 @@ export const PROTOCOL_VERSION = 1;
 
 /** Settings of a job that every stage understands. */
 export interface JobSettings {
-  /** 'auto', 'cpu' or 'cuda:N'. */
+  /** 'auto', 'cpu', 'cuda' (all of them) or 'cuda:N'. */
   device?: string;
   /** 0 or absent: all cores. */
   threads?: number;

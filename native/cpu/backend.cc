@@ -50,6 +50,8 @@ class CpuBackend final : public Backend {
     const int64_t page = sysconf(_SC_PAGESIZE);
     out->memory_total = page * sysconf(_SC_PHYS_PAGES);
     out->memory_free = page * sysconf(_SC_AVPHYS_PAGES);
+    // Every op uses all threads by itself, and memory is promised by the matrix.
+    out->lanes = 1;
   }
 
   Status statistics(const MatrixView& m, const StatisticsRequest& request, Statistics* out,

@@ -1,4 +1,4 @@
-// The exported backend: a thin list of the ops in this folder, one device and one stream an object.
+// The exported backend: a thin list of the ops in this folder, one device an object.
 #include "lq/backend.h"
 
 #include <cuda_runtime_api.h>
@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
-#include <mutex>
+#include <vector>
 
 #include "lm/cublas.h"
 #include "lm/language_model.h"
@@ -14,9 +14,14 @@
 #include "ops/factorize.h"
 #include "ops/quantize.h"
 #include "ops/statistics.h"
+#include "runtime/budget.h"
+#include "runtime/lanes.h"
 
 namespace lq::cuda {
 namespace {
+
+// Calls at once. Two hide what one matrix waits for behind the other; small matrices fill a device by fours.
+constexpr int kLanes = 4;
 
 void check_problem(const LqProblem& problem) {
   check_matrix(problem.weight);
@@ -58,88 +63,103 @@ class CudaBackend final : public Backend {
                   runtime % 1000 / 10, Cublas::description().c_str());
     out->memory_total = static_cast<int64_t>(total);
     out->memory_free = static_cast<int64_t>(free);
+    out->lanes = kLanes;
   }
 
   Status statistics(const MatrixView& m, const StatisticsRequest& request, Statistics* out,
                     const Control& control) override {
-    return on_device([&] { cuda::statistics(stream_, m, request, out, Watch(control)); });
+    return on_device([&](const Stream& stream) { cuda::statistics(stream, m, request, out, Watch(control)); });
   }
   Status preview(const MatrixView& m, const PreviewRequest& request, const Control& control) override {
-    return on_device([&] { cuda::preview(stream_, m, request, Watch(control)); });
+    return on_device([&](const Stream& stream) { cuda::preview(stream, m, request, Watch(control)); });
   }
   Status singular_values(const MatrixView& m, int32_t count, uint64_t seed, double* out,
                          const Control& control) override {
-    return on_device([&] { cuda::singular_values(stream_, m, count, seed, out, Watch(control)); });
+    return on_device([&](const Stream& stream) { cuda::singular_values(stream, m, count, seed, out, Watch(control)); });
   }
   Status quantize(const MatrixView& m, QuantizedView* q, const Control& control) override {
-    return on_device([&] { cuda::quantize(stream_, m, q, Watch(control)); });
+    return on_device([&](const Stream& stream) { cuda::quantize(stream, m, q, Watch(control)); });
   }
   Status dequantize(const QuantizedView& q, float* out, const Control& control) override {
-    return on_device([&] { cuda::dequantize(stream_, q, out, Watch(control)); });
+    return on_device([&](const Stream& stream) { cuda::dequantize(stream, q, out, Watch(control)); });
   }
   Status factorize(const LqProblem& problem, int32_t rank, float* l1, float* l2, const Control& control) override {
-    return on_device([&] { cuda::factorize(stream_, problem, rank, l1, l2, Watch(control)); });
+    return on_device([&](const Stream& stream) { cuda::factorize(stream, problem, rank, l1, l2, Watch(control)); });
   }
   Status decompose(const LqProblem& problem, const SweepOption& option, LqResult* out,
                    const Control& control) override {
-    return on_device([&] {
+    return on_device([&](const Stream& stream) {
       check_problem(problem);
       check_option(option);
       if (out->quantized.count != problem.weight.rows * problem.weight.cols) {
         fail(StatusCode::invalid_argument, "the packed tensor has another size");
       }
+      const Watch watch(control);
       const std::vector<SweepOption> options{option};
-      const DeviceProblem matrix(stream_, problem);
-      Engine(stream_, matrix, problem, options).decompose(out, Watch(control));
+      const MemoryNeed need = Engine::need(problem, options);
+      const MemoryBudget::Share memory = budget_.take(need.least, need.wanted, watch);
+      const DeviceProblem matrix(stream, problem);
+      Engine(stream, matrix, problem, options, memory.bytes()).decompose(out, watch);
     });
   }
   Status sweep(const LqProblem& problem, const SweepOption* options, int64_t count, SweepCost* out,
                const Control& control) override {
-    return on_device([&] {
+    return on_device([&](const Stream& stream) {
       check_problem(problem);
-      std::map<int32_t, std::vector<int64_t>> by_rank;
+      struct Batch {
+        std::vector<int64_t> places;
+        std::vector<SweepOption> options;
+      };
+      std::map<int32_t, Batch> by_rank;
       for (int64_t i = 0; i < count; ++i) {
         check_option(options[i]);
-        by_rank[options[i].rank].push_back(i);
+        Batch& batch = by_rank[options[i].rank];
+        batch.places.push_back(i);
+        batch.options.push_back(options[i]);
       }
       const Watch watch(control);
-      const DeviceProblem matrix(stream_, problem);
+      MemoryNeed need{};
+      for (const auto& [rank, batch] : by_rank) {
+        const MemoryNeed of_batch = Engine::need(problem, batch.options);
+        need = {std::max(need.least, of_batch.least), std::max(need.wanted, of_batch.wanted)};
+      }
+      const MemoryBudget::Share memory = budget_.take(need.least, need.wanted, watch);
+      const DeviceProblem matrix(stream, problem);
       int64_t before = 0;
-      for (const auto& [rank, members] : by_rank) {
-        std::vector<SweepOption> batch;
-        for (const int64_t i : members) batch.push_back(options[i]);
+      for (const auto& [rank, batch] : by_rank) {
         std::vector<SweepCost> costs;
-        Engine(stream_, matrix, problem, batch).sweep(&costs, watch, [&](int done) {
+        Engine(stream, matrix, problem, batch.options, memory.bytes()).sweep(&costs, watch, [&](int done) {
           watch.progress(static_cast<double>(before + done), static_cast<double>(count));
         });
-        for (size_t k = 0; k < members.size(); ++k) out[members[k]] = costs[k];
-        before += static_cast<int64_t>(members.size());
+        for (size_t k = 0; k < batch.places.size(); ++k) out[batch.places[k]] = costs[k];
+        before += static_cast<int64_t>(batch.places.size());
       }
     });
   }
   Status reconstruct(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols, int32_t rank,
                      float* out, const Control& control) override {
-    return on_device([&] { cuda::reconstruct(stream_, q, l1, l2, rows, cols, rank, out, Watch(control)); });
+    return on_device(
+        [&](const Stream& stream) { cuda::reconstruct(stream, q, l1, l2, rows, cols, rank, out, Watch(control)); });
   }
   Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,
                                LanguageModel** out) override {
-    return on_device([&] { *out = cuda::create_language_model(config, provider); });
+    return on_device([&](const Stream&) { *out = cuda::create_language_model(config, provider); });
   }
 
  private:
-  // The addon's worker threads take turns on a backend; each must select the device for itself.
+  // Each of the addon's worker threads must select the device for itself.
   template <typename Work>
   Status on_device(Work&& work) {
     return guarded([&] {
-      const std::lock_guard<std::mutex> lock(mutex_);
       check(cudaSetDevice(device_), "selecting the device");
-      work();
+      const Lanes::Lease lane(lanes_);
+      work(lane.stream());
     });
   }
 
   const int device_;
-  std::mutex mutex_;
-  Stream stream_;
+  Lanes lanes_{kLanes};
+  MemoryBudget budget_;
 };
 
 }  // namespace

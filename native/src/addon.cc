@@ -23,6 +23,7 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
     o.Set("detail", d.detail);
     o.Set("memoryTotal", static_cast<double>(d.memory_total));
     o.Set("memoryFree", static_cast<double>(d.memory_free));
+    o.Set("lanes", device->gate.lanes());
     list.Set(list.Length(), o);
   }
   for (const std::string& problem : Devices::get().problems()) problems.Set(problems.Length(), problem);

@@ -3,6 +3,9 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <utility>
+
 namespace lq {
 namespace {
 
@@ -15,7 +18,30 @@ std::string own_folder() {
   return slash == std::string::npos ? "." : path.substr(0, slash);
 }
 
+int32_t lanes_of(Backend& backend) {
+  DeviceInfo info{};
+  backend.info(&info);
+  return std::max(info.lanes, 1);
+}
+
 }  // namespace
+
+Gate::Pass::Pass(Gate& gate, bool whole) : gate_(gate), lanes_(whole ? gate.lanes_ : 1) {
+  std::unique_lock<std::mutex> lock(gate_.mutex_);
+  const uint64_t ticket = gate_.next_ticket_++;
+  gate_.changed_.wait(lock, [&] { return gate_.admitted_ == ticket && gate_.free_ >= lanes_; });
+  gate_.free_ -= lanes_;
+  ++gate_.admitted_;
+  gate_.changed_.notify_all();
+}
+
+Gate::Pass::~Pass() {
+  const std::lock_guard<std::mutex> lock(gate_.mutex_);
+  gate_.free_ += lanes_;
+  gate_.changed_.notify_all();
+}
+
+Device::Device(std::string name, Backend* of) : id(std::move(name)), backend(of), gate(lanes_of(*of)) {}
 
 Devices& Devices::get() {
   static Devices* devices = new Devices();
@@ -30,9 +56,7 @@ Device* Devices::find(const std::string& id) const {
 }
 
 Devices::Devices() {
-  devices_.push_back(std::make_unique<Device>());
-  devices_.back()->id = "cpu";
-  devices_.back()->backend = create_cpu_backend(0);
+  devices_.push_back(std::make_unique<Device>("cpu", create_cpu_backend(0)));
   add_cuda();
 }
 
@@ -75,14 +99,12 @@ void Devices::add_cuda() {
   for (int ordinal = 0; ordinal < count; ++ordinal) {
     Status status{StatusCode::ok, -1, {}};
     Backend* backend = create(kBackendAbi, ordinal, &status);
-    const std::string id = "cuda:" + std::to_string(ordinal);
+    std::string id = "cuda:" + std::to_string(ordinal);
     if (backend == nullptr) {
       problems_.push_back(id + ": " + status.message);
       continue;
     }
-    devices_.push_back(std::make_unique<Device>());
-    devices_.back()->id = id;
-    devices_.back()->backend = backend;
+    devices_.push_back(std::make_unique<Device>(std::move(id), backend));
   }
 }
 

@@ -1,6 +1,8 @@
 // The devices of this process: the CPU, and the GPUs of the CUDA library beside the addon.
 #pragma once
 
+#include <condition_variable>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -10,10 +12,42 @@
 
 namespace lq {
 
+// Admits as many calls at a time as a device has lanes, in the order they came.
+class Gate {
+ public:
+  explicit Gate(int32_t lanes) : lanes_(lanes), free_(lanes) {}
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
+
+  // A call's lane for as long as the object lives; `whole` takes all of them.
+  class Pass {
+   public:
+    explicit Pass(Gate& gate, bool whole = false);
+    ~Pass();
+    Pass(const Pass&) = delete;
+    Pass& operator=(const Pass&) = delete;
+
+   private:
+    Gate& gate_;
+    const int32_t lanes_;
+  };
+
+  int32_t lanes() const { return lanes_; }
+
+ private:
+  const int32_t lanes_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int32_t free_;
+  uint64_t next_ticket_ = 0, admitted_ = 0;
+};
+
 struct Device {
-  std::string id;  // 'cpu', 'cuda:0'
-  Backend* backend;
-  std::mutex mutex;  // an accelerator runs one op at a time
+  Device(std::string id, Backend* backend);
+
+  const std::string id;  // 'cpu', 'cuda:0'
+  Backend* const backend;
+  Gate gate;
 };
 
 class Devices {

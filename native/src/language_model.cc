@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -111,8 +112,9 @@ class OpenModel {
   template <typename Run>
   Status locked(const Control& control, const Run& run) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    std::unique_lock<std::mutex> accelerator;
-    if (device_.id != "cpu") accelerator = std::unique_lock<std::mutex>(device_.mutex);
+    // The memory of an accelerator is the model's alone; on the CPU, statistics go on beside it.
+    std::optional<Gate::Pass> accelerator;
+    if (device_.id != "cpu") accelerator.emplace(device_.gate, true);
     control_ = control;
     failure_ = {};
     const Status status = run(*model_);

@@ -184,7 +184,7 @@ Napi::Value sweep_op(const Napi::CallbackInfo& info) {
     for (const OptionArgument& o : call->options) options.push_back({o.config, &o.book, o.rank});
     call->out.resize(options.size());
     check(cpu::squared_norm(loaded.matrix.view(), loaded.scales.elements, control, &call->norm), call->weight.path);
-    const std::lock_guard<std::mutex> lock(call->device.mutex);
+    const Gate::Pass pass(call->device.gate);
     const Status status = call->device.backend->sweep(loaded.problem, options.data(),
                                                       static_cast<int64_t>(options.size()), call->out.data(), control);
     check(status, call->weight.path);
@@ -253,7 +253,7 @@ Napi::Value decompose_op(const Napi::CallbackInfo& info) {
     std::vector<float> l1(static_cast<size_t>(rows * rank)), l2(static_cast<size_t>(rank * cols));
     call->trace.resize(static_cast<size_t>(call->parameters.iterations));
     LqResult result{packed.view, l1.data(), l2.data(), call->trace.data(), {}};
-    const std::lock_guard<std::mutex> lock(call->device.mutex);
+    const Gate::Pass pass(call->device.gate);
     check(backend.decompose(loaded.problem, {call->option.config, &call->option.book, rank}, &result, control),
           call->weight.path);
     packed.view = result.quantized;

@@ -66,7 +66,7 @@ Status inspect(Device& device, const WeightSource& source, const Control& contro
     status = streamed(cpu::ElementSource{dense->dtype, dense->rows, dense->cols, elements});
   } else {
     const Matrix matrix = Matrix::load(source, *device.backend, control);
-    const std::lock_guard<std::mutex> lock(device.mutex);
+    const Gate::Pass pass(device.gate);
     status = whole(matrix.view());
   }
   if (status.code != StatusCode::ok) throw_status(status, path_of(source));
@@ -240,7 +240,7 @@ Napi::Value singular_values_op(const Napi::CallbackInfo& info) {
 
   const auto work = [call](const Control& control) -> Status {
     const Matrix matrix = Matrix::load(call->source, *call->device.backend, control);
-    const std::lock_guard<std::mutex> lock(call->device.mutex);
+    const Gate::Pass pass(call->device.gate);
     const Status status = call->device.backend->singular_values(matrix.view(), static_cast<int32_t>(call->out.size()),
                                                                 call->seed, call->out.data(), control);
     if (status.code != StatusCode::ok) throw_status(status, path_of(call->source));

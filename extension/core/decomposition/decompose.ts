@@ -5,9 +5,10 @@
 import type { Plan } from '../allocation/types';
 import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex } from '../checkpoint/types';
-import { callNative, stageReporter, throwIfCancelled, type PipelineContext } from '../context';
+import { callNative, type PipelineContext } from '../context';
 import { LqError } from '../errors';
 import { createPackedOutput, type MatrixErrors, type PackedOutput, type PackedRecipe } from '../export/packed/writer';
+import { overLanes } from '../lanes';
 import { lqParameters, nativeOption } from '../sensitivity/sweep';
 import type { FisherSource, SweepTable } from '../sensitivity/types';
 
@@ -69,37 +70,31 @@ async function decomposeAll(
   { table, fisher }: DecompositionInput,
   output: PackedOutput,
 ): Promise<void> {
-  const weights = output.layout.matrices.map(({ tensor }) => tensor.shape.reduce((product, size) => product * size, 1));
-  const report = stageReporter(
-    context,
-    'decompose',
-    weights.reduce((sum, count) => sum + count, 0),
-  );
-  let done = 0;
-  for (const [i, { name, tensor, option, destination }] of output.layout.matrices.entries()) {
-    throwIfCancelled(context);
-    report(done, { item: name });
-    if (!output.isDone(name)) {
+  await overLanes(context, {
+    stage: 'decompose',
+    items: output.layout.matrices,
+    nameOf: ({ name }) => name,
+    weightOf: ({ tensor }) => tensor.shape.reduce((product, size) => product * size, 1),
+    async work(lane, { name, tensor, option, destination }, report) {
+      if (output.isDone(name)) return;
       const parameters = lqParameters(table.recipe, name, fisher);
       const { trace, ...errors } = await callNative(
-        context,
+        lane,
         { file: tensor.file, tensor: name },
         control =>
-          context.native.decompose(
-            context.device,
+          lane.native.decompose(
+            lane.device,
             tensorSource(tensor),
             nativeOption(option),
             parameters,
             destination,
             control,
           ),
-        (finished, all) => report(done + (weights[i]! * finished) / all, { item: name }),
+        (finished, all) => report(finished / all),
       );
       await output.markDone(name, { ...errors, trace: [...trace] });
-    }
-    done += weights[i]!;
-    report(done, { item: name });
-  }
+    },
+  });
 }
 
 function relative(name: string, errors: MatrixErrors, norm: number): DecomposedMatrix {

@@ -101,13 +101,18 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
     await files.writeAtomic(journal, JSON.stringify(state));
   }
 
+  let journalling = Promise.resolve();
   return {
     folder,
     done,
-    async markDone(item, record, touched) {
-      for (const file of touched) await files.sync(joinPath(folder, file));
-      done.set(item, record);
-      await writeJournal(done);
+    markDone(item, record, touched) {
+      // One after the other: items may be finished at the same time, and the journal is one file.
+      journalling = journalling.then(async () => {
+        for (const file of touched) await files.sync(joinPath(folder, file));
+        done.set(item, record);
+        await writeJournal(done);
+      });
+      return journalling;
     },
     async finish() {
       for (const { file } of request.files) await files.sync(joinPath(folder, file));

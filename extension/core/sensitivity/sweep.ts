@@ -6,8 +6,9 @@ import type { LqParameters, NativeSweepOption, NativeSweepResult } from '../../e
 import { readCached, writeCached } from '../cache';
 import { contentHash, denseSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
-import { backendOf, callNative, stageReporter, throwIfCancelled, type PipelineContext } from '../context';
+import { backendOf, callNative, devicesOf, type PipelineContext } from '../context';
 import { LqError } from '../errors';
+import { overLanes } from '../lanes';
 import { codeBooks } from './books/registry';
 import type { FisherSource, Option, SweepRecipe, SweepRow, SweepTable } from './types';
 
@@ -61,43 +62,41 @@ export function lqParameters(recipe: SweepRecipe, name: string, fisher?: FisherS
 export async function sweep(context: PipelineContext, input: SweepInput): Promise<SweepTable> {
   const { index, targets, options, recipe, fisher } = input;
   const start = context.now();
-  const total = targets.reduce((sum, target) => sum + target.parameters, 0);
-  const report = stageReporter(context, 'sweep', total);
   const book = nativeOptions(options);
-  const matrices: SweepRow[] = [];
-  let done = 0;
-  for (const target of targets) {
-    throwIfCancelled(context);
-    report(done, { item: target.name });
-    const source = denseSource(target);
-    const where = { file: source.path, tensor: target.name };
-    const hash = await contentHash(context, target);
-    const parameters = lqParameters(recipe, target.name, fisher);
-    const key = {
-      version: SWEEP_VERSION,
-      backend: backendOf(context),
-      hash,
-      rows: source.rows,
-      cols: source.cols,
-      recipe,
-      options,
-    };
-    let row = await readCached<CachedRow>(context, 'sweep', key);
-    if (row === undefined) {
-      const result = await callNative(
-        context,
-        where,
-        control => context.native.sweep(context.device, source, book, parameters, control),
-        (finished, all) => report(done + (target.parameters * finished) / all, { item: target.name }),
-      );
-      row = toRow(result, source.rows, source.cols, hash);
-      await writeCached(context, 'sweep', key, row);
-    }
-    const named: SweepRow = { name: target.name, role: target.role, layer: target.layer, ...row };
-    matrices.push(named);
-    done += target.parameters;
-    report(done, { item: target.name, partial: named });
-  }
+  const matrices = await overLanes(context, {
+    stage: 'sweep',
+    items: targets,
+    nameOf: ({ name }) => name,
+    weightOf: ({ parameters }) => parameters,
+    async work(lane, target, report) {
+      const source = denseSource(target);
+      const hash = await contentHash(lane, target);
+      const parameters = lqParameters(recipe, target.name, fisher);
+      const key = {
+        version: SWEEP_VERSION,
+        backend: backendOf(lane),
+        hash,
+        rows: source.rows,
+        cols: source.cols,
+        recipe,
+        options,
+      };
+      let row = await readCached<CachedRow>(lane, 'sweep', key);
+      if (row === undefined) {
+        const result = await callNative(
+          lane,
+          { file: source.path, tensor: target.name },
+          control => lane.native.sweep(lane.device, source, book, parameters, control),
+          (finished, all) => report(finished / all),
+        );
+        row = toRow(result, source.rows, source.cols, hash);
+        await writeCached(lane, 'sweep', key, row);
+      }
+      const named: SweepRow = { name: target.name, role: target.role, layer: target.layer, ...row };
+      report(1, named);
+      return named;
+    },
+  });
   return {
     version: 1,
     model: {
@@ -111,7 +110,7 @@ export async function sweep(context: PipelineContext, input: SweepInput): Promis
     options,
     matrices,
     seconds: (context.now() - start) / 1000,
-    device: context.device,
+    device: devicesOf(context),
   };
 }
 

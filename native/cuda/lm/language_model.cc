@@ -8,6 +8,7 @@
 
 #include "lm/head.h"
 #include "lm/rotary.h"
+#include "runtime/budget.h"
 
 namespace lq::cuda {
 namespace {
@@ -248,7 +249,7 @@ class CudaLanguageModel final : public LanguageModel {
   }
 
   static int64_t usable_bytes() {
-    return static_cast<int64_t>(kUsableMemory * static_cast<double>(free_device_bytes()));
+    return static_cast<int64_t>(kUsableMemory * static_cast<double>(available_device_bytes()));
   }
   static int64_t full_batch(int64_t sequences, int64_t context) {
     return std::clamp<int64_t>(kMostRows / context, 1, sequences);

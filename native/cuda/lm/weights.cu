@@ -3,6 +3,7 @@
 
 #include "lm/mma.cuh"
 #include "lm/weights.h"
+#include "runtime/budget.h"
 
 namespace lq::cuda {
 namespace {
@@ -65,19 +66,6 @@ void add_in_threads(const float* source, int64_t count, float* target) {
 
 }  // namespace
 
-int64_t free_device_bytes() {
-  size_t free = 0, total = 0;
-  check(cudaMemGetInfo(&free, &total), "asking for the device's memory");
-  int device = 0;
-  cudaMemPool_t pool = nullptr;
-  uint64_t reserved = 0, used = 0;
-  check(cudaGetDevice(&device), "asking for the device");
-  check(cudaDeviceGetDefaultMemPool(&pool, device), "asking for the memory pool");
-  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved), "asking for the memory pool");
-  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used), "asking for the memory pool");
-  return static_cast<int64_t>(free + (reserved - used));
-}
-
 Weights::Weights(const Stream& stream, const Shape& shape, const WeightProvider& provider, int planes)
     : stream_(stream),
       shape_(shape),
@@ -132,7 +120,7 @@ bool Weights::fits() const {
   // Activations and accumulators need room beside the weights.
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "asking for the device's memory");
-  return free_device_bytes() > static_cast<int64_t>(total) * 3 / 10;
+  return available_device_bytes() > static_cast<int64_t>(total) * 3 / 10;
 }
 
 void Weights::load(int32_t layer, WeightKind kind, int64_t count, const Watch& watch) {

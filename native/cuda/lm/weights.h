@@ -30,9 +30,6 @@ struct TableWeights {
   DeviceBuffer<float> norm;  // final norm; empty for the embedding
 };
 
-// Bytes of device memory that can still be allocated, the pool's unused ones included.
-int64_t free_device_bytes();
-
 class Weights {
  public:
   // `planes`: how weights are stored. With one, a weight that is not a bf16 number raises NeedsTwoPlanes.

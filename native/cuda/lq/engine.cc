@@ -44,31 +44,40 @@ void copy_on_device(const Stream& stream, __half* target, const __half* source, 
         "copying on the device");
 }
 
-// Device memory an allocation can have: free, or held by the pool and unused.
-int64_t available_memory() {
-  size_t free = 0, total = 0;
-  check(cudaMemGetInfo(&free, &total), "asking for free memory");
-  int device = 0;
-  cudaMemPool_t pool = nullptr;
-  uint64_t reserved = 0, used = 0;
-  check(cudaGetDevice(&device), "asking for the device");
-  check(cudaDeviceGetDefaultMemPool(&pool, device), "asking for the memory pool");
-  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved), "asking for pooled memory");
-  check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used), "asking for pooled memory");
-  return static_cast<int64_t>(free + (reserved - used));
+// The fields that follow from the shape, the rank and the device.
+void shape_workspace(int64_t rows, int64_t cols, int64_t rank, Workspace* ws) {
+  ws->padded_rows = static_cast<int32_t>(round_up(rows, kTile));
+  ws->padded_cols = static_cast<int32_t>(round_up(cols, kTile));
+  ws->rank = static_cast<int32_t>(std::min({rank, rows, cols}));
+  ws->padded_rank = static_cast<int32_t>(round_up(ws->rank, kRankMultiple));
+  ws->steps = factorization_steps(rows, cols);
+  ws->column_splits = sketch_splits(ws->padded_rows, ws->padded_cols);
+  ws->row_splits = sketch_splits(ws->padded_cols, ws->padded_rows);
+}
+
+int64_t gram_chunks(const Workspace& ws) { return ceil_div(ws.padded_rows, kGramRows); }
+
+int64_t most_blocks(const std::vector<SweepOption>& options, int64_t count) {
+  int64_t most = 0;
+  for (const SweepOption& option : options) most = std::max(most, block_count(option.config, count));
+  return most;
+}
+
+// Bytes a slot takes.
+int64_t slot_bytes(const Workspace& ws, int64_t max_blocks) {
+  const int64_t rank = ws.padded_rank;
+  return ws.matrix_size() * 2 + ws.u_size() * 4 * (1 + ws.column_splits) + ws.z_size() * 4 * (1 + ws.row_splits) +
+         max_blocks * 4 + rank * rank * 4 * (gram_chunks(ws) + 1) + int64_t{ws.tiles()} * kTileWarps * 16;
 }
 
 }  // namespace
 
 Engine::Engine(const Stream& stream, const DeviceProblem& matrix, const LqProblem& problem,
-               const std::vector<SweepOption>& options)
-    : stream_(stream),
-      matrix_(matrix),
-      problem_(problem),
-      options_(options),
-      asked_for_(options.size()),
-      rank_(static_cast<int>(std::min({int64_t{options.front().rank}, matrix.rows(), matrix.cols()}))) {
+               const std::vector<SweepOption>& options, int64_t memory)
+    : stream_(stream), matrix_(matrix), problem_(problem), options_(options), asked_for_(options.size()) {
   matrix.describe(&ws_);
+  shape_workspace(matrix.rows(), matrix.cols(), options.front().rank, &ws_);
+  rank_ = ws_.rank;
   for (size_t i = 0; i < asked_for_; ++i) {
     const auto known = std::find_if(families_.begin(), families_.end(), [&](const Family& family) {
       return same_family(options_[family.lead], options_[i]);
@@ -106,9 +115,9 @@ Engine::Engine(const Stream& stream, const DeviceProblem& matrix, const LqProble
       sources.push_back(option.book);
       books.push_back(make_device_book(*option.book));
     }
-    max_blocks_ = std::max(max_blocks_, block_count(option.config, count));
     max_groups_ = std::max(max_groups_, group_count(option.config, count));
   }
+  max_blocks_ = most_blocks(options_, count);
   books_ = DeviceBuffer<DeviceBook>(stream, static_cast<int64_t>(books.size()));
   books_.upload(books.data(), books_.size());
   stream.synchronize();
@@ -117,22 +126,34 @@ Engine::Engine(const Stream& stream, const DeviceProblem& matrix, const LqProble
   check(cudaGetDevice(&device), "asking for the device");
   check(cudaDeviceGetAttribute(&ws_.multiprocessors, cudaDevAttrMultiProcessorCount, device),
         "asking for the device's size");
-  ws_.rank = rank_;
-  ws_.padded_rank = static_cast<int32_t>(round_up(rank_, kRankMultiple));
-  ws_.steps = factorization_steps(matrix.rows(), matrix.cols());
-  ws_.column_splits = sketch_splits(ws_.padded_rows, ws_.padded_cols);
-  ws_.row_splits = sketch_splits(ws_.padded_cols, ws_.padded_rows);
   if (rank_ > 0) first_ = matrix.factorize(problem, rank_, ws_.padded_rank);
-  allocate(static_cast<int>(std::min<size_t>(rank_ > 0 ? families_.size() : asked_for_, kMaxSlots)));
+  const auto wanted = static_cast<int64_t>(rank_ > 0 ? families_.size() : asked_for_);
+  const int64_t fitting = (memory - problem_bytes(problem)) / slot_bytes(ws_, max_blocks_);
+  slots_ = static_cast<int>(std::clamp<int64_t>(fitting, 1, std::min<int64_t>(wanted, kMaxSlots)));
+  allocate();
 }
 
-void Engine::allocate(int wanted_slots) {
+int64_t Engine::problem_bytes(const LqProblem& problem) {
+  Workspace ws{};
+  shape_workspace(problem.weight.rows, problem.weight.cols, 0, &ws);
+  // The weights as stored and padded, Fisher, and the scaled weights of the first factorisation with its products.
+  const int64_t stored = problem.weight.rows * problem.weight.cols * dtype_bits(problem.weight.dtype) / 8;
+  return stored + ws.matrix_size() * (4 + (problem.fisher != nullptr ? 4 : 0) + 4 + 1);
+}
+
+MemoryNeed Engine::need(const LqProblem& problem, const std::vector<SweepOption>& options) {
+  // Fewer slots than this leave a device idle; a lane waits for the others to go rather than run so.
+  constexpr int64_t kWorthwhileSlots = 16;
+  Workspace ws{};
+  shape_workspace(problem.weight.rows, problem.weight.cols, options.front().rank, &ws);
+  const int64_t slot = slot_bytes(ws, most_blocks(options, problem.weight.rows * problem.weight.cols));
+  const int64_t slots = std::min<int64_t>(static_cast<int64_t>(options.size()), kMaxSlots);
+  const int64_t fixed = problem_bytes(problem);
+  return {fixed + slot * std::min(slots, kWorthwhileSlots), fixed + slot * slots};
+}
+
+void Engine::allocate() {
   const int64_t rank = ws_.padded_rank;
-  const int64_t gram_chunks = ceil_div(ws_.padded_rows, kGramRows);
-  const int64_t per_slot = ws_.matrix_size() * 2 + ws_.u_size() * 4 * (1 + ws_.column_splits) +
-                           ws_.z_size() * 4 * (1 + ws_.row_splits) + max_blocks_ * 4 +
-                           rank * rank * 4 * (gram_chunks + 1) + int64_t{ws_.tiles()} * kTileWarps * 16;
-  slots_ = static_cast<int>(std::clamp<int64_t>(available_memory() * 9 / 10 / per_slot, 1, wanted_slots));
   for (;; slots_ /= 2) {
     try {
       const int64_t slots = slots_;
@@ -143,7 +164,7 @@ void Engine::allocate(int wanted_slots) {
       best_z_ = DeviceBuffer<__half>(stream_, slots * ws_.z_size());
       y_sums_ = DeviceBuffer<float>(stream_, slots * ws_.column_splits * ws_.u_size());
       z_sums_ = DeviceBuffer<float>(stream_, slots * ws_.row_splits * ws_.z_size());
-      gram_ = DeviceBuffer<float>(stream_, slots * gram_chunks * rank * rank);
+      gram_ = DeviceBuffer<float>(stream_, slots * gram_chunks(ws_) * rank * rank);
       whitening_ = DeviceBuffer<float>(stream_, slots * rank * rank);
       scales_ = DeviceBuffer<float>(stream_, slots * max_blocks_);
       minimum_ = DeviceBuffer<uint32_t>(stream_, slots);

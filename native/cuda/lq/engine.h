@@ -17,11 +17,20 @@
 
 namespace lq::cuda {
 
+// Bytes of device memory: what is worth waiting for, and what would be used to the full.
+struct MemoryNeed {
+  int64_t least, wanted;
+};
+
 class Engine {
  public:
-  // All options have the same rank. Throws device_memory when not even one slot fits.
+  // What a matrix with its DeviceProblem takes under options of one rank.
+  static MemoryNeed need(const LqProblem& problem, const std::vector<SweepOption>& options);
+
+  // All options have the same rank. `memory`: bytes for the engine and the matrix together, which set how many options
+  // are at work at once. Throws device_memory when not even one fits.
   Engine(const Stream& stream, const DeviceProblem& matrix, const LqProblem& problem,
-         const std::vector<SweepOption>& options);
+         const std::vector<SweepOption>& options, int64_t memory);
 
   // Costs of every option into out[i]; `finished` is called as options finish, with how many have.
   void sweep(std::vector<SweepCost>* out, const Watch& watch, const std::function<void(int)>& finished);
@@ -43,7 +52,9 @@ class Engine {
   };
   enum class Start { nothing, first_factors, best_factors };
 
-  void allocate(int wanted_slots);
+  static int64_t problem_bytes(const LqProblem& problem);
+  // Makes room for slots_ options, or fewer when the device has less than was thought.
+  void allocate();
   void assign(int slot, int option, Start start, int max_iterations, bool keep_best);
   // One iteration of the live slots; without `low_rank` the factors are left out. `changing`: some slot is in its first
   // iterations.

@@ -1,7 +1,8 @@
 // The interface every backend implements: CPU inside the addon, CUDA in a library loaded when there is a device.
 //
-// One object is one device. Calls block; the addon runs them on worker threads, one at a time a backend unless a method
-// says otherwise. Host pointers in, host pointers out: where the data lives in between is the backend's business.
+// One object is one device. Calls block; the addon runs them on worker threads, as many at a time as the device has
+// lanes (DeviceInfo), a language model's alone. Results do not depend on what runs beside them. Host pointers in, host
+// pointers out: where the data lives in between is the backend's business.
 // Errors are returned, never thrown across the boundary. Every op has a double-precision reference and a tolerance in
 // test/contract, which runs the whole set on every backend.
 #pragma once
@@ -12,13 +13,14 @@
 namespace lq {
 
 // Changes whenever a struct or a virtual function here changes; a library with another number is refused by name.
-constexpr int32_t kBackendAbi = 1;
+constexpr int32_t kBackendAbi = 2;
 
 struct DeviceInfo {
   char name[128];        // "CPU (avx512, 2 threads)", "NVIDIA H200"
   char detail[256];      // BLAS, driver, compute capability
   int64_t memory_total;  // bytes the device has, 0 when unknown
   int64_t memory_free;
+  int32_t lanes;  // calls that may run at once
 };
 
 class Backend {

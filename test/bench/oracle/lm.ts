@@ -48,6 +48,7 @@ const context: PipelineContext = {
   native: loadNative(path.resolve('dist/native')),
   files: nodeFiles,
   device: values.device,
+  lanes: [values.device],
   cache: folder,
   seed: 0,
   signal: new AbortController().signal,

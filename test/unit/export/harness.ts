@@ -57,6 +57,7 @@ export function context(changes: Partial<WritableFileSystem> = {}, signal?: Abor
     native: { ...native },
     files: { ...nodeFiles, ...changes },
     device: 'cpu',
+    lanes: ['cpu'],
     cache: '/nonexistent',
     seed: 1,
     signal: signal ?? new AbortController().signal,

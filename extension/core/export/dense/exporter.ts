@@ -4,7 +4,8 @@
  */
 import { joinPath, baseName } from '../../checkpoint/paths';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../../checkpoint/serialize';
-import { callNative, stageReporter, throwIfCancelled } from '../../context';
+import { callNative } from '../../context';
+import { overLanes } from '../../lanes';
 import type { DenseSource } from '../../../engine/native';
 import type { ExportContext, Exporter } from '../exporters';
 import { copyTensors } from '../copy';
@@ -57,20 +58,19 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
         return [{ name, shard, from: { path: from.file, offset: from.offset, bytes }, to: { path, offset, bytes } }];
       }),
     );
-    const total = [...matrices.values()].reduce((sum, { shape: [rows, cols] }) => sum + rows * cols, 0);
-    const report = stageReporter(pipeline, 'export', total);
-    let done = 0;
-    for (const { name, path, offset } of places) {
-      const matrix = matrices.get(name);
-      if (!matrix) continue;
-      throwIfCancelled(pipeline);
-      report(done, { item: name });
-      await callNative(pipeline, { file: matrix.parts[0]!.file, tensor: name }, control =>
-        pipeline.native.reconstruct(pipeline.device, matrix.source, destination(matrix, path, offset), control),
-      );
-      done += matrix.shape[0] * matrix.shape[1];
-    }
-    report(done);
+    await overLanes(pipeline, {
+      stage: 'export',
+      items: places.flatMap(place => {
+        const matrix = matrices.get(place.name);
+        return matrix ? [{ ...place, matrix }] : [];
+      }),
+      nameOf: ({ name }) => name,
+      weightOf: ({ matrix: { shape } }) => shape[0] * shape[1],
+      work: (lane, { name, path, offset, matrix }) =>
+        callNative(lane, { file: matrix.parts[0]!.file, tensor: name }, control =>
+          lane.native.reconstruct(lane.device, matrix.source, destination(matrix, path, offset), control),
+        ),
+    });
     const source = indexFileOf(index);
     if (source !== undefined)
       await files.writeAtomic(

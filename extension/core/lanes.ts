@@ -1,0 +1,67 @@
+/**
+ * Matrix after matrix over the lanes of the devices at work. A device with several lanes reads and prepares one matrix
+ * while it computes another, and is filled by several small ones; several devices share a model by the matrix.
+ */
+import type { Progress } from '../protocol/engine';
+import { stageReporter, throwIfCancelled, type PipelineContext } from './context';
+
+/** Reports how much of an item is done, from 0 to 1. */
+export type ItemReport = (share: number, partial?: Progress['partial']) => void;
+
+export interface LaneJob<T, R> {
+  readonly stage: Progress['stage'];
+  readonly items: readonly T[];
+  nameOf(item: T): string;
+  /** Work an item takes, in the units that progress counts. */
+  weightOf(item: T): number;
+  /** `lane` is the context with the device to use. */
+  work(lane: PipelineContext, item: T, report: ItemReport): Promise<R>;
+}
+
+/**
+ * Results in the order of the items, which start in that order too. The first failure cancels what is under way elsewhere
+ * and is thrown once all of it has stopped. Errors: those of `work`, cancelled.
+ */
+export async function overLanes<T, R>(context: PipelineContext, job: LaneJob<T, R>): Promise<R[]> {
+  const { items, weightOf, nameOf } = job;
+  const shares = items.map(() => 0);
+  const report = stageReporter(
+    context,
+    job.stage,
+    items.reduce((sum, item) => sum + weightOf(item), 0),
+  );
+  const done = (): number => items.reduce((sum, item, i) => sum + weightOf(item) * shares[i]!, 0);
+  const stop = new AbortController();
+  const cancel = (): void => stop.abort();
+  context.signal.addEventListener('abort', cancel);
+  const results: R[] = [];
+  const failures: unknown[] = [];
+  let next = 0;
+  const run = async (device: string): Promise<void> => {
+    const lane: PipelineContext = { ...context, device, lanes: [device], signal: stop.signal };
+    while (failures.length === 0 && next < items.length) {
+      const i = next++;
+      const item = items[i]!;
+      const reportItem: ItemReport = (share, partial) => {
+        shares[i] = share;
+        report(done(), { item: nameOf(item), ...(partial !== undefined && { partial }) });
+      };
+      try {
+        throwIfCancelled(context);
+        reportItem(0);
+        results[i] = await job.work(lane, item, reportItem);
+        if (shares[i] !== 1) reportItem(1);
+      } catch (error) {
+        failures.push(error);
+        stop.abort();
+      }
+    }
+  };
+  try {
+    await Promise.all(context.lanes.map(run));
+  } finally {
+    context.signal.removeEventListener('abort', cancel);
+  }
+  if (failures.length > 0) throw failures[0];
+  return results;
+}
