@@ -1,6 +1,9 @@
 // decompose and sweep: what is returned adds up to what is reported, and iterating helps.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <thread>
+#include <tuple>
 
 #include "reference.h"
 #include "suite.h"
@@ -122,9 +125,64 @@ void check_decompose(Suite& suite, const std::string& what, const std::vector<fl
 
 bool cancel_at_once(void*) { return true; }
 
+// As many sweeps at once as the backend has lanes, of different shapes and ranks, again and again: each result is what
+// it is alone, to the last bit.
+void check_lanes(Suite& suite) {
+  constexpr int kRounds = 8;
+  struct Job {
+    std::vector<float> weights;
+    int64_t rows, cols;
+    std::vector<SweepOption> options;
+    std::vector<SweepCost> alone;
+  };
+  const CodeBook book = normal_float(3);
+  std::vector<Job> jobs;
+  for (const auto& [rows, cols, rank] : {std::tuple<int64_t, int64_t, int32_t>{96, 160, 0},
+                                         {256, 384, 8},
+                                         {130, 77, 40},
+                                         {300, 256, 128},
+                                         {64, 688, 16}}) {
+    Job job{decaying(rows, cols, static_cast<uint64_t>(rows)), rows, cols, {}, {}};
+    for (const int32_t block : {16, 32, 64}) {
+      job.options.push_back({{3, 4, ScaleDtype::BF16, block, 16}, &book, rank});
+    }
+    jobs.push_back(std::move(job));
+  }
+  const auto sweep = [&](const Job& job) {
+    std::vector<SweepCost> costs(job.options.size());
+    const Status status =
+        suite.backend.sweep(make_problem(job.weights, job.rows, job.cols, nullptr), job.options.data(),
+                            static_cast<int64_t>(job.options.size()), costs.data(), kNoControl);
+    if (status.code != StatusCode::ok) costs.clear();
+    return costs;
+  };
+  for (Job& job : jobs) job.alone = sweep(job);
+  DeviceInfo info{};
+  suite.backend.info(&info);
+  std::atomic<int> next{0}, wrong{0};
+  const int total = kRounds * static_cast<int>(jobs.size());
+  std::vector<std::thread> threads;
+  for (int32_t lane = 0; lane < info.lanes; ++lane) {
+    threads.emplace_back([&] {
+      for (int i = next++; i < total; i = next++) {
+        const Job& job = jobs[static_cast<size_t>(i) % jobs.size()];
+        const std::vector<SweepCost> costs = sweep(job);
+        const bool same = !costs.empty() && std::equal(costs.begin(), costs.end(), job.alone.begin(), job.alone.end(),
+                                                       [](const SweepCost& a, const SweepCost& b) {
+                                                         return a.cost == b.cost && a.iterations == b.iterations;
+                                                       });
+        if (!same) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  suite.check("sweeps at once", wrong == 0, std::to_string(wrong) + " of " + std::to_string(total) + " differ");
+}
+
 }  // namespace
 
 void check_decomposition(Suite& suite) {
+  check_lanes(suite);
   const QuantConfig nf3{3, 4, ScaleDtype::BF16, 32, 16};
   for (const bool weighted : {false, true}) {
     check_decompose(suite, "decaying", decaying(96, 160, 1), 96, 160, 8, nf3, weighted);

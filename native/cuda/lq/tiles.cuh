@@ -227,7 +227,9 @@ void launch_along_tiles(Kernel kernel, const Stream& stream, const Workspace& ws
   const int panels = static_cast<int>(ceil_div(ws.padded_rank, kPanelWidth));
   const int held = panels == 0 ? 0 : panels == 1 ? 3 : panels <= kResidentPanels ? 2 * panels : 2;
   const int bytes = held * static_cast<int>(sizeof(Panel));
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), name);
+  // The most any rank takes, whatever this one does: another lane may set the attribute between here and the launch.
+  constexpr int kMostBytes = std::max(3, 2 * kResidentPanels) * static_cast<int>(sizeof(Panel));
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMostBytes), name);
   const int tiles = tiles_a_block(ws, live);
   const int64_t grid = ws.padded_rows / kTile * ceil_div(ws.padded_cols / kTile, tiles) * live.count;
   kernel<<<static_cast<unsigned>(grid), kTileThreads, bytes, stream.get()>>>(ws, live, tiles);

@@ -34,9 +34,12 @@ for tool in memcheck initcheck; do
   grep -E "passed|SUMMARY" "$out/$tool.log" || tail -5 "$out/$tool.log"
 done
 # It does not get through the whole suite in minutes, so it follows the iteration alone.
-echo "== compute-sanitizer racecheck, three iterations"
+echo "== compute-sanitizer racecheck, two iterations"
 timeout 300 compute-sanitizer --tool racecheck --error-exitcode 9 $bench $library --race > "$out/racecheck.log" 2>&1 || true
 grep -E "SUMMARY" "$out/racecheck.log" || tail -5 "$out/racecheck.log"
+
+echo "== A device that is nearly full"
+python3 test/bench/cuda/scarce.py $bench $library | tee "$out/scarce.log"
 
 echo "== Benchmark"
 $bench $library "$@" > "$out/ours.json" 2> >(tee "$out/bench.log" >&2)
