@@ -103,7 +103,7 @@ export async function sweep(context: PipelineContext, request: SweepRequest): Pr
 async function runSweep(
   context: PipelineContext,
   { index, targets }: Opened,
-  request: Pick<SweepRequest, 'grid' | 'scales' | 'iterations'> & { rank?: number },
+  request: Pick<SweepRequest, 'grid' | 'scales' | 'iterations' | 'patience'> & { rank?: number },
   fisherSource: FisherSource | undefined,
 ): Promise<SweepTable> {
   const options = optionsOf(request);
@@ -114,7 +114,7 @@ async function runSweep(
     ...(fisherSource !== undefined && { fisher: fisherSource.hash }),
     rank: request.rank ?? DEFAULTS.rank,
     iterations: request.iterations ?? DEFAULTS.iterations,
-    patience: DEFAULTS.patience,
+    patience: request.patience ?? DEFAULTS.patience,
     oversampling: DEFAULTS.oversampling,
     powerIterations: DEFAULTS.powerIterations,
     seed: context.seed,

@@ -16,6 +16,7 @@ const fields = [
   'fisher',
   'scales',
   'iterations',
+  'patience',
   'include',
   'exclude',
   'grid',

@@ -113,6 +113,8 @@ export interface SweepRequest extends JobSettings {
   /** How D_row and D_col come from F. Default: the reference code's sqrt of means. */
   scales?: 'sqrt-of-means' | 'means-of-sqrt';
   iterations?: number;
+  /** Iterations in a row without a better one that end the loop; 1 is the paper's rule. */
+  patience?: number;
   include?: string[];
   exclude?: string[];
   /** Configurations; default the paper's 243. */
@@ -162,6 +164,8 @@ export interface CompressRequest extends JobSettings {
   samples?: number;
   scales?: 'sqrt-of-means' | 'means-of-sqrt';
   iterations?: number;
+  /** Iterations in a row without a better one that end the loop; 1 is the paper's rule. */
+  patience?: number;
   factors?: FactorStorage;
   evalText?: string;
   context?: number;

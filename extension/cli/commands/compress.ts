@@ -18,6 +18,10 @@ export const compressCommand: Command = {
     fisher: { value: 'FILE', description: 'weight errors with this Fisher file' },
     plain: { description: 'do not weight errors' },
     iterations: { value: 'N', description: 'limit of LQ iterations (default: 100)' },
+    patience: {
+      value: 'N',
+      description: 'iterations without a better one that end the loop (default: 4; 1 is the paper’s rule)',
+    },
     ...FACTORS,
     ...SCALES,
     'eval-text': { value: 'FILE', description: 'measure perplexity on this text before and after' },
@@ -51,6 +55,7 @@ export const compressCommand: Command = {
           plain: values['plain'] === true ? true : undefined,
           scales: scaleKind(values),
           iterations: integer(values, 'iterations', 1),
+          patience: integer(values, 'patience', 1),
           factors: factorStorage(values),
           evalText: resolve(text(values, 'eval-text')),
           context: integer(values, 'context', 2),

@@ -13,6 +13,10 @@ export const sweepCommand: Command = {
     fisher: { value: 'FILE', description: 'weight the error with this Fisher file' },
     plain: { description: 'do not weight the error' },
     iterations: { value: 'N', description: 'limit of LQ iterations (default: 100)' },
+    patience: {
+      value: 'N',
+      description: 'iterations without a better one that end the loop (default: 4; 1 is the paper’s rule)',
+    },
     out: { value: 'FILE', description: 'JSON file to write' },
     ...SCALES,
     ...SELECTION,
@@ -33,6 +37,7 @@ export const sweepCommand: Command = {
           fisher: fisher === undefined ? undefined : path.resolve(fisher),
           scales: scaleKind(values),
           iterations: integer(values, 'iterations', 1),
+          patience: integer(values, 'patience', 1),
           include: list(values, 'include'),
           exclude: list(values, 'exclude'),
         }),

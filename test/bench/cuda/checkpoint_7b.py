@@ -7,6 +7,7 @@ noise with four degrees of freedom plus 96 directions that decay as k^-0.7. For 
 import argparse
 import json
 import os
+import shutil
 
 import torch
 from safetensors.torch import save_file
@@ -70,6 +71,9 @@ def main():
             "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
             "tie_word_embeddings": False, "torch_dtype": "bfloat16",
         }, file, indent=1)
+    sample = os.path.join(os.path.dirname(__file__), "../../../media/sample/tiny-books-4m")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(os.path.join(sample, name), args.folder)
     print(f"{args.folder}: {total / 1e9:.1f} GB in {shards} shards")
 
 

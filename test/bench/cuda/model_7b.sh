@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # The main job on a checkpoint of LLaMA-2-7B's shapes, from disk to packed checkpoint: 224 matrices, 243 configurations,
 # rank 64, T = 100 with the stop rule, 2.75 bits. Then PyTorch's time for as many steps, from steps measured here.
-#   FOLDER=DIR test/bench/cuda/model_7b.sh [DEVICE]      DIR gets 13.5 GB and the results; DEVICE: cuda:0, or cuda for all
+#   FOLDER=DIR test/bench/cuda/model_7b.sh [DEVICE] [PATIENCE]
+# DIR gets 16 GB and the results; DEVICE: cuda:0, or cuda for all; PATIENCE: 4, or 1 for the paper's stop rule.
 # Needs Node, a python3 with PyTorch and safetensors, and dist/ built with the CUDA backend.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 : "${FOLDER:?where to write}"
 device=${1:-cuda}
+patience=${2:-4}
 model=$FOLDER/llama-7b-shaped
 [ -f "$model/config.json" ] || python3 test/bench/cuda/checkpoint_7b.py "$model"
 rm -rf "$FOLDER/packed" "$FOLDER/cache-7b"
-common=(--plain --rank 64 --device "$device" --cache "$FOLDER/cache-7b")
+common=(--plain --rank 64 --device "$device" --patience "$patience" --cache "$FOLDER/cache-7b")
 node dist/cli.js sweep "$model" "${common[@]}" --out "$FOLDER/sweep-7b.json"
 # Finds the sweep's costs in the cache: what it takes is the rest of the job.
 started=$SECONDS
