@@ -104,7 +104,8 @@ describe('compress panel', () => {
       'navigate',
       { to: 'compare', model: '/models/tiny-books-4m', other: '/models/tiny-books-4m-lq-2.75' },
     ]);
-    await panel.page.getByRole('button', { name: 'Save the matrices as CSV' }).click();
+    await panel.page.getByRole('button', { name: 'Export the matrices' }).click();
+    await panel.page.getByRole('menuitem', { name: 'Save as CSV…' }).click();
     const [, saved] = panel.asked.at(-1)! as [string, { name: string; data: string }];
     expect(saved.data.split('\r\n')).toHaveLength(28 + 2);
     expect(saved.data).toMatch(/^Matrix,Configuration,Rank,Bits/);

@@ -12,6 +12,7 @@ import type { Budget, PlanOverride } from '../../extension/core/allocation/types
 import { allocationContract } from '../../extension/protocol/panelGuards';
 import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../extension/protocol/panels';
 import { Button, Segments, Slider, TextField } from '../controls';
+import { navigate } from '../shared/actions';
 import { connectHost, isString, useSaved } from '../shared/host';
 import { notifyError } from '../shared/notices';
 import { Await, EngineBanner, Fact, Failure, Strip, useRequest } from '../shared/Panel';
@@ -125,12 +126,12 @@ function Planned(props: {
           {
             label: 'Heatmap',
             icon: 'table',
-            onSelect: () => void host.request('navigate', { to: 'heatmap', model }).catch(notifyError),
+            onSelect: () => navigate(host, { to: 'heatmap', model }),
           },
           {
             label: 'Perplexity',
             icon: 'chart',
-            onSelect: () => void host.request('navigate', { to: 'perplexity', model }).catch(notifyError),
+            onSelect: () => navigate(host, { to: 'perplexity', model }),
           },
         ]}
         primary={

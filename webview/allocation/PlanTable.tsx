@@ -4,15 +4,11 @@ import { formatBits, formatBytes, formatConfig, formatPercent, formatShape } fro
 import type { PlanOverride, PlanRow } from '../../extension/core/allocation/types';
 import type { AllocationView, PlanAnswer } from '../../extension/protocol/panels';
 import { Button, Select, TextField, type Choice } from '../controls';
-import { csvFile, jsonFile } from '../shared/exportData';
-import { save } from '../shared/Figure';
-import { filterRows } from '../shared/filter';
-import { gridData, isSort, sortRows, type Column, type Sort } from '../shared/columns';
-import { Grid } from '../shared/Grid';
-import { isString, useSaved } from '../shared/host';
+import { navigate } from '../shared/actions';
+import type { Column } from '../shared/columns';
 import { Icon } from '../shared/icons';
 import { Name, shortName } from '../shared/Name';
-import { notifyError } from '../shared/notices';
+import { Table } from '../shared/Table';
 import type { AllocationHost, Sweep } from './AllocationPanel';
 
 type Row = PlanRow & { role: string; layer: number; shape: number[]; costShare: number };
@@ -37,13 +33,7 @@ export function PlanTable(props: {
   overrides: PlanOverride[];
   onOverrides: (overrides: PlanOverride[]) => void;
 }) {
-  const { host, view, answer, overrides, onOverrides } = props;
-  const [query, setQuery] = useSaved('planQuery', '', isString);
-  const [sort, setSort] = useSaved<Sort | null>(
-    'planSort',
-    null,
-    (value): value is Sort | null => value === null || isSort(value),
-  );
+  const { view, answer, overrides, onOverrides } = props;
   const [selected, setSelected] = useState('');
 
   const all = useMemo<Row[]>(() => {
@@ -159,55 +149,26 @@ export function PlanTable(props: {
     ];
   }, [overrides, most, selected]);
 
-  const matching = useMemo(() => filterRows(all, row => `${row.name} ${row.role}`, query), [all, query]);
-  const rows = useMemo(() => sortRows(matching, columns, sort ?? undefined), [matching, sort, columns]);
-  const name = `${view.header.label}-plan`;
   return (
-    <section class="plan-table" aria-label="Plan by matrix">
+    <>
       <Rules overrides={overrides} onOverrides={onOverrides} suggestion={selected} />
-      <div class="toolbar flush">
-        <TextField
-          class="filter"
-          label="Filter matrices"
-          placeholder="Filter by name or role"
-          icon="search"
-          value={query}
-          onInput={setQuery}
-        />
-        <span class="muted number">
-          {rows.length === all.length ? `${all.length} matrices` : `${rows.length} of ${all.length}`}
-        </span>
-        <div class="push toolbar-end">
-          <Button
-            icon="table"
-            label="Save the plan as CSV"
-            onClick={() => save(host, csvFile(gridData(name, columns, rows)))}
-          />
-          <Button
-            icon="file"
-            label="Save the plan as JSON"
-            onClick={() => save(host, jsonFile(gridData(name, columns, rows)))}
-          />
-        </div>
-      </div>
-      <Grid
+      <Table
+        host={props.host}
+        what="matrices"
         label="Plan"
+        title="Plan by matrix"
+        file={`${view.header.label}-plan`}
         columns={columns}
-        rows={rows}
+        rows={all}
         rowKey={row => row.name}
-        sort={sort ?? undefined}
-        onSort={setSort}
+        text={row => `${row.name} ${row.role}`}
         selected={selected}
         onSelect={row => setSelected(row.name)}
-        onOpen={row =>
-          void host
-            .request('navigate', { to: 'checkpoint', model: view.header.path, tensor: row.name })
-            .catch(notifyError)
-        }
+        onOpen={row => navigate(props.host, { to: 'checkpoint', model: view.header.path, tensor: row.name })}
         fitRows={16}
-        empty="No matrix matches the filter."
+        empty="No matrix is planned yet."
       />
-    </section>
+    </>
   );
 }
 

@@ -3,7 +3,8 @@ import { useState } from 'preact/hooks';
 import { formatDuration } from '../../extension/core/format';
 import type { Progress } from '../../extension/protocol/engine';
 import type { AllocationView } from '../../extension/protocol/panels';
-import { Button, TextField } from '../controls';
+import { Button } from '../controls';
+import { TextInput } from '../shared/Field';
 import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
 import { Empty } from '../shared/Panel';
@@ -50,10 +51,13 @@ export function SweepFirst(props: {
       title="No costs have been measured yet"
       action={
         <div class="empty-form">
-          <label>
-            <span>Rank</span>
-            <TextField label="Rank" numeric value={rank} invalid={!valid} onInput={setRank} />
-          </label>
+          <TextInput
+            label="Rank"
+            numeric
+            value={rank}
+            problem={valid ? undefined : 'A whole number, 1024 or less'}
+            onInput={setRank}
+          />
           <Button primary disabled={!valid || !view.canCompute} onClick={begin}>
             Measure Costs
           </Button>

@@ -2,9 +2,9 @@
 import { formatBits, formatBytes, formatCount, formatInteger, formatShape } from '../../extension/core/format';
 import type { TensorStatistics } from '../../extension/protocol/engine';
 import type { CheckpointView, TensorRow } from '../../extension/protocol/panels';
+import { copyText, openPath } from '../shared/actions';
 import { Icon } from '../shared/icons';
 import { Name, shortName } from '../shared/Name';
-import { notify, notifyError } from '../shared/notices';
 import { Fact } from '../shared/Panel';
 import type { CheckpointHost } from './CheckpointPanel';
 import { Pictures } from './Pictures';
@@ -31,9 +31,7 @@ export function TensorDetail({ host, view, row, statistics }: Props & { statisti
             class="icon-button"
             aria-label="Copy the name"
             title="Copy the name"
-            onClick={() =>
-              void host.request('copy', { text: row.name }).then(() => notify('Copied the name'), notifyError)
-            }
+            onClick={() => copyText(host, row.name, 'the name')}
           >
             <Icon name="copy" />
           </button>
@@ -41,10 +39,7 @@ export function TensorDetail({ host, view, row, statistics }: Props & { statisti
         {file && (
           <p class="muted">
             {row.layer >= 0 ? `${row.role}, layer ${row.layer}, in ` : `${row.role}, in `}
-            <Name
-              name={file.name}
-              onClick={() => void host.request('openPath', { path: file.path }).catch(notifyError)}
-            />
+            <Name name={file.name} onClick={() => openPath(host, file.path)} />
           </p>
         )}
       </div>

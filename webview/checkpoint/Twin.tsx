@@ -3,8 +3,8 @@ import { useMemo, useRef } from 'preact/hooks';
 import type { ModelHeader, TensorRow, TensorTwin } from '../../extension/protocol/panels';
 import { Figure } from '../shared/Figure';
 import { formatBits, formatConfig, formatNumber, formatPercent } from '../../extension/core/format';
+import { navigate } from '../shared/actions';
 import { Name } from '../shared/Name';
-import { notifyError } from '../shared/notices';
 import { Await, Fact, useRequest } from '../shared/Panel';
 import { Raster, type Picture } from '../shared/Raster';
 import type { CheckpointHost } from './CheckpointPanel';
@@ -22,9 +22,7 @@ export function Twin(props: { host: CheckpointHost; row: TensorRow; twin: ModelH
         <h2>{twin.compressed ? 'Compressed twin' : 'Original'}</h2>
         <Name
           name={twin.label}
-          onClick={() =>
-            void host.request('navigate', { to: 'checkpoint', model: twin.path, tensor: row.name }).catch(notifyError)
-          }
+          onClick={() => navigate(host, { to: 'checkpoint', model: twin.path, tensor: row.name })}
         />
       </div>
       <Await of={request} what="Reading both">

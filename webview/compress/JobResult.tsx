@@ -1,6 +1,7 @@
 /** What a compression changed, matrix by matrix, and what to do next. */
-import { useMemo, useState } from 'preact/hooks';
+import { useMemo } from 'preact/hooks';
 import {
+  baseName,
   formatBits,
   formatBytes,
   formatConfig,
@@ -10,16 +11,12 @@ import {
 } from '../../extension/core/format';
 import type { CompressedMatrix, CompressReport, CompressRequest } from '../../extension/protocol/engine';
 import type { ModelHeader } from '../../extension/protocol/panels';
-import { Button, TextField } from '../controls';
-import { csvFile, jsonFile } from '../shared/exportData';
-import { save } from '../shared/Figure';
-import { filterRows } from '../shared/filter';
-import { gridData, isSort, sortRows, type Column, type Sort } from '../shared/columns';
-import { Grid } from '../shared/Grid';
-import { useSaved } from '../shared/host';
+import { Button } from '../controls';
+import { navigate, openPath } from '../shared/actions';
+import type { Column } from '../shared/columns';
 import { Icon } from '../shared/icons';
 import { Name } from '../shared/Name';
-import { notifyError } from '../shared/notices';
+import { Table } from '../shared/Table';
 import type { CompressHost } from './CompressPanel';
 
 export function JobResult(props: {
@@ -30,14 +27,12 @@ export function JobResult(props: {
 }) {
   const { host, header, report } = props;
   const go = (to: 'checkpoint' | 'heatmap' | 'perplexity' | 'export' | 'compare') => () =>
-    void host
-      .request(
-        'navigate',
-        to === 'compare'
-          ? { to, model: report.model, other: report.output }
-          : { to, model: to === 'heatmap' ? report.model : report.output },
-      )
-      .catch(notifyError);
+    navigate(
+      host,
+      to === 'compare'
+        ? { to, model: report.model, other: report.output }
+        : { to, model: to === 'heatmap' ? report.model : report.output },
+    );
   const seconds = Object.values(report.seconds).reduce((sum, one) => sum + one, 0);
   const { before, after } = report;
   const kept = header.bytes > 0 ? after.bytes / before.bytes : 0;
@@ -49,10 +44,7 @@ export function JobResult(props: {
             <Icon name="check" /> Compressed in {formatDuration(seconds)}
           </h2>
           <p>
-            <Name
-              name={report.output}
-              onClick={() => void host.request('openPath', { path: report.output }).catch(notifyError)}
-            />
+            <Name name={report.output} onClick={() => openPath(host, report.output)} />
           </p>
         </div>
         <div class="result-actions">
@@ -114,13 +106,6 @@ export function JobResult(props: {
 }
 
 function Matrices({ host, report }: { host: CompressHost; report: CompressReport }) {
-  const [query, setQuery] = useState('');
-  const [selected, setSelected] = useState('');
-  const [sort, setSort] = useSaved<Sort | null>(
-    'resultSort',
-    null,
-    (value): value is Sort | null => value === null || isSort(value),
-  );
   const columns = useMemo<Column<CompressedMatrix>[]>(
     () => [
       {
@@ -192,49 +177,20 @@ function Matrices({ host, report }: { host: CompressHost; report: CompressReport
     ],
     [],
   );
-  const matching = useMemo(() => filterRows(report.matrices, row => row.name, query), [report, query]);
-  const rows = useMemo(() => sortRows(matching, columns, sort ?? undefined), [matching, sort]);
-  const name = 'compressed-matrices';
   return (
-    <section class="result-matrices" aria-label="Matrices">
-      <div class="toolbar flush">
-        <h3>Matrices</h3>
-        <TextField
-          class="filter"
-          label="Filter matrices"
-          placeholder="Filter by name"
-          icon="search"
-          value={query}
-          onInput={setQuery}
-        />
-        <div class="push toolbar-end">
-          <Button
-            icon="table"
-            label="Save the matrices as CSV"
-            onClick={() => save(host, csvFile(gridData(name, columns, rows)))}
-          />
-          <Button
-            icon="file"
-            label="Save the matrices as JSON"
-            onClick={() => save(host, jsonFile(gridData(name, columns, rows)))}
-          />
-        </div>
-      </div>
-      <Grid
-        label="Compressed matrices"
-        columns={columns}
-        rows={rows}
-        rowKey={row => row.name}
-        sort={sort ?? undefined}
-        onSort={setSort}
-        selected={selected}
-        onSelect={row => setSelected(row.name)}
-        onOpen={row =>
-          void host.request('navigate', { to: 'checkpoint', model: report.output, tensor: row.name }).catch(notifyError)
-        }
-        fitRows={18}
-        empty="No matrix matches the filter."
-      />
-    </section>
+    <Table
+      host={host}
+      what="matrices"
+      label="Compressed matrices"
+      title="Matrices"
+      file={`${baseName(report.output)}-matrices`}
+      columns={columns}
+      rows={report.matrices}
+      rowKey={row => row.name}
+      text={row => row.name}
+      onOpen={row => navigate(host, { to: 'checkpoint', model: report.output, tensor: row.name })}
+      fitRows={18}
+      empty="Nothing was compressed."
+    />
   );
 }

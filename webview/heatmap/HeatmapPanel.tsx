@@ -4,6 +4,7 @@ import { formatInteger, formatNumber, formatShape } from '../../extension/core/f
 import { heatmapContract } from '../../extension/protocol/panelGuards';
 import type { HeatmapView, HeatValue, HeatValues, Metric } from '../../extension/protocol/panels';
 import { Button, Checkbox, Segments, Select } from '../controls';
+import { navigate } from '../shared/actions';
 import { Figure } from '../shared/Figure';
 import { connectHost, isBoolean, isString, useSaved } from '../shared/host';
 import { Name } from '../shared/Name';
@@ -56,27 +57,21 @@ function Loaded({ view }: { view: HeatmapView }) {
           {
             label: 'Open Checkpoint',
             icon: 'file',
-            onSelect: () => void host.request('navigate', { to: 'checkpoint', model: path }).catch(notifyError),
+            onSelect: () => navigate(host, { to: 'checkpoint', model: path }),
           },
           {
             label: 'Allocation',
             icon: 'chart',
-            onSelect: () => void host.request('navigate', { to: 'allocation', model: path }).catch(notifyError),
+            onSelect: () => navigate(host, { to: 'allocation', model: path }),
           },
         ]}
         primary={
           view.compressed || view.header.compressed ? (
-            <Button
-              primary
-              onClick={() => void host.request('navigate', { to: 'perplexity', model: path }).catch(notifyError)}
-            >
+            <Button primary onClick={() => navigate(host, { to: 'perplexity', model: path })}>
               Perplexity
             </Button>
           ) : (
-            <Button
-              primary
-              onClick={() => void host.request('navigate', { to: 'compress', model: path }).catch(notifyError)}
-            >
+            <Button primary onClick={() => navigate(host, { to: 'compress', model: path })}>
               Compress…
             </Button>
           )
@@ -121,7 +116,7 @@ function MetricView({ view, metric }: { view: HeatmapView; metric: Metric }) {
         title={`${metric.label.slice(0, 80)} is not known yet`}
         action={
           action && (
-            <Button primary onClick={() => void host.request('navigate', action).catch(notifyError)}>
+            <Button primary onClick={() => navigate(host, action)}>
               Continue
             </Button>
           )
@@ -194,10 +189,7 @@ function Picture({ view, metric, values }: { view: HeatmapView; metric: Metric; 
   const canvas = useRef<HTMLCanvasElement | null>(null);
   const open = (index: number) => {
     const cell = view.cells[index];
-    if (cell)
-      void host
-        .request('navigate', { to: 'checkpoint', model: view.header.path, tensor: cell.name })
-        .catch(notifyError);
+    if (cell) navigate(host, { to: 'checkpoint', model: view.header.path, tensor: cell.name });
   };
   const canLog = metric.scale === 'sequential';
   return (

@@ -6,10 +6,11 @@ import { describeError } from '../../extension/protocol/channel';
 import type { CommandLine, CommonEvents, ModelHeader } from '../../extension/protocol/panels';
 import { Button, Menu, Spinner, type MenuItem } from '../controls';
 import { formatBits, formatBytes, formatCount } from '../../extension/core/format';
+import { copyCommand, openPath } from './actions';
 import type { CommonHost } from './host';
 import { Icon } from './icons';
 import { Name } from './Name';
-import { notify, notifyError, Notices } from './notices';
+import { Notices } from './notices';
 import { onThemeChange } from './theme';
 
 /** Renders the panel into the host's page. */
@@ -109,14 +110,6 @@ export function Fact({ label, value, title }: { label: string; value: ComponentC
   );
 }
 
-/** Copies the command line that does what was clicked. */
-export function copyCommand(host: CommonHost, command: CommandLine): void {
-  host
-    .request('copyCommand', command)
-    .then(({ text }) => notify(`Copied: ${text}`))
-    .catch(notifyError);
-}
-
 /** The strip: what model this is, its size, and the one thing most worth doing next. */
 export function Strip(props: {
   host: CommonHost;
@@ -136,10 +129,7 @@ export function Strip(props: {
     <header class="strip">
       <div class="strip-model">
         <h1>
-          <Name
-            name={header.label}
-            onClick={() => void host.request('openPath', { path: header.path }).catch(notifyError)}
-          />
+          <Name name={header.label} onClick={() => openPath(host, header.path)} />
         </h1>
         <span class="muted">{(header.architecture ?? 'Checkpoint').slice(0, 80)}</span>
       </div>

@@ -7,13 +7,15 @@ import { commandLine } from '../model/command-line';
 import { sweepOf } from '../model/related';
 import type { Studio } from '../studio';
 
+const fileTypes: Record<SavedFile['type'], string> = { csv: 'CSV', json: 'JSON', md: 'Markdown', png: 'PNG' };
+
 /** What every panel may ask. */
 export function commonHandlers(studio: Studio): Handlers<CommonRequests> {
   return {
     save: async file => {
       const target = await vscode.window.showSaveDialog({
         defaultUri: vscode.Uri.file(path.join(startFolder(), file.name)),
-        filters: { [file.type.toUpperCase()]: [file.type] },
+        filters: { [fileTypes[file.type]]: [file.type] },
       });
       if (!target) return {};
       await vscode.workspace.fs.writeFile(target, contents(file));
