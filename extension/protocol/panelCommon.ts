@@ -70,7 +70,8 @@ export interface SavedFile {
 
 /** What `lq-studio` would be asked on the command line to do what was clicked. */
 export type CommandLine =
-  | { command: 'inspect'; model: string; tensor?: string }
+  | { command: 'inspect'; model: string }
+  | { command: 'stats'; model: string; tensor?: string }
   | { command: 'compress'; request: CompressRequest }
   | { command: 'sweep'; request: SweepRequest }
   | { command: 'plan'; model: string; budget: Budget; factors: FactorStorage; overrides: PlanOverride[] }

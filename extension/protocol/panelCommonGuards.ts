@@ -55,7 +55,8 @@ export const destination: Guard<P.Destination> = object<P.Destination>({
 });
 type CommandCase<C extends P.CommandLine['command']> = Extract<P.CommandLine, { command: C }>;
 export const commandLine: Guard<P.CommandLine> = tagged<P.CommandLine, 'command'>('command', {
-  inspect: object<CommandCase<'inspect'>>({ command: oneOf('inspect'), model: string, tensor: optional(string) }),
+  inspect: object<CommandCase<'inspect'>>({ command: oneOf('inspect'), model: string }),
+  stats: object<CommandCase<'stats'>>({ command: oneOf('stats'), model: string, tensor: optional(string) }),
   compress: object<CommandCase<'compress'>>({ command: oneOf('compress'), request: compressRequest }),
   sweep: object<CommandCase<'sweep'>>({ command: oneOf('sweep'), request: sweepRequest }),
   plan: object<CommandCase<'plan'>>({

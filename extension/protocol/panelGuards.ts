@@ -198,7 +198,10 @@ export const heatmapContract: Contract<P.HeatmapRequests, P.HeatmapEvents> = {
     ...common,
     load: { params: nothing, result: heatmapView },
     values: { params: object<{ metric: P.MetricId }>({ metric: metricId }), result: heatValues },
-    external: { params: nothing, result: nullable(metric) },
+    external: {
+      params: object<{ file?: string }>({ file: optional(string) }),
+      result: nullable(object<{ file: string; metric: P.Metric }>({ file: string, metric })),
+    },
   },
   events: { ...commonEvents, values: heatValues, changed: heatmapView },
 };
@@ -219,6 +222,7 @@ const allocationView: Guard<P.AllocationView> = object<P.AllocationView>({
     object<Sweep>({
       recipe,
       options: integer,
+      file: string,
       device: string,
       seconds: number,
       date: optional(number),
@@ -270,7 +274,8 @@ const run: Guard<P.PerplexityRun> = object<P.PerplexityRun>({
   effectiveBits: number,
   bytes: number,
   date: number,
-  recipe: array(object<P.PerplexityRun['recipe'][number]>({ key: string, value: string })),
+  recipe: array(object<P.RecipeEntry>({ key: string, value: string, path: optional(string) })),
+  weighting: optional(oneOf('plain', 'fisher')),
   request: optional(compressRequest),
 });
 const perplexityView: Guard<P.PerplexityView> = object<P.PerplexityView>({

@@ -199,8 +199,8 @@ export interface HeatValues {
 export interface HeatmapRequests extends CommonRequests {
   load: [null, HeatmapView];
   values: [{ metric: MetricId }, HeatValues];
-  /** Asks for a JSON file of { tensor or layer name: number }; null when dismissed. */
-  external: [null, Metric | null];
+  /** Reads a JSON file of { tensor or layer name: number }, asking for it when none is named; null when dismissed. */
+  external: [{ file?: string }, { file: string; metric: Metric } | null];
 }
 export interface HeatmapEvents extends CommonEvents {
   /** Pieces of a running `values` request. */
@@ -227,6 +227,8 @@ export interface AllocationView {
   sweep?: {
     recipe: SweepRecipe;
     options: number;
+    /** The table of costs. */
+    file: string;
     device: string;
     seconds: number;
     /** Milliseconds since 1970. */
@@ -269,6 +271,13 @@ export interface AllocationEvents extends CommonEvents {
 
 // --- Perplexity ---------------------------------------------------------------------------------------------------
 
+export interface RecipeEntry {
+  key: string;
+  value: string;
+  /** What to open when it is clicked. */
+  path?: string;
+}
+
 export interface PerplexityRun extends EvaluateReport {
   id: string;
   label: string;
@@ -281,7 +290,9 @@ export interface PerplexityRun extends EvaluateReport {
   /** Milliseconds since 1970. */
   date: number;
   /** Everything needed to make it again, in the order worth reading. */
-  recipe: { key: string; value: string }[];
+  recipe: RecipeEntry[];
+  /** How errors were weighted; absent for the dense model. */
+  weighting?: 'plain' | 'fisher';
   /** The request that made it, when it was compressed here. */
   request?: CompressRequest;
 }

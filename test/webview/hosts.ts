@@ -264,7 +264,10 @@ export function heatmapHost(view: HeatmapView): Handlers<HeatmapRequests> {
     ...common,
     load: () => view,
     values: ({ metric }) => ({ metric, original: values(metric, 0.4), compressed: values(metric, 1) }),
-    external: () => ({ ...metrics[0]!, id: 'external:loss.json', label: 'loss.json', scale: 'sequential' }),
+    external: ({ file = '/data/loss.json' }) => ({
+      file,
+      metric: { ...metrics[0]!, id: `external:${file}`, label: 'loss.json', scale: 'sequential' },
+    }),
   };
 }
 
@@ -287,6 +290,7 @@ export function allocationView(a: Architecture): AllocationView {
         seed: 0,
       },
       options: 243,
+      file: '/storage/sweeps/tiny.json',
       device: 'CPU, 8 cores',
       seconds: 61,
       date: TODAY,
@@ -352,10 +356,11 @@ export function perplexityView(): PerplexityView {
       { key: 'budget', value: `${bits} bits` },
       { key: 'rank', value: '8' },
       { key: 'weighting', value: weighting },
-      { key: 'calibration', value: '/data/calib.txt, 64 × 512 tokens' },
+      { key: 'calibration', value: '/data/calib.txt, 64 × 512 tokens', path: '/data/calib.txt' },
       { key: 'factors', value: 'NF8' },
       { key: 'seed', value: '0' },
     ],
+    weighting: weighting === 'Fisher' ? 'fisher' : 'plain',
     request: { ...form, budget: { kind: 'bits', value: bits } },
   });
   const points: [number, number, number][] = [

@@ -3,6 +3,7 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import {
   formatBits,
   formatBytes,
+  formatCertificate,
   formatDate,
   formatDuration,
   formatNumber,
@@ -12,7 +13,7 @@ import type { Budget, PlanOverride } from '../../extension/core/allocation/types
 import { allocationContract } from '../../extension/protocol/panelGuards';
 import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../extension/protocol/panels';
 import { Button, Segments, Slider, TextField } from '../controls';
-import { navigate } from '../shared/actions';
+import { navigate, openPath } from '../shared/actions';
 import { connectHost, isString, useSaved } from '../shared/host';
 import { notifyError } from '../shared/notices';
 import { Await, EngineBanner, Fact, Failure, Strip, useRequest } from '../shared/Panel';
@@ -179,7 +180,15 @@ function Planned(props: {
           Costs of {sweep.options} options a matrix at rank {sweep.recipe.rank},{' '}
           {sweep.recipe.weighting === 'fisher' ? 'weighted by Fisher information' : 'unweighted'}, measured in{' '}
           {formatDuration(sweep.seconds)} on {sweep.device.slice(0, 80)}
-          {sweep.date !== undefined && `, ${formatDate(sweep.date)}`}.
+          {sweep.date !== undefined && (
+            <>
+              {', '}
+              <button type="button" class="link" title={sweep.file} onClick={() => openPath(host, sweep.file)}>
+                {formatDate(sweep.date)}
+              </button>
+            </>
+          )}
+          .
         </p>
       </div>
     </>
@@ -206,17 +215,23 @@ function BudgetControl(props: {
     setEditing(false);
   };
   const marks = [
-    { value: range.min, label: `min ${write(range.min, kind)}`, title: 'The least that can be met' },
+    {
+      value: range.min,
+      label: `min ${write(range.min, kind)}`,
+      title: 'The least that can be met',
+      at: 'start' as const,
+    },
     ...(props.current
       ? [
           {
             value: amount(props.current, kind),
             label: `in use ${write(amount(props.current, kind), kind)}`,
             title: 'The plan in use',
+            at: 'between' as const,
           },
         ]
       : []),
-    { value: range.max, label: `max ${write(range.max, kind)}`, title: 'Every matrix at its best' },
+    { value: range.max, label: `max ${write(range.max, kind)}`, title: 'Every matrix at its best', at: 'end' as const },
   ];
   return (
     <div class="budget">
@@ -266,7 +281,6 @@ function BudgetControl(props: {
 function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; settling: boolean }) {
   const { view, answer, settling } = props;
   const plan = answer?.plan;
-  const state = settling ? 'settling…' : plan?.optimal ? 'optimal' : `within ${formatPercent(plan?.gap)}`;
   const current = view.current;
   const error = answer?.relativeError;
   const change =
@@ -308,7 +322,11 @@ function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; 
         }
         title={`Relative ${view.sweep?.recipe.weighting === 'fisher' ? 'Fisher-weighted ' : ''}error; objective ${formatNumber(plan?.objective)}`}
       />
-      <Fact label="Solution" value={<span class="muted">{state}</span>} title="Distance to the best conceivable plan" />
+      <Fact
+        label="Solution"
+        value={<span class="certificate">{plan && !settling ? formatCertificate(plan) : 'settling…'}</span>}
+        title="The linear programme is the plan's relaxation: no plan can cost less than its bound, and the best one often costs a little more"
+      />
     </dl>
   );
 }

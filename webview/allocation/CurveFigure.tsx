@@ -4,6 +4,7 @@ import { formatBits, formatBytes, formatNumber, formatPercent } from '../../exte
 import type { AllocationView, PlanAnswer, PlanSummary } from '../../extension/protocol/panels';
 import type { ChartSpec, Series } from '../charts';
 import { Figure } from '../shared/Figure';
+import { Key } from '../shared/Key';
 import type { AllocationHost } from './AllocationPanel';
 
 /** The curve's error at a size, linear between its points. */
@@ -106,9 +107,19 @@ export function CurveFigure(props: {
       }}
       note={
         <span class="keys">
-          <span>● this plan</span>
-          {view.current && <span>◆ in use</span>}
-          {view.measured.length > 0 && <span>▲ perplexity measured</span>}
+          <Key shape="circle" color={0}>
+            this plan
+          </Key>
+          {view.current && (
+            <Key shape="rectRot" color={1}>
+              in use
+            </Key>
+          )}
+          {view.measured.length > 0 && (
+            <Key shape="triangle" color={2}>
+              perplexity measured
+            </Key>
+          )}
         </span>
       }
     />

@@ -107,7 +107,7 @@ export function PlanTable(props: {
       {
         id: 'error',
         label: 'Share of error',
-        width: '130px',
+        width: '146px',
         end: true,
         value: row => row.costShare,
         render: row => (
@@ -123,7 +123,7 @@ export function PlanTable(props: {
         id: 'pin',
         label: 'Rule',
         title: 'Pin: never below 4 bits here',
-        width: '44px',
+        width: '52px',
         value: row => (pinned(row.name) ? describe(pinned(row.name)!) : ''),
         render: row => {
           const rule = pinned(row.name);
@@ -141,7 +141,8 @@ export function PlanTable(props: {
                 toggle(row);
               }}
             >
-              {rule ? `≥ ${rule.minBits}` : '≥ 4?'}
+              <Icon name="pin" />
+              {rule && `≥ ${rule.minBits}`}
             </button>
           );
         },

@@ -4,6 +4,7 @@ import { formatDuration } from '../../extension/core/format';
 import type { Progress } from '../../extension/protocol/engine';
 import type { AllocationView } from '../../extension/protocol/panels';
 import { Button } from '../controls';
+import { copyCommand } from '../shared/actions';
 import { TextInput } from '../shared/Field';
 import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
@@ -20,15 +21,12 @@ export function SweepFirst(props: {
   const [rank, setRank] = useState('16');
   const [running, setRunning] = useState<{ abort: AbortController; progress?: Progress }>();
   const valid = /^\d+$/.test(rank) && Number(rank) <= 1024;
+  const request = { model: view.header.path, rank: Number(rank) };
   const begin = () => {
     const abort = new AbortController();
     setRunning({ abort });
     host
-      .request(
-        'sweep',
-        { model: view.header.path, rank: Number(rank) },
-        { signal: abort.signal, onProgress: progress => setRunning({ abort, progress }) },
-      )
+      .request('sweep', request, { signal: abort.signal, onProgress: progress => setRunning({ abort, progress }) })
       .then(props.onDone, notifyError)
       .finally(() => setRunning(undefined));
   };
@@ -60,6 +58,9 @@ export function SweepFirst(props: {
           />
           <Button primary disabled={!valid || !view.canCompute} onClick={begin}>
             Measure Costs
+          </Button>
+          <Button disabled={!valid} onClick={() => copyCommand(host, { command: 'sweep', request })}>
+            Copy as Command Line
           </Button>
         </div>
       }

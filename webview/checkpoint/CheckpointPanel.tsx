@@ -4,7 +4,7 @@ import { checkpointContract } from '../../extension/protocol/panelGuards';
 import type { CheckpointView } from '../../extension/protocol/panels';
 import type { TensorStatistics } from '../../extension/protocol/engine';
 import { Button, Tabs } from '../controls';
-import { navigate } from '../shared/actions';
+import { copyCommand, navigate } from '../shared/actions';
 import { connectHost, isNumber, isString, useSaved } from '../shared/host';
 import { notify, notifyError } from '../shared/notices';
 import { Await, EngineBanner, Strip, useRequest } from '../shared/Panel';
@@ -94,6 +94,11 @@ function Loaded({ view }: { view: CheckpointView }) {
           { label: 'Perplexity', icon: 'chart', onSelect: go('perplexity') },
           { label: 'Compare with…', icon: 'swap', onSelect: go('compare') },
           { label: 'Check Health', icon: 'warning', onSelect: go('health') },
+          {
+            label: 'Copy Statistics as Command Line',
+            icon: 'terminal',
+            onSelect: () => copyCommand(host, { command: 'stats', model }),
+          },
         ]}
         primary={
           view.header.compressed ? (

@@ -2,7 +2,7 @@
 import { formatBits, formatBytes, formatCount, formatInteger, formatShape } from '../../extension/core/format';
 import type { TensorStatistics } from '../../extension/protocol/engine';
 import type { CheckpointView, TensorRow } from '../../extension/protocol/panels';
-import { copyText, openPath } from '../shared/actions';
+import { copyCommand, copyText, openPath } from '../shared/actions';
 import { Icon } from '../shared/icons';
 import { Name, shortName } from '../shared/Name';
 import { Fact } from '../shared/Panel';
@@ -26,6 +26,15 @@ export function TensorDetail({ host, view, row, statistics }: Props & { statisti
       <div>
         <div class="detail-name">
           <h2 title={row.name.slice(0, 1000)}>{shortName(row.name)}</h2>
+          <button
+            type="button"
+            class="icon-button push"
+            aria-label="Copy as command line"
+            title="Copy as command line"
+            onClick={() => copyCommand(host, { command: 'stats', model: view.header.path, tensor: row.name })}
+          >
+            <Icon name="terminal" />
+          </button>
           <button
             type="button"
             class="icon-button"
@@ -56,7 +65,7 @@ export function TensorDetail({ host, view, row, statistics }: Props & { statisti
           <Statistics host={host} row={row} statistics={statistics} />
           {matrix && <Spectrum host={host} row={row} />}
           {row.parameters > 1 && <Pictures host={host} row={row} />}
-          {view.twin && matrix && <Twin host={host} row={row} twin={view.twin} />}
+          {view.twin && matrix && <Twin host={host} view={view} row={row} twin={view.twin} />}
         </>
       ) : (
         <p class="muted">Values are not read in Restricted Mode. Trust this workspace to see them.</p>

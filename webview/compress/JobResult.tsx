@@ -4,6 +4,7 @@ import {
   baseName,
   formatBits,
   formatBytes,
+  formatCertificate,
   formatConfig,
   formatDuration,
   formatNumber,
@@ -95,6 +96,16 @@ export function JobResult(props: {
           )}
         </tbody>
       </table>
+      <p class="muted">
+        Plan {formatCertificate(report)}
+        {report.fisher !== undefined && (
+          <>
+            {', under the Fisher information of '}
+            <Name name={report.fisher} onClick={() => openPath(host, report.fisher!)} />
+          </>
+        )}
+        .
+      </p>
       {report.warnings.map((warning, index) => (
         <p key={index} class="warning">
           <Icon name="warning" /> {warning.slice(0, 500)}

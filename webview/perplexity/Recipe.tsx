@@ -34,11 +34,11 @@ export function Recipe(props: {
       {run.recipe.length > 0 && (
         <table class="recipe-table">
           <tbody>
-            {run.recipe.map(({ key, value }) => (
+            {run.recipe.map(({ key, value, path }) => (
               <tr key={key}>
                 <th scope="row">{key.slice(0, 100)}</th>
                 <td>
-                  <Name name={value} />
+                  <Name name={value} onClick={path === undefined ? undefined : () => openPath(host, path)} />
                 </td>
               </tr>
             ))}

@@ -58,7 +58,24 @@ export function Runs(props: {
         render: run =>
           dense === undefined || run.dense ? '–' : `+${formatPercent(run.perplexity / dense - 1)}`.replace('+−', '−'),
       },
-      { id: 'date', label: 'Date', width: '172px', value: run => run.date, render: run => formatDate(run.date) },
+      {
+        id: 'date',
+        label: 'Date',
+        width: '172px',
+        spare: 1,
+        value: run => run.date,
+        render: run => (
+          <button
+            type="button"
+            class="link"
+            tabIndex={-1}
+            title="Show what was evaluated in the Explorer"
+            onClick={() => navigate(props.host, { to: 'explorer', model: run.model })}
+          >
+            {formatDate(run.date)}
+          </button>
+        ),
+      },
     ],
     [dense],
   );

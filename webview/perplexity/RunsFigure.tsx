@@ -5,20 +5,21 @@ import { formatBits, formatBytes, formatNumber } from '../../extension/core/form
 import type { PerplexityRun, PerplexityView } from '../../extension/protocol/panels';
 import type { ChartSpec } from '../charts';
 import { Figure } from '../shared/Figure';
+import { Key } from '../shared/Key';
 import type { PerplexityHost } from './PerplexityPanel';
 
 /** How groups of runs are told apart, by shape as well as colour. */
 const GROUPS = [
-  { color: 0, shape: 'circle', sign: '●' },
-  { color: 2, shape: 'triangle', sign: '▲' },
-  { color: 3, shape: 'rect', sign: '■' },
+  { color: 0, shape: 'circle' },
+  { color: 2, shape: 'triangle' },
+  { color: 3, shape: 'rect' },
 ] as const;
 
 /** Compressed runs by how errors were weighted, which matters most beside the bits. */
 function weightingsOf(runs: readonly PerplexityRun[]): [string, PerplexityRun[]][] {
   const groups = new Map<string, PerplexityRun[]>();
   for (const run of runs) {
-    const weighting = run.recipe.find(({ key }) => key === 'weighting')?.value ?? 'compressed';
+    const weighting = run.weighting === 'fisher' ? 'Fisher-weighted' : 'plain';
     groups.set(weighting, [...(groups.get(weighting) ?? []), run]);
   }
   return [...groups];
@@ -115,12 +116,16 @@ export function RunsFigure(props: {
       note={
         <span class="keys">
           {weightingsOf(runs.filter(run => !run.dense)).map(([weighting], index) => (
-            <span key={weighting}>
-              {GROUPS[index % GROUPS.length]!.sign} {weighting.slice(0, 60)}
-            </span>
+            <Key key={weighting} {...GROUPS[index % GROUPS.length]!}>
+              {weighting}
+            </Key>
           ))}
-          <span>◇ selected</span>
-          <span>┄ dense model</span>
+          <Key shape="rectRot" color={1}>
+            selected
+          </Key>
+          <Key shape="dash" color={1}>
+            dense model
+          </Key>
         </span>
       }
     />

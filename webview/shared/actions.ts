@@ -13,11 +13,11 @@ export function openPath(host: CommonHost, path: string): void {
   host.request('openPath', { path }).catch(notifyError);
 }
 
-/** Saves through the host and says where. */
+/** Saves through the host and says where, for a click to open it. */
 export function save(host: CommonHost, file: SavedFile): void {
   host
     .request('save', file)
-    .then(({ path }) => path !== undefined && notify(`Saved ${path}`))
+    .then(({ path }) => path !== undefined && notify('Saved', { text: path, onClick: () => openPath(host, path) }))
     .catch(notifyError);
 }
 

@@ -16,9 +16,9 @@ export function commandLine(command: Command, sweepFile = 'sweep.json'): string 
 function words(command: Command, sweepFile: string): string[] {
   switch (command.command) {
     case 'inspect':
-      return command.tensor === undefined
-        ? ['inspect', command.model]
-        : ['stats', command.model, '--tensor', command.tensor];
+      return ['inspect', command.model];
+    case 'stats':
+      return ['stats', command.model, ...option('tensor', command.tensor)];
     case 'compress':
       return compressWords(command.request);
     case 'sweep':

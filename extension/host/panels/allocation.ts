@@ -154,10 +154,11 @@ async function viewOf(studio: Studio, model: Model, tables: Tables): Promise<All
   };
 }
 
-function sweepView({ table, date }: Swept): NonNullable<AllocationView['sweep']> {
+function sweepView({ file, table, date }: Swept): NonNullable<AllocationView['sweep']> {
   return {
     recipe: table.recipe,
     options: table.options.length,
+    file,
     device: table.device,
     seconds: table.seconds,
     date,

@@ -28,6 +28,13 @@ describe('copy as command line', () => {
     );
   });
 
+  it('says what shows statistics, of one tensor or of all', () => {
+    expect(commandLine({ command: 'stats', model: '/m' })).toBe('lq-studio stats /m');
+    expect(commandLine({ command: 'stats', model: '/m', tensor: 'a.weight' })).toBe(
+      'lq-studio stats /m --tensor a.weight',
+    );
+  });
+
   it('survives a shell whatever the path', () => {
     const model = `/models/it's "$(rm -rf ~)" & \`more\`\n`;
     const line = commandLine({ command: 'evaluate', request: { model, text: '/t.txt' } });
