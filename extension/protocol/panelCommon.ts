@@ -74,7 +74,7 @@ export type CommandLine =
   | { command: 'stats'; model: string; tensor?: string }
   | { command: 'compress'; request: CompressRequest }
   | { command: 'sweep'; request: SweepRequest }
-  | { command: 'plan'; model: string; budget: Budget; factors: FactorStorage; overrides: PlanOverride[] }
+  | { command: 'plan'; sweep: string; budget: Budget; factors: FactorStorage; overrides: PlanOverride[] }
   | { command: 'evaluate'; request: EvaluateRequest }
   | { command: 'compare'; a: string; b: string; values: boolean };
 

@@ -61,7 +61,7 @@ export const commandLine: Guard<P.CommandLine> = tagged<P.CommandLine, 'command'
   sweep: object<CommandCase<'sweep'>>({ command: oneOf('sweep'), request: sweepRequest }),
   plan: object<CommandCase<'plan'>>({
     command: oneOf('plan'),
-    model: string,
+    sweep: string,
     budget,
     factors,
     overrides: array(override),

@@ -223,6 +223,7 @@ const allocationView: Guard<P.AllocationView> = object<P.AllocationView>({
       recipe,
       options: integer,
       file: string,
+      fisher: optional(string),
       device: string,
       seconds: number,
       date: optional(number),
@@ -247,6 +248,7 @@ const queryShape: { [K in keyof P.PlanQuery]-?: Guard<P.PlanQuery[K]> } = {
   factors,
   overrides: array(override),
 };
+const curveQuery = object<P.AllocationRequests['curve'][0]>({ factors, overrides: array(override) });
 export const allocationContract: Contract<P.AllocationRequests, P.AllocationEvents> = {
   requests: {
     ...common,
@@ -256,8 +258,21 @@ export const allocationContract: Contract<P.AllocationRequests, P.AllocationEven
       result: object<P.PlanAnswer>({ plan, relativeError: measured }),
     },
     curve: {
-      params: object<P.AllocationRequests['curve'][0]>({ factors, overrides: array(override) }),
+      params: curveQuery,
       result: object<P.AllocationRequests['curve'][1]>({ points: array(planSummary) }),
+    },
+    whatIf: {
+      params: curveQuery,
+      result: object<P.WhatIf>({
+        bits: array(number),
+        rows: array(
+          object<P.WhatIf['rows'][number]>({ rank: integer, file: string, plans: array(nullable(planSummary)) }),
+        ),
+      }),
+    },
+    choose: {
+      params: object<P.AllocationRequests['choose'][0]>({ file: string, budget }),
+      result: allocationView,
     },
     use: { params: object<P.PlanQuery>(queryShape), result: nothing },
     sweep: { params: sweepRequest, result: allocationView },

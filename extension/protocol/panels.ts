@@ -229,6 +229,8 @@ export interface AllocationView {
     options: number;
     /** The table of costs. */
     file: string;
+    /** The Fisher information it is weighted by, for another sweep under the same. */
+    fisher?: string;
     device: string;
     seconds: number;
     /** Milliseconds since 1970. */
@@ -254,6 +256,14 @@ export interface PlanAnswer {
   relativeError: number;
 }
 
+/** What other ranks and budgets would give, from every table of costs that can be held against the one shown. */
+export interface WhatIf {
+  /** Bits per weight, without factors. */
+  bits: number[];
+  /** By ascending rank; a plan a budget, null where it cannot be met. */
+  rows: { rank: number; file: string; plans: (PlanSummary | null)[] }[];
+}
+
 export interface AllocationRequests extends CommonRequests {
   load: [null, AllocationView];
   /** `quick` while the slider moves: answered in milliseconds; without it the plan is solved to the end. */
@@ -262,6 +272,9 @@ export interface AllocationRequests extends CommonRequests {
   curve: [Omit<PlanQuery, 'budget'>, { points: PlanSummary[] }];
   /** Takes the plan into the compress form. */
   use: [PlanQuery, null];
+  whatIf: [Omit<PlanQuery, 'budget'>, WhatIf];
+  /** Plans from another table of this checkpoint, beginning with a budget. */
+  choose: [{ file: string; budget: Budget }, AllocationView];
   /** Measures all costs first; progress is reported and it can be cancelled. */
   sweep: [SweepRequest, AllocationView];
 }

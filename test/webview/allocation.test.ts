@@ -75,6 +75,43 @@ describe('allocation panel', () => {
     await panel.close();
   });
 
+  it('shows what other ranks would give, goes on from the plan that is clicked, and measures one more rank', async () => {
+    const panel = await open(tiny);
+    const table = panel.page.getByRole('region', { name: 'What if' });
+    await table.getByRole('button', { name: /^Rank 8 at 3\.25 bits/ }).click();
+    await expect.poll(async () => Number(await panel.page.getByRole('slider').inputValue())).toBeCloseTo(3.25, 1);
+    expect(panel.asked.some(([method]) => method === 'choose')).toBe(false);
+    // The least budget cannot be met at the higher rank.
+    expect(await table.getByRole('button', { name: /^Rank 16 at 2\.25 bits/ }).count()).toBe(0);
+    await table.getByRole('button', { name: /^Rank 16 at 3\.00 bits/ }).click();
+    await expect
+      .poll(() => panel.asked.find(([method]) => method === 'choose')?.[1])
+      .toMatchObject({ file: '/storage/sweeps/more.json', budget: { kind: 'bits' } });
+    await panel.page.getByText('at rank 32').waitFor();
+    await table.getByRole('textbox', { name: 'Another rank' }).fill('24');
+    await table.getByRole('button', { name: 'Measure Rank' }).click();
+    await expect
+      .poll(() => panel.asked.find(([method]) => method === 'sweep')?.[1])
+      .toEqual({
+        model: '/models/tiny-books-4m',
+        rank: 24,
+        scales: 'sqrt-of-means',
+        fisher: '/cache/fisher.safetensors',
+      });
+    await panel.close();
+  });
+
+  it('opens the table of costs from its date, and copies the plan with it as a command line', async () => {
+    const panel = await open(tiny);
+    await panel.page.getByText('proven optimal').waitFor();
+    await panel.page.getByRole('button', { name: 'May 12, 2026' }).click();
+    expect(panel.asked.at(-1)).toEqual(['openPath', { path: '/storage/sweeps/tiny.json' }]);
+    await panel.page.getByRole('button', { name: 'More actions' }).click();
+    await panel.page.getByRole('menuitem', { name: 'Copy as Command Line' }).click();
+    expect(panel.asked.at(-1)).toMatchObject(['copyCommand', { command: 'plan', sweep: '/storage/sweeps/tiny.json' }]);
+    await panel.close();
+  });
+
   it('takes a typed budget within what is possible, in bits or megabytes', async () => {
     const panel = await open(tiny);
     await panel.page.getByText('optimal').waitFor();

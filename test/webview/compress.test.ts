@@ -71,7 +71,7 @@ describe('compress panel', () => {
     const rank = panel.page.getByRole('textbox', { name: 'Rank' });
     await rank.fill('eight');
     await panel.page.getByText('A whole number, 0 or more').waitFor();
-    expect(await start.getAttribute('disabled')).not.toBeNull();
+    await expect.poll(() => start.getAttribute('disabled')).not.toBeNull();
     await start.click({ force: true });
     expect(panel.asked.some(([method]) => method === 'start')).toBe(false);
     await rank.fill('8');

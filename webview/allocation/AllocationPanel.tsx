@@ -21,6 +21,7 @@ import { CurveFigure } from './CurveFigure';
 import { LayersFigure } from './LayersFigure';
 import { PlanTable } from './PlanTable';
 import { SweepFirst } from './SweepFirst';
+import { WhatIfFigure } from './WhatIfFigure';
 import { usePlan } from './usePlan';
 
 const host = connectHost(allocationContract);
@@ -33,7 +34,7 @@ export function AllocationPanel() {
     <Await of={load} what="Reading headers">
       {view =>
         view.sweep ? (
-          <Loaded key={view.sweep.date ?? 0} view={view} sweep={view.sweep} />
+          <Loaded key={`${view.sweep.file} ${view.sweep.date}`} view={view} sweep={view.sweep} onView={load.replace} />
         ) : (
           <>
             <Strip host={host} header={view.header} />
@@ -56,7 +57,8 @@ export const amount = (plan: { bits: number; effectiveBits: number; bytes: numbe
 
 const write = (value: number, kind: Kind): string => (kind === 'bytes' ? formatBytes(value) : formatBits(value));
 
-function Loaded({ view, sweep }: { view: AllocationView; sweep: Sweep }) {
+function Loaded(props: { view: AllocationView; sweep: Sweep; onView: (view: AllocationView) => void }) {
+  const { view, sweep } = props;
   const [factors] = useState(view.factors);
   const [kind, setKind] = useSaved<Kind>('kind', view.budget.kind, isKind);
   const [overrides, setOverrides] = useState<PlanOverride[]>(view.overrides);
@@ -80,6 +82,7 @@ function Loaded({ view, sweep }: { view: AllocationView; sweep: Sweep }) {
           onValue={setValue}
           overrides={overrides}
           onOverrides={setOverrides}
+          onView={props.onView}
         />
       ) : (
         <>
@@ -104,8 +107,21 @@ function Planned(props: {
   onValue: (value: number) => void;
   overrides: PlanOverride[];
   onOverrides: (overrides: PlanOverride[]) => void;
+  onView: (view: AllocationView) => void;
 }) {
   const { view, sweep, points, kind, overrides } = props;
+  const other = useRequest(
+    signal => host.request('whatIf', { factors: view.factors, overrides }, { signal }),
+    [overrides, sweep.file],
+  );
+  const choose = (file: string, plan: PlanSummary) => {
+    if (file === sweep.file) props.onValue(amount(plan, kind));
+    else
+      host
+        .request('choose', { file, budget: { kind, value: amount(plan, kind) } })
+        .then(props.onView)
+        .catch(notifyError);
+  };
   const range = useMemo(() => ({ min: amount(points[0]!, kind), max: amount(points.at(-1)!, kind) }), [points, kind]);
   const wanted = props.value ?? (view.current ? amount(view.current, kind) : (range.min + range.max) / 2);
   const value = Math.min(range.max, Math.max(range.min, wanted));
@@ -122,7 +138,7 @@ function Planned(props: {
       <Strip
         host={host}
         header={view.header}
-        command={{ command: 'plan', model, budget: query.budget, factors: query.factors, overrides }}
+        command={{ command: 'plan', sweep: sweep.file, budget: query.budget, factors: query.factors, overrides }}
         menu={[
           {
             label: 'Heatmap',
@@ -164,10 +180,18 @@ function Planned(props: {
             view={view}
             points={points}
             answer={answer}
+            others={
+              other.result.state === 'ready' ? other.result.value.rows.filter(({ file }) => file !== sweep.file) : []
+            }
             onPick={point => props.onValue(amount(point, kind))}
           />
           <LayersFigure host={host} view={view} sweep={sweep} answer={answer} />
         </div>
+        <Await of={other} what="Planning other ranks">
+          {found => (
+            <WhatIfFigure host={host} view={view} sweep={sweep} whatIf={found} onPick={choose} onSwept={props.onView} />
+          )}
+        </Await>
         <PlanTable
           host={host}
           view={view}

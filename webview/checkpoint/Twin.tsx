@@ -101,7 +101,12 @@ function TwinView(props: {
     <>
       <dl class="facts">
         {twin.config && (
-          <Fact label="Configuration" value={formatConfig(twin.config)} title="(b0, b1, b2, B0, B1) as in the paper" />
+          <Fact
+            label="Configuration"
+            value={formatConfig(twin.config)}
+            title="(b0, b1, b2, B0, B1) as in the paper"
+            wide
+          />
         )}
         {twin.rank !== undefined && <Fact label="Rank" value={twin.rank} />}
         {twin.bits !== undefined && <Fact label="Bits" value={formatBits(twin.bits)} />}
@@ -115,7 +120,7 @@ function TwinView(props: {
           />
         )}
         {gain !== undefined && <Fact label="Gain of low-rank" value={formatPercent(gain)} />}
-        <Fact label="Largest difference" value={formatNumber(difference.maxAbsolute)} />
+        <Fact label="Most apart" title="Largest difference of a weight" value={formatNumber(difference.maxAbsolute)} />
       </dl>
       <PictureView host={host} title="Both, on one scale" sides={sides} shape={shape} />
       <Figure

@@ -101,9 +101,16 @@ export function Empty(props: { title: string; children: ComponentChildren; actio
   );
 }
 
-export function Fact({ label, value, title }: { label: string; value: ComponentChildren; title?: string }) {
+export function Fact(props: {
+  label: string;
+  value: ComponentChildren;
+  title?: string;
+  /** Takes the room of two. */
+  wide?: boolean;
+}) {
+  const { label, value, title, wide } = props;
   return (
-    <div class="fact" title={title}>
+    <div class={wide ? 'fact wide' : 'fact'} title={title}>
       <dt>{label}</dt>
       <dd>{value}</dd>
     </div>

@@ -4,7 +4,6 @@ import * as vscode from 'vscode';
 import type { Handlers } from '../../protocol/channel';
 import type { CommonRequests, SavedFile } from '../../protocol/panels';
 import { commandLine } from '../model/command-line';
-import { sweepOf } from '../model/related';
 import type { Studio } from '../studio';
 
 const fileTypes: Record<SavedFile['type'], string> = { csv: 'CSV', json: 'JSON', md: 'Markdown', png: 'PNG' };
@@ -26,8 +25,7 @@ export function commonHandlers(studio: Studio): Handlers<CommonRequests> {
       return null;
     },
     copyCommand: async command => {
-      const sweep = command.command === 'plan' ? sweepOf(studio.jobs.all(), command.model)?.file : undefined;
-      const text = commandLine(command, sweep);
+      const text = commandLine(command);
       await vscode.env.clipboard.writeText(text);
       return { text };
     },
