@@ -125,7 +125,8 @@ function scale(axis: Axis, direction: 'x' | 'y', spec: ChartSpec) {
     ...(axis.min !== undefined && { min: axis.min }),
     ...(axis.max !== undefined && { max: axis.max }),
     stacked: spec.stacked ?? false,
-    ...(direction === 'x' && axis.categories && { offset: true }),
+    // Bars at a number stand on the axis itself, whose ends are theirs.
+    ...(direction === 'x' && { offset: axis.categories !== undefined }),
     ...(axis.log && {
       afterBuildTicks: (built: { min: number; max: number; ticks: { value: number }[] }) => {
         built.ticks = logTicks(built.min, built.max).map(value => ({ value }));

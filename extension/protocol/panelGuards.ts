@@ -271,7 +271,7 @@ export const allocationContract: Contract<P.AllocationRequests, P.AllocationEven
       }),
     },
     choose: {
-      params: object<P.AllocationRequests['choose'][0]>({ file: string, budget }),
+      params: object<P.AllocationRequests['choose'][0]>({ file: string, budget, overrides: array(override) }),
       result: allocationView,
     },
     use: { params: object<P.PlanQuery>(queryShape), result: nothing },

@@ -273,8 +273,8 @@ export interface AllocationRequests extends CommonRequests {
   /** Takes the plan into the compress form. */
   use: [PlanQuery, null];
   whatIf: [Omit<PlanQuery, 'budget'>, WhatIf];
-  /** Plans from another table of this checkpoint, beginning with a budget. */
-  choose: [{ file: string; budget: Budget }, AllocationView];
+  /** Plans from another table of this checkpoint, beginning with a budget and the rules at hand. */
+  choose: [{ file: string; budget: Budget; overrides: PlanOverride[] }, AllocationView];
   /** Measures all costs first; progress is reported and it can be cancelled. */
   sweep: [SweepRequest, AllocationView];
 }

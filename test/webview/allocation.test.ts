@@ -83,11 +83,14 @@ describe('allocation panel', () => {
     expect(panel.asked.some(([method]) => method === 'choose')).toBe(false);
     // The least budget cannot be met at the higher rank.
     expect(await table.getByRole('button', { name: /^Rank 16 at 2\.25 bits/ }).count()).toBe(0);
+    await panel.page.getByRole('textbox', { name: 'Matrices the rule is for' }).fill('*.v_proj.weight');
+    await panel.page.getByRole('button', { name: 'Add Rule' }).click();
     await table.getByRole('button', { name: /^Rank 16 at 3\.00 bits/ }).click();
     await expect
       .poll(() => panel.asked.find(([method]) => method === 'choose')?.[1])
       .toMatchObject({ file: '/storage/sweeps/more.json', budget: { kind: 'bits' } });
     await panel.page.getByText('at rank 32').waitFor();
+    expect(await panel.page.getByRole('list', { name: 'Rules in force' }).textContent()).toContain('*.v_proj.weight');
     await table.getByRole('textbox', { name: 'Another rank' }).fill('24');
     await table.getByRole('button', { name: 'Measure Rank' }).click();
     await expect

@@ -353,9 +353,10 @@ export function allocationHost(
     curve: query => ({ points: curve(a, query) }),
     use: () => null,
     whatIf: query => whatIf(a, query),
-    choose: ({ file, budget }) => ({
+    choose: ({ file, budget, overrides }) => ({
       ...view,
       budget,
+      overrides,
       sweep: { ...view.sweep!, file, recipe: { ...view.sweep!.recipe, rank: 32 } },
     }),
     sweep: () => allocationView(a),

@@ -118,7 +118,7 @@ function Planned(props: {
     if (file === sweep.file) props.onValue(amount(plan, kind));
     else
       host
-        .request('choose', { file, budget: { kind, value: amount(plan, kind) } })
+        .request('choose', { file, budget: { kind, value: amount(plan, kind) }, overrides })
         .then(props.onView)
         .catch(notifyError);
   };
@@ -189,7 +189,14 @@ function Planned(props: {
         </div>
         <Await of={other} what="Planning other ranks">
           {found => (
-            <WhatIfFigure host={host} view={view} sweep={sweep} whatIf={found} onPick={choose} onSwept={props.onView} />
+            <WhatIfFigure
+              host={host}
+              view={view}
+              sweep={sweep}
+              whatIf={found}
+              onPick={choose}
+              onSwept={swept => props.onView({ ...swept, budget: query.budget, overrides })}
+            />
           )}
         </Await>
         <PlanTable

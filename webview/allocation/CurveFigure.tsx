@@ -124,9 +124,14 @@ export function CurveFigure(props: {
             this plan
           </Key>
           {others.length > 0 && (
-            <Key shape="dash" color={3}>
-              rank {others.map(({ rank }) => rank).join(', ')}
-            </Key>
+            <>
+              <Key shape="line" color={0}>
+                rank {view.sweep?.recipe.rank}
+              </Key>
+              <Key shape="dash" color={3}>
+                rank {others.map(({ rank }) => rank).join(', ')}
+              </Key>
+            </>
           )}
           {view.current && (
             <Key shape="rectRot" color={1}>

@@ -4,8 +4,8 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import { formatBytes, formatCount, formatInteger } from '../../extension/core/format';
 import type { CompressRequest } from '../../extension/protocol/engine';
 import type { CommonRequests, CompressView } from '../../extension/protocol/panels';
-import { Checkbox, Segments, Select } from '../controls';
-import { Field, TextInput } from '../shared/Field';
+import { Checkbox } from '../controls';
+import { Field, SegmentsInput, SelectInput, TextInput } from '../shared/Field';
 import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
 import type { CompressHost } from './CompressPanel';
@@ -56,24 +56,22 @@ export function CompressForm(props: {
           </p>
         )}
         <Group title="Budget" about="What the compressed weights may cost.">
-          <Field label="Held fixed">
-            <Segments
-              label="What is held fixed"
-              value={form.budgetKind}
-              onChange={kind =>
-                setForm(old => ({
-                  ...old,
-                  budgetKind: kind,
-                  budget: kind === 'bytes' ? '' : old.budgetKind === 'bytes' ? '2.75' : old.budget,
-                }))
-              }
-              choices={[
-                { value: 'bits', label: 'Bits' },
-                { value: 'effective-bits', label: 'Effective bits' },
-                { value: 'bytes', label: 'Size in GB' },
-              ]}
-            />
-          </Field>
+          <SegmentsInput
+            label="Held fixed"
+            value={form.budgetKind}
+            onChange={kind =>
+              setForm(old => ({
+                ...old,
+                budgetKind: kind,
+                budget: kind === 'bytes' ? '' : old.budgetKind === 'bytes' ? '2.75' : old.budget,
+              }))
+            }
+            choices={[
+              { value: 'bits', label: 'Bits' },
+              { value: 'effective-bits', label: 'Effective bits' },
+              { value: 'bytes', label: 'Size in GB' },
+            ]}
+          />
           <TextInput
             label={form.budgetKind === 'bytes' ? 'Gigabytes' : 'Bits per weight'}
             name="Budget"
@@ -105,32 +103,28 @@ export function CompressForm(props: {
         </Group>
         <Group title="Low-rank part" about="W = Q + L1·L2: what quantisation loses, the factors keep.">
           <TextInput label="Rank" numeric note="0 quantises alone." {...text('rank')} />
-          <Field label="Factors stored as">
-            <Select
-              label="Factors stored as"
-              value={form.factors}
-              onChange={value => set('factors', value)}
-              choices={[
-                { value: 'nf8', label: 'NF8 (8.1 bits)' },
-                { value: 'bf16', label: 'BF16' },
-                { value: 'fp32', label: 'FP32' },
-              ]}
-            />
-          </Field>
+          <SelectInput
+            label="Factors stored as"
+            value={form.factors}
+            onChange={value => set('factors', value)}
+            choices={[
+              { value: 'nf8', label: 'NF8 (8.1 bits)' },
+              { value: 'bf16', label: 'BF16' },
+              { value: 'fp32', label: 'FP32' },
+            ]}
+          />
         </Group>
         <Group title="Importance" about="Which errors count: all alike, or those the loss feels.">
-          <Field label="Weigh errors by">
-            <Segments
-              label="Weigh errors by"
-              value={form.importance}
-              onChange={value => set('importance', value)}
-              choices={[
-                { value: 'calibration', label: 'Fisher, from text' },
-                { value: 'fisher', label: 'Fisher, from file' },
-                { value: 'plain', label: 'Nothing' },
-              ]}
-            />
-          </Field>
+          <SegmentsInput
+            label="Weigh errors by"
+            value={form.importance}
+            onChange={value => set('importance', value)}
+            choices={[
+              { value: 'calibration', label: 'Fisher, from text' },
+              { value: 'fisher', label: 'Fisher, from file' },
+              { value: 'plain', label: 'Nothing' },
+            ]}
+          />
           {form.importance === 'calibration' && (
             <>
               <TextInput label="Calibration text" {...path('calibration', 'calibration')} />
@@ -171,24 +165,20 @@ export function CompressForm(props: {
         </Group>
         <Group title="Output">
           <TextInput label="Folder" name="Output folder" {...path('out', 'output')} />
-          <Field
-            label="Format"
+          <SegmentsInput
             note={
               form.format === 'dense'
                 ? 'BF16 weights, for other tools: no smaller than before.'
                 : 'Codes, scales and factors: the small one.'
             }
-          >
-            <Segments
-              label="Format"
-              value={form.format}
-              onChange={value => set('format', value)}
-              choices={[
-                { value: 'packed', label: 'Packed' },
-                { value: 'dense', label: 'Dense' },
-              ]}
-            />
-          </Field>
+            label="Format"
+            value={form.format}
+            onChange={value => set('format', value)}
+            choices={[
+              { value: 'packed', label: 'Packed' },
+              { value: 'dense', label: 'Dense' },
+            ]}
+          />
           <Field label="">
             <Checkbox checked={form.overwrite} onChange={value => set('overwrite', value)}>
               Replace what is there
@@ -197,34 +187,31 @@ export function CompressForm(props: {
         </Group>
         <details class="advanced">
           <summary>Advanced</summary>
-          <Field label="Device">
-            <Select
-              label="Device"
-              value={form.device}
-              onChange={value => set('device', value)}
-              choices={[
-                { value: 'auto', label: 'Best there is' },
-                ...view.devices.map(device => ({
-                  value: device.id,
-                  label: `${device.name.slice(0, 60)} (${formatBytes(device.memoryFree)} free)`,
-                })),
-              ]}
-            />
-          </Field>
+          <SelectInput
+            label="Device"
+            value={form.device}
+            onChange={value => set('device', value)}
+            choices={[
+              { value: 'auto', label: 'Best there is' },
+              ...view.devices.map(device => ({
+                value: device.id,
+                label: `${device.name.slice(0, 60)} (${formatBytes(device.memoryFree)} free)`,
+              })),
+            ]}
+          />
           <TextInput label="Threads" numeric placeholder="0" note="0 for all cores." {...text('threads')} />
           <TextInput label="Iterations at most" numeric placeholder="100" {...text('iterations')} />
           <TextInput label="Seed" numeric placeholder="0" {...text('seed')} />
-          <Field label="Row and column scales" note="How Fisher information becomes two vectors.">
-            <Select
-              label="Row and column scales"
-              value={form.scales}
-              onChange={value => set('scales', value)}
-              choices={[
-                { value: 'sqrt-of-means', label: 'Root of means (reference code)' },
-                { value: 'means-of-sqrt', label: 'Mean of roots (paper)' },
-              ]}
-            />
-          </Field>
+          <SelectInput
+            note="How Fisher information becomes two vectors."
+            label="Row and column scales"
+            value={form.scales}
+            onChange={value => set('scales', value)}
+            choices={[
+              { value: 'sqrt-of-means', label: 'Root of means (reference code)' },
+              { value: 'means-of-sqrt', label: 'Mean of roots (paper)' },
+            ]}
+          />
         </details>
       </div>
       <Estimate host={host} view={view} request={request} />

@@ -3,9 +3,9 @@ import { useState } from 'preact/hooks';
 import { formatNumber } from '../../extension/core/format';
 import type { EvaluateRequest, Progress } from '../../extension/protocol/engine';
 import type { PerplexityRun, PerplexityView } from '../../extension/protocol/panels';
-import { Button, Menu, Select } from '../controls';
+import { Button, Menu } from '../controls';
 import { copyCommand } from '../shared/actions';
-import { Field, TextInput } from '../shared/Field';
+import { SelectInput, TextInput } from '../shared/Field';
 import { isString, useSaved } from '../shared/host';
 import { notify, notifyError } from '../shared/notices';
 import { describeProgress } from '../shared/progress';
@@ -52,14 +52,13 @@ export function Evaluate({
       .then(({ path }) => path !== undefined && setText(path), notifyError);
   return (
     <section class="evaluate" aria-label="Evaluate">
-      <Field label="Checkpoint" class="grow">
-        <Select
-          label="Checkpoint"
-          value={model}
-          choices={view.models.map(({ path, label }) => ({ value: path, label: label.slice(0, 100) }))}
-          onChange={setModel}
-        />
-      </Field>
+      <SelectInput
+        class="grow"
+        label="Checkpoint"
+        value={model}
+        choices={view.models.map(({ path, label }) => ({ value: path, label: label.slice(0, 100) }))}
+        onChange={setModel}
+      />
       <TextInput
         label="Text"
         name="Text to evaluate on"

@@ -68,7 +68,8 @@ export function Runs(props: {
           <button
             type="button"
             class="link"
-            tabIndex={-1}
+            // One tab stop, on the selected row; the others are reached by selecting theirs.
+            tabIndex={run.id === props.selected ? 0 : -1}
             title="Show what was evaluated in the Explorer"
             onClick={() => navigate(props.host, { to: 'explorer', model: run.model })}
           >
@@ -77,7 +78,7 @@ export function Runs(props: {
         ),
       },
     ],
-    [dense],
+    [dense, props.selected],
   );
   return (
     <Table

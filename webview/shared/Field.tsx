@@ -1,6 +1,6 @@
 /** Labelled fields of every form. */
 import type { ComponentChildren } from 'preact';
-import { Button, TextField } from '../controls';
+import { Button, Segments, Select, TextField } from '../controls';
 
 /** A control with its label, and beside it a note or, instead, what is wrong. */
 export function Field(props: {
@@ -56,6 +56,34 @@ export function TextInput(props: {
         {...(props.onCommit && { onCommit: props.onCommit })}
       />
       {props.onBrowse && <Button onClick={props.onBrowse}>Browse…</Button>}
+    </Field>
+  );
+}
+
+type Labelled<P> = P & { note?: string; class?: string };
+
+/** One of several, from a list. */
+export function SelectInput<V extends string>({
+  note,
+  class: extra,
+  ...control
+}: Labelled<Parameters<typeof Select<V>>[0]>) {
+  return (
+    <Field label={control.label} note={note} {...(extra && { class: extra })}>
+      <Select {...control} />
+    </Field>
+  );
+}
+
+/** One of a few, all of which are seen. */
+export function SegmentsInput<V extends string>({
+  note,
+  class: extra,
+  ...control
+}: Labelled<Parameters<typeof Segments<V>>[0]>) {
+  return (
+    <Field label={control.label} note={note} {...(extra && { class: extra })}>
+      <Segments {...control} />
     </Field>
   );
 }

@@ -12,8 +12,8 @@ const outlines = {
 } as const;
 
 export function Key(props: {
-  /** `dash` for a dashed line. */
-  shape: NonNullable<Series['shape']> | 'dash';
+  /** `line` and `dash` for lines. */
+  shape: NonNullable<Series['shape']> | 'line' | 'dash';
   /** Position in the theme's list of series colours. */
   color: number;
   children: ComponentChildren;
@@ -24,8 +24,13 @@ export function Key(props: {
   return (
     <span class="key">
       <svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true" focusable="false">
-        {props.shape === 'dash' ? (
-          <path d="M0 6h12" stroke={color} stroke-width="2" stroke-dasharray="3 2" />
+        {props.shape === 'dash' || props.shape === 'line' ? (
+          <path
+            d="M0 6h12"
+            stroke={color}
+            stroke-width="2"
+            {...(props.shape === 'dash' && { 'stroke-dasharray': '3 2' })}
+          />
         ) : (
           <path d={outlines[props.shape]} fill={color} />
         )}

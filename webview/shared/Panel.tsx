@@ -5,7 +5,7 @@ import type { ErrorData } from '../../extension/core/errors';
 import { describeError } from '../../extension/protocol/channel';
 import type { CommandLine, CommonEvents, ModelHeader } from '../../extension/protocol/panels';
 import { Button, Menu, Spinner, type MenuItem } from '../controls';
-import { formatBits, formatBytes, formatCount } from '../../extension/core/format';
+import { formatBits, formatBytes, formatCount, formatDuration } from '../../extension/core/format';
 import { copyCommand, openPath } from './actions';
 import type { CommonHost } from './host';
 import { Icon } from './icons';
@@ -69,11 +69,26 @@ export function Failure({ error, onRetry }: { error: ErrorData; onRetry?: () => 
   );
 }
 
+/** Seconds gone by, for work of which nobody knows how long it takes. */
+export function Elapsed({ since }: { since: number }) {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const seconds = Math.floor((now - since) / 1000);
+  return <>{seconds < 1 ? '' : formatDuration(seconds)}</>;
+}
+
 export function Loading({ what }: { what: string }) {
+  const [since] = useState(Date.now());
   return (
-    <div class="loading" role="status">
+    <div class="loading">
       <Spinner label={what} />
-      <span>{what}…</span>
+      <span role="status">{what}…</span>
+      <span class="number">
+        <Elapsed since={since} />
+      </span>
     </div>
   );
 }

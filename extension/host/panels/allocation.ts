@@ -63,9 +63,9 @@ export const allocation: Controller<'allocation'> = ({ studio, target, emit, own
     },
     whatIf: async (query, { signal }) =>
       whatIf(studio, await swept(), await allSwept(studio, await open()), query, signal),
-    choose: async ({ file, budget }) => {
+    choose: async ({ file, budget, overrides }) => {
       chosen = file;
-      return { ...(await view()), budget };
+      return { ...(await view()), budget, overrides };
     },
     use: async ({ budget, factors, overrides }) => {
       const model = await open();
