@@ -101,6 +101,14 @@ describe('compare panel', () => {
     await panel.close();
   });
 
+  it('keeps the errors in sight where the panel is narrow', async () => {
+    const panel = await open(true, { width: 720 });
+    await panel.page.getByRole('columnheader', { name: 'Relative error' }).waitFor();
+    const grid = panel.page.getByRole('grid');
+    expect(await grid.evaluate(element => element.scrollWidth <= element.clientWidth)).toBe(true);
+    await panel.close();
+  });
+
   it('asks for what is missing, shows structure, then values on demand', async () => {
     const panel = await open(false);
     await panel.page.getByText('Choose two checkpoints').waitFor();

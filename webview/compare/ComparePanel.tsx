@@ -236,12 +236,12 @@ function Shared({ tensors, a, b }: { tensors: CompareReport['tensors']; a: Model
       {
         id: 'name',
         label: 'Tensor',
-        width: 'minmax(260px, 1fr)',
+        width: 'minmax(220px, 1fr)',
         value: row => row.name,
         render: row => <Name name={row.name} />,
       },
-      { id: 'shape', label: 'Shape', width: '110px', end: true, value: row => formatShape(row.shape) },
-      { id: 'formatA', label: 'In A', width: '110px', value: row => row.formatA },
+      { id: 'shape', label: 'Shape', width: '110px', spare: 3, end: true, value: row => formatShape(row.shape) },
+      { id: 'formatA', label: 'In A', width: '110px', spare: 2, value: row => row.formatA },
       { id: 'formatB', label: 'In B', width: '110px', value: row => row.formatB },
       {
         id: 'error',
@@ -266,6 +266,7 @@ function Shared({ tensors, a, b }: { tensors: CompareReport['tensors']; a: Model
         id: 'max',
         label: 'Largest difference',
         width: '118px',
+        spare: 1,
         end: true,
         value: row => row.maxAbsolute,
         render: row => formatNumber(row.maxAbsolute),
