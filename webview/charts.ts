@@ -21,6 +21,7 @@ import {
   type ScaleOptionsByType,
 } from 'chart.js';
 import { css, onThemeChange, theme, type Rgb } from './shared/theme';
+import { logTicks } from './shared/ticks';
 
 Chart.register(
   BarController,
@@ -41,7 +42,7 @@ export interface Axis {
   log?: boolean;
   min?: number;
   max?: number;
-  /** Names of the positions, for bars; values are then 0, 1, 2, ... */
+  /** Names of the positions, for bars; values are then 0, 1, 2, ... Without names a bar stands at its x. */
   categories?: readonly string[];
 }
 export interface Point {
@@ -88,14 +89,14 @@ function dataset(series: Series, spec: ChartSpec): ChartDataset<ChartType, Point
     return {
       type: 'bar',
       label: series.label,
-      data: series.points.map(point => point.y),
+      data: spec.x.categories ? series.points.map(point => point.y) : [...series.points],
       backgroundColor: colors.length === 1 ? line : colors.map(color => css(color)),
       borderColor: css(theme().background),
       borderWidth: spec.stacked ? { top: 1, bottom: 0, left: 0, right: 0 } : 0,
       borderSkipped: false,
       categoryPercentage: spec.stacked ? 0.9 : 1,
       barPercentage: spec.stacked ? 0.98 : 0.96,
-      ...(spec.stacked && { stack: 'all' }),
+      ...(spec.stacked ? { stack: 'all' } : { grouped: false }),
     };
   }
   return {
@@ -124,7 +125,13 @@ function scale(axis: Axis, direction: 'x' | 'y', spec: ChartSpec) {
     ...(axis.min !== undefined && { min: axis.min }),
     ...(axis.max !== undefined && { max: axis.max }),
     stacked: spec.stacked ?? false,
-    ...(direction === 'x' && axis.categories && { offset: true }),
+    // Bars at a number stand on the axis itself, whose ends are theirs.
+    ...(direction === 'x' && { offset: axis.categories !== undefined }),
+    ...(axis.log && {
+      afterBuildTicks: (built: { min: number; max: number; ticks: { value: number }[] }) => {
+        built.ticks = logTicks(built.min, built.max).map(value => ({ value }));
+      },
+    }),
     title: { display: axis.label !== '', text: axis.label, color: css(muted), font: { family: fontFamily, size: 11 } },
     border: { color: css(grid) },
     grid: { color: css(grid), display: direction === 'y', tickLength: 4 },
@@ -134,6 +141,8 @@ function scale(axis: Axis, direction: 'x' | 'y', spec: ChartSpec) {
       maxRotation: 0,
       autoSkipPadding: 12,
       maxTicksLimit: direction === 'y' ? 6 : 12,
+      // The ends of a range are seldom round numbers, and crowd those that are.
+      includeBounds: false,
       ...(!axis.categories && { callback: (value: string | number) => axis.format(Number(value)) }),
     },
   };

@@ -173,7 +173,7 @@ export function Spinner({ label }: { label: string }) {
   return createElement('vscode-progress-ring', { 'aria-label': label, class: 'spinner' });
 }
 
-/** A slider that can also be typed at: the toolkit has none. `marks` are drawn under the track. */
+/** A slider that moves in steps by keys: the toolkit has none. */
 export function Slider(props: {
   label: string;
   min: number;
@@ -182,7 +182,8 @@ export function Slider(props: {
   step: number;
   value: number;
   valueText: string;
-  marks: { value: number; label: string; title: string }[];
+  /** The ends are labelled under the track, everything between above it, so that they never meet. */
+  marks: { value: number; label: string; title: string; at: 'start' | 'end' | 'between' }[];
   onInput: (value: number) => void;
 }) {
   const set = (value: number) => {
@@ -220,7 +221,12 @@ export function Slider(props: {
       />
       <div class="slider-marks" aria-hidden="true">
         {props.marks.map(mark => (
-          <span key={mark.label} class="slider-mark" style={{ left: share(mark.value) }} title={mark.title}>
+          <span
+            key={mark.label}
+            class={`slider-mark ${mark.at}`}
+            style={{ left: share(mark.value) }}
+            title={mark.title}
+          >
             {mark.label}
           </span>
         ))}

@@ -1,6 +1,6 @@
 /** The tables of `plan` and `compress`, as lines of text. */
 import type { Plan } from '../core/allocation/types';
-import { formatBytes, formatConfig, formatDuration, formatPercent } from '../core/format';
+import { formatBytes, formatCertificate, formatConfig, formatDuration, formatPercent } from '../core/format';
 import type { CompressReport } from '../protocol/engine';
 import { table } from './terminal';
 
@@ -21,8 +21,7 @@ type Totals = Pick<Plan, 'bits' | 'effectiveBits' | 'bytes' | 'objective' | 'gap
 export function planTotals(plan: Totals): string[] {
   return [
     `bits ${plan.bits.toFixed(4)}, effective bits ${plan.effectiveBits.toFixed(4)}, size ${formatBytes(plan.bytes)}`,
-    `objective ${plan.objective.toExponential(4)}, ` +
-      (plan.optimal ? 'proven optimal' : `certified within ${formatPercent(plan.gap)} of the optimum`),
+    `objective ${plan.objective.toExponential(4)}, ${formatCertificate(plan)}`,
   ];
 }
 

@@ -50,6 +50,17 @@ export function formatPercent(value: number | null | undefined): string {
     : minus(`${Number((value * 100).toPrecision(3))} %`);
 }
 
+/**
+ * How good a plan is known to be. The bound is that of the linear programme, which may split a matrix between two options:
+ * a plan that is proven optimal can still lie above it.
+ */
+export function formatCertificate({ optimal, gap }: { optimal: boolean; gap: number }): string {
+  // A gap that is not finite travels as null, and is none that could be told.
+  const told = Number.isFinite(gap) && gap >= 5e-7;
+  if (optimal) return told ? `proven optimal, ${formatPercent(gap)} above the LP bound` : 'proven optimal';
+  return `within ${formatPercent(gap)} of the LP bound`;
+}
+
 export function formatDuration(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return MISSING;
   if (seconds < 1) return 'under 1 s';

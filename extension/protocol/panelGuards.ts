@@ -1,34 +1,10 @@
 /** Run-time checks of every message in panels.ts; the compiler holds each guard to its interface. */
-import type { Budget, Plan, PlanOverride, PlanRow } from '../core/allocation/types';
-import type { CheckpointProblem, Role, StorageFormat } from '../core/checkpoint/types';
-import type { ErrorCode, ErrorData } from '../core/errors';
-import type { FactorStorage, QuantConfig, SweepRecipe } from '../core/sensitivity/types';
-import type { Contract, RequestGuards } from './channel';
-import type {
-  CompareReport,
-  CompressedMatrix,
-  CompressReport,
-  CompressRequest,
-  DeviceReport,
-  EstimateReport,
-  EvaluateReport,
-  EvaluateRequest,
-  JobSettings,
-  Measure,
-  PreviewReport,
-  Progress,
-  SpectrumReport,
-  Stage,
-  SweepRequest,
-  TensorStatistics,
-} from './engine';
+import type { Contract } from './channel';
 import {
-  anything,
   array,
   boolean,
   either,
   integer,
-  list,
   measured,
   nothing,
   nullable,
@@ -36,348 +12,39 @@ import {
   object,
   oneOf,
   optional,
-  record,
   string,
-  tagged,
   type Guard,
 } from './guards';
+import { common, commonEvents, header, targetShape, destination } from './panelCommonGuards';
 import type * as P from './panels';
-
-const role: Guard<Role> = oneOf(
-  ...(['q', 'k', 'v', 'o', 'qkv', 'gate', 'up', 'down', 'gate_up', 'fc1', 'fc2'] as const),
-  ...(['embedding', 'position', 'head', 'norm', 'bias', 'rotary', 'pooler', 'other'] as const),
-);
-const format: Guard<StorageFormat> = oneOf(
-  ...(['dense', 'lq', 'gptq', 'awq', 'bitsandbytes', 'compressed-tensors', 'mxfp4', 'fp8', 'lora'] as const),
-);
-const factors: Guard<FactorStorage> = oneOf('nf8', 'bf16', 'fp32');
-const stage: Guard<Stage> = oneOf(
-  ...([
-    'open',
-    'fisher',
-    'sweep',
-    'plan',
-    'decompose',
-    'write',
-    'evaluate',
-    'statistics',
-    'compare',
-    'export',
-  ] as const),
-);
-const shape = array(integer);
-
-const budget: Guard<Budget> = object<Budget>({ kind: oneOf('bits', 'effective-bits', 'bytes'), value: number });
-const override: Guard<PlanOverride> = object<PlanOverride>({
-  match: string,
-  minBits: optional(number),
-  maxBits: optional(number),
-});
-const config: Guard<QuantConfig> = object<QuantConfig>({
-  b0: integer,
-  b1: integer,
-  b2: oneOf('bf16', 'fp16', 'fp32'),
-  B0: integer,
-  B1: integer,
-});
-
-/** Codes grow with the product; a newer host's code must not make its error unreadable. */
-const errorCode: Guard<ErrorCode> = string as Guard<unknown> as Guard<ErrorCode>;
-const error: Guard<ErrorData> = object<ErrorData>({
-  code: errorCode,
-  message: string,
-  file: optional(string),
-  tensor: optional(string),
-  details: optional(record(either(number, string))),
-});
-export const progress: Guard<Progress> = object<Progress>({
-  stage,
-  item: optional(string),
-  done: number,
-  total: number,
-  secondsLeft: optional(measured),
-  device: optional(string),
-  partial: anything,
-});
-
-// --- Engine values ------------------------------------------------------------------------------------------------
-
-const norms: Guard<TensorStatistics['rowNorms']> = object<TensorStatistics['rowNorms']>({
-  min: measured,
-  max: measured,
-  mean: measured,
-  zero: integer,
-});
-const statistics: Guard<TensorStatistics> = object<TensorStatistics>({
-  name: string,
-  dtype: string,
-  shape,
-  count: integer,
-  zeros: integer,
-  nans: integer,
-  infs: integer,
-  firstNan: integer,
-  firstInf: integer,
-  min: measured,
-  max: measured,
-  mean: measured,
-  stddev: measured,
-  absmax: measured,
-  kurtosis: measured,
-  histogram: object<TensorStatistics['histogram']>({
-    low: measured,
-    high: measured,
-    counts: array(number),
-    sampled: integer,
-  }),
-  rowNorms: norms,
-  colNorms: norms,
-});
-const spectrum: Guard<SpectrumReport> = object<SpectrumReport>({
-  name: string,
-  values: array(measured),
-  energy: measured,
-  rankFor: array(object<{ share: number; rank: number }>({ share: number, rank: integer })),
-  suggestedRank: integer,
-});
-const preview: Guard<PreviewReport> = object<PreviewReport>({
-  name: string,
-  rows: integer,
-  cols: integer,
-  minimum: array(measured),
-  maximum: array(measured),
-  mean: array(measured),
-});
-const device: Guard<DeviceReport> = object<DeviceReport>({
-  id: string,
-  name: string,
-  detail: string,
-  memoryTotal: number,
-  memoryFree: number,
-});
-
-const settings: { [K in keyof JobSettings]-?: Guard<Exclude<JobSettings[K], undefined>> } = {
-  device: optional(string),
-  threads: optional(integer),
-  cache: optional(string),
-  seed: optional(integer),
-};
-const scales = optional(oneOf('sqrt-of-means', 'means-of-sqrt'));
-const globs = optional(array(string));
-const compressRequest: Guard<CompressRequest> = object<CompressRequest>({
-  ...settings,
-  model: string,
-  out: string,
-  budget,
-  rank: optional(integer),
-  calibration: optional(string),
-  fisher: optional(string),
-  plain: optional(boolean),
-  samples: optional(integer),
-  scales,
-  iterations: optional(integer),
-  patience: optional(integer),
-  factors: optional(factors),
-  evalText: optional(string),
-  context: optional(integer),
-  windows: optional(integer),
-  include: globs,
-  exclude: globs,
-  overrides: optional(array(override)),
-  grid: optional(array(config)),
-  format: optional(oneOf('packed', 'dense')),
-  overwrite: optional(boolean),
-  sweepOut: optional(string),
-});
-const sweepRequest: Guard<SweepRequest> = object<SweepRequest>({
-  ...settings,
-  model: string,
-  rank: integer,
-  fisher: optional(string),
-  scales,
-  iterations: optional(integer),
-  patience: optional(integer),
-  include: globs,
-  exclude: globs,
-  grid: optional(array(config)),
-  out: optional(string),
-});
-const evaluateRequest: Guard<EvaluateRequest> = object<EvaluateRequest>({
-  ...settings,
-  model: string,
-  text: string,
-  context: optional(integer),
-  windows: optional(integer),
-  bos: optional(boolean),
-});
-const evaluateShape: { [K in keyof EvaluateReport]-?: Guard<EvaluateReport[K]> } = {
-  model: string,
-  text: string,
-  perplexity: measured,
-  tokens: integer,
-  windows: integer,
-  context: integer,
-  bos: boolean,
-  seconds: number,
-  device: string,
-};
-const estimate: Guard<EstimateReport> = object<EstimateReport>({
-  matrices: integer,
-  parameters: integer,
-  seconds: object<EstimateReport['seconds']>({ fisher: number, sweep: number, decompose: number, evaluate: number }),
-  peakMemory: number,
-  outputBytes: number,
-  feasible: object<EstimateReport['feasible']>({ minimum: number, maximum: number }),
-});
-
-const planRow: Guard<PlanRow> = object<PlanRow>({
-  name: string,
-  config,
-  rank: integer,
-  bits: number,
-  effectiveBits: number,
-  bytes: number,
-  cost: measured,
-  option: integer,
-});
-const planShape: { [K in keyof Omit<Plan, 'matrices' | 'seconds'>]-?: Guard<Plan[K]> } = {
-  budget,
-  factors,
-  bits: number,
-  effectiveBits: number,
-  bytes: number,
-  objective: measured,
-  bound: measured,
-  gap: measured,
-  optimal: boolean,
-};
-const plan: Guard<Plan> = object<Plan>({ ...planShape, seconds: number, matrices: list(planRow) });
-const compressedMatrix: Guard<CompressedMatrix> = object<CompressedMatrix>({
-  name: string,
-  config,
-  rank: integer,
-  bits: number,
-  effectiveBits: number,
-  bytes: number,
-  cost: measured,
-  errorQuantized: measured,
-  errorLq: measured,
-  errorStored: measured,
-});
-const measure: Guard<Measure> = object<Measure>({
-  perplexity: optional(measured),
-  tokens: optional(number),
-  windows: optional(number),
-  bytes: number,
-});
-const compressReport: Guard<CompressReport> = object<CompressReport>({
-  ...planShape,
-  model: string,
-  output: string,
-  recipe: record(anything),
-  fisher: optional(string),
-  matrices: array(compressedMatrix),
-  before: measure,
-  after: measure,
-  seconds: record(number),
-  warnings: array(string),
-});
-const compareTensors = array(
-  object<CompareReport['tensors'][number]>({
-    name: string,
-    shape,
-    formatA: string,
-    formatB: string,
-    relativeError: optional(measured),
-    maxAbsolute: optional(measured),
-  }),
-);
-const compareReport: Guard<CompareReport> = object<CompareReport>({
-  a: string,
-  b: string,
-  onlyA: array(string),
-  onlyB: array(string),
-  reshaped: array(object<CompareReport['reshaped'][number]>({ name: string, a: string, b: string })),
-  tensors: compareTensors,
-});
-
-// --- Panel values -------------------------------------------------------------------------------------------------
-
-const header: Guard<P.ModelHeader> = object<P.ModelHeader>({
-  path: string,
-  label: string,
-  architecture: optional(string),
-  parameters: number,
-  dtype: string,
-  bytes: number,
-  bitsPerWeight: measured,
-  files: integer,
-  tensors: integer,
-  compressed: boolean,
-});
-const targetShape: { [K in keyof P.TargetMatrix]-?: Guard<P.TargetMatrix[K]> } = {
-  name: string,
+import {
   role,
-  layer: integer,
+  format,
+  factors,
   shape,
-};
-const destination: Guard<P.Destination> = object<P.Destination>({
-  to: oneOf(
-    ...(['checkpoint', 'compress', 'heatmap', 'allocation', 'perplexity', 'compare'] as const),
-    ...(['export', 'health', 'explorer', 'settings', 'output'] as const),
-  ),
-  model: optional(string),
-  tensor: optional(string),
-  other: optional(string),
-});
-type CommandCase<C extends P.CommandLine['command']> = Extract<P.CommandLine, { command: C }>;
-const commandLine: Guard<P.CommandLine> = tagged<P.CommandLine, 'command'>('command', {
-  inspect: object<CommandCase<'inspect'>>({ command: oneOf('inspect'), model: string, tensor: optional(string) }),
-  compress: object<CommandCase<'compress'>>({ command: oneOf('compress'), request: compressRequest }),
-  sweep: object<CommandCase<'sweep'>>({ command: oneOf('sweep'), request: sweepRequest }),
-  plan: object<CommandCase<'plan'>>({
-    command: oneOf('plan'),
-    model: string,
-    budget,
-    factors,
-    overrides: array(override),
-  }),
-  evaluate: object<CommandCase<'evaluate'>>({ command: oneOf('evaluate'), request: evaluateRequest }),
-  compare: object<CommandCase<'compare'>>({ command: oneOf('compare'), a: string, b: string, values: boolean }),
-});
+  budget,
+  override,
+  config,
+  error,
+  progress,
+  statistics,
+  spectrum,
+  preview,
+  device,
+  globs,
+  compressRequest,
+  sweepRequest,
+  evaluateRequest,
+  estimate,
+  plan,
+  compressReport,
+  compareTensors,
+  compareReport,
+  problem,
+  recipe,
+  evaluateShape,
+} from './panelValueGuards';
 
-const pathAnswer: Guard<{ path?: string }> = object<{ path?: string }>({ path: optional(string) });
-const common: RequestGuards<P.CommonRequests> = {
-  save: {
-    params: object<P.SavedFile>({ name: string, type: oneOf('csv', 'json', 'png'), data: string }),
-    result: pathAnswer,
-  },
-  copy: { params: object<{ text: string }>({ text: string }), result: nothing },
-  copyCommand: { params: commandLine, result: object<{ text: string }>({ text: string }) },
-  navigate: { params: destination, result: nothing },
-  openPath: { params: object<{ path: string }>({ path: string }), result: nothing },
-  pick: {
-    params: object<P.CommonRequests['pick'][0]>({
-      what: oneOf('calibration', 'evaluation', 'fisher', 'output', 'checkpoint'),
-      current: optional(string),
-    }),
-    result: pathAnswer,
-  },
-};
-const commonEvents = {
-  engine: object<P.CommonEvents['engine']>({
-    state: oneOf('stopped', 'starting', 'running', 'failed'),
-    reason: optional(string),
-  }),
-};
-
-const problem: Guard<CheckpointProblem> = object<CheckpointProblem>({
-  severity: oneOf('error', 'warning'),
-  code: string,
-  message: string,
-  file: optional(string),
-  tensor: optional(string),
-});
 type Part = NonNullable<P.TensorRow['parts']>[number];
 const tensorRow: Guard<P.TensorRow> = object<P.TensorRow>({
   name: string,
@@ -531,7 +198,10 @@ export const heatmapContract: Contract<P.HeatmapRequests, P.HeatmapEvents> = {
     ...common,
     load: { params: nothing, result: heatmapView },
     values: { params: object<{ metric: P.MetricId }>({ metric: metricId }), result: heatValues },
-    external: { params: nothing, result: nullable(metric) },
+    external: {
+      params: object<{ file?: string }>({ file: optional(string) }),
+      result: nullable(object<{ file: string; metric: P.Metric }>({ file: string, metric })),
+    },
   },
   events: { ...commonEvents, values: heatValues, changed: heatmapView },
 };
@@ -544,18 +214,6 @@ const planSummary: Guard<P.PlanSummary> = object<P.PlanSummary>({
   objective: measured,
   relativeError: measured,
 });
-const recipe: Guard<SweepRecipe> = object<SweepRecipe>({
-  method: oneOf('lq'),
-  weighting: oneOf('plain', 'fisher'),
-  scales: oneOf('sqrt-of-means', 'means-of-sqrt'),
-  fisher: optional(string),
-  rank: integer,
-  iterations: integer,
-  patience: integer,
-  oversampling: integer,
-  powerIterations: integer,
-  seed: integer,
-});
 type Sweep = NonNullable<P.AllocationView['sweep']>;
 const allocationView: Guard<P.AllocationView> = object<P.AllocationView>({
   header,
@@ -564,6 +222,8 @@ const allocationView: Guard<P.AllocationView> = object<P.AllocationView>({
     object<Sweep>({
       recipe,
       options: integer,
+      file: string,
+      fisher: optional(string),
       device: string,
       seconds: number,
       date: optional(number),
@@ -588,6 +248,7 @@ const queryShape: { [K in keyof P.PlanQuery]-?: Guard<P.PlanQuery[K]> } = {
   factors,
   overrides: array(override),
 };
+const curveQuery = object<P.AllocationRequests['curve'][0]>({ factors, overrides: array(override) });
 export const allocationContract: Contract<P.AllocationRequests, P.AllocationEvents> = {
   requests: {
     ...common,
@@ -597,8 +258,21 @@ export const allocationContract: Contract<P.AllocationRequests, P.AllocationEven
       result: object<P.PlanAnswer>({ plan, relativeError: measured }),
     },
     curve: {
-      params: object<P.AllocationRequests['curve'][0]>({ factors, overrides: array(override) }),
+      params: curveQuery,
       result: object<P.AllocationRequests['curve'][1]>({ points: array(planSummary) }),
+    },
+    whatIf: {
+      params: curveQuery,
+      result: object<P.WhatIf>({
+        bits: array(number),
+        rows: array(
+          object<P.WhatIf['rows'][number]>({ rank: integer, file: string, plans: array(nullable(planSummary)) }),
+        ),
+      }),
+    },
+    choose: {
+      params: object<P.AllocationRequests['choose'][0]>({ file: string, budget, overrides: array(override) }),
+      result: allocationView,
     },
     use: { params: object<P.PlanQuery>(queryShape), result: nothing },
     sweep: { params: sweepRequest, result: allocationView },
@@ -615,7 +289,8 @@ const run: Guard<P.PerplexityRun> = object<P.PerplexityRun>({
   effectiveBits: number,
   bytes: number,
   date: number,
-  recipe: array(object<P.PerplexityRun['recipe'][number]>({ key: string, value: string })),
+  recipe: array(object<P.RecipeEntry>({ key: string, value: string, path: optional(string) })),
+  weighting: optional(oneOf('plain', 'fisher')),
   request: optional(compressRequest),
 });
 const perplexityView: Guard<P.PerplexityView> = object<P.PerplexityView>({

@@ -24,103 +24,9 @@ import type {
   SweepRequest,
   TensorStatistics,
 } from './engine';
+import type { CommonEvents, CommonRequests, Destination, ModelHeader, TargetMatrix } from './panelCommon';
 
-export type PanelName = 'checkpoint' | 'compress' | 'heatmap' | 'allocation' | 'perplexity' | 'compare';
-
-/**
- * What a panel is of. The host's page is `<body data-panel="NAME" data-target="JSON"><main id="root"></main></body>` with
- * dist/webview/NAME.js and, when there is one, dist/webview/NAME.css; nothing inline but what carries the nonce.
- */
-export interface PanelTarget {
-  /** Absent for a comparison of which nothing is chosen yet. */
-  model?: string;
-  /** The second checkpoint of a comparison. */
-  other?: string;
-}
-
-/** What every panel keeps with `setState` from its first moment: after a reload the host opens it again from `target`. */
-export interface PanelState {
-  target: PanelTarget;
-  /** The panel's own: selection, sorting, scroll position. */
-  view?: unknown;
-}
-
-// --- Shared by all panels -----------------------------------------------------------------------------------------
-
-/** The strip at the top of every panel. */
-export interface ModelHeader {
-  /** Absolute path of what was opened: a folder, an index or one safetensors file. */
-  path: string;
-  label: string;
-  /** Such as `LlamaForCausalLM`, when config.json says. */
-  architecture?: string;
-  parameters: number;
-  /** Most of the parameters' dtype, with others counted, such as `BF16` or `NF mixed + BF16`. */
-  dtype: string;
-  /** Tensor bytes. */
-  bytes: number;
-  /** 8 * bytes / parameters over the logical weights. */
-  bitsPerWeight: number;
-  files: number;
-  tensors: number;
-  /** True when the checkpoint is one of our own, packed. */
-  compressed: boolean;
-}
-
-/** A matrix that can be compressed. */
-export interface TargetMatrix {
-  name: string;
-  role: Role;
-  layer: number;
-  /** [out, in]. */
-  shape: number[];
-}
-
-/** Where a panel can send the user. `model` is a path, `other` the second checkpoint of a comparison. */
-export interface Destination {
-  to: PanelName | 'export' | 'health' | 'explorer' | 'settings' | 'output';
-  model?: string;
-  tensor?: string;
-  other?: string;
-}
-
-/** A file the panel has made. Text as it is, PNG as base64 without a prefix. */
-export interface SavedFile {
-  name: string;
-  type: 'csv' | 'json' | 'png';
-  data: string;
-}
-
-/** What `lq-studio` would be asked on the command line to do what was clicked. */
-export type CommandLine =
-  | { command: 'inspect'; model: string; tensor?: string }
-  | { command: 'compress'; request: CompressRequest }
-  | { command: 'sweep'; request: SweepRequest }
-  | { command: 'plan'; model: string; budget: Budget; factors: FactorStorage; overrides: PlanOverride[] }
-  | { command: 'evaluate'; request: EvaluateRequest }
-  | { command: 'compare'; a: string; b: string; values: boolean };
-
-/** Requests every panel may make: method -> [params, result]. */
-export interface CommonRequests {
-  /** Asks where to save and writes. `path` is absent when the user dismissed the dialogue. */
-  save: [SavedFile, { path?: string }];
-  copy: [{ text: string }, null];
-  /** Copies the command line and returns it for the confirmation. */
-  copyCommand: [CommandLine, { text: string }];
-  navigate: [Destination, null];
-  /** Opens a file in the editor, or reveals a folder. */
-  openPath: [{ path: string }, null];
-  /** Asks for a file or folder. `path` is absent when dismissed. */
-  pick: [
-    { what: 'calibration' | 'evaluation' | 'fisher' | 'output' | 'checkpoint'; current?: string },
-    { path?: string },
-  ];
-}
-
-export interface CommonEvents {
-  /** The engine's process: panels show `failed` with the reason and a button. */
-  engine: { state: 'stopped' | 'starting' | 'running' | 'failed'; reason?: string };
-}
+export * from './panelCommon';
 
 // --- Checkpoint: the custom editor --------------------------------------------------------------------------------
 
@@ -293,8 +199,8 @@ export interface HeatValues {
 export interface HeatmapRequests extends CommonRequests {
   load: [null, HeatmapView];
   values: [{ metric: MetricId }, HeatValues];
-  /** Asks for a JSON file of { tensor or layer name: number }; null when dismissed. */
-  external: [null, Metric | null];
+  /** Reads a JSON file of { tensor or layer name: number }, asking for it when none is named; null when dismissed. */
+  external: [{ file?: string }, { file: string; metric: Metric } | null];
 }
 export interface HeatmapEvents extends CommonEvents {
   /** Pieces of a running `values` request. */
@@ -321,6 +227,10 @@ export interface AllocationView {
   sweep?: {
     recipe: SweepRecipe;
     options: number;
+    /** The table of costs. */
+    file: string;
+    /** The Fisher information it is weighted by, for another sweep under the same. */
+    fisher?: string;
     device: string;
     seconds: number;
     /** Milliseconds since 1970. */
@@ -346,6 +256,14 @@ export interface PlanAnswer {
   relativeError: number;
 }
 
+/** What other ranks and budgets would give, from every table of costs that can be held against the one shown. */
+export interface WhatIf {
+  /** Bits per weight, without factors. */
+  bits: number[];
+  /** By ascending rank; a plan a budget, null where it cannot be met. */
+  rows: { rank: number; file: string; plans: (PlanSummary | null)[] }[];
+}
+
 export interface AllocationRequests extends CommonRequests {
   load: [null, AllocationView];
   /** `quick` while the slider moves: answered in milliseconds; without it the plan is solved to the end. */
@@ -354,6 +272,9 @@ export interface AllocationRequests extends CommonRequests {
   curve: [Omit<PlanQuery, 'budget'>, { points: PlanSummary[] }];
   /** Takes the plan into the compress form. */
   use: [PlanQuery, null];
+  whatIf: [Omit<PlanQuery, 'budget'>, WhatIf];
+  /** Plans from another table of this checkpoint, beginning with a budget and the rules at hand. */
+  choose: [{ file: string; budget: Budget; overrides: PlanOverride[] }, AllocationView];
   /** Measures all costs first; progress is reported and it can be cancelled. */
   sweep: [SweepRequest, AllocationView];
 }
@@ -362,6 +283,13 @@ export interface AllocationEvents extends CommonEvents {
 }
 
 // --- Perplexity ---------------------------------------------------------------------------------------------------
+
+export interface RecipeEntry {
+  key: string;
+  value: string;
+  /** What to open when it is clicked. */
+  path?: string;
+}
 
 export interface PerplexityRun extends EvaluateReport {
   id: string;
@@ -375,7 +303,9 @@ export interface PerplexityRun extends EvaluateReport {
   /** Milliseconds since 1970. */
   date: number;
   /** Everything needed to make it again, in the order worth reading. */
-  recipe: { key: string; value: string }[];
+  recipe: RecipeEntry[];
+  /** How errors were weighted; absent for the dense model. */
+  weighting?: 'plain' | 'fisher';
   /** The request that made it, when it was compressed here. */
   request?: CompressRequest;
 }

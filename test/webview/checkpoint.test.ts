@@ -25,6 +25,8 @@ describe('checkpoint panel', () => {
     await panel.page.locator(rowsShown).nth(4).click();
     await panel.page.locator('.detail-twin canvas').last().waitFor();
     await panel.screenshot(`checkpoint-${theme}`);
+    await panel.page.locator('.detail-twin').scrollIntoViewIfNeeded();
+    await panel.screenshot(`checkpoint-twin-${theme}`);
     expect(await panel.violations()).toEqual([]);
     for (const tab of ['Files', 'Metadata', 'Problems']) {
       await panel.page.getByRole('tab', { name: tab }).click();
@@ -120,6 +122,54 @@ describe('checkpoint panel', () => {
     await restricted.page.getByText('Restricted Mode').waitFor();
     expect(restricted.asked.map(([method]) => method)).toEqual(['load']);
     await restricted.close();
+  });
+
+  it('clips no column beside the details, whatever the width, and brings spare ones back when there is room', async () => {
+    const panel = await open({ ...withTwin(), statistics: [] }, { width: 1000 });
+    await panel.page.locator(rowsShown).nth(4).click();
+    await panel.page.getByRole('region', { name: 'Statistics' }).waitFor();
+    const headings = () => panel.page.getByRole('columnheader').allTextContents();
+    const clipped = () =>
+      panel.page.evaluate(() => {
+        const grid = document.querySelector('.grid')!;
+        const cells = [...document.querySelectorAll('.grid-head .grid-cell')];
+        return grid.scrollWidth > grid.clientWidth || cells.some(cell => cell.scrollWidth > cell.clientWidth);
+      });
+    expect(await clipped()).toBe(false);
+    expect(await headings()).toEqual(['Name', 'Shape', 'Type', 'Size', 'Bits']);
+    await panel.page.setViewportSize({ width: 2200, height: 800 });
+    await expect.poll(headings).toContain('Absmax');
+    expect(await clipped()).toBe(false);
+    await panel.close();
+  });
+
+  it('tells the energy kept at any rank, and draws a matrix and its twin on one scale', async () => {
+    const panel = await open(withTwin(), { height: 900, width: 1400 });
+    await panel.page.locator(rowsShown).nth(4).click();
+    const spectrum = panel.page.getByRole('region', { name: 'Singular values' });
+    const rank = spectrum.getByRole('textbox', { name: 'Rank to keep' });
+    await rank.waitFor();
+    const kept = async () =>
+      Number(/keeps ([\d.]+) %/.exec((await spectrum.getByRole('status').textContent()) ?? '')?.[1]);
+    const atSuggested = await kept();
+    await rank.fill('8');
+    await expect.poll(kept).toBeLessThan(atSuggested);
+    await rank.fill('128');
+    await expect.poll(kept).toBe(100);
+    const both = panel.page.getByRole('region', { name: 'Both, on one scale' });
+    const ends = await both.locator('.ramp').allTextContents();
+    expect(ends).toHaveLength(2);
+    expect(ends[0]).toBe(ends[1]);
+    await both.getByRole('button', { name: 'Export Both' }).click();
+    await panel.page.getByRole('menuitem', { name: 'Save as PNG…' }).click();
+    await panel.page.getByRole('button', { name: /weights\.png$/ }).click();
+    expect(panel.asked.at(-1)?.[0]).toBe('openPath');
+    await panel.page.getByRole('button', { name: 'Copy as command line' }).click();
+    expect(panel.asked.at(-1)).toMatchObject([
+      'copyCommand',
+      { command: 'stats', tensor: 'model.layers.0.self_attn.v_proj.weight' },
+    ]);
+    await panel.close();
   });
 
   it('repaints charts and controls when the theme changes', async () => {

@@ -71,7 +71,7 @@ describe('compress panel', () => {
     const rank = panel.page.getByRole('textbox', { name: 'Rank' });
     await rank.fill('eight');
     await panel.page.getByText('A whole number, 0 or more').waitFor();
-    expect(await start.getAttribute('disabled')).not.toBeNull();
+    await expect.poll(() => start.getAttribute('disabled')).not.toBeNull();
     await start.click({ force: true });
     expect(panel.asked.some(([method]) => method === 'start')).toBe(false);
     await rank.fill('8');
@@ -104,7 +104,8 @@ describe('compress panel', () => {
       'navigate',
       { to: 'compare', model: '/models/tiny-books-4m', other: '/models/tiny-books-4m-lq-2.75' },
     ]);
-    await panel.page.getByRole('button', { name: 'Save the matrices as CSV' }).click();
+    await panel.page.getByRole('button', { name: 'Export the matrices' }).click();
+    await panel.page.getByRole('menuitem', { name: 'Save as CSV…' }).click();
     const [, saved] = panel.asked.at(-1)! as [string, { name: string; data: string }];
     expect(saved.data.split('\r\n')).toHaveLength(28 + 2);
     expect(saved.data).toMatch(/^Matrix,Configuration,Rank,Bits/);

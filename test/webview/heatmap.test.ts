@@ -36,6 +36,8 @@ describe('heatmap panel', () => {
     const words = panel.page.locator('.active-cell');
     expect(await words.textContent()).toContain('model.layers.1.self_attn.k_proj.weight');
     expect(await words.textContent()).toMatch(/rank \d+ of 26/);
+    const tooltip = await panel.page.evaluate(() => document.activeElement?.getAttribute('title') ?? '');
+    expect(tooltip).toMatch(/^model\.layers\.1\.self_attn\.k_proj\.weight\n128 × 256\n0\.\d+\nrank \d+ of 26$/);
     await panel.page.keyboard.press('Enter');
     expect(panel.asked.at(-1)).toEqual([
       'navigate',
@@ -94,8 +96,14 @@ describe('heatmap panel', () => {
       .map(([, file]) => file as { type: string; data: string });
     expect(saved.map(({ type }) => type)).toEqual(['csv', 'png']);
     expect(Buffer.from(saved[1]!.data, 'base64').subarray(1, 4).toString()).toBe('PNG');
+    const state = await panel.page.evaluate(() => (window as unknown as { __state: unknown }).__state);
     await panel.page.getByRole('button', { name: 'Show loss.json as a table' }).click();
     expect(await panel.page.getByRole('region').getByRole('row').count()).toBe(29);
     await panel.close();
+
+    const again = await open(tiny, { state });
+    await again.page.getByRole('heading', { name: 'loss.json' }).waitFor();
+    expect(again.asked.find(([method]) => method === 'external')?.[1]).toEqual({ file: '/data/loss.json' });
+    await again.close();
   });
 });

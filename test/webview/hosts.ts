@@ -18,6 +18,8 @@ import type {
   PerplexityRequests,
   PerplexityRun,
   PerplexityView,
+  PlanQuery,
+  WhatIf,
 } from '../../extension/protocol/panels';
 import {
   compressedHeader,
@@ -264,7 +266,10 @@ export function heatmapHost(view: HeatmapView): Handlers<HeatmapRequests> {
     ...common,
     load: () => view,
     values: ({ metric }) => ({ metric, original: values(metric, 0.4), compressed: values(metric, 1) }),
-    external: () => ({ ...metrics[0]!, id: 'external:loss.json', label: 'loss.json', scale: 'sequential' }),
+    external: ({ file = '/data/loss.json' }) => ({
+      file,
+      metric: { ...metrics[0]!, id: `external:${file}`, label: 'loss.json', scale: 'sequential' },
+    }),
   };
 }
 
@@ -287,6 +292,8 @@ export function allocationView(a: Architecture): AllocationView {
         seed: 0,
       },
       options: 243,
+      file: '/storage/sweeps/tiny.json',
+      fisher: '/cache/fisher.safetensors',
       device: 'CPU, 8 cores',
       seconds: 61,
       date: TODAY,
@@ -308,6 +315,30 @@ export function allocationView(a: Architecture): AllocationView {
   };
 }
 
+/** The rank of the view, and one more that costs bytes and saves error. */
+function whatIf(a: Architecture, query: Omit<PlanQuery, 'budget'>): WhatIf {
+  const bits = [2.25, 2.5, 2.75, 3, 3.25, 3.5, 4];
+  const plans = bits.map(value => {
+    const { plan, relativeError } = makePlan(a, { ...query, budget: { kind: 'bits', value } });
+    const { budget, bits: achieved, effectiveBits, bytes, objective } = plan;
+    return { budget, bits: achieved, effectiveBits, bytes, objective, relativeError };
+  });
+  const { rank } = allocationView(a).sweep!.recipe;
+  const more = plans.map(plan => ({
+    ...plan,
+    effectiveBits: plan.effectiveBits + 0.3,
+    bytes: Math.round(plan.bytes * 1.03),
+    relativeError: plan.relativeError * 0.93,
+  }));
+  return {
+    bits,
+    rows: [
+      { rank, file: '/storage/sweeps/tiny.json', plans },
+      { rank: 2 * rank, file: '/storage/sweeps/more.json', plans: [null, ...more.slice(1)] },
+    ],
+  };
+}
+
 export function allocationHost(
   a: Architecture,
   view: AllocationView = allocationView(a),
@@ -321,6 +352,13 @@ export function allocationHost(
     },
     curve: query => ({ points: curve(a, query) }),
     use: () => null,
+    whatIf: query => whatIf(a, query),
+    choose: ({ file, budget, overrides }) => ({
+      ...view,
+      budget,
+      overrides,
+      sweep: { ...view.sweep!, file, recipe: { ...view.sweep!.recipe, rank: 32 } },
+    }),
     sweep: () => allocationView(a),
   };
 }
@@ -352,10 +390,11 @@ export function perplexityView(): PerplexityView {
       { key: 'budget', value: `${bits} bits` },
       { key: 'rank', value: '8' },
       { key: 'weighting', value: weighting },
-      { key: 'calibration', value: '/data/calib.txt, 64 × 512 tokens' },
+      { key: 'calibration', value: '/data/calib.txt, 64 × 512 tokens', path: '/data/calib.txt' },
       { key: 'factors', value: 'NF8' },
       { key: 'seed', value: '0' },
     ],
+    weighting: weighting === 'Fisher' ? 'fisher' : 'plain',
     request: { ...form, budget: { kind: 'bits', value: bits } },
   });
   const points: [number, number, number][] = [

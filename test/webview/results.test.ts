@@ -37,6 +37,33 @@ describe('perplexity panel', () => {
     await panel.close();
   });
 
+  it('groups runs by their weighting, and opens what a date or a path of a recipe names', async () => {
+    const panel = await open();
+    const figure = panel.page.getByRole('region', { name: 'Perplexity against effective bits' });
+    expect(await figure.locator('.key').allTextContents()).toEqual([
+      'Fisher-weighted',
+      'plain',
+      'selected',
+      'dense model',
+    ]);
+    await panel.page.getByText('2.75 bits, Fisher').click();
+    await panel.page
+      .getByRole('region', { name: 'Recipe' })
+      .getByRole('button', { name: /calib\.txt/ })
+      .click();
+    expect(panel.asked.at(-1)).toEqual(['openPath', { path: '/data/calib.txt' }]);
+    await panel.page
+      .getByRole('row', { name: /2\.75 bits, Fisher/ })
+      .getByRole('button')
+      .click();
+    expect(panel.asked.at(-1)).toEqual(['navigate', { to: 'explorer', model: '/models/tiny-books-4m-lq-2.75' }]);
+    await panel.page.getByRole('button', { name: 'Export the runs' }).click();
+    await panel.page.getByRole('menuitem', { name: 'Copy as Markdown' }).click();
+    const [, copied] = panel.asked.at(-1)! as [string, { text: string }];
+    expect(copied.text.split('\n')[2]).toMatch(/^\| 2\.25 bits, Fisher \| 2\.67 \|/);
+    await panel.close();
+  });
+
   it('evaluates on a text of the user’s own and adds the run', async () => {
     const panel = await open({ ...perplexityView(), runs: [] });
     await panel.page.getByText('Nothing has been evaluated yet').waitFor();
@@ -71,6 +98,14 @@ describe('compare panel', () => {
     await panel.screenshot(`compare-${theme}`);
     expect(await panel.violations()).toEqual([]);
     expect(panel.problems).toEqual([]);
+    await panel.close();
+  });
+
+  it('keeps the errors in sight where the panel is narrow', async () => {
+    const panel = await open(true, { width: 720 });
+    await panel.page.getByRole('columnheader', { name: 'Relative error' }).waitFor();
+    const grid = panel.page.getByRole('grid');
+    expect(await grid.evaluate(element => element.scrollWidth <= element.clientWidth)).toBe(true);
     await panel.close();
   });
 

@@ -3,6 +3,7 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import {
   formatBits,
   formatBytes,
+  formatCertificate,
   formatDate,
   formatDuration,
   formatNumber,
@@ -12,6 +13,7 @@ import type { Budget, PlanOverride } from '../../extension/core/allocation/types
 import { allocationContract } from '../../extension/protocol/panelGuards';
 import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../extension/protocol/panels';
 import { Button, Segments, Slider, TextField } from '../controls';
+import { navigate, openPath } from '../shared/actions';
 import { connectHost, isString, useSaved } from '../shared/host';
 import { notifyError } from '../shared/notices';
 import { Await, EngineBanner, Fact, Failure, Strip, useRequest } from '../shared/Panel';
@@ -19,6 +21,7 @@ import { CurveFigure } from './CurveFigure';
 import { LayersFigure } from './LayersFigure';
 import { PlanTable } from './PlanTable';
 import { SweepFirst } from './SweepFirst';
+import { WhatIfFigure } from './WhatIfFigure';
 import { usePlan } from './usePlan';
 
 const host = connectHost(allocationContract);
@@ -31,7 +34,7 @@ export function AllocationPanel() {
     <Await of={load} what="Reading headers">
       {view =>
         view.sweep ? (
-          <Loaded key={view.sweep.date ?? 0} view={view} sweep={view.sweep} />
+          <Loaded key={`${view.sweep.file} ${view.sweep.date}`} view={view} sweep={view.sweep} onView={load.replace} />
         ) : (
           <>
             <Strip host={host} header={view.header} />
@@ -54,7 +57,8 @@ export const amount = (plan: { bits: number; effectiveBits: number; bytes: numbe
 
 const write = (value: number, kind: Kind): string => (kind === 'bytes' ? formatBytes(value) : formatBits(value));
 
-function Loaded({ view, sweep }: { view: AllocationView; sweep: Sweep }) {
+function Loaded(props: { view: AllocationView; sweep: Sweep; onView: (view: AllocationView) => void }) {
+  const { view, sweep } = props;
   const [factors] = useState(view.factors);
   const [kind, setKind] = useSaved<Kind>('kind', view.budget.kind, isKind);
   const [overrides, setOverrides] = useState<PlanOverride[]>(view.overrides);
@@ -78,6 +82,7 @@ function Loaded({ view, sweep }: { view: AllocationView; sweep: Sweep }) {
           onValue={setValue}
           overrides={overrides}
           onOverrides={setOverrides}
+          onView={props.onView}
         />
       ) : (
         <>
@@ -102,8 +107,21 @@ function Planned(props: {
   onValue: (value: number) => void;
   overrides: PlanOverride[];
   onOverrides: (overrides: PlanOverride[]) => void;
+  onView: (view: AllocationView) => void;
 }) {
   const { view, sweep, points, kind, overrides } = props;
+  const other = useRequest(
+    signal => host.request('whatIf', { factors: view.factors, overrides }, { signal }),
+    [overrides, sweep.file],
+  );
+  const choose = (file: string, plan: PlanSummary) => {
+    if (file === sweep.file) props.onValue(amount(plan, kind));
+    else
+      host
+        .request('choose', { file, budget: { kind, value: amount(plan, kind) }, overrides })
+        .then(props.onView)
+        .catch(notifyError);
+  };
   const range = useMemo(() => ({ min: amount(points[0]!, kind), max: amount(points.at(-1)!, kind) }), [points, kind]);
   const wanted = props.value ?? (view.current ? amount(view.current, kind) : (range.min + range.max) / 2);
   const value = Math.min(range.max, Math.max(range.min, wanted));
@@ -120,17 +138,17 @@ function Planned(props: {
       <Strip
         host={host}
         header={view.header}
-        command={{ command: 'plan', model, budget: query.budget, factors: query.factors, overrides }}
+        command={{ command: 'plan', sweep: sweep.file, budget: query.budget, factors: query.factors, overrides }}
         menu={[
           {
             label: 'Heatmap',
             icon: 'table',
-            onSelect: () => void host.request('navigate', { to: 'heatmap', model }).catch(notifyError),
+            onSelect: () => navigate(host, { to: 'heatmap', model }),
           },
           {
             label: 'Perplexity',
             icon: 'chart',
-            onSelect: () => void host.request('navigate', { to: 'perplexity', model }).catch(notifyError),
+            onSelect: () => navigate(host, { to: 'perplexity', model }),
           },
         ]}
         primary={
@@ -162,10 +180,25 @@ function Planned(props: {
             view={view}
             points={points}
             answer={answer}
+            others={
+              other.result.state === 'ready' ? other.result.value.rows.filter(({ file }) => file !== sweep.file) : []
+            }
             onPick={point => props.onValue(amount(point, kind))}
           />
           <LayersFigure host={host} view={view} sweep={sweep} answer={answer} />
         </div>
+        <Await of={other} what="Planning other ranks">
+          {found => (
+            <WhatIfFigure
+              host={host}
+              view={view}
+              sweep={sweep}
+              whatIf={found}
+              onPick={choose}
+              onSwept={swept => props.onView({ ...swept, budget: query.budget, overrides })}
+            />
+          )}
+        </Await>
         <PlanTable
           host={host}
           view={view}
@@ -178,7 +211,15 @@ function Planned(props: {
           Costs of {sweep.options} options a matrix at rank {sweep.recipe.rank},{' '}
           {sweep.recipe.weighting === 'fisher' ? 'weighted by Fisher information' : 'unweighted'}, measured in{' '}
           {formatDuration(sweep.seconds)} on {sweep.device.slice(0, 80)}
-          {sweep.date !== undefined && `, ${formatDate(sweep.date)}`}.
+          {sweep.date !== undefined && (
+            <>
+              {', '}
+              <button type="button" class="link" title={sweep.file} onClick={() => openPath(host, sweep.file)}>
+                {formatDate(sweep.date)}
+              </button>
+            </>
+          )}
+          .
         </p>
       </div>
     </>
@@ -205,17 +246,23 @@ function BudgetControl(props: {
     setEditing(false);
   };
   const marks = [
-    { value: range.min, label: `min ${write(range.min, kind)}`, title: 'The least that can be met' },
+    {
+      value: range.min,
+      label: `min ${write(range.min, kind)}`,
+      title: 'The least that can be met',
+      at: 'start' as const,
+    },
     ...(props.current
       ? [
           {
             value: amount(props.current, kind),
             label: `in use ${write(amount(props.current, kind), kind)}`,
             title: 'The plan in use',
+            at: 'between' as const,
           },
         ]
       : []),
-    { value: range.max, label: `max ${write(range.max, kind)}`, title: 'Every matrix at its best' },
+    { value: range.max, label: `max ${write(range.max, kind)}`, title: 'Every matrix at its best', at: 'end' as const },
   ];
   return (
     <div class="budget">
@@ -265,7 +312,6 @@ function BudgetControl(props: {
 function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; settling: boolean }) {
   const { view, answer, settling } = props;
   const plan = answer?.plan;
-  const state = settling ? 'settling…' : plan?.optimal ? 'optimal' : `within ${formatPercent(plan?.gap)}`;
   const current = view.current;
   const error = answer?.relativeError;
   const change =
@@ -307,7 +353,11 @@ function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; 
         }
         title={`Relative ${view.sweep?.recipe.weighting === 'fisher' ? 'Fisher-weighted ' : ''}error; objective ${formatNumber(plan?.objective)}`}
       />
-      <Fact label="Solution" value={<span class="muted">{state}</span>} title="Distance to the best conceivable plan" />
+      <Fact
+        label="Solution"
+        value={<span class="certificate">{plan && !settling ? formatCertificate(plan) : 'settling…'}</span>}
+        title="The linear programme is the plan's relaxation: no plan can cost less than its bound, and the best one often costs a little more"
+      />
     </dl>
   );
 }

@@ -1,9 +1,10 @@
 /** Error against size along the whole range, with the plan under the slider, the plan in use and what was measured. */
 import { useMemo } from 'preact/hooks';
 import { formatBits, formatBytes, formatNumber, formatPercent } from '../../extension/core/format';
-import type { AllocationView, PlanAnswer, PlanSummary } from '../../extension/protocol/panels';
+import type { AllocationView, PlanAnswer, PlanSummary, WhatIf } from '../../extension/protocol/panels';
 import type { ChartSpec, Series } from '../charts';
 import { Figure } from '../shared/Figure';
+import { Key } from '../shared/Key';
 import type { AllocationHost } from './AllocationPanel';
 
 /** The curve's error at a size, linear between its points. */
@@ -20,9 +21,11 @@ export function CurveFigure(props: {
   view: AllocationView;
   points: readonly PlanSummary[];
   answer: PlanAnswer | undefined;
+  /** The same at other ranks. */
+  others: WhatIf['rows'];
   onPick: (point: PlanSummary) => void;
 }) {
-  const { view, points, answer } = props;
+  const { view, points, answer, others } = props;
   const spec = useMemo<ChartSpec>(() => {
     const describePlan = (plan: { bits: number; effectiveBits: number; bytes: number }, error: number) => [
       `${formatBytes(plan.bytes)}, error ${formatPercent(error)}`,
@@ -37,6 +40,17 @@ export function CurveFigure(props: {
         lines: index => describePlan(points[index]!, points[index]!.relativeError),
       },
     ];
+    for (const { rank, plans } of others) {
+      const known = plans.filter(plan => plan !== null);
+      series.push({
+        label: `rank ${rank}`,
+        kind: 'line',
+        color: 3,
+        dash: true,
+        points: known.map(plan => ({ x: plan.bytes, y: plan.relativeError })),
+        lines: index => [`Rank ${rank}`, ...describePlan(known[index]!, known[index]!.relativeError)],
+      });
+    }
     if (view.measured.length > 0) {
       series.push({
         label: 'Measured',
@@ -91,7 +105,7 @@ export function CurveFigure(props: {
         if (picked) props.onPick(picked);
       },
     };
-  }, [points, answer, view]);
+  }, [points, answer, view, others]);
   return (
     <Figure
       host={props.host}
@@ -106,9 +120,29 @@ export function CurveFigure(props: {
       }}
       note={
         <span class="keys">
-          <span>● this plan</span>
-          {view.current && <span>◆ in use</span>}
-          {view.measured.length > 0 && <span>▲ perplexity measured</span>}
+          <Key shape="circle" color={0}>
+            this plan
+          </Key>
+          {others.length > 0 && (
+            <>
+              <Key shape="line" color={0}>
+                rank {view.sweep?.recipe.rank}
+              </Key>
+              <Key shape="dash" color={3}>
+                rank {others.map(({ rank }) => rank).join(', ')}
+              </Key>
+            </>
+          )}
+          {view.current && (
+            <Key shape="rectRot" color={1}>
+              in use
+            </Key>
+          )}
+          {view.measured.length > 0 && (
+            <Key shape="triangle" color={2}>
+              perplexity measured
+            </Key>
+          )}
         </span>
       }
     />

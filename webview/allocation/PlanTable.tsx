@@ -4,15 +4,11 @@ import { formatBits, formatBytes, formatConfig, formatPercent, formatShape } fro
 import type { PlanOverride, PlanRow } from '../../extension/core/allocation/types';
 import type { AllocationView, PlanAnswer } from '../../extension/protocol/panels';
 import { Button, Select, TextField, type Choice } from '../controls';
-import { csvFile, jsonFile } from '../shared/exportData';
-import { save } from '../shared/Figure';
-import { filterRows } from '../shared/filter';
-import { gridData, isSort, sortRows, type Column, type Sort } from '../shared/columns';
-import { Grid } from '../shared/Grid';
-import { isString, useSaved } from '../shared/host';
+import { navigate } from '../shared/actions';
+import type { Column } from '../shared/columns';
 import { Icon } from '../shared/icons';
 import { Name, shortName } from '../shared/Name';
-import { notifyError } from '../shared/notices';
+import { Table } from '../shared/Table';
 import type { AllocationHost, Sweep } from './AllocationPanel';
 
 type Row = PlanRow & { role: string; layer: number; shape: number[]; costShare: number };
@@ -37,13 +33,7 @@ export function PlanTable(props: {
   overrides: PlanOverride[];
   onOverrides: (overrides: PlanOverride[]) => void;
 }) {
-  const { host, view, answer, overrides, onOverrides } = props;
-  const [query, setQuery] = useSaved('planQuery', '', isString);
-  const [sort, setSort] = useSaved<Sort | null>(
-    'planSort',
-    null,
-    (value): value is Sort | null => value === null || isSort(value),
-  );
+  const { view, answer, overrides, onOverrides } = props;
   const [selected, setSelected] = useState('');
 
   const all = useMemo<Row[]>(() => {
@@ -74,12 +64,12 @@ export function PlanTable(props: {
       {
         id: 'name',
         label: 'Matrix',
-        width: 'minmax(260px, 1fr)',
+        width: 'minmax(220px, 1fr)',
         value: row => row.name,
         render: row => <Name name={row.name} />,
       },
-      { id: 'role', label: 'Role', width: '56px', value: row => row.role },
-      { id: 'layer', label: 'Layer', width: '48px', end: true, value: row => row.layer },
+      { id: 'role', label: 'Role', width: '56px', spare: 4, value: row => row.role },
+      { id: 'layer', label: 'Layer', width: '48px', spare: 5, end: true, value: row => row.layer },
       { id: 'shape', label: 'Shape', width: '110px', end: true, hidden: true, value: row => formatShape(row.shape) },
       {
         id: 'bits',
@@ -94,6 +84,7 @@ export function PlanTable(props: {
         label: 'Effective',
         title: 'Effective bits: everything stored for the matrix over its weights',
         width: '64px',
+        spare: 2,
         end: true,
         value: row => row.effectiveBits,
         render: row => formatBits(row.effectiveBits),
@@ -105,11 +96,12 @@ export function PlanTable(props: {
         width: '150px',
         value: row => formatConfig(row.config),
       },
-      { id: 'rank', label: 'Rank', width: '44px', end: true, value: row => row.rank },
+      { id: 'rank', label: 'Rank', width: '44px', spare: 3, end: true, value: row => row.rank },
       {
         id: 'bytes',
         label: 'Size',
         width: '66px',
+        spare: 1,
         end: true,
         value: row => row.bytes,
         render: row => formatBytes(row.bytes),
@@ -117,7 +109,7 @@ export function PlanTable(props: {
       {
         id: 'error',
         label: 'Share of error',
-        width: '130px',
+        width: '146px',
         end: true,
         value: row => row.costShare,
         render: row => (
@@ -133,7 +125,7 @@ export function PlanTable(props: {
         id: 'pin',
         label: 'Rule',
         title: 'Pin: never below 4 bits here',
-        width: '44px',
+        width: '52px',
         value: row => (pinned(row.name) ? describe(pinned(row.name)!) : ''),
         render: row => {
           const rule = pinned(row.name);
@@ -151,7 +143,8 @@ export function PlanTable(props: {
                 toggle(row);
               }}
             >
-              {rule ? `≥ ${rule.minBits}` : '≥ 4?'}
+              <Icon name="pin" />
+              {rule && `≥ ${rule.minBits}`}
             </button>
           );
         },
@@ -159,55 +152,26 @@ export function PlanTable(props: {
     ];
   }, [overrides, most, selected]);
 
-  const matching = useMemo(() => filterRows(all, row => `${row.name} ${row.role}`, query), [all, query]);
-  const rows = useMemo(() => sortRows(matching, columns, sort ?? undefined), [matching, sort, columns]);
-  const name = `${view.header.label}-plan`;
   return (
-    <section class="plan-table" aria-label="Plan by matrix">
+    <>
       <Rules overrides={overrides} onOverrides={onOverrides} suggestion={selected} />
-      <div class="toolbar flush">
-        <TextField
-          class="filter"
-          label="Filter matrices"
-          placeholder="Filter by name or role"
-          icon="search"
-          value={query}
-          onInput={setQuery}
-        />
-        <span class="muted number">
-          {rows.length === all.length ? `${all.length} matrices` : `${rows.length} of ${all.length}`}
-        </span>
-        <div class="push toolbar-end">
-          <Button
-            icon="table"
-            label="Save the plan as CSV"
-            onClick={() => save(host, csvFile(gridData(name, columns, rows)))}
-          />
-          <Button
-            icon="file"
-            label="Save the plan as JSON"
-            onClick={() => save(host, jsonFile(gridData(name, columns, rows)))}
-          />
-        </div>
-      </div>
-      <Grid
+      <Table
+        host={props.host}
+        what="matrices"
         label="Plan"
+        title="Plan by matrix"
+        file={`${view.header.label}-plan`}
         columns={columns}
-        rows={rows}
+        rows={all}
         rowKey={row => row.name}
-        sort={sort ?? undefined}
-        onSort={setSort}
+        text={row => `${row.name} ${row.role}`}
         selected={selected}
         onSelect={row => setSelected(row.name)}
-        onOpen={row =>
-          void host
-            .request('navigate', { to: 'checkpoint', model: view.header.path, tensor: row.name })
-            .catch(notifyError)
-        }
+        onOpen={row => navigate(props.host, { to: 'checkpoint', model: view.header.path, tensor: row.name })}
         fitRows={16}
-        empty="No matrix matches the filter."
+        empty="No matrix is planned yet."
       />
-    </section>
+    </>
   );
 }
 

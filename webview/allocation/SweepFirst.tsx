@@ -1,14 +1,15 @@
 /** Before any plan: measure what every option costs, once. */
 import { useState } from 'preact/hooks';
-import { formatDuration } from '../../extension/core/format';
-import type { Progress } from '../../extension/protocol/engine';
 import type { AllocationView } from '../../extension/protocol/panels';
-import { Button, TextField } from '../controls';
+import { Button } from '../controls';
+import { copyCommand } from '../shared/actions';
+import { TextInput } from '../shared/Field';
 import { Name } from '../shared/Name';
-import { notifyError } from '../shared/notices';
 import { Empty } from '../shared/Panel';
+import { describeProgress } from '../shared/progress';
 import { ProgressBar } from '../shared/ProgressBar';
 import type { AllocationHost } from './AllocationPanel';
+import { readRank, useSweep } from './useSweep';
 
 export function SweepFirst(props: {
   host: AllocationHost;
@@ -16,21 +17,10 @@ export function SweepFirst(props: {
   onDone: (view: AllocationView) => void;
 }) {
   const { host, view } = props;
-  const [rank, setRank] = useState('16');
-  const [running, setRunning] = useState<{ abort: AbortController; progress?: Progress }>();
-  const valid = /^\d+$/.test(rank) && Number(rank) <= 1024;
-  const begin = () => {
-    const abort = new AbortController();
-    setRunning({ abort });
-    host
-      .request(
-        'sweep',
-        { model: view.header.path, rank: Number(rank) },
-        { signal: abort.signal, onProgress: progress => setRunning({ abort, progress }) },
-      )
-      .then(props.onDone, notifyError)
-      .finally(() => setRunning(undefined));
-  };
+  const [typed, setTyped] = useState('16');
+  const { rank, problem } = readRank(typed);
+  const { running, begin } = useSweep(host, props.onDone);
+  const request = { model: view.header.path, rank };
   if (running) {
     const { progress } = running;
     return (
@@ -39,9 +29,9 @@ export function SweepFirst(props: {
         <ProgressBar label="Measuring costs" done={progress?.done ?? 0} total={progress?.total ?? 0} />
         <p class="muted">
           {progress?.item ? <Name name={progress.item} /> : 'Starting the engine'}
-          {progress?.secondsLeft !== undefined && `, ${formatDuration(progress.secondsLeft)} left`}
+          {progress && `, ${describeProgress(progress)}`}
         </p>
-        <Button onClick={() => running.abort.abort()}>Cancel</Button>
+        <Button onClick={running.cancel}>Cancel</Button>
       </div>
     );
   }
@@ -50,12 +40,12 @@ export function SweepFirst(props: {
       title="No costs have been measured yet"
       action={
         <div class="empty-form">
-          <label>
-            <span>Rank</span>
-            <TextField label="Rank" numeric value={rank} invalid={!valid} onInput={setRank} />
-          </label>
-          <Button primary disabled={!valid || !view.canCompute} onClick={begin}>
+          <TextInput label="Rank" numeric value={typed} problem={problem} onInput={setTyped} />
+          <Button primary disabled={problem !== undefined || !view.canCompute} onClick={() => begin(request)}>
             Measure Costs
+          </Button>
+          <Button disabled={problem !== undefined} onClick={() => copyCommand(host, { command: 'sweep', request })}>
+            Copy as Command Line
           </Button>
         </div>
       }

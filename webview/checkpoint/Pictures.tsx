@@ -58,53 +58,68 @@ const asMatrix = (shape: readonly number[]): [number, number] => {
   return [shape.slice(0, -1).reduce((product, size) => product * size, 1), cols];
 };
 
+/** How many cells the picture of a tensor has. */
+export function cellsOf(shape: readonly number[]): { rows: number; cols: number } {
+  const [height, width] = asMatrix(shape);
+  return { rows: Math.min(PICTURE.rows, height), cols: Math.min(PICTURE.cols, width) };
+}
+
 function PictureRequest({ host, row }: { host: CheckpointHost; row: TensorRow }) {
   const [height, width] = asMatrix(row.shape);
   const picture = useRequest(
-    signal =>
-      host.request(
-        'preview',
-        { tensor: row.name, rows: Math.min(PICTURE.rows, height), cols: Math.min(PICTURE.cols, width) },
-        { signal },
-      ),
+    signal => host.request('preview', { tensor: row.name, ...cellsOf(row.shape) }, { signal }),
     [row.name],
   );
   return (
     <>
       <Await of={picture} what="Drawing the weights">
-        {preview => <PictureView host={host} preview={preview} shape={[height, width]} />}
+        {preview => <OnePicture host={host} preview={preview} shape={[height, width]} />}
       </Await>
       <Blocks host={host} row={row} shape={[height, width]} />
     </>
   );
 }
 
+function OnePicture(props: { host: CheckpointHost; preview: PreviewReport; shape: [number, number] }) {
+  const sides = useMemo(() => [{ label: '', preview: props.preview }], [props.preview]);
+  return <PictureView host={props.host} title="Picture of the weights" sides={sides} shape={props.shape} />;
+}
+
+/** The same matrix in one checkpoint, or in two beside each other on one scale. */
 export function PictureView(props: {
   host: CheckpointHost;
-  preview: PreviewReport;
+  title: string;
+  sides: readonly { label: string; preview: PreviewReport }[];
   shape: [number, number];
-  title?: string;
 }) {
-  const { preview, shape } = props;
+  const { sides, shape } = props;
+  const first = sides[0]!.preview;
   const [channel, setChannel] = useState<Channel>('mean');
-  const canvas = useRef<HTMLCanvasElement | null>(null);
-  const picture = useMemo(() => toPicture(preview, channel), [preview, channel]);
-  const each = `${Math.ceil(shape[0] / preview.rows)} × ${Math.ceil(shape[1] / preview.cols)}`;
+  const canvases = useRef<(HTMLCanvasElement | null)[]>([]);
+  const pictures = useMemo(() => {
+    const own = sides.map(({ preview }) => toPicture(preview, channel));
+    const limit = Math.max(...own.map(picture => picture.limit));
+    return own.map(picture => ({ ...picture, limit }));
+  }, [sides, channel]);
+  const each = `${Math.ceil(shape[0] / first.rows)} × ${Math.ceil(shape[1] / first.cols)}`;
+  const of = (label: string) => (sides.length > 1 ? ` (${label})` : '');
   return (
     <Figure
       host={props.host}
-      title={props.title ?? 'Picture of the weights'}
-      label={`${channel} of the weights, ${preview.rows} by ${preview.cols} cells`}
-      canvas={() => canvas.current}
+      title={props.title}
+      label={`${channel} of the weights, ${first.rows} by ${first.cols} cells${sides.length > 1 ? ', both on one scale' : ''}`}
+      canvas={() => besideEachOther(canvases.current)}
       data={{
-        name: `${preview.name}-weights`,
-        columns: ['row', 'column', 'minimum', 'maximum', 'mean'],
-        rows: preview.mean.map((mean, index) => [
-          Math.floor(index / preview.cols),
-          index % preview.cols,
-          preview.minimum[index],
-          preview.maximum[index],
-          mean,
+        name: `${first.name}-weights`,
+        columns: [
+          'row',
+          'column',
+          ...sides.flatMap(({ label }) => ['minimum', 'maximum', 'mean'].map(c => c + of(label))),
+        ],
+        rows: first.mean.map((_mean, index) => [
+          Math.floor(index / first.cols),
+          index % first.cols,
+          ...sides.flatMap(({ preview }) => [preview.minimum[index], preview.maximum[index], preview.mean[index]]),
         ]),
       }}
       tools={
@@ -120,14 +135,37 @@ export function PictureView(props: {
       }
       note={each === '1 × 1' ? 'Every cell is one weight.' : `A cell is ${each} weights.`}
     >
-      <Raster
-        picture={picture}
-        shape={shape}
-        label={`${channel} of the weights as a picture`}
-        canvasRef={element => (canvas.current = element)}
-      />
+      <div class="detail-pair">
+        {pictures.map((picture, side) => (
+          <div key={side}>
+            {sides.length > 1 && <h4>{sides[side]!.label.slice(0, 80)}</h4>}
+            <Raster
+              picture={picture}
+              shape={shape}
+              label={`${channel} of the weights as a picture${of(sides[side]!.label)}`}
+              canvasRef={element => (canvases.current[side] = element)}
+            />
+          </div>
+        ))}
+      </div>
     </Figure>
   );
+}
+
+/** One picture of several, to save. */
+function besideEachOther(canvases: readonly (HTMLCanvasElement | null)[]): HTMLCanvasElement | null {
+  const [first, ...others] = canvases.filter(canvas => canvas !== null);
+  if (!first || others.length === 0) return first ?? null;
+  const gap = 8;
+  const all = document.createElement('canvas');
+  all.width = others.reduce((width, canvas) => width + gap + canvas.width, first.width);
+  all.height = Math.max(...[first, ...others].map(canvas => canvas.height));
+  let x = 0;
+  for (const canvas of [first, ...others]) {
+    all.getContext('2d')?.drawImage(canvas, x, 0);
+    x += canvas.width + gap;
+  }
+  return all;
 }
 
 /** How widely the scales of quantisation blocks are spread: the absmax of runs of 64 weights along a row. */
@@ -168,12 +206,10 @@ function BlocksView({
   const edge = (index: number) => (index * limit) / BINS;
   const spec = useMemo<ChartSpec>(
     () => ({
-      series: [{ label: 'Blocks', kind: 'bars', color: 0, points: counts.map((y, x) => ({ x, y })) }],
-      x: {
-        label: 'Absmax of a block',
-        categories: counts.map((_count, index) => formatNumber(edge(index + 0.5), 2)),
-        format: String,
-      },
+      series: [
+        { label: 'Blocks', kind: 'bars', color: 0, points: counts.map((y, index) => ({ x: edge(index + 0.5), y })) },
+      ],
+      x: { label: 'Absmax of a block', format: value => formatNumber(value, 3), min: 0, max: limit },
       y: { label: 'Blocks', format: value => formatCount(value) },
       describe: (_series, index) => [
         `Absmax ${formatNumber(edge(index))} to ${formatNumber(edge(index + 1))}`,

@@ -4,7 +4,7 @@ import { formatInteger, formatNumber, formatPercent } from '../../extension/core
 import type { SpectrumReport } from '../../extension/protocol/engine';
 import type { TensorRow } from '../../extension/protocol/panels';
 import type { ChartSpec } from '../charts';
-import { Segments } from '../controls';
+import { Segments, TextField } from '../controls';
 import { Figure } from '../shared/Figure';
 import { Await, useRequest } from '../shared/Panel';
 import type { CheckpointHost } from './CheckpointPanel';
@@ -44,6 +44,9 @@ function SpectrumView({ host, spectrum }: { host: CheckpointHost; spectrum: Spec
     let sum = 0;
     return values.map(value => (sum += value * value) / (energy || 1));
   }, [spectrum]);
+  const [typed, setTyped] = useState(String(suggestedRank > 0 ? suggestedRank : Math.min(16, values.length)));
+  const rank = Number(typed);
+  const chosen = kept[rank - 1];
   const spec = useMemo<ChartSpec>(() => {
     const points = show === 'values' ? values : kept;
     return {
@@ -60,14 +63,17 @@ function SpectrumView({ host, spectrum }: { host: CheckpointHost; spectrum: Spec
         show === 'values'
           ? { label: 'Singular value', format: value => formatNumber(value, 3), min: 0 }
           : { label: 'Energy kept', format: formatPercent, min: 0, max: 1 },
-      marks: suggestedRank > 0 ? [{ x: suggestedRank, label: `suggested rank ${suggestedRank}` }] : [],
+      marks: [
+        ...(suggestedRank > 0 ? [{ x: suggestedRank, label: `suggested rank ${suggestedRank}` }] : []),
+        ...(chosen === undefined || rank === suggestedRank ? [] : [{ x: rank, label: `rank ${rank}` }]),
+      ],
       describe: (_series, index) => [
         `Rank ${index + 1}`,
         `Singular value ${formatNumber(values[index])}`,
         `Energy kept ${formatPercent(kept[index])}`,
       ],
     };
-  }, [spectrum, show]);
+  }, [spectrum, show, rank]);
   const keptAt = kept[suggestedRank - 1];
   return (
     <Figure
@@ -93,6 +99,18 @@ function SpectrumView({ host, spectrum }: { host: CheckpointHost; spectrum: Spec
       }
       note={
         <>
+          <span class="energy-at">
+            Rank
+            <TextField
+              label="Rank to keep"
+              numeric
+              value={typed}
+              invalid={chosen === undefined}
+              title={`A whole number, 1 to ${values.length}`}
+              onInput={setTyped}
+            />
+            <span role="status">keeps {formatPercent(chosen)} of the energy.</span>
+          </span>
           {suggestedRank > 0
             ? `Suggested rank ${suggestedRank} keeps ${formatPercent(keptAt)} of the energy.`
             : 'The spectrum has no knee: no rank stands out.'}{' '}

@@ -38,17 +38,17 @@ function ComputeStatistics({ host, tensor }: { host: CheckpointHost; tensor: str
 function StatisticsView({ host, statistics: s }: { host: CheckpointHost; statistics: TensorStatistics }) {
   const { low, high, counts, sampled } = s.histogram;
   const width = (high - low) / (counts.length || 1);
-  const center = (index: number) => low + (index + 0.5) * width;
   const spec = useMemo<ChartSpec>(
     () => ({
       series: [
-        { label: 'Weights', kind: 'bars', color: 0, points: counts.map((count, index) => ({ x: index, y: count })) },
+        {
+          label: 'Weights',
+          kind: 'bars',
+          color: 0,
+          points: counts.map((count, index) => ({ x: low + (index + 0.5) * width, y: count })),
+        },
       ],
-      x: {
-        label: 'Value',
-        categories: counts.map((_count, index) => formatNumber(center(index), 2)),
-        format: value => formatNumber(value, 3),
-      },
+      x: { label: 'Value', format: value => formatNumber(value, 3), min: low, max: high },
       y: { label: 'Weights', format: value => formatCount(value) },
       describe: (_series, index) => [
         `${formatNumber(low + index * width)} to ${formatNumber(low + (index + 1) * width)}`,

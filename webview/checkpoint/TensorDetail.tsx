@@ -2,9 +2,9 @@
 import { formatBits, formatBytes, formatCount, formatInteger, formatShape } from '../../extension/core/format';
 import type { TensorStatistics } from '../../extension/protocol/engine';
 import type { CheckpointView, TensorRow } from '../../extension/protocol/panels';
+import { copyCommand, copyText, openPath } from '../shared/actions';
 import { Icon } from '../shared/icons';
 import { Name, shortName } from '../shared/Name';
-import { notify, notifyError } from '../shared/notices';
 import { Fact } from '../shared/Panel';
 import type { CheckpointHost } from './CheckpointPanel';
 import { Pictures } from './Pictures';
@@ -28,12 +28,19 @@ export function TensorDetail({ host, view, row, statistics }: Props & { statisti
           <h2 title={row.name.slice(0, 1000)}>{shortName(row.name)}</h2>
           <button
             type="button"
+            class="icon-button push"
+            aria-label="Copy as command line"
+            title="Copy as command line"
+            onClick={() => copyCommand(host, { command: 'stats', model: view.header.path, tensor: row.name })}
+          >
+            <Icon name="terminal" />
+          </button>
+          <button
+            type="button"
             class="icon-button"
             aria-label="Copy the name"
             title="Copy the name"
-            onClick={() =>
-              void host.request('copy', { text: row.name }).then(() => notify('Copied the name'), notifyError)
-            }
+            onClick={() => copyText(host, row.name, 'the name')}
           >
             <Icon name="copy" />
           </button>
@@ -41,10 +48,7 @@ export function TensorDetail({ host, view, row, statistics }: Props & { statisti
         {file && (
           <p class="muted">
             {row.layer >= 0 ? `${row.role}, layer ${row.layer}, in ` : `${row.role}, in `}
-            <Name
-              name={file.name}
-              onClick={() => void host.request('openPath', { path: file.path }).catch(notifyError)}
-            />
+            <Name name={file.name} onClick={() => openPath(host, file.path)} />
           </p>
         )}
       </div>
@@ -61,7 +65,7 @@ export function TensorDetail({ host, view, row, statistics }: Props & { statisti
           <Statistics host={host} row={row} statistics={statistics} />
           {matrix && <Spectrum host={host} row={row} />}
           {row.parameters > 1 && <Pictures host={host} row={row} />}
-          {view.twin && matrix && <Twin host={host} row={row} twin={view.twin} />}
+          {view.twin && matrix && <Twin host={host} view={view} row={row} twin={view.twin} />}
         </>
       ) : (
         <p class="muted">Values are not read in Restricted Mode. Trust this workspace to see them.</p>

@@ -1,46 +1,86 @@
 /** The same matrix in the other checkpoint: its configuration, errors, weights, and where the two differ. */
-import { useMemo, useRef } from 'preact/hooks';
-import type { ModelHeader, TensorRow, TensorTwin } from '../../extension/protocol/panels';
+import { useMemo, useRef, useState } from 'preact/hooks';
+import type { PreviewReport } from '../../extension/protocol/engine';
+import type { CheckpointView, ModelHeader, TensorRow, TensorTwin } from '../../extension/protocol/panels';
+import { Button } from '../controls';
 import { Figure } from '../shared/Figure';
-import { formatBits, formatConfig, formatNumber, formatPercent } from '../../extension/core/format';
+import { formatBits, formatBytes, formatConfig, formatNumber, formatPercent } from '../../extension/core/format';
+import { navigate } from '../shared/actions';
 import { Name } from '../shared/Name';
-import { notifyError } from '../shared/notices';
 import { Await, Fact, useRequest } from '../shared/Panel';
 import { Raster, type Picture } from '../shared/Raster';
 import type { CheckpointHost } from './CheckpointPanel';
-import { PictureView } from './Pictures';
+import { AUTOMATIC } from './OnDemand';
+import { cellsOf, PictureView } from './Pictures';
 
-export function Twin(props: { host: CheckpointHost; row: TensorRow; twin: ModelHeader }) {
-  const { host, row, twin } = props;
-  const request = useRequest(
-    signal => host.request('twin', { tensor: row.name, rows: 160, cols: 320 }, { signal }),
-    [row.name],
-  );
+interface Props {
+  host: CheckpointHost;
+  view: CheckpointView;
+  row: TensorRow;
+  twin: ModelHeader;
+}
+
+export function Twin({ host, view, row, twin }: Props) {
+  const [wanted, setWanted] = useState(row.parameters <= AUTOMATIC);
   return (
     <section class="detail-twin" aria-label="Twin">
       <div class="section-title">
         <h2>{twin.compressed ? 'Compressed twin' : 'Original'}</h2>
         <Name
           name={twin.label}
-          onClick={() =>
-            void host.request('navigate', { to: 'checkpoint', model: twin.path, tensor: row.name }).catch(notifyError)
-          }
+          onClick={() => navigate(host, { to: 'checkpoint', model: twin.path, tensor: row.name })}
         />
       </div>
-      <Await of={request} what="Reading both">
-        {found =>
-          found ? (
-            <TwinView host={host} twin={found} shape={[row.shape[0] ?? 1, row.shape[1] ?? 1]} />
-          ) : (
-            <p class="muted">The other checkpoint keeps this tensor as it is.</p>
-          )
-        }
-      </Await>
+      {wanted ? (
+        <TwinRequest host={host} view={view} row={row} twin={twin} />
+      ) : (
+        <div class="pending">
+          <Button onClick={() => setWanted(true)}>Compare with It</Button>
+          <span>Reads {formatBytes(row.bytes)} and its twin once.</span>
+        </div>
+      )}
     </section>
   );
 }
 
-function TwinView({ host, twin, shape }: { host: CheckpointHost; twin: TensorTwin; shape: [number, number] }) {
+function TwinRequest({ host, view, row, twin }: Props) {
+  const request = useRequest(
+    async signal => {
+      const cells = { tensor: row.name, ...cellsOf(row.shape) };
+      const found = await host.request('twin', cells, { signal });
+      return found && { found, own: await host.request('preview', cells, { signal }) };
+    },
+    [row.name],
+  );
+  return (
+    <Await of={request} what="Reading both">
+      {both =>
+        both ? (
+          <TwinView
+            host={host}
+            twin={both.found}
+            sides={[
+              { label: view.header.label, preview: both.own },
+              { label: twin.label, preview: both.found.preview },
+            ]}
+            shape={[row.shape[0] ?? 1, row.shape[1] ?? 1]}
+          />
+        ) : (
+          <p class="muted">The other checkpoint keeps this tensor as it is.</p>
+        )
+      }
+    </Await>
+  );
+}
+
+function TwinView(props: {
+  host: CheckpointHost;
+  twin: TensorTwin;
+  sides: { label: string; preview: PreviewReport }[];
+  shape: [number, number];
+}) {
+  const { host, twin, shape } = props;
+  const sides = useMemo(() => props.sides, [twin]);
   const canvas = useRef<HTMLCanvasElement | null>(null);
   const { difference } = twin;
   const picture = useMemo<Picture>(
@@ -61,7 +101,12 @@ function TwinView({ host, twin, shape }: { host: CheckpointHost; twin: TensorTwi
     <>
       <dl class="facts">
         {twin.config && (
-          <Fact label="Configuration" value={formatConfig(twin.config)} title="(b0, b1, b2, B0, B1) as in the paper" />
+          <Fact
+            label="Configuration"
+            value={formatConfig(twin.config)}
+            title="(b0, b1, b2, B0, B1) as in the paper"
+            wide
+          />
         )}
         {twin.rank !== undefined && <Fact label="Rank" value={twin.rank} />}
         {twin.bits !== undefined && <Fact label="Bits" value={formatBits(twin.bits)} />}
@@ -75,9 +120,9 @@ function TwinView({ host, twin, shape }: { host: CheckpointHost; twin: TensorTwi
           />
         )}
         {gain !== undefined && <Fact label="Gain of low-rank" value={formatPercent(gain)} />}
-        <Fact label="Largest difference" value={formatNumber(difference.maxAbsolute)} />
+        <Fact label="Most apart" title="Largest difference of a weight" value={formatNumber(difference.maxAbsolute)} />
       </dl>
-      <PictureView host={host} preview={twin.preview} shape={shape} title="Picture of the twin" />
+      <PictureView host={host} title="Both, on one scale" sides={sides} shape={shape} />
       <Figure
         host={host}
         title="Difference"

@@ -1,6 +1,5 @@
 import { start } from '../shared/Panel';
 import '../styles/panel.css';
-import '../styles/grid.css';
 import './checkpoint.css';
 import { CheckpointPanel } from './CheckpointPanel';
 

@@ -9,19 +9,18 @@ import {
   formatPercent,
   formatShape,
 } from '../../extension/core/format';
-import type { CompareReport } from '../../extension/protocol/engine';
+import type { CompareReport, Progress } from '../../extension/protocol/engine';
 import { compareContract } from '../../extension/protocol/panelGuards';
 import type { CompareView, ModelHeader } from '../../extension/protocol/panels';
-import { Button, Menu, Tabs, TextField } from '../controls';
-import { csvFile, jsonFile } from '../shared/exportData';
-import { save } from '../shared/Figure';
-import { filterRows } from '../shared/filter';
-import { gridData, isSort, sortRows, type Column, type Sort } from '../shared/columns';
-import { Grid } from '../shared/Grid';
-import { connectHost, isString, rememberTarget, useSaved } from '../shared/host';
+import { Button, Menu, Tabs } from '../controls';
+import { copyCommand, navigate } from '../shared/actions';
+import type { Column } from '../shared/columns';
+import { connectHost, rememberTarget, useSaved } from '../shared/host';
 import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
-import { Await, copyCommand, Empty, EngineBanner, Fact, useRequest } from '../shared/Panel';
+import { describeProgress } from '../shared/progress';
+import { Table } from '../shared/Table';
+import { Await, Empty, EngineBanner, Fact, useRequest } from '../shared/Panel';
 
 const host = connectHost(compareContract);
 
@@ -82,12 +81,7 @@ function Side({ name, header, onChoose }: { name: string; header: ModelHeader | 
         {header ? (
           <>
             <h2>
-              <Name
-                name={header.label}
-                onClick={() =>
-                  void host.request('navigate', { to: 'checkpoint', model: header.path }).catch(notifyError)
-                }
-              />
+              <Name name={header.label} onClick={() => navigate(host, { to: 'checkpoint', model: header.path })} />
             </h2>
             <span class="muted" title={header.path.slice(0, 1000)}>
               {formatCount(header.parameters)} parameters · {header.dtype.slice(0, 40)} · {formatBytes(header.bytes)} ·{' '}
@@ -131,7 +125,9 @@ function Report({
 }) {
   const [tab, setTab] = useSaved<Tab>('tab', 'shared', isTab);
   const [values, setValues] = useState<Values>(new Map());
-  const [running, setRunning] = useState<{ abort: AbortController; done: number; total: number }>();
+  const [running, setRunning] = useState<
+    Pick<Progress, 'done' | 'total' | 'secondsLeft'> & { abort: AbortController }
+  >();
   const add = (fresh: CompareReport['tensors']) =>
     setValues(old => {
       const next = new Map(old);
@@ -146,7 +142,7 @@ function Report({
     host
       .request('values', null, {
         signal: abort.signal,
-        onProgress: ({ done, total }) => setRunning({ abort, done, total }),
+        onProgress: progress => setRunning({ ...progress, abort }),
       })
       .then(full => add(full.tensors), notifyError)
       .finally(() => setRunning(undefined));
@@ -197,7 +193,7 @@ function Report({
           {running ? (
             <>
               <span class="muted number" role="status">
-                {formatInteger(running.done)} of {formatInteger(running.total)}
+                {describeProgress(running)}
               </span>
               <Button onClick={() => running.abort.abort()}>Cancel</Button>
             </>
@@ -225,33 +221,27 @@ function Report({
         ]}
       />
       {tab === 'shared' && <Shared tensors={tensors} a={a} b={b} />}
-      {tab === 'onlyA' && <Names names={report.onlyA} model={a} />}
-      {tab === 'onlyB' && <Names names={report.onlyB} model={b} />}
-      {tab === 'reshaped' && <Reshaped rows={report.reshaped} />}
+      {tab === 'onlyA' && <Names key="A" side="A" names={report.onlyA} model={a} />}
+      {tab === 'onlyB' && <Names key="B" side="B" names={report.onlyB} model={b} />}
+      {tab === 'reshaped' && <Reshaped rows={report.reshaped} a={a} b={b} />}
     </>
   );
 }
 
 function Shared({ tensors, a, b }: { tensors: CompareReport['tensors']; a: ModelHeader; b: ModelHeader }) {
   type Row = CompareReport['tensors'][number];
-  const [query, setQuery] = useSaved('query', '', isString);
-  const [sort, setSort] = useSaved<Sort | null>(
-    'sort',
-    null,
-    (value): value is Sort | null => value === null || isSort(value),
-  );
   const most = useMemo(() => tensors.reduce((high, one) => Math.max(high, one.relativeError ?? 0), 0) || 1, [tensors]);
   const columns = useMemo<Column<Row>[]>(
     () => [
       {
         id: 'name',
         label: 'Tensor',
-        width: 'minmax(260px, 1fr)',
+        width: 'minmax(220px, 1fr)',
         value: row => row.name,
         render: row => <Name name={row.name} />,
       },
-      { id: 'shape', label: 'Shape', width: '110px', end: true, value: row => formatShape(row.shape) },
-      { id: 'formatA', label: 'In A', width: '110px', value: row => row.formatA },
+      { id: 'shape', label: 'Shape', width: '110px', spare: 3, end: true, value: row => formatShape(row.shape) },
+      { id: 'formatA', label: 'In A', width: '110px', spare: 2, value: row => row.formatA },
       { id: 'formatB', label: 'In B', width: '110px', value: row => row.formatB },
       {
         id: 'error',
@@ -276,6 +266,7 @@ function Shared({ tensors, a, b }: { tensors: CompareReport['tensors']; a: Model
         id: 'max',
         label: 'Largest difference',
         width: '118px',
+        spare: 1,
         end: true,
         value: row => row.maxAbsolute,
         render: row => formatNumber(row.maxAbsolute),
@@ -283,53 +274,23 @@ function Shared({ tensors, a, b }: { tensors: CompareReport['tensors']; a: Model
     ],
     [most],
   );
-  const matching = useMemo(() => filterRows(tensors, row => row.name, query), [tensors, query]);
-  const rows = useMemo(() => sortRows(matching, columns, sort ?? undefined), [matching, columns, sort]);
-  const [selected, setSelected] = useState('');
-  const name = `${a.label}-${b.label}`;
   return (
-    <div class="pane">
-      <div class="toolbar">
-        <TextField
-          class="filter"
-          label="Filter tensors"
-          placeholder="Filter by name"
-          icon="search"
-          value={query}
-          onInput={setQuery}
-        />
-        <div class="push toolbar-end">
-          <Button
-            icon="table"
-            label="Save the comparison as CSV"
-            onClick={() => save(host, csvFile(gridData(name, columns, rows)))}
-          />
-          <Button
-            icon="file"
-            label="Save the comparison as JSON"
-            onClick={() => save(host, jsonFile(gridData(name, columns, rows)))}
-          />
-        </div>
-      </div>
-      <Grid
-        label="Tensors in both"
-        columns={columns}
-        rows={rows}
-        rowKey={row => row.name}
-        sort={sort ?? undefined}
-        onSort={setSort}
-        selected={selected}
-        onSelect={row => setSelected(row.name)}
-        onOpen={row =>
-          void host.request('navigate', { to: 'checkpoint', model: a.path, tensor: row.name }).catch(notifyError)
-        }
-        empty={query ? 'No name matches.' : 'The two have no tensor of the same name and shape.'}
-      />
-    </div>
+    <Table
+      host={host}
+      what="tensors"
+      label="Tensors in both"
+      file={`${a.label}-${b.label}`}
+      columns={columns}
+      rows={tensors}
+      rowKey={row => row.name}
+      text={row => row.name}
+      onOpen={row => navigate(host, { to: 'checkpoint', model: a.path, tensor: row.name })}
+      empty="The two have no tensor of the same name and shape."
+    />
   );
 }
 
-function Names({ names, model }: { names: readonly string[]; model: ModelHeader }) {
+function Names({ side, names, model }: { side: 'A' | 'B'; names: readonly string[]; model: ModelHeader }) {
   const columns: Column<string>[] = [
     {
       id: 'name',
@@ -337,27 +298,25 @@ function Names({ names, model }: { names: readonly string[]; model: ModelHeader 
       width: '1fr',
       value: name => name,
       render: name => (
-        <Name
-          name={name}
-          onClick={() =>
-            void host.request('navigate', { to: 'checkpoint', model: model.path, tensor: name }).catch(notifyError)
-          }
-        />
+        <Name name={name} onClick={() => navigate(host, { to: 'checkpoint', model: model.path, tensor: name })} />
       ),
     },
   ];
   return (
-    <Grid
-      label="Tensors of one side"
+    <Table
+      host={host}
+      what={`tensors only in ${side}`}
+      file={`${model.label}-only`}
       columns={columns}
       rows={names}
       rowKey={name => name}
+      text={name => name}
       empty="None: the other side has them all."
     />
   );
 }
 
-function Reshaped({ rows }: { rows: CompareReport['reshaped'] }) {
+function Reshaped({ rows, a, b }: { rows: CompareReport['reshaped']; a: ModelHeader; b: ModelHeader }) {
   const columns: Column<CompareReport['reshaped'][number]>[] = [
     {
       id: 'name',
@@ -370,11 +329,14 @@ function Reshaped({ rows }: { rows: CompareReport['reshaped'] }) {
     { id: 'b', label: 'In B', width: '180px', value: row => row.b, render: row => row.b.slice(0, 100) },
   ];
   return (
-    <Grid
-      label="Tensors of another shape"
+    <Table
+      host={host}
+      what="tensors of another shape"
+      file={`${a.label}-${b.label}-shapes`}
       columns={columns}
       rows={rows}
       rowKey={row => row.name}
+      text={row => row.name}
       empty="All tensors in both have the same shape."
     />
   );

@@ -3,15 +3,19 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { formatBytes, formatCount, formatInteger } from '../../extension/core/format';
 import type { CompressRequest } from '../../extension/protocol/engine';
-import type { CompressView } from '../../extension/protocol/panels';
-import { Button, Checkbox, Segments, Select, TextField } from '../controls';
+import type { CommonRequests, CompressView } from '../../extension/protocol/panels';
+import { Checkbox } from '../controls';
+import { Field, SegmentsInput, SelectInput, TextInput } from '../shared/Field';
 import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
 import type { CompressHost } from './CompressPanel';
 import { Estimate } from './Estimate';
-import { splitGlobs, toForm, toRequest, type Field, type Form } from './form';
+import { splitGlobs, toForm, toRequest, type Form } from './form';
 
-type Set = <F extends Field>(field: F, value: Form[F]) => void;
+type Set = <F extends keyof Form>(field: F, value: Form[F]) => void;
+/** What is typed: the parts of the form that are text, whatever they are read as. */
+type TextFieldName = { [F in keyof Form]: string extends Form[F] ? F : never }[keyof Form];
+type Pick = CommonRequests['pick'][0]['what'];
 
 export function CompressForm(props: {
   host: CompressHost;
@@ -28,45 +32,18 @@ export function CompressForm(props: {
   const { request, problems } = useMemo(() => toRequest(form, view.form), [form]);
   useEffect(() => props.onRequest(request), [request]);
 
-  const path = (
-    field: 'calibration' | 'fisher' | 'evalText' | 'out',
-    what: 'calibration' | 'fisher' | 'evaluation' | 'output',
-    label: string,
-  ) => (
-    <span class="with-button">
-      <TextField
-        label={label}
-        value={form[field]}
-        title={form[field]}
-        invalid={problems[field] !== undefined}
-        onInput={value => set(field, value)}
-      />
-      <Button
-        onClick={() =>
-          void host
-            .request('pick', { what, ...(form[field] && { current: form[field] }) })
-            .then(picked => picked.path !== undefined && set(field, picked.path), notifyError)
-        }
-      >
-        Browse…
-      </Button>
-    </span>
-  );
-  const number = (
-    field: Field & ('rank' | 'samples' | 'context' | 'windows' | 'threads' | 'iterations' | 'seed' | 'budget'),
-    label: string,
-    placeholder = '',
-  ) => (
-    <TextField
-      label={label}
-      numeric
-      placeholder={placeholder}
-      value={form[field]}
-      invalid={problems[field] !== undefined}
-      title={problems[field]}
-      onInput={value => set(field, value)}
-    />
-  );
+  const text = (field: TextFieldName) => ({
+    value: form[field],
+    problem: problems[field],
+    onInput: (value: string) => set(field, value),
+  });
+  const path = (field: TextFieldName, what: Pick) => ({
+    ...text(field),
+    onBrowse: () =>
+      void host
+        .request('pick', { what, ...(form[field] && { current: form[field] }) })
+        .then(picked => picked.path !== undefined && set(field, picked.path), notifyError),
+  });
 
   return (
     <div class="scroll compress">
@@ -79,26 +56,26 @@ export function CompressForm(props: {
           </p>
         )}
         <Group title="Budget" about="What the compressed weights may cost.">
-          <Row label="Held fixed">
-            <Segments
-              label="What is held fixed"
-              value={form.budgetKind}
-              onChange={kind =>
-                setForm(old => ({
-                  ...old,
-                  budgetKind: kind,
-                  budget: kind === 'bytes' ? '' : old.budgetKind === 'bytes' ? '2.75' : old.budget,
-                }))
-              }
-              choices={[
-                { value: 'bits', label: 'Bits' },
-                { value: 'effective-bits', label: 'Effective bits' },
-                { value: 'bytes', label: 'Size in GB' },
-              ]}
-            />
-          </Row>
-          <Row
+          <SegmentsInput
+            label="Held fixed"
+            value={form.budgetKind}
+            onChange={kind =>
+              setForm(old => ({
+                ...old,
+                budgetKind: kind,
+                budget: kind === 'bytes' ? '' : old.budgetKind === 'bytes' ? '2.75' : old.budget,
+              }))
+            }
+            choices={[
+              { value: 'bits', label: 'Bits' },
+              { value: 'effective-bits', label: 'Effective bits' },
+              { value: 'bytes', label: 'Size in GB' },
+            ]}
+          />
+          <TextInput
             label={form.budgetKind === 'bytes' ? 'Gigabytes' : 'Bits per weight'}
+            name="Budget"
+            numeric
             note={
               form.budgetKind === 'bits'
                 ? 'Codes and scales, as in the paper; factors come on top.'
@@ -106,12 +83,10 @@ export function CompressForm(props: {
                   ? 'Everything stored for the matrices, factors too.'
                   : 'The whole exported checkpoint.'
             }
-            problem={problems.budget}
-          >
-            {number('budget', 'Budget')}
-          </Row>
+            {...text('budget')}
+          />
           {form.overrides.length > 0 && (
-            <Row label="Rules" note="From the allocation panel.">
+            <Field label="Rules" note="From the allocation panel.">
               <span class="rule-chips">
                 {form.overrides.map(rule => (
                   <Name
@@ -123,131 +98,120 @@ export function CompressForm(props: {
                   Drop rules
                 </button>
               </span>
-            </Row>
+            </Field>
           )}
         </Group>
         <Group title="Low-rank part" about="W = Q + L1·L2: what quantisation loses, the factors keep.">
-          <Row label="Rank" problem={problems.rank} note="0 quantises alone.">
-            {number('rank', 'Rank')}
-          </Row>
-          <Row label="Factors stored as">
-            <Select
-              label="Factors stored as"
-              value={form.factors}
-              onChange={value => set('factors', value)}
-              choices={[
-                { value: 'nf8', label: 'NF8 (8.1 bits)' },
-                { value: 'bf16', label: 'BF16' },
-                { value: 'fp32', label: 'FP32' },
-              ]}
-            />
-          </Row>
+          <TextInput label="Rank" numeric note="0 quantises alone." {...text('rank')} />
+          <SelectInput
+            label="Factors stored as"
+            value={form.factors}
+            onChange={value => set('factors', value)}
+            choices={[
+              { value: 'nf8', label: 'NF8 (8.1 bits)' },
+              { value: 'bf16', label: 'BF16' },
+              { value: 'fp32', label: 'FP32' },
+            ]}
+          />
         </Group>
         <Group title="Importance" about="Which errors count: all alike, or those the loss feels.">
-          <Row label="Weigh errors by">
-            <Segments
-              label="Weigh errors by"
-              value={form.importance}
-              onChange={value => set('importance', value)}
-              choices={[
-                { value: 'calibration', label: 'Fisher, from text' },
-                { value: 'fisher', label: 'Fisher, from file' },
-                { value: 'plain', label: 'Nothing' },
-              ]}
-            />
-          </Row>
+          <SegmentsInput
+            label="Weigh errors by"
+            value={form.importance}
+            onChange={value => set('importance', value)}
+            choices={[
+              { value: 'calibration', label: 'Fisher, from text' },
+              { value: 'fisher', label: 'Fisher, from file' },
+              { value: 'plain', label: 'Nothing' },
+            ]}
+          />
           {form.importance === 'calibration' && (
             <>
-              <Row label="Calibration text" problem={problems.calibration}>
-                {path('calibration', 'calibration', 'Calibration text')}
-              </Row>
-              <Row label="Samples" problem={problems.samples} note="Sequences of one context each.">
-                {number('samples', 'Samples', '64')}
-              </Row>
+              <TextInput label="Calibration text" {...path('calibration', 'calibration')} />
+              <TextInput
+                label="Samples"
+                numeric
+                placeholder="64"
+                note="Sequences of one context each."
+                {...text('samples')}
+              />
             </>
           )}
-          {form.importance === 'fisher' && (
-            <Row label="Fisher file" problem={problems.fisher}>
-              {path('fisher', 'fisher', 'Fisher file')}
-            </Row>
-          )}
+          {form.importance === 'fisher' && <TextInput label="Fisher file" {...path('fisher', 'fisher')} />}
         </Group>
         <Matrices host={host} view={view} form={form} set={set} />
         <Group title="Evaluation" about="Perplexity before and after, on a text of yours. Optional.">
-          <Row label="Text">{path('evalText', 'evaluation', 'Evaluation text')}</Row>
+          <TextInput label="Text" name="Evaluation text" {...path('evalText', 'evaluation')} />
           {form.evalText !== '' && (
-            <Row label="Context, windows" problem={problems.context ?? problems.windows}>
-              <span class="with-button narrow">
-                {number('context', 'Context in tokens', '512')}
-                {number('windows', 'Windows, all when empty', 'all')}
-              </span>
-            </Row>
+            <>
+              <TextInput
+                label="Context"
+                name="Context in tokens"
+                numeric
+                placeholder="512"
+                note="Tokens a window."
+                {...text('context')}
+              />
+              <TextInput
+                label="Windows"
+                name="Windows, all when empty"
+                numeric
+                placeholder="all"
+                note="All of the text when empty."
+                {...text('windows')}
+              />
+            </>
           )}
         </Group>
         <Group title="Output">
-          <Row label="Folder" problem={problems.out}>
-            {path('out', 'output', 'Output folder')}
-          </Row>
-          <Row
-            label="Format"
+          <TextInput label="Folder" name="Output folder" {...path('out', 'output')} />
+          <SegmentsInput
             note={
               form.format === 'dense'
                 ? 'BF16 weights, for other tools: no smaller than before.'
                 : 'Codes, scales and factors: the small one.'
             }
-          >
-            <Segments
-              label="Format"
-              value={form.format}
-              onChange={value => set('format', value)}
-              choices={[
-                { value: 'packed', label: 'Packed' },
-                { value: 'dense', label: 'Dense' },
-              ]}
-            />
-          </Row>
-          <Row label="">
+            label="Format"
+            value={form.format}
+            onChange={value => set('format', value)}
+            choices={[
+              { value: 'packed', label: 'Packed' },
+              { value: 'dense', label: 'Dense' },
+            ]}
+          />
+          <Field label="">
             <Checkbox checked={form.overwrite} onChange={value => set('overwrite', value)}>
               Replace what is there
             </Checkbox>
-          </Row>
+          </Field>
         </Group>
         <details class="advanced">
           <summary>Advanced</summary>
-          <Row label="Device">
-            <Select
-              label="Device"
-              value={form.device}
-              onChange={value => set('device', value)}
-              choices={[
-                { value: 'auto', label: 'Best there is' },
-                ...view.devices.map(device => ({
-                  value: device.id,
-                  label: `${device.name.slice(0, 60)} (${formatBytes(device.memoryFree)} free)`,
-                })),
-              ]}
-            />
-          </Row>
-          <Row label="Threads" problem={problems.threads} note="0 for all cores.">
-            {number('threads', 'Threads', '0')}
-          </Row>
-          <Row label="Iterations at most" problem={problems.iterations}>
-            {number('iterations', 'Iterations at most', 'as the engine')}
-          </Row>
-          <Row label="Seed" problem={problems.seed}>
-            {number('seed', 'Seed', '0')}
-          </Row>
-          <Row label="Row and column scales" note="How Fisher information becomes two vectors.">
-            <Select
-              label="Row and column scales"
-              value={form.scales}
-              onChange={value => set('scales', value)}
-              choices={[
-                { value: 'sqrt-of-means', label: 'Root of means (reference code)' },
-                { value: 'means-of-sqrt', label: 'Mean of roots (paper)' },
-              ]}
-            />
-          </Row>
+          <SelectInput
+            label="Device"
+            value={form.device}
+            onChange={value => set('device', value)}
+            choices={[
+              { value: 'auto', label: 'Best there is' },
+              ...view.devices.map(device => ({
+                value: device.id,
+                label: `${device.name.slice(0, 60)} (${formatBytes(device.memoryFree)} free)`,
+              })),
+            ]}
+          />
+          <TextInput label="Threads" numeric placeholder="0" note="0 for all cores." {...text('threads')} />
+          <TextInput label="Iterations at most" numeric placeholder="100" {...text('iterations')} />
+          <TextInput label="Seed" numeric placeholder="0" {...text('seed')} />
+          <SelectInput
+            note="How Fisher information becomes two vectors."
+            label="Row and column scales"
+            value={form.scales}
+            onChange={value => set('scales', value)}
+            choices={[
+              { value: 'sqrt-of-means', label: 'Root of means (reference code)' },
+              { value: 'means-of-sqrt', label: 'Mean of roots (paper)' },
+            ]}
+          />
         </details>
       </div>
       <Estimate host={host} view={view} request={request} />
@@ -262,24 +226,6 @@ function Group(props: { title: string; about?: string; children: ComponentChildr
       {props.about && <p class="muted">{props.about}</p>}
       {props.children}
     </section>
-  );
-}
-
-function Row(props: { label: string; note?: string; problem?: string | undefined; children: ComponentChildren }) {
-  return (
-    <div class="form-row">
-      <span class="form-label">{props.label}</span>
-      <div class="form-value">
-        {props.children}
-        {props.problem !== undefined ? (
-          <span class="form-note bad" role="alert">
-            {props.problem}
-          </span>
-        ) : (
-          props.note && <span class="form-note">{props.note}</span>
-        )}
-      </div>
-    </div>
   );
 }
 
@@ -307,23 +253,21 @@ function Matrices({ host, view, form, set }: { host: CompressHost; view: Compres
   }, [form.include, form.exclude]);
   return (
     <Group title="Matrices" about="Linear weights of the repeated blocks. Embeddings, head and norms stay as they are.">
-      <Row label="Only">
-        <TextField
-          label="Only these matrices"
-          placeholder="all, or patterns such as *.self_attn.*"
-          value={form.include}
-          onInput={value => set('include', value)}
-        />
-      </Row>
-      <Row label="Except">
-        <TextField
-          label="Except these matrices"
-          placeholder="none, or patterns such as *.0.*"
-          value={form.exclude}
-          onInput={value => set('exclude', value)}
-        />
-      </Row>
-      <Row label="">
+      <TextInput
+        label="Only"
+        name="Only these matrices"
+        placeholder="all, or patterns such as *.self_attn.*"
+        value={form.include}
+        onInput={value => set('include', value)}
+      />
+      <TextInput
+        label="Except"
+        name="Except these matrices"
+        placeholder="none, or patterns such as *.0.*"
+        value={form.exclude}
+        onInput={value => set('exclude', value)}
+      />
+      <Field label="">
         <details class="matched">
           <summary class={matched?.names.length === 0 ? 'bad' : ''}>
             <span role="status">
@@ -343,7 +287,7 @@ function Matrices({ host, view, form, set }: { host: CompressHost; view: Compres
             )}
           </ul>
         </details>
-      </Row>
+      </Field>
     </Group>
   );
 }

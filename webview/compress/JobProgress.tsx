@@ -1,5 +1,4 @@
 /** A compression at work, or one that stopped before its end. */
-import { useEffect, useState } from 'preact/hooks';
 import { formatBits, formatBytes, formatDuration, formatInteger } from '../../extension/core/format';
 import type { Stage } from '../../extension/protocol/engine';
 import type { JobState } from '../../extension/protocol/panels';
@@ -7,7 +6,7 @@ import { Button } from '../controls';
 import { Icon } from '../shared/icons';
 import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
-import { Failure } from '../shared/Panel';
+import { Elapsed, Failure } from '../shared/Panel';
 import { ProgressBar } from '../shared/ProgressBar';
 import type { CompressHost } from './CompressPanel';
 
@@ -84,7 +83,9 @@ export function JobProgress(props: {
               {typeof progress?.secondsLeft === 'number' ? (
                 `${formatDuration(progress.secondsLeft)} left`
               ) : (
-                <Elapsed since={job.started} />
+                <span class="muted">
+                  <Elapsed since={job.started} />
+                </span>
               )}
             </span>
           </div>
@@ -117,13 +118,4 @@ export function JobProgress(props: {
       </p>
     </div>
   );
-}
-
-function Elapsed({ since }: { since: number }) {
-  const [now, setNow] = useState(Date.now());
-  useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1000);
-    return () => clearInterval(timer);
-  }, []);
-  return <span class="muted">{formatDuration(Math.max(1, (now - since) / 1000))}</span>;
 }

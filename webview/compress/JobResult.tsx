@@ -1,8 +1,10 @@
 /** What a compression changed, matrix by matrix, and what to do next. */
-import { useMemo, useState } from 'preact/hooks';
+import { useMemo } from 'preact/hooks';
 import {
+  baseName,
   formatBits,
   formatBytes,
+  formatCertificate,
   formatConfig,
   formatDuration,
   formatNumber,
@@ -10,16 +12,12 @@ import {
 } from '../../extension/core/format';
 import type { CompressedMatrix, CompressReport, CompressRequest } from '../../extension/protocol/engine';
 import type { ModelHeader } from '../../extension/protocol/panels';
-import { Button, TextField } from '../controls';
-import { csvFile, jsonFile } from '../shared/exportData';
-import { save } from '../shared/Figure';
-import { filterRows } from '../shared/filter';
-import { gridData, isSort, sortRows, type Column, type Sort } from '../shared/columns';
-import { Grid } from '../shared/Grid';
-import { useSaved } from '../shared/host';
+import { Button } from '../controls';
+import { navigate, openPath } from '../shared/actions';
+import type { Column } from '../shared/columns';
 import { Icon } from '../shared/icons';
 import { Name } from '../shared/Name';
-import { notifyError } from '../shared/notices';
+import { Table } from '../shared/Table';
 import type { CompressHost } from './CompressPanel';
 
 export function JobResult(props: {
@@ -30,14 +28,12 @@ export function JobResult(props: {
 }) {
   const { host, header, report } = props;
   const go = (to: 'checkpoint' | 'heatmap' | 'perplexity' | 'export' | 'compare') => () =>
-    void host
-      .request(
-        'navigate',
-        to === 'compare'
-          ? { to, model: report.model, other: report.output }
-          : { to, model: to === 'heatmap' ? report.model : report.output },
-      )
-      .catch(notifyError);
+    navigate(
+      host,
+      to === 'compare'
+        ? { to, model: report.model, other: report.output }
+        : { to, model: to === 'heatmap' ? report.model : report.output },
+    );
   const seconds = Object.values(report.seconds).reduce((sum, one) => sum + one, 0);
   const { before, after } = report;
   const kept = header.bytes > 0 ? after.bytes / before.bytes : 0;
@@ -49,10 +45,7 @@ export function JobResult(props: {
             <Icon name="check" /> Compressed in {formatDuration(seconds)}
           </h2>
           <p>
-            <Name
-              name={report.output}
-              onClick={() => void host.request('openPath', { path: report.output }).catch(notifyError)}
-            />
+            <Name name={report.output} onClick={() => openPath(host, report.output)} />
           </p>
         </div>
         <div class="result-actions">
@@ -103,6 +96,16 @@ export function JobResult(props: {
           )}
         </tbody>
       </table>
+      <p class="muted">
+        Plan {formatCertificate(report)}
+        {report.fisher !== undefined && (
+          <>
+            {', under the Fisher information of '}
+            <Name name={report.fisher} onClick={() => openPath(host, report.fisher!)} />
+          </>
+        )}
+        .
+      </p>
       {report.warnings.map((warning, index) => (
         <p key={index} class="warning">
           <Icon name="warning" /> {warning.slice(0, 500)}
@@ -114,19 +117,12 @@ export function JobResult(props: {
 }
 
 function Matrices({ host, report }: { host: CompressHost; report: CompressReport }) {
-  const [query, setQuery] = useState('');
-  const [selected, setSelected] = useState('');
-  const [sort, setSort] = useSaved<Sort | null>(
-    'resultSort',
-    null,
-    (value): value is Sort | null => value === null || isSort(value),
-  );
   const columns = useMemo<Column<CompressedMatrix>[]>(
     () => [
       {
         id: 'name',
         label: 'Matrix',
-        width: 'minmax(260px, 1fr)',
+        width: 'minmax(220px, 1fr)',
         value: row => row.name,
         render: row => <Name name={row.name} />,
       },
@@ -135,9 +131,10 @@ function Matrices({ host, report }: { host: CompressHost; report: CompressReport
         label: 'Configuration',
         title: '(b0, b1, b2, B0, B1) as in the paper',
         width: '140px',
+        spare: 4,
         value: row => formatConfig(row.config),
       },
-      { id: 'rank', label: 'Rank', width: '40px', end: true, value: row => row.rank },
+      { id: 'rank', label: 'Rank', width: '40px', spare: 3, end: true, value: row => row.rank },
       {
         id: 'bits',
         label: 'Bits',
@@ -150,6 +147,7 @@ function Matrices({ host, report }: { host: CompressHost; report: CompressReport
         id: 'effective',
         label: 'Effective',
         width: '60px',
+        spare: 2,
         end: true,
         value: row => row.effectiveBits,
         render: row => formatBits(row.effectiveBits),
@@ -167,6 +165,7 @@ function Matrices({ host, report }: { host: CompressHost; report: CompressReport
         label: 'Quantised alone',
         title: 'Relative error without the low-rank part',
         width: '100px',
+        spare: 1,
         end: true,
         value: row => row.errorQuantized,
         render: row => formatPercent(row.errorQuantized),
@@ -192,49 +191,20 @@ function Matrices({ host, report }: { host: CompressHost; report: CompressReport
     ],
     [],
   );
-  const matching = useMemo(() => filterRows(report.matrices, row => row.name, query), [report, query]);
-  const rows = useMemo(() => sortRows(matching, columns, sort ?? undefined), [matching, sort]);
-  const name = 'compressed-matrices';
   return (
-    <section class="result-matrices" aria-label="Matrices">
-      <div class="toolbar flush">
-        <h3>Matrices</h3>
-        <TextField
-          class="filter"
-          label="Filter matrices"
-          placeholder="Filter by name"
-          icon="search"
-          value={query}
-          onInput={setQuery}
-        />
-        <div class="push toolbar-end">
-          <Button
-            icon="table"
-            label="Save the matrices as CSV"
-            onClick={() => save(host, csvFile(gridData(name, columns, rows)))}
-          />
-          <Button
-            icon="file"
-            label="Save the matrices as JSON"
-            onClick={() => save(host, jsonFile(gridData(name, columns, rows)))}
-          />
-        </div>
-      </div>
-      <Grid
-        label="Compressed matrices"
-        columns={columns}
-        rows={rows}
-        rowKey={row => row.name}
-        sort={sort ?? undefined}
-        onSort={setSort}
-        selected={selected}
-        onSelect={row => setSelected(row.name)}
-        onOpen={row =>
-          void host.request('navigate', { to: 'checkpoint', model: report.output, tensor: row.name }).catch(notifyError)
-        }
-        fitRows={18}
-        empty="No matrix matches the filter."
-      />
-    </section>
+    <Table
+      host={host}
+      what="matrices"
+      label="Compressed matrices"
+      title="Matrices"
+      file={`${baseName(report.output)}-matrices`}
+      columns={columns}
+      rows={report.matrices}
+      rowKey={row => row.name}
+      text={row => row.name}
+      onOpen={row => navigate(host, { to: 'checkpoint', model: report.output, tensor: row.name })}
+      fitRows={18}
+      empty="Nothing was compressed."
+    />
   );
 }

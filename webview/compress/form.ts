@@ -28,7 +28,7 @@ export interface Form {
   scales: 'sqrt-of-means' | 'means-of-sqrt';
   overrides: PlanOverride[];
 }
-export type Field = keyof Form;
+type Field = keyof Form;
 
 /** Sizes are typed in gigabytes. */
 const GB = 1e9;

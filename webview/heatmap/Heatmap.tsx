@@ -6,7 +6,7 @@ import type { HeatmapView, HeatValue } from '../../extension/protocol/panels';
 import { shortName } from '../shared/Name';
 import { useTheme } from '../shared/Panel';
 import { css, diverging, readableOn, sequential, theme } from '../shared/theme';
-import type { HeatScale } from './scale';
+import { describeRank, type HeatOrder, type HeatScale } from './scale';
 
 /** Below this width a number does not fit into a cell. */
 const MAX_LAYERS_WITH_NUMBERS = 16;
@@ -16,6 +16,7 @@ export function Heatmap(props: {
   label: string;
   view: HeatmapView;
   values: readonly HeatValue[];
+  order: HeatOrder;
   scale: HeatScale;
   active: number;
   onActive: (cell: number) => void;
@@ -96,6 +97,7 @@ export function Heatmap(props: {
           view={view}
           lattice={lattice}
           values={props.values}
+          order={props.order}
           scale={props.scale}
           active={active}
         />
@@ -109,6 +111,7 @@ const Cells = memo(function Cells(props: {
   view: HeatmapView;
   lattice: readonly (readonly number[])[];
   values: readonly HeatValue[];
+  order: HeatOrder;
   scale: HeatScale;
   active: number;
 }) {
@@ -137,6 +140,7 @@ const Cells = memo(function Cells(props: {
             cells={lattice[row] ?? []}
             view={view}
             values={props.values}
+            order={props.order}
             scale={props.scale}
             active={lattice[row]?.includes(active) ? active : -1}
           />
@@ -152,6 +156,7 @@ const Row = memo(function Row(props: {
   cells: readonly number[];
   view: HeatmapView;
   values: readonly HeatValue[];
+  order: HeatOrder;
   scale: HeatScale;
   active: number;
 }) {
@@ -171,6 +176,7 @@ const Row = memo(function Row(props: {
         const write = (digits: number) =>
           value === 'nan' ? 'NaN' : value === null ? 'not known' : formatNumber(value, digits);
         const text = write(4);
+        const place = describeRank(props.order, index);
         return (
           <td
             key={column}
@@ -181,7 +187,9 @@ const Row = memo(function Row(props: {
             style={color ? { backgroundColor: css(color), color: css(readableOn(color)) } : undefined}
             // The accessible name has to contain the text that is shown.
             aria-label={`${props.label} layer ${view.layers[column]}: ${write(numbers ? 3 : 4)}`}
-            title={`${shortName(cell.name)}\n${formatShape(cell.shape)}\n${text}`}
+            title={[shortName(cell.name), formatShape(cell.shape), text, place && `rank ${place}`]
+              .filter(Boolean)
+              .join('\n')}
           >
             {numbers && typeof value === 'number' ? formatNumber(value, 3) : null}
           </td>

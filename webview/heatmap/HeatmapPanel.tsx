@@ -1,18 +1,20 @@
 /** Layers by role, coloured by a metric: where a model is large, sensitive, or badly served by its compression. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { formatInteger, formatNumber, formatShape } from '../../extension/core/format';
+import { formatNumber, formatShape } from '../../extension/core/format';
 import { heatmapContract } from '../../extension/protocol/panelGuards';
 import type { HeatmapView, HeatValue, HeatValues, Metric } from '../../extension/protocol/panels';
 import { Button, Checkbox, Segments, Select } from '../controls';
+import { navigate } from '../shared/actions';
 import { Figure } from '../shared/Figure';
-import { connectHost, isBoolean, isString, useSaved } from '../shared/host';
+import { connectHost, isBoolean, isString, isStrings, useSaved } from '../shared/host';
 import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
+import { describeProgress } from '../shared/progress';
 import { Await, Empty, EngineBanner, Failure, Loading, Strip, useRequest } from '../shared/Panel';
 import { Ramp } from '../shared/Raster';
 import { Heatmap } from './Heatmap';
 import { paintHeatmap } from './paint';
-import { makeScale, ranks } from './scale';
+import { describeRank, makeScale, orderOf, type HeatOrder } from './scale';
 
 const host = connectHost(heatmapContract);
 
@@ -36,47 +38,52 @@ function Loaded({ view }: { view: HeatmapView }) {
   const metric = metrics.find(({ id }) => id === saved) ?? metrics.find(({ id }) => id === view.metric) ?? metrics[0];
   const path = view.header.path;
 
-  const addExternal = () =>
-    host
-      .request('external', null)
-      .then(found => {
-        if (!found) return;
-        setAdded(old => [...old.filter(({ id }) => id !== found.id), found]);
-        setMetric(found.id);
-      })
-      .catch(notifyError);
+  const [files, setFiles] = useSaved<string[]>('external', [], isStrings);
+  const add = (found: Metric) => setAdded(old => [...old.filter(({ id }) => id !== found.id), found]);
+  const addExternal = async () => {
+    const found = await host.request('external', {});
+    if (!found) return;
+    add(found.metric);
+    setMetric(found.metric.id);
+    setFiles([...files.filter(file => file !== found.file), found.file]);
+  };
+  useEffect(() => {
+    // After a reload the host knows nothing of them; one that has gone is not asked for again.
+    for (const file of files)
+      host.request('external', { file }).then(
+        found => found && add(found.metric),
+        (error: unknown) => {
+          setFiles(files.filter(other => other !== file));
+          notifyError(error);
+        },
+      );
+  }, []);
 
   return (
     <>
       <Strip
         host={host}
         header={view.header}
-        command={{ command: 'inspect', model: path }}
+        command={{ command: metric?.status === 'compute' ? 'stats' : 'inspect', model: path }}
         menu={[
           {
             label: 'Open Checkpoint',
             icon: 'file',
-            onSelect: () => void host.request('navigate', { to: 'checkpoint', model: path }).catch(notifyError),
+            onSelect: () => navigate(host, { to: 'checkpoint', model: path }),
           },
           {
             label: 'Allocation',
             icon: 'chart',
-            onSelect: () => void host.request('navigate', { to: 'allocation', model: path }).catch(notifyError),
+            onSelect: () => navigate(host, { to: 'allocation', model: path }),
           },
         ]}
         primary={
           view.compressed || view.header.compressed ? (
-            <Button
-              primary
-              onClick={() => void host.request('navigate', { to: 'perplexity', model: path }).catch(notifyError)}
-            >
+            <Button primary onClick={() => navigate(host, { to: 'perplexity', model: path })}>
               Perplexity
             </Button>
           ) : (
-            <Button
-              primary
-              onClick={() => void host.request('navigate', { to: 'compress', model: path }).catch(notifyError)}
-            >
+            <Button primary onClick={() => navigate(host, { to: 'compress', model: path })}>
               Compress…
             </Button>
           )
@@ -99,7 +106,7 @@ function Loaded({ view }: { view: HeatmapView }) {
             />
             <Button
               icon="add"
-              onClick={() => void addExternal()}
+              onClick={() => void addExternal().catch(notifyError)}
               title="Show numbers of your own: a JSON file of tensor or layer names"
             >
               From JSON…
@@ -121,8 +128,8 @@ function MetricView({ view, metric }: { view: HeatmapView; metric: Metric }) {
         title={`${metric.label.slice(0, 80)} is not known yet`}
         action={
           action && (
-            <Button primary onClick={() => void host.request('navigate', action).catch(notifyError)}>
-              Continue
+            <Button primary onClick={() => navigate(host, action)}>
+              {action.to === 'compress' ? 'Compress…' : 'Continue'}
             </Button>
           )
         }
@@ -146,7 +153,7 @@ function Values({ view, metric }: { view: HeatmapView; metric: Metric }) {
         { metric: metric.id },
         {
           signal,
-          onProgress: progress => setDone(`${formatInteger(progress.done)} of ${formatInteger(progress.total)}`),
+          onProgress: progress => setDone(describeProgress(progress)),
         },
       ),
     [metric.id, view],
@@ -163,7 +170,7 @@ function Values({ view, metric }: { view: HeatmapView; metric: Metric }) {
       )}
       {result.state === 'loading' && done && (
         <p class="muted number" role="status">
-          {done} measured
+          Measuring: {done}
         </p>
       )}
     </>
@@ -189,15 +196,12 @@ function Picture({ view, metric, values }: { view: HeatmapView; metric: Metric; 
       ),
     [values, metric, log],
   );
-  const order = useMemo(() => new Map(sides.map(one => [one.id, ranks(one.values)])), [values]);
+  const order = useMemo(() => new Map(sides.map(one => [one.id, orderOf(one.values)])), [values]);
   const shown = sides.length < 2 || side === 'both' ? sides : sides.filter(one => one.id === side);
   const canvas = useRef<HTMLCanvasElement | null>(null);
   const open = (index: number) => {
     const cell = view.cells[index];
-    if (cell)
-      void host
-        .request('navigate', { to: 'checkpoint', model: view.header.path, tensor: cell.name })
-        .catch(notifyError);
+    if (cell) navigate(host, { to: 'checkpoint', model: view.header.path, tensor: cell.name });
   };
   const canLog = metric.scale === 'sequential';
   return (
@@ -262,6 +266,7 @@ function Picture({ view, metric, values }: { view: HeatmapView; metric: Metric; 
           label={`${metric.label}, ${one.label}`}
           view={view}
           values={one.values}
+          order={order.get(one.id)!}
           scale={scale}
           active={active}
           onActive={setActive}
@@ -305,31 +310,25 @@ function ActiveCell(props: {
   metric: Metric;
   active: number;
   sides: readonly { id: string; label: string; values: readonly HeatValue[] }[];
-  order: ReadonlyMap<string, (number | undefined)[]>;
+  order: ReadonlyMap<string, HeatOrder>;
   onOpen: (index: number) => void;
 }) {
   const { view, metric, active, sides } = props;
   const cell = view.cells[active];
   if (!cell) return null;
-  const known = (values: readonly HeatValue[]) => values.filter(value => typeof value === 'number').length;
   return (
     <div class="active-cell">
       <Name name={cell.name} onClick={() => props.onOpen(active)} />
       <span class="muted">{formatShape(cell.shape)}</span>
       {sides.map(one => {
         const value = one.values[active];
-        const rank = props.order.get(one.id)?.[active];
+        const rank = describeRank(props.order.get(one.id)!, active);
         return (
           <span key={one.id} class="number">
             {sides.length > 1 && <span class="muted">{one.label} </span>}
             <strong>{value === 'nan' ? 'NaN' : formatNumber(value)}</strong>
             {metric.unit && ` ${metric.unit.slice(0, 60)}`}
-            {rank !== undefined && (
-              <span class="muted">
-                {' '}
-                · rank {rank} of {known(one.values)}
-              </span>
-            )}
+            {rank !== undefined && <span class="muted"> · rank {rank}</span>}
           </span>
         );
       })}

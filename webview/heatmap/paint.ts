@@ -52,13 +52,7 @@ export function paintHeatmap(
       const y = top + cell.row * CELL.height;
       context.fillStyle = css(typeof value === 'number' ? colorOf(scale, value) : unknownColor());
       context.fillRect(x, y, CELL.width - 1, CELL.height - 1);
-      if (value === 'nan') {
-        context.strokeStyle = css(foreground);
-        context.beginPath();
-        context.moveTo(x, y + CELL.height - 1);
-        context.lineTo(x + CELL.width - 1, y);
-        context.stroke();
-      }
+      if (value === 'nan') hatch(context, x, y, CELL.width - 1, CELL.height - 1, css(foreground));
     });
   });
 
@@ -76,4 +70,27 @@ export function paintHeatmap(
   context.fillText(formatNumber(scale.low), LEFT - 6, base + 9);
   context.textAlign = 'left';
   context.fillText(formatNumber(scale.high), LEFT + 126, base + 9);
+}
+
+/** Lines across a rectangle, as on the screen. */
+function hatch(
+  context: CanvasRenderingContext2D,
+  x: number,
+  y: number,
+  width: number,
+  height: number,
+  color: string,
+): void {
+  context.save();
+  context.beginPath();
+  context.rect(x, y, width, height);
+  context.clip();
+  context.strokeStyle = color;
+  context.beginPath();
+  for (let start = -height; start < width; start += 5) {
+    context.moveTo(x + start, y + height);
+    context.lineTo(x + start + height, y);
+  }
+  context.stroke();
+  context.restore();
 }

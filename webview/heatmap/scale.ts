@@ -35,12 +35,28 @@ export function makeScale(
   return { kind, log, low, high, share: value => (span > 0 ? (at(value) - at(low)) / span : 0.5) };
 }
 
-/** Position among all known values, 1 for the largest. */
-export function ranks(values: readonly HeatValue[]): (number | undefined)[] {
+/** Where every value stands among all known ones of its side. */
+export interface HeatOrder {
+  /** 1 for the largest, equals alike; undefined where the value is not known. */
+  ranks: readonly (number | undefined)[];
+  /** How many values are known. */
+  known: number;
+}
+
+export function orderOf(values: readonly HeatValue[]): HeatOrder {
   const sorted = values.filter(value => typeof value === 'number').sort((a, b) => b - a);
   const first = new Map<number, number>();
   sorted.forEach((value, index) => {
     if (!first.has(value)) first.set(value, index + 1);
   });
-  return values.map(value => (typeof value === 'number' ? first.get(value) : undefined));
+  return {
+    ranks: values.map(value => (typeof value === 'number' ? first.get(value) : undefined)),
+    known: sorted.length,
+  };
+}
+
+/** `6 of 26`; undefined where there is no rank. */
+export function describeRank({ ranks, known }: HeatOrder, index: number): string | undefined {
+  const rank = ranks[index];
+  return rank === undefined ? undefined : `${rank} of ${known}`;
 }

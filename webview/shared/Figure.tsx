@@ -2,20 +2,11 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { drawChart, type ChartHandle, type ChartSpec } from '../charts';
-import { Menu } from '../controls';
-import { csvFile, jsonFile, pngFile, type Data } from './exportData';
+import type { Data } from './exportData';
+import { ExportMenu } from './ExportMenu';
 import { formatNumber } from '../../extension/core/format';
 import type { CommonHost } from './host';
 import { Icon } from './icons';
-import { notify, notifyError } from './notices';
-
-/** Saves through the host and says where. */
-export function save(host: CommonHost, file: Parameters<typeof host.request<'save'>>[1]): void {
-  host
-    .request('save', file)
-    .then(({ path }) => path !== undefined && notify(`Saved ${path}`))
-    .catch(notifyError);
-}
 
 function Canvas({ spec, label, onReady }: { spec: ChartSpec; label: string; onReady: (handle: ChartHandle) => void }) {
   const canvas = useRef<HTMLCanvasElement>(null);
@@ -87,7 +78,6 @@ export function Figure(props: {
 }) {
   const [asTable, setAsTable] = useState(false);
   const handle = useRef<ChartHandle | undefined>(undefined);
-  const canvas = () => props.canvas?.() ?? handle.current?.canvas;
   return (
     <section class={`figure ${props.class ?? ''}`} aria-label={props.title}>
       <header>
@@ -104,22 +94,12 @@ export function Figure(props: {
           >
             <Icon name={asTable ? 'chart' : 'table'} />
           </button>
-          <Menu
-            label={`Export ${props.title}`}
-            icon="export"
-            items={[
-              { label: 'Save as CSV…', icon: 'table', onSelect: () => save(props.host, csvFile(props.data)) },
-              { label: 'Save as JSON…', icon: 'file', onSelect: () => save(props.host, jsonFile(props.data)) },
-              {
-                label: 'Save as PNG…',
-                icon: 'chart',
-                disabled: asTable,
-                onSelect: () => {
-                  const picture = canvas();
-                  if (picture) save(props.host, pngFile(props.data.name, picture));
-                },
-              },
-            ]}
+          <ExportMenu
+            host={props.host}
+            what={props.title}
+            data={() => props.data}
+            picture={() => props.canvas?.() ?? handle.current?.canvas}
+            pictureShown={!asTable}
           />
         </div>
       </header>

@@ -4,7 +4,7 @@
  */
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
-import type { Column, Sort } from './columns';
+import { fitColumns, type Column, type Sort } from './columns';
 
 /** Matches `.grid-row` in grid.css. */
 export const ROW_HEIGHT = 22;
@@ -28,10 +28,11 @@ export function Grid<T>(props: {
   fitRows?: number;
 }) {
   const { rows, rowKey, selected } = props;
-  const columns = useMemo(() => props.columns.filter(column => !column.hidden), [props.columns]);
   const scroller = useRef<HTMLDivElement>(null);
   const id = useId();
   const [view, setView] = useState({ first: 0, count: 40 });
+  const [width, setWidth] = useState(Infinity);
+  const columns = useMemo(() => fitColumns(props.columns, width), [props.columns, width]);
 
   const measure = () => {
     const element = scroller.current;
@@ -39,6 +40,7 @@ export function Grid<T>(props: {
     const first = Math.max(0, Math.floor(element.scrollTop / ROW_HEIGHT) - OVERSCAN);
     const count = Math.ceil(element.clientHeight / ROW_HEIGHT) + 2 * OVERSCAN;
     setView(old => (old.first === first && old.count === count ? old : { first, count }));
+    setWidth(element.clientWidth);
   };
   useLayoutEffect(() => {
     measure();

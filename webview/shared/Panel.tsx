@@ -5,11 +5,12 @@ import type { ErrorData } from '../../extension/core/errors';
 import { describeError } from '../../extension/protocol/channel';
 import type { CommandLine, CommonEvents, ModelHeader } from '../../extension/protocol/panels';
 import { Button, Menu, Spinner, type MenuItem } from '../controls';
-import { formatBits, formatBytes, formatCount } from '../../extension/core/format';
+import { formatBits, formatBytes, formatCount, formatDuration } from '../../extension/core/format';
+import { copyCommand, openPath } from './actions';
 import type { CommonHost } from './host';
 import { Icon } from './icons';
 import { Name } from './Name';
-import { notify, notifyError, Notices } from './notices';
+import { Notices } from './notices';
 import { onThemeChange } from './theme';
 
 /** Renders the panel into the host's page. */
@@ -68,11 +69,26 @@ export function Failure({ error, onRetry }: { error: ErrorData; onRetry?: () => 
   );
 }
 
+/** Seconds gone by, for work of which nobody knows how long it takes. */
+export function Elapsed({ since }: { since: number }) {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const seconds = Math.floor((now - since) / 1000);
+  return <>{seconds < 1 ? '' : formatDuration(seconds)}</>;
+}
+
 export function Loading({ what }: { what: string }) {
+  const [since] = useState(Date.now());
   return (
-    <div class="loading" role="status">
+    <div class="loading">
       <Spinner label={what} />
-      <span>{what}…</span>
+      <span role="status">{what}…</span>
+      <span class="number">
+        <Elapsed since={since} />
+      </span>
     </div>
   );
 }
@@ -100,21 +116,20 @@ export function Empty(props: { title: string; children: ComponentChildren; actio
   );
 }
 
-export function Fact({ label, value, title }: { label: string; value: ComponentChildren; title?: string }) {
+export function Fact(props: {
+  label: string;
+  value: ComponentChildren;
+  title?: string;
+  /** Takes the room of two. */
+  wide?: boolean;
+}) {
+  const { label, value, title, wide } = props;
   return (
-    <div class="fact" title={title}>
+    <div class={wide ? 'fact wide' : 'fact'} title={title}>
       <dt>{label}</dt>
       <dd>{value}</dd>
     </div>
   );
-}
-
-/** Copies the command line that does what was clicked. */
-export function copyCommand(host: CommonHost, command: CommandLine): void {
-  host
-    .request('copyCommand', command)
-    .then(({ text }) => notify(`Copied: ${text}`))
-    .catch(notifyError);
 }
 
 /** The strip: what model this is, its size, and the one thing most worth doing next. */
@@ -136,10 +151,7 @@ export function Strip(props: {
     <header class="strip">
       <div class="strip-model">
         <h1>
-          <Name
-            name={header.label}
-            onClick={() => void host.request('openPath', { path: header.path }).catch(notifyError)}
-          />
+          <Name name={header.label} onClick={() => openPath(host, header.path)} />
         </h1>
         <span class="muted">{(header.architecture ?? 'Checkpoint').slice(0, 80)}</span>
       </div>

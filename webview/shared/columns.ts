@@ -16,6 +16,8 @@ export interface Column<T> {
   render?: (row: T) => ComponentChildren;
   /** Not shown, only exported. */
   hidden?: boolean;
+  /** May be left out where there is no room for all: those with the highest number go first. It is exported all the same. */
+  spare?: number;
 }
 export interface Sort {
   column: string;
@@ -41,6 +43,25 @@ export function sortRows<T>(rows: readonly T[], columns: readonly Column<T>[], s
     .map((row, index) => ({ row, index, key: column.value(row) }))
     .sort((a, b) => compareCells(a.key, b.key, direction) || a.index - b.index)
     .map(({ row }) => row);
+}
+
+/** Of grid.css: the space between columns, and what a row keeps free at its ends. */
+const GAP = 14;
+const PADDING = 32;
+
+/** The least pixels of a CSS grid track: `62px`, or the first of `minmax(200px, 1fr)`. */
+const leastWidth = (track: string): number => Number(/(\d+)px/.exec(track)?.[1] ?? 0);
+
+/** The columns shown in a table so wide: spare ones go until the rest is not clipped. */
+export function fitColumns<T>(columns: readonly Column<T>[], width: number): Column<T>[] {
+  let shown = columns.filter(column => !column.hidden);
+  const needed = () => PADDING + shown.reduce((sum, { width: track }) => sum + leastWidth(track) + GAP, -GAP);
+  while (needed() > width) {
+    const spare = Math.max(...shown.map(column => column.spare ?? 0));
+    if (spare <= 0) break;
+    shown = shown.filter(column => column.spare !== spare);
+  }
+  return shown;
 }
 
 /** The whole table, hidden columns too, for export. */

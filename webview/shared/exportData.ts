@@ -1,4 +1,5 @@
 /** Turns what a panel shows into files, which the host then saves. */
+import { formatNumber } from '../../extension/core/format';
 import type { SavedFile } from '../../extension/protocol/panels';
 
 export type Cell = string | number | boolean | null | undefined;
@@ -31,6 +32,33 @@ export function toJson({ columns, rows }: Data): string {
   );
 }
 
+/** Text as text, whatever of Markdown or HTML a stranger's name holds. */
+const markdownText = (text: string): string =>
+  text
+    .replace(/[\\`*_~[\]|]/g, '\\$&')
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replace(/[\r\n]+/g, ' ');
+
+/** Whole numbers stay whole; measured ones get the digits that are shown. */
+function markdownCell(cell: Cell): string {
+  if (cell === null || cell === undefined) return '–';
+  if (typeof cell !== 'number') return markdownText(String(cell));
+  return Number.isSafeInteger(cell) ? String(cell) : formatNumber(cell);
+}
+
+/** A GitHub-flavoured table, numbers to the right. */
+export function toMarkdown({ columns, rows }: Data): string {
+  const numeric = columns.map((_column, index) => typeof rows.find(row => row[index] !== null)?.[index] === 'number');
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  return [
+    line(columns.map(markdownText)),
+    line(numeric.map(isNumber => (isNumber ? '---:' : '---'))),
+    ...rows.map(row => line(columns.map((_column, index) => markdownCell(row[index])))),
+    '',
+  ].join('\n');
+}
+
 /** A name that every file system takes. */
 const fileName = (name: string): string => name.replace(/[^\w.-]+/g, '-').slice(0, 80) || 'export';
 
@@ -39,6 +67,9 @@ export function csvFile(data: Data): SavedFile {
 }
 export function jsonFile(data: Data): SavedFile {
   return { name: `${fileName(data.name)}.json`, type: 'json', data: toJson(data) };
+}
+export function markdownFile(data: Data): SavedFile {
+  return { name: `${fileName(data.name)}.md`, type: 'md', data: toMarkdown(data) };
 }
 export function pngFile(name: string, canvas: HTMLCanvasElement): SavedFile {
   const data = canvas.toDataURL('image/png');

@@ -64,5 +64,6 @@ export function useSaved<T>(key: string, initial: T, accepts: (value: unknown) =
 }
 
 export const isString = (value: unknown): value is string => typeof value === 'string';
+export const isStrings = (value: unknown): value is string[] => Array.isArray(value) && value.every(isString);
 export const isBoolean = (value: unknown): value is boolean => typeof value === 'boolean';
 export const isNumber = (value: unknown): value is number => Number.isFinite(value);

@@ -6,11 +6,17 @@ import { Icon } from './icons';
 interface Notice {
   text: string;
   failed: boolean;
+  link?: Link;
+}
+/** Something in a notice that can be clicked. */
+interface Link {
+  text: string;
+  onClick: () => void;
 }
 let show: (notice: Notice | undefined) => void = () => undefined;
 
-export function notify(text: string): void {
-  show({ text, failed: false });
+export function notify(text: string, link?: Link): void {
+  show({ text, failed: false, ...(link && { link }) });
 }
 
 /** Reports a failure, unless it is the user's own cancellation. */
@@ -34,7 +40,17 @@ export function Notices() {
       {notice && (
         <div class={`notice ${notice.failed ? 'failed' : ''}`}>
           <Icon name={notice.failed ? 'error' : 'check'} />
-          <span>{notice.text}</span>
+          <span>
+            {notice.text}
+            {notice.link && (
+              <>
+                {' '}
+                <button type="button" class="link blue" onClick={notice.link.onClick}>
+                  {notice.link.text}
+                </button>
+              </>
+            )}
+          </span>
           <button type="button" class="icon-button" aria-label="Dismiss" onClick={() => setNotice(undefined)}>
             <Icon name="close" />
           </button>

@@ -5,20 +5,17 @@ import type { CommandLine } from '../../protocol/panels';
 /** What can be said as a command: what panels ask for, and exports, which have no panel. */
 export type Command = CommandLine | { command: 'export'; request: ExportRequest };
 
-/**
- * The `lq-studio` command that does what was clicked, quoted for a POSIX shell.
- * @param sweepFile where the costs of a plan's model lie; a plan without one names the file `sweep` would write.
- */
-export function commandLine(command: Command, sweepFile = 'sweep.json'): string {
-  return ['lq-studio', ...words(command, sweepFile).map(quoted)].join(' ');
+/** The `lq-studio` command that does what was clicked, quoted for a POSIX shell. */
+export function commandLine(command: Command): string {
+  return ['lq-studio', ...words(command).map(quoted)].join(' ');
 }
 
-function words(command: Command, sweepFile: string): string[] {
+function words(command: Command): string[] {
   switch (command.command) {
     case 'inspect':
-      return command.tensor === undefined
-        ? ['inspect', command.model]
-        : ['stats', command.model, '--tensor', command.tensor];
+      return ['inspect', command.model];
+    case 'stats':
+      return ['stats', command.model, ...option('tensor', command.tensor)];
     case 'compress':
       return compressWords(command.request);
     case 'sweep':
@@ -26,7 +23,7 @@ function words(command: Command, sweepFile: string): string[] {
     case 'plan':
       return [
         'plan',
-        sweepFile,
+        command.sweep,
         ...budgetWords(command.budget),
         ...option('factors', command.factors),
         ...overrideWords(command.overrides),

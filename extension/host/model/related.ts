@@ -43,12 +43,29 @@ export function originOf(jobs: readonly Job[], model: string): Compression | und
   return compressions(jobs).find(each => each.output === model);
 }
 
-/** The newest table of a checkpoint's costs, written by a sweep or along with a compression, and when. */
-export function sweepOf(jobs: readonly Job[], model: string): { file: string; date: number } | undefined {
+/** A table of costs, written by a sweep or along with a compression. */
+export interface SweepFile {
+  file: string;
+  /** When it was written, in milliseconds since 1970. */
+  date: number;
+  /** The Fisher information its costs are weighted by. */
+  fisher?: string;
+}
+
+/** The tables of a checkpoint's costs, newest first, each once. */
+export function sweepsOf(jobs: readonly Job[], model: string): SweepFile[] {
+  const newest = new Map<string, SweepFile>();
   for (const job of jobs) {
     if (job.status !== 'done' || job.params.model !== model) continue;
-    const file = job.method === 'sweep' ? job.params.out : job.method === 'compress' ? job.params.sweepOut : undefined;
-    if (file !== undefined) return { file, date: job.ended ?? job.created };
+    const date = job.ended ?? job.created;
+    const [file, fisher] =
+      job.method === 'sweep'
+        ? [job.params.out, job.params.fisher]
+        : job.method === 'compress'
+          ? [job.params.sweepOut, job.result?.fisher]
+          : [];
+    if (file !== undefined && !newest.has(file))
+      newest.set(file, { file, date, ...(fisher !== undefined && { fisher }) });
   }
-  return undefined;
+  return [...newest.values()];
 }

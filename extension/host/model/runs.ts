@@ -34,7 +34,7 @@ function run(
 ): PerplexityRun {
   const common = { ...report, id, date };
   const measured: PerplexityRun['recipe'] = [
-    { key: 'Text', value: report.text },
+    { key: 'Text', value: report.text, path: report.text },
     { key: 'Windows', value: `${report.windows} of ${report.context} tokens${report.bos ? ' with BOS' : ''}` },
     { key: 'Device', value: report.device },
   ];
@@ -47,7 +47,7 @@ function run(
       bits: bitsPerWeight,
       effectiveBits: bitsPerWeight,
       bytes,
-      recipe: [{ key: 'Model', value: `${original.path} (${dtype})` }, ...measured],
+      recipe: [{ key: 'Model', value: `${original.path} (${dtype})`, path: original.path }, ...measured],
     };
   }
   const { report: outcome, job, output } = compression;
@@ -59,6 +59,7 @@ function run(
     effectiveBits: outcome.effectiveBits,
     bytes: outcome.after.bytes,
     recipe: [...compressRecipe(job.params), ...measured],
+    weighting: outcome.fisher === undefined ? 'plain' : 'fisher',
     request: job.params,
   };
 }
@@ -66,6 +67,7 @@ function run(
 /** How a compressed checkpoint was made, in the order worth reading. */
 export function compressRecipe(request: CompressRequest): PerplexityRun['recipe'] {
   const { budget, calibration, samples, fisher } = request;
+  const weighedBy = calibration ?? fisher;
   const units = { bits: 'bits', 'effective-bits': 'effective bits', bytes: 'bytes' };
   const weighting =
     calibration !== undefined
@@ -76,10 +78,10 @@ export function compressRecipe(request: CompressRequest): PerplexityRun['recipe'
   return [
     { key: 'Budget', value: `${budget.value} ${units[budget.kind]}` },
     { key: 'Rank', value: String(request.rank ?? 16) },
-    { key: 'Error', value: weighting },
+    { key: 'Error', value: weighting, ...(weighedBy !== undefined && { path: weighedBy }) },
     { key: 'Factors', value: request.factors ?? 'nf8' },
     ...(request.seed !== undefined ? [{ key: 'Seed', value: String(request.seed) }] : []),
-    { key: 'Output', value: request.out },
+    { key: 'Output', value: request.out, path: request.out },
   ];
 }
 

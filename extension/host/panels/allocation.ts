@@ -1,13 +1,11 @@
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
-import type { SweepTable } from '../../core/sensitivity/types';
-import { nodeFiles } from '../../node/files';
 import type { SweepRequest } from '../../protocol/engine';
 import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../protocol/panels';
 import type { JobOf } from '../model/jobs';
 import { LatestWins } from '../model/latest';
 import type { Model } from '../model/models';
-import { madeFrom, sweepOf } from '../model/related';
+import { madeFrom } from '../model/related';
 import type { Controller } from '../panels';
 import { perplexityRuns } from '../model/runs';
 import { jobSettings } from '../settings';
@@ -15,28 +13,21 @@ import { sweepFile } from '../sweeps';
 import type { Studio } from '../studio';
 import { formOf, keepForm } from './compress';
 import { modelOf, onModelChange } from './subject';
+import { allSwept, relativeError, summaryOf, sweptOf, whatIf, type Swept } from './swept';
 
 type Query = PlanQuery & { quick: boolean };
-
-interface Swept {
-  file: string;
-  /** Milliseconds since 1970. */
-  date: number;
-  table: SweepTable;
-  /** Squared norm of all matrices under the sweep's weighting. */
-  norm: number;
-}
 
 /** The allocation panel: plans found from the costs of one sweep, again at every move of the slider. */
 export const allocation: Controller<'allocation'> = ({ studio, target, emit, own }) => {
   const open = () => modelOf(studio, target);
-  const tables = new Tables();
+  /** The table that was chosen among several; the newest otherwise. */
+  let chosen: string | undefined;
   const swept = async (): Promise<Swept> => {
-    const found = await tables.of(studio, await open());
+    const found = await sweptOf(studio, await open(), chosen);
     if (!found) throw new LqError('usage', 'Measure the costs of this checkpoint first.');
     return found;
   };
-  const view = async () => viewOf(studio, await open(), tables);
+  const view = async () => viewOf(studio, await open(), chosen);
 
   const plans = new LatestWins<Query, PlanAnswer>(
     async ({ budget, factors, overrides, quick }, signal) => {
@@ -67,12 +58,14 @@ export const allocation: Controller<'allocation'> = ({ studio, target, emit, own
         { signal },
       );
       return {
-        points: points.map(point => ({
-          ...point,
-          budget: { kind: 'bytes', value: point.bytes },
-          relativeError: relativeError(point.objective, norm),
-        })),
+        points: points.map(point => summaryOf({ ...point, budget: { kind: 'bytes', value: point.bytes } }, norm)),
       };
+    },
+    whatIf: async (query, { signal }) =>
+      whatIf(studio, await swept(), await allSwept(studio, await open()), query, signal),
+    choose: async ({ file, budget, overrides }) => {
+      chosen = file;
+      return { ...(await view()), budget, overrides };
     },
     use: async ({ budget, factors, overrides }) => {
       const model = await open();
@@ -84,6 +77,7 @@ export const allocation: Controller<'allocation'> = ({ studio, target, emit, own
     sweep: async (request, { signal, progress }) => {
       const model = await open();
       await sweepNow(studio, model, request, signal, progress);
+      chosen = undefined;
       return view();
     },
   };
@@ -116,29 +110,9 @@ async function sweepNow(
   }
 }
 
-/** The table read last, kept while its file is the same. */
-class Tables {
-  private known: { file: string; modified: number; swept: Swept } | undefined;
-
-  async of(studio: Studio, model: Model): Promise<Swept | undefined> {
-    const found = sweepOf(studio.jobs.all(), model.path);
-    const modified = found && (await nodeFiles.stat(found.file))?.modified;
-    if (!found || modified === undefined) return undefined;
-    const { file, date } = found;
-    if (this.known?.file !== file || this.known.modified !== modified) {
-      const table = JSON.parse(await nodeFiles.readText(file)) as SweepTable;
-      const norm = table.matrices.reduce((sum, row) => sum + row.weightedNorm, 0);
-      this.known = { file, modified, swept: { file, date, table, norm } };
-    }
-    return this.known.swept;
-  }
-}
-
-const relativeError = (objective: number, norm: number): number => (norm > 0 ? Math.sqrt(objective / norm) : 0);
-
-async function viewOf(studio: Studio, model: Model, tables: Tables): Promise<AllocationView> {
+async function viewOf(studio: Studio, model: Model, chosen: string | undefined): Promise<AllocationView> {
   const form = formOf(studio, model);
-  const swept = await tables.of(studio, model);
+  const swept = await sweptOf(studio, model, chosen);
   const current = swept && currentPlan(studio, model, swept);
   return {
     header: model.header,
@@ -154,10 +128,12 @@ async function viewOf(studio: Studio, model: Model, tables: Tables): Promise<All
   };
 }
 
-function sweepView({ table, date }: Swept): NonNullable<AllocationView['sweep']> {
+function sweepView({ file, fisher, table, date }: Swept): NonNullable<AllocationView['sweep']> {
   return {
     recipe: table.recipe,
     options: table.options.length,
+    file,
+    ...(fisher !== undefined && { fisher }),
     device: table.device,
     seconds: table.seconds,
     date,
@@ -176,8 +152,7 @@ function sweepView({ table, date }: Swept): NonNullable<AllocationView['sweep']>
 function currentPlan(studio: Studio, model: Model, { table, norm }: Swept): PlanSummary | undefined {
   const [newest] = madeFrom(studio.jobs.all(), model.path);
   if (!newest) return undefined;
-  const { budget, bits, effectiveBits, bytes, objective } = newest.report;
   const weighting = newest.report.fisher === undefined ? 'plain' : 'fisher';
   if (table.recipe.weighting !== weighting) return undefined;
-  return { budget, bits, effectiveBits, bytes, objective, relativeError: relativeError(objective, norm) };
+  return summaryOf(newest.report, norm);
 }

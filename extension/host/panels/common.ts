@@ -4,8 +4,9 @@ import * as vscode from 'vscode';
 import type { Handlers } from '../../protocol/channel';
 import type { CommonRequests, SavedFile } from '../../protocol/panels';
 import { commandLine } from '../model/command-line';
-import { sweepOf } from '../model/related';
 import type { Studio } from '../studio';
+
+const fileTypes: Record<SavedFile['type'], string> = { csv: 'CSV', json: 'JSON', md: 'Markdown', png: 'PNG' };
 
 /** What every panel may ask. */
 export function commonHandlers(studio: Studio): Handlers<CommonRequests> {
@@ -13,7 +14,7 @@ export function commonHandlers(studio: Studio): Handlers<CommonRequests> {
     save: async file => {
       const target = await vscode.window.showSaveDialog({
         defaultUri: vscode.Uri.file(path.join(startFolder(), file.name)),
-        filters: { [file.type.toUpperCase()]: [file.type] },
+        filters: { [fileTypes[file.type]]: [file.type] },
       });
       if (!target) return {};
       await vscode.workspace.fs.writeFile(target, contents(file));
@@ -24,8 +25,7 @@ export function commonHandlers(studio: Studio): Handlers<CommonRequests> {
       return null;
     },
     copyCommand: async command => {
-      const sweep = command.command === 'plan' ? sweepOf(studio.jobs.all(), command.model)?.file : undefined;
-      const text = commandLine(command, sweep);
+      const text = commandLine(command);
       await vscode.env.clipboard.writeText(text);
       return { text };
     },

@@ -63,36 +63,39 @@ export const heatmap: Controller<'heatmap'> = ({ studio, target, emit, own }) =>
       if (isOutcome(metric)) return outcome(subject, metric);
       throw new LqError('usage', `There is no metric ${metric}.`);
     },
-    external: async () => {
-      const [uri] =
-        (await vscode.window.showOpenDialog({
-          title: 'Numbers by Tensor or Layer',
-          openLabel: 'Show',
-          filters: { JSON: ['json'] },
-        })) ?? [];
+    external: async ({ file }) => {
+      const uri = file === undefined ? await askForNumbers() : vscode.Uri.file(file);
       if (!uri) return null;
       const data = await readJson(uri);
       const { cells } = heatGrid((await open()).original.tensors);
+      const base = path.basename(uri.fsPath);
       if (!externalValues(data, cells)) {
-        throw new LqError('usage', `${path.basename(uri.fsPath)} has no number for any layer of this checkpoint.`, {
-          file: uri.fsPath,
-        });
+        throw new LqError('usage', `${base} has no number for any layer of this checkpoint.`, { file: uri.fsPath });
       }
-      const name = path.basename(uri.fsPath, '.json');
       const metric: Metric = {
         id: `external:${uri.fsPath}`,
-        label: name,
+        label: path.basename(uri.fsPath, '.json'),
         unit: '',
-        about: `Numbers of ${path.basename(uri.fsPath)}.`,
+        about: `Numbers of ${base}.`,
         scale: 'sequential',
         log: false,
         status: 'ready',
       };
       external.set(metric.id, { metric, data });
-      return metric;
+      return { file: uri.fsPath, metric };
     },
   };
 };
+
+async function askForNumbers(): Promise<vscode.Uri | undefined> {
+  const [uri] =
+    (await vscode.window.showOpenDialog({
+      title: 'Numbers by Tensor or Layer',
+      openLabel: 'Show',
+      filters: { JSON: ['json'] },
+    })) ?? [];
+  return uri;
+}
 
 /** Both sides of a compression, whichever of them the panel was opened for. */
 async function subjectOf(studio: Studio, model: Model): Promise<Subject> {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   formatBits,
   formatBytes,
+  formatCertificate,
   formatCount,
   formatDuration,
   formatNumber,
@@ -10,6 +11,14 @@ import {
 } from '../../../extension/core/format';
 
 describe('numbers for people', () => {
+  it.each([
+    [{ optimal: true, gap: 0 }, 'proven optimal'],
+    [{ optimal: true, gap: 4.7e-3 }, 'proven optimal, 0.47 % above the LP bound'],
+    [{ optimal: false, gap: 1e-4 }, 'within 0.01 % of the LP bound'],
+    // A gap that is not finite comes over the wire as null.
+    [{ optimal: true, gap: null as unknown as number }, 'proven optimal'],
+  ])('certifies %j as %s', (plan, text) => expect(formatCertificate(plan)).toBe(text));
+
   it.each([
     [0, '0'],
     [1234, '1234'],

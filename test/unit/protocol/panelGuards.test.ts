@@ -37,6 +37,7 @@ describe('panel guards', () => {
   it('tell command lines apart', () => {
     const { params } = requests.copyCommand;
     expect(check(params, { command: 'inspect', model: '/m' }, 'p')).toBeUndefined();
+    expect(check(params, { command: 'stats', model: '/m', tensor: 1 }, 'p')).toBe('p.tensor: expected a string');
     expect(check(params, { command: 'compare', a: '/m', values: true }, 'p')).toBe('p.b: expected a string');
     expect(check(params, { command: 'toString' }, 'p')).toContain('p.command');
   });

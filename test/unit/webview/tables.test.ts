@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { csvFile, toCsv, toJson } from '../../../webview/shared/exportData';
+import { csvFile, markdownFile, toCsv, toJson, toMarkdown } from '../../../webview/shared/exportData';
 import { filterRows } from '../../../webview/shared/filter';
-import { sortRows, type Column } from '../../../webview/shared/columns';
+import { fitColumns, gridData, sortRows, type Column } from '../../../webview/shared/columns';
 
 interface Row {
   name: string;
@@ -41,6 +41,39 @@ describe('sortRows', () => {
 
   it('leaves rows as they are for a column that no longer exists', () => {
     expect(sortRows(rows, columns, { column: 'gone', descending: true })).toBe(rows);
+  });
+});
+
+describe('fitColumns', () => {
+  const column = (id: string, width: string, more: Partial<Column<Row>> = {}): Column<Row> => ({
+    id,
+    label: id,
+    width,
+    value: row => row.size,
+    ...more,
+  });
+  const wide = [
+    column('name', 'minmax(200px, 1fr)'),
+    column('type', '60px', { spare: 1 }),
+    column('mean', '60px', { spare: 2 }),
+    column('spread', '60px', { spare: 2 }),
+    column('bits', '40px'),
+    column('shape', '100px', { hidden: true }),
+  ];
+  const shown = (width: number) => fitColumns(wide, width).map(({ id }) => id);
+
+  it('shows all but the hidden ones where there is room', () => {
+    expect(shown(32 + 420 + 4 * 14)).toEqual(['name', 'type', 'mean', 'spread', 'bits']);
+  });
+
+  it('leaves out the most spare ones first, those of one kind together, and never the others', () => {
+    expect(shown(32 + 420 + 4 * 14 - 1)).toEqual(['name', 'type', 'bits']);
+    expect(shown(300)).toEqual(['name', 'bits']);
+    expect(shown(10)).toEqual(['name', 'bits']);
+  });
+
+  it('takes nothing from what is exported', () => {
+    expect(gridData('t', wide, rows).columns).toEqual(['name', 'type', 'mean', 'spread', 'bits', 'shape']);
   });
 });
 
@@ -92,6 +125,30 @@ describe('exported tables', () => {
     expect(JSON.parse(toJson(data))).toEqual(
       data.rows.map(([tensor, value]) => ({ tensor, value: Number.isNaN(value) ? null : value })),
     );
+  });
+
+  it('are a table as Markdown, in which a name is never markup and a measured number has four digits', () => {
+    expect(
+      toMarkdown({
+        name: 't',
+        columns: ['tensor', 'value'],
+        rows: [
+          ['a|b `*_x_*`\n<img src=x>', 0.123456],
+          ['plain', 123456],
+          ['none', null],
+        ],
+      }),
+    ).toBe(
+      [
+        '| tensor | value |',
+        '| --- | ---: |',
+        '| a\\|b \\`\\*\\_x\\_\\*\\` &lt;img src=x> | 0.1235 |',
+        '| plain | 123456 |',
+        '| none | – |',
+        '',
+      ].join('\n'),
+    );
+    expect(markdownFile(data)).toMatchObject({ name: 'a-b-..-c.md', type: 'md' });
   });
 
   it('have a file name that cannot leave its folder', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { CompressRequest } from '../../../extension/protocol/engine';
 import { toForm, toRequest } from '../../../webview/compress/form';
-import { makeScale, ranks } from '../../../webview/heatmap/scale';
+import { describeRank, makeScale, orderOf } from '../../../webview/heatmap/scale';
 
 describe('heatmap scale', () => {
   it('is one for both sides, from the least to the most of either', () => {
@@ -33,7 +33,10 @@ describe('heatmap scale', () => {
   });
 
   it('ranks from the largest, equals alike, unknown not at all', () => {
-    expect(ranks([2, 'nan', 5, 2, null, 1])).toEqual([2, undefined, 1, 2, undefined, 4]);
+    const order = orderOf([2, 'nan', 5, 2, null, 1]);
+    expect(order).toEqual({ ranks: [2, undefined, 1, 2, undefined, 4], known: 4 });
+    expect(describeRank(order, 5)).toBe('4 of 4');
+    expect(describeRank(order, 1)).toBeUndefined();
   });
 });
 

@@ -1,0 +1,130 @@
+/** What if: the predicted error at round budgets for every rank that was measured, and one more rank to measure. */
+import { useState } from 'preact/hooks';
+import { formatBits, formatBytes, formatPercent } from '../../extension/core/format';
+import type { AllocationView, PlanSummary, WhatIf } from '../../extension/protocol/panels';
+import { Button, TextField } from '../controls';
+import { copyCommand } from '../shared/actions';
+import { Figure } from '../shared/Figure';
+import { describeProgress } from '../shared/progress';
+import type { AllocationHost, Sweep } from './AllocationPanel';
+import { readRank, useSweep } from './useSweep';
+
+export function WhatIfFigure(props: {
+  host: AllocationHost;
+  view: AllocationView;
+  sweep: Sweep;
+  whatIf: WhatIf;
+  /** A cell was clicked: that plan, from that table. */
+  onPick: (file: string, plan: PlanSummary) => void;
+  onSwept: (view: AllocationView) => void;
+}) {
+  const { view, sweep, whatIf } = props;
+  return (
+    <Figure
+      host={props.host}
+      title="What if"
+      label="Predicted error by rank and bits per weight"
+      data={{
+        name: `${view.header.label}-what-if`,
+        columns: ['rank', 'bits', 'effective bits', 'bytes', 'relative error'],
+        rows: whatIf.rows.flatMap(({ rank, plans }) =>
+          plans.map((plan, index) => [rank, whatIf.bits[index], plan?.effectiveBits, plan?.bytes, plan?.relativeError]),
+        ),
+      }}
+      tools={<AnotherRank host={props.host} view={view} sweep={sweep} onSwept={props.onSwept} />}
+      note="Predicted error, with the size below it. Choose a cell to go on from that plan. Bits are without factors: compare plans of several ranks by their size."
+    >
+      <div class="what-if-scroll">
+        <table class="what-if">
+          <thead>
+            <tr>
+              <th scope="col">Rank</th>
+              {whatIf.bits.map(bits => (
+                <th key={bits} scope="col">
+                  {formatBits(bits)} bits
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {whatIf.rows.map(({ rank, file, plans }) => (
+              <tr key={rank} class={file === sweep.file ? 'shown' : ''}>
+                <th scope="row">{file === sweep.file ? `${rank}, shown` : rank}</th>
+                {plans.map((plan, index) => (
+                  <td key={index}>
+                    {plan ? (
+                      <button
+                        type="button"
+                        title={`${formatBits(plan.effectiveBits)} effective bits`}
+                        aria-label={`Rank ${rank} at ${formatBits(whatIf.bits[index])} bits: ${formatPercent(plan.relativeError)} ${formatBytes(plan.bytes)}`}
+                        onClick={() => props.onPick(file, plan)}
+                      >
+                        {formatPercent(plan.relativeError)} <small>{formatBytes(plan.bytes)}</small>
+                      </button>
+                    ) : (
+                      <span class="none">–</span>
+                    )}
+                  </td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Figure>
+  );
+}
+
+/** Costs are measured at one rank; another needs a sweep of its own, under the same weighting. */
+function AnotherRank(props: {
+  host: AllocationHost;
+  view: AllocationView;
+  sweep: Sweep;
+  onSwept: (view: AllocationView) => void;
+}) {
+  const { host, view, sweep } = props;
+  const [typed, setTyped] = useState(String(Math.max(1, 2 * sweep.recipe.rank)));
+  const { rank, problem } = readRank(typed);
+  const { running, begin } = useSweep(host, props.onSwept);
+  const request = {
+    model: view.header.path,
+    rank,
+    scales: sweep.recipe.scales,
+    ...(sweep.fisher !== undefined && { fisher: sweep.fisher }),
+  };
+  if (running) {
+    return (
+      <span class="another-rank">
+        <span class="muted number" role="status">
+          {running.progress ? describeProgress(running.progress) : 'Starting the engine'}
+        </span>
+        <Button onClick={running.cancel}>Cancel</Button>
+      </span>
+    );
+  }
+  return (
+    <span class="another-rank">
+      <TextField
+        label="Another rank"
+        numeric
+        value={typed}
+        invalid={problem !== undefined}
+        title={problem}
+        onInput={setTyped}
+      />
+      <Button
+        disabled={problem !== undefined || !view.canCompute}
+        title="Measure the costs of all options at this rank"
+        onClick={() => begin(request)}
+      >
+        Measure Rank
+      </Button>
+      <Button
+        icon="terminal"
+        label="Copy the measurement as command line"
+        disabled={problem !== undefined}
+        onClick={() => copyCommand(host, { command: 'sweep', request })}
+      />
+    </span>
+  );
+}
