@@ -1,10 +1,12 @@
 // Builds the CUDA backend, liblq_cuda.so, into build/cuda and dist/native. No GPU and no CUDA installation are needed: the
 // compiler comes from PyPI.
 //   --arch 90   machine code for one compute capability (and its PTX) instead of all
+//   --portable  as packaged: for any Linux with glibc 2.28, compressed, without line tables, into build/cuda-portable
 import { cpSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { deps, inRoot, run, step } from './lib.mjs';
 import { unpackWheels } from './python.mjs';
+import { zig } from './zig.mjs';
 
 /** One release of every part: nvcc refuses, or worse accepts, an nvvm of another. */
 const toolkit = [
@@ -20,13 +22,15 @@ unpackWheels(folder, toolkit);
 
 const at = process.argv.indexOf('--arch');
 const architectures = at < 0 ? '80;86;89;90;100;120' : process.argv[at + 1];
-const out = inRoot('build', 'cuda');
+const portable = process.argv.includes('--portable');
+const out = inRoot('build', portable ? 'cuda-portable' : 'cuda');
 step(`Building the CUDA backend for compute capability ${architectures.replaceAll(';', ', ')}`);
 run('cmake', [
   ...['-S', inRoot('native', 'cuda'), '-B', out],
   '-DCMAKE_BUILD_TYPE=Release',
   `-DLQ_CUDA_TOOLKIT=${path.join(folder, 'nvidia', 'cu13')}`,
   `-DLQ_CUDA_ARCHITECTURES=${architectures}`,
+  `-DLQ_PORTABLE_ZIG=${portable ? zig() : ''}`,
 ]);
 run('cmake', ['--build', out, '--parallel', '2']);
 mkdirSync(inRoot('dist', 'native'), { recursive: true });

@@ -4,6 +4,7 @@ import { cpSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { deps, inRoot, run, step } from './lib.mjs';
 import { unpackWheels } from './python.mjs';
+import { zig } from './zig.mjs';
 
 const portable = process.argv.includes('--portable');
 
@@ -11,16 +12,11 @@ const openblasWheel = path.join(deps, 'openblas');
 unpackWheels(openblasWheel, ['scipy-openblas32==0.3.34.481.3']);
 const openblas = path.join(openblasWheel, 'scipy_openblas32');
 
-/** Zig carries a clang and the stubs of every glibc, which is what lets a new system build for an old one. */
-function portableToolchain() {
-  const zigWheel = path.join(deps, 'zig');
-  unpackWheels(zigWheel, ['ziglang==0.16.0']);
-  return [
-    `-DCMAKE_TOOLCHAIN_FILE=${inRoot('native', 'cmake', 'zig-glibc-2.28.cmake')}`,
-    `-DZIG=${path.join(zigWheel, 'ziglang', 'zig')}`,
-    '-DLQ_CONFORMANCE=OFF',
-  ];
-}
+const portableToolchain = () => [
+  `-DCMAKE_TOOLCHAIN_FILE=${inRoot('native', 'cmake', 'zig-glibc-2.28.cmake')}`,
+  `-DZIG=${zig()}`,
+  '-DLQ_CONFORMANCE=OFF',
+];
 
 const out = inRoot('build', portable ? 'portable' : 'native');
 step('Configuring the native module');

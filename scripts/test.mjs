@@ -56,7 +56,7 @@ const suites = {
   unit: () => vitest('unit', 'vitest.config.ts'),
   webview: () => vitest('webview', 'test/webview/vitest.config.ts'),
   contract,
-  cuda: () => asOneTest(script('build-cuda', '--arch', '90')),
+  cuda: () => asOneTest(script('build-cuda', '--portable')),
   package: () => asOneTest(script('package')),
   exthost: () => vitest('exthost', 'test/e2e/vitest.config.ts', 'test/exthost'),
   e2e: () => vitest('e2e', 'test/e2e/vitest.config.ts', 'test/e2e'),

@@ -9,7 +9,7 @@ import { defaultCache, nativeFolder } from './session';
 export async function doctor(settings: JobSettings): Promise<DoctorReport> {
   const native = loadNative(nativeFolder());
   native.setThreads(settings.threads ?? 0);
-  const { devices, problems } = native.devices();
+  const { devices, libraries, problems } = native.devices();
   const folder = settings.cache ?? defaultCache();
   return {
     version,
@@ -17,6 +17,7 @@ export async function doctor(settings: JobSettings): Promise<DoctorReport> {
     platform: `${process.platform}-${process.arch}`,
     native: { path: nativeFolder(), version: native.version },
     devices,
+    libraries,
     problems,
     cache: { folder, ...(await usage(folder)) },
   };

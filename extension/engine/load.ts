@@ -6,7 +6,7 @@ import { LqError } from '../core/errors';
 import type { NativeModule } from './native';
 
 /** The surface `native.ts` describes; kSurfaceVersion in native/src/addon.cc. */
-const SURFACE_VERSION = 1;
+const SURFACE_VERSION = 2;
 
 /**
  * Loads `lqstudio.node` from a folder that also holds the libraries it needs.

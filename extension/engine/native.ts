@@ -205,8 +205,11 @@ export interface NativeLanguageModel {
 export interface NativeModule {
   /** Number of the surface described here; `load.ts` refuses another. */
   readonly version: number;
-  /** Devices that can be used now: 'cpu' first. `problems` says what kept an accelerator from being used. */
-  devices(): { devices: NativeDevice[]; problems: string[] };
+  /**
+   * Devices that can be used now: 'cpu' first. `libraries` are those of an accelerator that are there, `problems` says what
+   * kept it from being used.
+   */
+  devices(): { devices: NativeDevice[]; libraries: { name: string; path: string }[]; problems: string[] };
   setThreads(threads: number): void;
 
   /** Hash of bytes (XXH64, 16 hex digits), streamed. */

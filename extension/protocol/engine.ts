@@ -37,6 +37,8 @@ export interface DoctorReport {
   platform: string;
   native: { path: string; version: number };
   devices: DeviceReport[];
+  /** Libraries of an accelerator that were found, whether or not it can be used. */
+  libraries: { name: string; path: string }[];
   /** What was looked for and not found, or found and not usable, one sentence each. */
   problems: string[];
   cache: { folder: string; bytes: number; entries: number };

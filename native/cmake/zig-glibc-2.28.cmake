@@ -7,5 +7,3 @@ set(CMAKE_C_COMPILER "${ZIG}" cc)
 set(CMAKE_C_COMPILER_TARGET x86_64-linux-gnu.2.28)
 set(CMAKE_CXX_COMPILER "${ZIG}" c++)
 set(CMAKE_CXX_COMPILER_TARGET x86_64-linux-gnu.2.28)
-# clang reports loops that it leaves scalar on the baseline although they are declared simd.
-set(CMAKE_CXX_FLAGS_INIT -Wno-pass-failed)

@@ -9,11 +9,11 @@ namespace lq {
 namespace {
 
 // The number in extension/engine/load.ts; raised when the surface changes.
-constexpr int kSurfaceVersion = 1;
+constexpr int kSurfaceVersion = 2;
 
 Napi::Value devices(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  Napi::Array list = Napi::Array::New(env), problems = Napi::Array::New(env);
+  Napi::Array list = Napi::Array::New(env), libraries = Napi::Array::New(env), problems = Napi::Array::New(env);
   for (const auto& device : Devices::get().all()) {
     DeviceInfo d{};
     device->backend->info(&d);
@@ -26,9 +26,16 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
     o.Set("lanes", device->gate.lanes());
     list.Set(list.Length(), o);
   }
+  for (const FoundLibrary& library : Devices::get().libraries()) {
+    Napi::Object o = Napi::Object::New(env);
+    o.Set("name", library.name);
+    o.Set("path", library.path);
+    libraries.Set(libraries.Length(), o);
+  }
   for (const std::string& problem : Devices::get().problems()) problems.Set(problems.Length(), problem);
   Napi::Object out = Napi::Object::New(env);
   out.Set("devices", list);
+  out.Set("libraries", libraries);
   out.Set("problems", problems);
   return out;
 }

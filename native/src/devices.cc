@@ -9,11 +9,15 @@
 namespace lq {
 namespace {
 
+// The file that a function was loaded from, empty when it is unknown.
+std::string file_of(const void* function) {
+  Dl_info info{};
+  return dladdr(function, &info) == 0 || info.dli_fname == nullptr ? "" : info.dli_fname;
+}
+
 // The folder this addon was loaded from.
 std::string own_folder() {
-  Dl_info info{};
-  if (dladdr(reinterpret_cast<const void*>(&own_folder), &info) == 0 || info.dli_fname == nullptr) return ".";
-  const std::string path = info.dli_fname;
+  const std::string path = file_of(reinterpret_cast<const void*>(&own_folder));
   const size_t slash = path.rfind('/');
   return slash == std::string::npos ? "." : path.substr(0, slash);
 }
@@ -60,30 +64,42 @@ Devices::Devices() {
   add_cuda();
 }
 
-// The library is optional and so is the driver: without either there is nothing to report, and nothing to use.
+// The library is optional and so is the driver: what there is and what is missing is told, and the CPU is used.
 void Devices::add_cuda() {
   const std::string path = own_folder() + "/liblq_cuda.so";
-  if (access(path.c_str(), R_OK) != 0) return;
+  if (access(path.c_str(), R_OK) != 0) {
+    problems_.push_back("the CUDA backend is not installed: there is no " + path);
+    return;
+  }
+  libraries_.push_back({"CUDA backend", path});
   void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (driver == nullptr) {
-    problems_.push_back("no NVIDIA driver (libcuda.so.1) was found; computing on the CPU");
+    problems_.push_back(std::string("no NVIDIA driver: ") + dlerror());
     return;
   }
   using Initialise = int (*)(unsigned);
-  using DeviceCount = int (*)(int*);
+  using Number = int (*)(int*);
   const auto initialise = reinterpret_cast<Initialise>(dlsym(driver, "cuInit"));
-  const auto device_count = reinterpret_cast<DeviceCount>(dlsym(driver, "cuDeviceGetCount"));
-  int count = 0;
-  if (initialise == nullptr || device_count == nullptr) {
-    problems_.push_back("the NVIDIA driver library lacks cuInit or cuDeviceGetCount");
+  const auto device_count = reinterpret_cast<Number>(dlsym(driver, "cuDeviceGetCount"));
+  const auto driver_version = reinterpret_cast<Number>(dlsym(driver, "cuDriverGetVersion"));
+  if (initialise == nullptr || device_count == nullptr || driver_version == nullptr) {
+    problems_.push_back(
+        "libcuda.so.1 is not an NVIDIA driver: it lacks cuInit, cuDeviceGetCount or cuDriverGetVersion");
     return;
   }
-  if (const int code = initialise(0); code != 0) {
-    problems_.push_back("the NVIDIA driver does not start (cuInit error " + std::to_string(code) + ")");
+  int version = 0, count = 0;
+  driver_version(&version);
+  libraries_.push_back(
+      {"NVIDIA driver for CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10),
+       file_of(reinterpret_cast<const void*>(initialise))});
+  constexpr int kNoDevice = 100;
+  const int started = initialise(0);
+  if (started != 0 && started != kNoDevice) {
+    problems_.push_back("the NVIDIA driver does not start (cuInit error " + std::to_string(started) + ")");
     return;
   }
-  if (const int code = device_count(&count); code != 0 || count == 0) {
-    problems_.push_back("the NVIDIA driver lists no GPU");
+  if (started == kNoDevice || device_count(&count) != 0 || count == 0) {
+    problems_.push_back("no GPU: the NVIDIA driver lists none");
     return;
   }
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);

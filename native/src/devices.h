@@ -50,12 +50,19 @@ struct Device {
   Gate gate;
 };
 
+// A library that an accelerator needs, and the file it was found in.
+struct FoundLibrary {
+  std::string name, path;
+};
+
 class Devices {
  public:
   // Found on first use; lives as long as the process.
   static Devices& get();
 
   const std::vector<std::unique_ptr<Device>>& all() const { return devices_; }
+  // What of an accelerator's libraries is there, whether or not it can be used.
+  const std::vector<FoundLibrary>& libraries() const { return libraries_; }
   // What kept an accelerator from being used, a sentence each.
   const std::vector<std::string>& problems() const { return problems_; }
   // Null when there is no such device.
@@ -66,6 +73,7 @@ class Devices {
   void add_cuda();
 
   std::vector<std::unique_ptr<Device>> devices_;
+  std::vector<FoundLibrary> libraries_;
   std::vector<std::string> problems_;
 };
 

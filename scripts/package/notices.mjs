@@ -1,4 +1,5 @@
-// The licences of what the package carries: npm packages bundled into dist, OpenBLAS beside the addon, LLVM's C++ runtime in it.
+// The licences of what the package carries: npm packages bundled into dist, OpenBLAS beside the addon, LLVM's C++ runtime in
+// it, the CUDA runtime and GCC's C++ runtime in the CUDA backend.
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { deps, inRoot } from '../lib.mjs';
@@ -35,14 +36,33 @@ function cxxRuntimeNotice() {
   return section('libc++, libc++abi and libunwind (LLVM)', readFileSync(licence, 'utf8').trim());
 }
 
+/** The static runtime may be distributed with a program that links it, under NVIDIA's terms. */
+function cudaNotice() {
+  const wheels = path.join(deps, 'cuda');
+  const info = readdirSync(wheels).find(name => /^nvidia_cuda_runtime-.*\.dist-info$/.test(name));
+  const licence = readFileSync(path.join(wheels, info, 'licenses', 'License.txt'), 'utf8').trim();
+  return section(`${info.replace('.dist-info', '')} (static library in liblq_cuda.so)`, licence);
+}
+
+const gccRuntimeNotice = () =>
+  section(
+    'libstdc++ (static library in liblq_cuda.so)',
+    'Copyright Free Software Foundation, Inc. Licensed under the GNU General Public License, version 3, with the GCC\n' +
+      'Runtime Library Exception, version 3.1: https://www.gnu.org/licenses/gcc-exception-3.1.html',
+  );
+
 const section = (title, text) => `${'='.repeat(80)}\n${title}\n${'='.repeat(80)}\n\n${text}\n`;
 
-/** @returns {string} the text of THIRD_PARTY_NOTICES */
-export function thirdPartyNotices() {
+/**
+ * @param {{ cuda: boolean }} contents whether the package holds the CUDA backend
+ * @returns {string} the text of THIRD_PARTY_NOTICES
+ */
+export function thirdPartyNotices({ cuda }) {
   return [
     'LQ Studio includes the following software of others.\n',
     openblasNotice(),
     cxxRuntimeNotice(),
+    ...(cuda ? [cudaNotice(), gccRuntimeNotice()] : []),
     ...productionPackages().map(npmNotice),
   ].join('\n');
 }

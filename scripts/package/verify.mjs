@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { capture } from '../lib.mjs';
+import { cudaProblems } from './cuda.mjs';
 
 const MEBIBYTE = 1024 * 1024;
 export const MAXIMUM_BYTES = 15 * MEBIBYTE;
@@ -12,6 +13,7 @@ const NEWEST_GLIBC = [2, 28];
 /** Part of every glibc installation. */
 const SYSTEM_LIBRARIES = /^(libc|libm|libpthread|libdl|librt|ld-linux-x86-64)\.so\.\d$/;
 
+const CUDA_BACKEND = 'dist/native/liblq_cuda.so';
 const EXPECTED = [
   'package.json',
   'readme.md',
@@ -28,7 +30,7 @@ const ALLOWED = [
   ...EXPECTED,
   /^dist\/webview\/[\w.-]+\.(js|css|ttf|txt)$/,
   /^dist\/\w+\.js\.LEGAL\.txt$/,
-  /^dist\/native\/liblq_cuda\.so$/,
+  CUDA_BACKEND,
   /^media\/[\w./-]+\.(svg|png|md|css)$/,
 ];
 
@@ -53,17 +55,26 @@ function elfProblems(file, name, carried) {
 }
 
 /** The addon must load, and say what it is, in a plain Node with nothing of ours around it. */
-function loadProblems(folder) {
+function loadProblems(folder, { cuda }) {
   const addon = path.join(folder, 'dist', 'native', 'lqstudio.node');
-  const loaded = capture(process.execPath, ['-p', `require(${JSON.stringify(addon)}).devices().devices[0].id`]);
-  return loaded.stdout.trim() === 'cpu' ? [] : [`the packaged addon does not load: ${loaded.stderr.trim()}`];
+  const program = `JSON.stringify(require(${JSON.stringify(addon)}).devices())`;
+  const loaded = capture(process.execPath, ['-p', program]);
+  if (!loaded.ok) return [`the packaged addon does not load: ${loaded.stderr.trim()}`];
+  const { devices, libraries } = JSON.parse(loaded.stdout);
+  return [
+    ...(devices[0].id === 'cpu' ? [] : ['the packaged addon does not offer the CPU']),
+    ...(!cuda || libraries[0]?.path.endsWith(CUDA_BACKEND)
+      ? []
+      : ['the packaged addon does not find the CUDA backend']),
+  ];
 }
 
 /**
  * @param {string} vsix
+ * @param {{ cuda: boolean }} contents whether it is to hold the CUDA backend
  * @returns {{ bytes: number, files: { name: string, bytes: number }[], problems: string[] }}
  */
-export function verifyPackage(vsix) {
+export function verifyPackage(vsix, { cuda }) {
   const scratch = mkdtempSync(path.join(tmpdir(), 'lq-vsix-'));
   try {
     capture('python3', ['-m', 'zipfile', '-e', vsix, scratch]);
@@ -75,13 +86,16 @@ export function verifyPackage(vsix) {
     const carried = new Set(files.map(file => path.basename(file.name)));
     const bytes = statSync(vsix).size;
     const problems = [
-      ...EXPECTED.filter(name => !names.has(name)).map(name => `${name} is missing`),
+      ...(cuda ? [...EXPECTED, CUDA_BACKEND] : EXPECTED)
+        .filter(name => !names.has(name))
+        .map(name => `${name} is missing`),
       ...files.filter(file => !isAllowed(file.name)).map(file => `${file.name} does not belong in the package`),
       ...files
         .filter(file => isElf(path.join(folder, file.name)))
         .flatMap(file => elfProblems(path.join(folder, file.name), file.name, carried)),
       ...(bytes > MAXIMUM_BYTES ? [`${(bytes / MEBIBYTE).toFixed(1)} MiB is over the limit of 15`] : []),
-      ...loadProblems(folder),
+      ...loadProblems(folder, { cuda }),
+      ...(cuda && names.has(CUDA_BACKEND) ? cudaProblems(path.join(folder, CUDA_BACKEND)) : []),
     ];
     return { bytes, files, problems };
   } finally {

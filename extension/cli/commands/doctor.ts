@@ -15,6 +15,7 @@ export const doctorCommand: Command = {
         device.memoryTotal > 0 ? `, ${formatBytes(device.memoryFree)} free of ${formatBytes(device.memoryTotal)}` : '';
       terminal.print(`${device.id.padEnd(8)} ${device.name}${memory}: ${device.detail}`);
     }
+    for (const library of report.libraries) terminal.print(`found    ${library.name}: ${library.path}`);
     for (const problem of report.problems) terminal.print(`missing  ${problem}`);
     terminal.print(
       `cache    ${report.cache.folder}: ${report.cache.entries} entries, ${formatBytes(report.cache.bytes)}`,

@@ -62,6 +62,7 @@ function describeEnvironment(report: DoctorReport): string {
       ({ id, name, detail, memoryTotal, memoryFree }) =>
         `Device ${id}: ${name}, ${detail}, ${formatBytes(memoryFree)} of ${formatBytes(memoryTotal)} free`,
     ),
+    ...report.libraries.map(({ name, path }) => `${name}: ${path}`),
     `Cache: ${formatBytes(report.cache.bytes)} in ${report.cache.folder}`,
     ...report.problems.map(problem => `Problem: ${problem}`),
   ].join('\n');

@@ -52,7 +52,7 @@ void attention_forward(const Batch& batch, int64_t group, const float* q, const 
       for (int64_t i = 0; i < b.count; ++i) {
         const int64_t position = b.first + i;
         const float sum =
-            softmax_range(scratch + i * keys, first_key(c, position) - b.begin, position + 1 - b.begin, keys);
+            kernels().softmax_range(scratch + i * keys, first_key(c, position) - b.begin, position + 1 - b.begin, keys);
         if (lse_of_head != nullptr) lse_of_head[position] = sum;
       }
       batch.gemm(false, false, b.count, dim, keys, 1.0f, scratch, keys, v + b.begin * kv_size, kv_size, 0.0f,
@@ -84,10 +84,10 @@ void attention_backward(const Batch& batch, int64_t group, const float* q, const
       batch.gemm(false, true, b.count, keys, dim, 1.0f, d_out + at, q_size, v + key_at, kv_size, 0.0f, ds, keys);
       for (int64_t i = 0; i < b.count; ++i) {
         const int64_t position = b.first + i;
-        softmax_again(p + i * keys, first_key(c, position) - b.begin, position + 1 - b.begin, keys,
-                      lse_of_head[position]);
-        const auto delta = static_cast<float>(dot(d_out + at + i * q_size, out + at + i * q_size, dim));
-        softmax_backward(p + i * keys, delta, scale, keys, ds + i * keys);
+        kernels().softmax_again(p + i * keys, first_key(c, position) - b.begin, position + 1 - b.begin, keys,
+                                lse_of_head[position]);
+        const auto delta = static_cast<float>(kernels().dot(d_out + at + i * q_size, out + at + i * q_size, dim));
+        kernels().softmax_backward(p + i * keys, delta, scale, keys, ds + i * keys);
       }
       batch.gemm(true, false, keys, dim, b.count, 1.0f, p, keys, d_out + at, q_size, 1.0f, dv + key_at, kv_size);
       batch.gemm(false, false, b.count, dim, keys, 1.0f, ds, keys, k + key_at, kv_size, 0.0f, d_out + at, q_size);

@@ -38,7 +38,7 @@ void head_losses(const Batch& batch, const HeadWeights& head, const float* x, co
     const int64_t row = sequence * batch.context + first;
     float* normed = batch.scratch(slot, count * (hidden + kForwardTile));
     float* logits = normed + count * hidden;
-    rms_norm(x + row * hidden, head.norm, count, hidden, batch.config.rms_eps, normed);
+    kernels().rms_norm(x + row * hidden, head.norm, count, hidden, batch.config.rms_eps, normed);
     std::vector<LogSumExp> state(count, kEmptyLogSumExp);
     double loss = 0;
     for (int64_t begin = 0; begin < vocab; begin += kForwardTile) {
@@ -46,7 +46,7 @@ void head_losses(const Batch& batch, const HeadWeights& head, const float* x, co
       batch.linear(normed, head.weight + begin * hidden, count, hidden, width, false, logits);
       for (int64_t i = 0; i < count; ++i) {
         const float* z = logits + i * width;
-        accumulate(z, width, &state[i]);
+        kernels().accumulate(z, width, &state[i]);
         const int64_t target = tokens[row + i + 1] - begin;
         if (target >= 0 && target < width) loss -= z[target];
       }
@@ -66,22 +66,22 @@ void head_backward(const Batch& batch, const HeadWeights& head, const float* x, 
     const int64_t row = sequence * batch.context + first;
     float* normed = batch.scratch(slot, count * (hidden + vocab));
     float* logits = normed + count * hidden;
-    rms_norm(x + row * hidden, head.norm, count, hidden, batch.config.rms_eps, normed);
+    kernels().rms_norm(x + row * hidden, head.norm, count, hidden, batch.config.rms_eps, normed);
     batch.linear(normed, head.weight, count, hidden, vocab, false, logits);
     double loss = 0;
     for (int64_t i = 0; i < count; ++i) {
       float* z = logits + i * vocab;
       const int32_t target = tokens[row + i + 1];
       LogSumExp state = kEmptyLogSumExp;
-      accumulate(z, vocab, &state);
+      kernels().accumulate(z, vocab, &state);
       const double lse = value(state);
       loss += lse - z[target];
-      scaled_softmax(z, vocab, static_cast<float>(lse), scale);
+      kernels().scaled_softmax(z, vocab, static_cast<float>(lse), scale);
       z[target] -= scale;
     }
     batch.linear_backward(logits, head.weight, count, hidden, vocab, false, normed);
-    rms_norm_backward(x + row * hidden, head.norm, normed, nullptr, count, hidden, batch.config.rms_eps,
-                      dx + row * hidden);
+    kernels().rms_norm_backward(x + row * hidden, head.norm, normed, nullptr, count, hidden, batch.config.rms_eps,
+                                dx + row * hidden);
     return loss;
   };
   for_predictions(batch, rows, losses, piece);
@@ -92,7 +92,7 @@ void head_logits(const Batch& batch, const HeadWeights& head, const float* x, fl
   const int64_t hidden = batch.config.hidden, vocab = batch.config.vocab;
   batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
     float* normed = batch.scratch(slot, count * hidden);
-    rms_norm(x + first * hidden, head.norm, count, hidden, batch.config.rms_eps, normed);
+    kernels().rms_norm(x + first * hidden, head.norm, count, hidden, batch.config.rms_eps, normed);
     batch.linear(normed, head.weight, count, hidden, vocab, false, out + first * vocab);
   });
 }

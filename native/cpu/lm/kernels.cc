@@ -1,120 +1,30 @@
 #include "lm/kernels.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
-// One body, compiled for each instruction set; the loader picks. The sums below are declared as simd reductions because
-// strict floating point forbids the compiler to reorder them by itself.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define LQ_DISPATCH __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define LQ_DISPATCH
-#endif
+#include "kernels/kernels.h"
 
 namespace lq::lm {
+
 namespace {
 
-// exp(x) to 2 ulp for x in [-87, 88], clamped outside: Cody-Waite reduction by ln 2 and a degree-6 polynomial.
-// Branch-free so that loops over it vectorise, which the library's function does not.
-[[gnu::always_inline]] inline float fast_exp(float x) {
-  constexpr float kLog2E = 1.44269504088896341f;
-  constexpr float kLn2High = 0.693359375f;
-  constexpr float kLn2Low = -2.12194440e-4f;
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer held in the low bits
-  x = std::min(std::max(x, -87.0f), 88.0f);
-  const float shifted = x * kLog2E + kRound;
-  const float n = shifted - kRound;
-  const float r = (x - n * kLn2High) - n * kLn2Low;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const uint32_t exponent = (std::bit_cast<uint32_t>(shifted) + 127u) << 23;
-  return p * std::bit_cast<float>(exponent);
+const Kernels& best() {
+  switch (cpu::isa()) {
+    case cpu::Isa::avx512:
+      return avx512::table;
+    case cpu::Isa::avx2:
+      return avx2::table;
+    default:
+      return baseline::table;
+  }
 }
 
 }  // namespace
 
-LQ_DISPATCH void rms_norm(const float* x, const float* weight, int64_t rows, int64_t n, float eps, float* out) {
-  for (int64_t i = 0; i < rows; ++i, x += n, out += n) {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; ++j) sum += x[j] * x[j];
-    const float scale = 1.0f / std::sqrt(sum / static_cast<float>(n) + eps);
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) out[j] = weight[j] * (x[j] * scale);
-  }
-}
-
-LQ_DISPATCH void rms_norm_backward(const float* x, const float* weight, const float* dy, const float* residual,
-                                   int64_t rows, int64_t n, float eps, float* dx) {
-  for (int64_t i = 0; i < rows; ++i) {
-    const float* xi = x + i * n;
-    const float* di = dy + i * n;
-    float* out = dx + i * n;
-    float sum = 0, inner = 0;
-#pragma omp simd reduction(+ : sum, inner)
-    for (int64_t j = 0; j < n; ++j) {
-      sum += xi[j] * xi[j];
-      inner += di[j] * weight[j] * xi[j];
-    }
-    const float scale = 1.0f / std::sqrt(sum / static_cast<float>(n) + eps);
-    const float back = inner * scale * scale * scale / static_cast<float>(n);
-    if (residual != nullptr) {
-      const float* ri = residual + i * n;
-#pragma omp simd
-      for (int64_t j = 0; j < n; ++j) out[j] = ri[j] + (di[j] * weight[j] * scale - xi[j] * back);
-    } else {
-#pragma omp simd
-      for (int64_t j = 0; j < n; ++j) out[j] = di[j] * weight[j] * scale - xi[j] * back;
-    }
-  }
-}
-
-LQ_DISPATCH void rotate(float* row, int64_t heads, int64_t dim, const float* cosine, const float* sine, bool inverse) {
-  const int64_t half = dim / 2;
-  const float sign = inverse ? -1.0f : 1.0f;
-  for (int64_t h = 0; h < heads; ++h) {
-    float* low = row + h * dim;
-    float* high = low + half;
-#pragma omp simd
-    for (int64_t j = 0; j < half; ++j) {
-      const float a = low[j], b = high[j], s = sign * sine[j];
-      low[j] = a * cosine[j] - b * s;
-      high[j] = b * cosine[j] + a * s;
-    }
-  }
-}
-
-LQ_DISPATCH void swiglu(const float* gate, const float* up, int64_t n, float* out) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) out[j] = gate[j] / (1.0f + fast_exp(-gate[j])) * up[j];
-}
-
-LQ_DISPATCH void swiglu_backward(const float* d, int64_t n, float* gate, float* up, float* act) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) {
-    const float g = gate[j], u = up[j];
-    const float sigmoid = 1.0f / (1.0f + fast_exp(-g));
-    const float silu = g * sigmoid;
-    act[j] = silu * u;
-    gate[j] = d[j] * u * (sigmoid + silu * (1.0f - sigmoid));
-    up[j] = d[j] * silu;
-  }
-}
-
-LQ_DISPATCH void add(const float* x, int64_t n, float* y) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) y[j] += x[j];
-}
-
-LQ_DISPATCH void add_square(const float* g, int64_t n, float* y) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) y[j] += g[j] * g[j];
+const Kernels& kernels() {
+  static const Kernels& chosen = best();
+  return chosen;
 }
 
 void fill_rows(const float* bias, int64_t rows, int64_t n, float* y) {
@@ -125,60 +35,6 @@ void fill_rows(const float* bias, int64_t rows, int64_t n, float* y) {
   for (int64_t i = 0; i < rows; ++i) std::copy_n(bias, n, y + i * n);
 }
 
-LQ_DISPATCH double dot(const float* x, const float* y, int64_t n) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < n; ++j) sum += x[j] * y[j];
-  return sum;
-}
-
-LQ_DISPATCH float softmax_range(float* s, int64_t begin, int64_t end, int64_t n) {
-  float maximum = s[begin];
-#pragma omp simd reduction(max : maximum)
-  for (int64_t j = begin; j < end; ++j) maximum = std::max(maximum, s[j]);
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = begin; j < end; ++j) {
-    const float e = fast_exp(s[j] - maximum);
-    s[j] = e;
-    sum += e;
-  }
-  const float scale = 1.0f / sum;
-#pragma omp simd
-  for (int64_t j = begin; j < end; ++j) s[j] *= scale;
-  std::fill(s, s + begin, 0.0f);
-  std::fill(s + end, s + n, 0.0f);
-  return maximum + std::log(sum);
-}
-
-LQ_DISPATCH void softmax_again(float* s, int64_t begin, int64_t end, int64_t n, float lse) {
-#pragma omp simd
-  for (int64_t j = begin; j < end; ++j) s[j] = fast_exp(s[j] - lse);
-  std::fill(s, s + begin, 0.0f);
-  std::fill(s + end, s + n, 0.0f);
-}
-
-LQ_DISPATCH void softmax_backward(const float* p, float delta, float scale, int64_t n, float* dp) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) dp[j] = p[j] * (dp[j] - delta) * scale;
-}
-
-LQ_DISPATCH void accumulate(const float* x, int64_t n, LogSumExp* state) {
-  float maximum = state->maximum;
-#pragma omp simd reduction(max : maximum)
-  for (int64_t j = 0; j < n; ++j) maximum = std::max(maximum, x[j]);
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < n; ++j) sum += fast_exp(x[j] - maximum);
-  state->sum = state->sum * std::exp(static_cast<double>(state->maximum) - maximum) + sum;
-  state->maximum = maximum;
-}
-
 double value(const LogSumExp& state) { return state.maximum + std::log(state.sum); }
-
-LQ_DISPATCH void scaled_softmax(float* x, int64_t n, float lse, float scale) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) x[j] = fast_exp(x[j] - lse) * scale;
-}
 
 }  // namespace lq::lm

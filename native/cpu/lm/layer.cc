@@ -13,11 +13,11 @@ void position_heads(const Batch& batch, int64_t first, int64_t count, int64_t he
                     float* x) {
   const int64_t dim = batch.config.head_dim, n = heads * dim;
   if (norm != nullptr) {
-    rms_norm(raw + first * n, norm, count * heads, dim, batch.config.rms_eps, x + first * n);
+    kernels().rms_norm(raw + first * n, norm, count * heads, dim, batch.config.rms_eps, x + first * n);
   }
   for (int64_t row = first; row < first + count; ++row) {
     const int64_t at = row % batch.context * batch.rotary.half;
-    rotate(x + row * n, heads, dim, &batch.rotary.cosine[at], &batch.rotary.sine[at], false);
+    kernels().rotate(x + row * n, heads, dim, &batch.rotary.cosine[at], &batch.rotary.sine[at], false);
   }
 }
 
@@ -27,11 +27,11 @@ void position_heads_backward(const Batch& batch, int64_t first, int64_t count, i
   const int64_t dim = batch.config.head_dim, n = heads * dim;
   for (int64_t row = first; row < first + count; ++row) {
     const int64_t at = row % batch.context * batch.rotary.half;
-    rotate(dx + row * n, heads, dim, &batch.rotary.cosine[at], &batch.rotary.sine[at], true);
+    kernels().rotate(dx + row * n, heads, dim, &batch.rotary.cosine[at], &batch.rotary.sine[at], true);
   }
   if (norm != nullptr) {
-    rms_norm_backward(raw + first * n, norm, dx + first * n, nullptr, count * heads, dim, batch.config.rms_eps,
-                      dx + first * n);
+    kernels().rms_norm_backward(raw + first * n, norm, dx + first * n, nullptr, count * heads, dim,
+                                batch.config.rms_eps, dx + first * n);
   }
 }
 
@@ -47,7 +47,7 @@ void project_residual(const Batch& batch, const float* x, const float* weight, c
                       int64_t rows, int64_t in, int64_t out, float* y) {
   if (y != residual) std::copy_n(residual, rows * out, y);
   if (bias != nullptr) {
-    for (int64_t i = 0; i < rows; ++i) add(bias, out, y + i * out);
+    for (int64_t i = 0; i < rows; ++i) kernels().add(bias, out, y + i * out);
   }
   batch.linear(x, weight, rows, in, out, true, y);
 }
@@ -102,7 +102,7 @@ void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& 
       const int64_t row = s * batch.context;
       batch.gemm(true, false, rows, g->in, batch.context, 1.0f, g->dy + row * g->out + first, g->out,
                  g->x + row * g->in, g->in, 0.0f, gradient, g->in);
-      add_square(gradient, rows * g->in, g->accumulator + first * g->in);
+      kernels().add_square(gradient, rows * g->in, g->accumulator + first * g->in);
     }
   });
 }
@@ -167,7 +167,7 @@ void forward_layer(const Batch& batch, const LayerWeights& w, const LayerState& 
   float* k_raw = s.k_raw != nullptr ? s.k_raw : s.k;
   batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
     float* normed = batch.scratch(slot, count * hidden);
-    rms_norm(s.x + first * hidden, w.input_norm, count, hidden, c.rms_eps, normed);
+    kernels().rms_norm(s.x + first * hidden, w.input_norm, count, hidden, c.rms_eps, normed);
     project(batch, normed, w.q, w.q_bias, count, hidden, q_size, q_raw + first * q_size);
     project(batch, normed, w.k, w.k_bias, count, hidden, kv_size, k_raw + first * kv_size);
     project(batch, normed, w.v, w.v_bias, count, hidden, kv_size, s.v + first * kv_size);
@@ -183,10 +183,10 @@ void forward_layer(const Batch& batch, const LayerWeights& w, const LayerState& 
     float* act = normed + count * hidden;
     float* gate = s.gate != nullptr ? s.gate + first * inner : act + count * inner;
     float* up = s.up != nullptr ? s.up + first * inner : act + 2 * count * inner;
-    rms_norm(middle, w.post_attention_norm, count, hidden, c.rms_eps, normed);
+    kernels().rms_norm(middle, w.post_attention_norm, count, hidden, c.rms_eps, normed);
     project(batch, normed, w.gate, w.gate_bias, count, hidden, inner, gate);
     project(batch, normed, w.up, w.up_bias, count, hidden, inner, up);
-    swiglu(gate, up, count * inner, act);
+    kernels().swiglu(gate, up, count * inner, act);
     project_residual(batch, act, w.down, w.down_bias, middle, count, inner, hidden, out + first * hidden);
   });
 }
@@ -222,14 +222,14 @@ void backward_layer(const Batch& batch, const LayerWeights& w, const LayerState&
     float* d_act = batch.scratch(slot, count * (inner + hidden));
     float* d_normed = d_act + count * inner;
     batch.linear_backward(dy + first * hidden, w.down, count, inner, hidden, false, d_act);
-    swiglu_backward(d_act, count * inner, gate, up, shared.act + first * inner);
+    kernels().swiglu_backward(d_act, count * inner, gate, up, shared.act + first * inner);
     batch.linear_backward(gate, w.gate, count, hidden, inner, false, d_normed);
     batch.linear_backward(up, w.up, count, hidden, inner, true, d_normed);
-    rms_norm(s.middle + first * hidden, w.post_attention_norm, count, hidden, c.rms_eps,
-             shared.mlp_input + first * hidden);
+    kernels().rms_norm(s.middle + first * hidden, w.post_attention_norm, count, hidden, c.rms_eps,
+                       shared.mlp_input + first * hidden);
     float* d_middle = shared.d_middle + first * hidden;
-    rms_norm_backward(s.middle + first * hidden, w.post_attention_norm, d_normed, dy + first * hidden, count, hidden,
-                      c.rms_eps, d_middle);
+    kernels().rms_norm_backward(s.middle + first * hidden, w.post_attention_norm, d_normed, dy + first * hidden, count,
+                                hidden, c.rms_eps, d_middle);
     batch.linear_backward(d_middle, w.o, count, q_size, hidden, false, shared.d_attended + first * q_size);
   });
   attend_backward(batch, s, shared);
@@ -242,9 +242,9 @@ void backward_layer(const Batch& batch, const LayerWeights& w, const LayerState&
     batch.linear_backward(shared.dk + first * kv_size, w.k, count, hidden, kv_size, true, d_normed);
     batch.linear_backward(shared.dv + first * kv_size, w.v, count, hidden, kv_size, true, d_normed);
     const float* x = s.x + first * hidden;
-    rms_norm(x, w.input_norm, count, hidden, c.rms_eps, shared.attention_input + first * hidden);
-    rms_norm_backward(x, w.input_norm, d_normed, shared.d_middle + first * hidden, count, hidden, c.rms_eps,
-                      dx + first * hidden);
+    kernels().rms_norm(x, w.input_norm, count, hidden, c.rms_eps, shared.attention_input + first * hidden);
+    kernels().rms_norm_backward(x, w.input_norm, d_normed, shared.d_middle + first * hidden, count, hidden, c.rms_eps,
+                                dx + first * hidden);
   });
   const GradientFactors all[kMatrices.size()] = {
       {shared.d_attended, shared.attention_input, q_size, hidden, accumulators[0]},

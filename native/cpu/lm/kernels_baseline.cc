@@ -1,0 +1,5 @@
+#include "lm/kernels.h"
+
+namespace lq::lm::baseline {
+#include "lm/kernels.inl"
+}
