@@ -12,6 +12,7 @@
 #include "lm/language_model.h"
 #include "lq/engine.h"
 #include "ops/factorize.h"
+#include "ops/packed_product.h"
 #include "ops/quantize.h"
 #include "ops/statistics.h"
 
@@ -120,6 +121,11 @@ class CudaBackend final : public Backend {
   Status reconstruct(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols, int32_t rank,
                      float* out, const Control& control) override {
     return on_device([&] { cuda::reconstruct(stream_, q, l1, l2, rows, cols, rank, out, Watch(control)); });
+  }
+  Status packed_product(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
+                        int32_t rank, const float* x, int64_t tokens, float* out, const Control& control) override {
+    return on_device(
+        [&] { cuda::packed_product(stream_, q, l1, l2, rows, cols, rank, x, tokens, out, Watch(control)); });
   }
   Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,
                                LanguageModel** out) override {
