@@ -10,6 +10,7 @@
 
 #include "lm/cublas.h"
 #include "lm/language_model.h"
+#include "lm/weights.h"
 #include "lq/engine.h"
 #include "ops/factorize.h"
 #include "ops/packed_product.h"
@@ -58,7 +59,8 @@ class CudaBackend final : public Backend {
                   properties.major, properties.minor, driver / 1000, driver % 1000 / 10, runtime / 1000,
                   runtime % 1000 / 10, Cublas::description().c_str());
     out->memory_total = static_cast<int64_t>(total);
-    out->memory_free = static_cast<int64_t>(free);
+    // With what the pool holds without using it.
+    guarded([&] { out->memory_free = free_device_bytes(); });
   }
 
   Status statistics(const MatrixView& m, const StatisticsRequest& request, Statistics* out,

@@ -213,7 +213,11 @@ int64_t PackedMatrix::bytes() const {
   return codes_.bytes() + scales_.bytes() + groups_.bytes() + levels_.bytes() + l1_.bytes() + l2_.bytes();
 }
 
-void PackedMatrix::expand(DeviceBuffer<uint16_t>* out) const {
+void PackedMatrix::reserve(PackedWorkspace* workspace) const {
+  grown(stream_, &workspace->expanded, padded_rows_ * padded_cols_ * planes_);
+}
+
+void PackedMatrix::expand(uint16_t* out) const {
   const int64_t plane = padded_rows_ * padded_cols_;
   const Expansion e{codes_.get(),
                     scales_.get(),
@@ -226,7 +230,7 @@ void PackedMatrix::expand(DeviceBuffer<uint16_t>* out) const {
                     placement_,
                     padded_rows_,
                     padded_cols_,
-                    reinterpret_cast<Bf16*>(grown(stream_, out, plane * planes_)),
+                    reinterpret_cast<Bf16*>(out),
                     plane};
   const auto launch = [&](auto one_plane, auto two_planes, int64_t threads, auto... more) {
     const auto kernel = planes_ == 2 ? two_planes : one_plane;
@@ -270,7 +274,8 @@ void PackedMatrix::times_transposed(const Products& products, const Operand& x, 
     products.times_transposed(t.operand(rank), l1, tokens, padded_rows_, rank, to);
     to.accumulate = true;
   }
-  expand(&workspace->expanded);
+  reserve(workspace);
+  expand(workspace->expanded.get());
   products.times_transposed(x, {workspace->expanded.get(), padded_cols_, padded_rows_ * padded_cols_, planes_}, tokens,
                             padded_rows_, padded_cols_, to);
 }

@@ -29,6 +29,8 @@ class PackedMatrix {
   int64_t padded_cols() const { return padded_cols_; }
   // Of device memory.
   int64_t bytes() const;
+  // Makes room in the workspace for the matrix expanded.
+  void reserve(PackedWorkspace* workspace) const;
 
   // out [tokens, padded_rows] = x [tokens, padded_cols] (Q + L1 L2)', or adds to it. Few tokens are multiplied with the
   // codes themselves; for more, and for configurations and paddings that kernel does not take, Q is expanded into the
@@ -37,7 +39,7 @@ class PackedMatrix {
                         PackedWorkspace* workspace) const;
 
  private:
-  void expand(DeviceBuffer<uint16_t>* out) const;
+  void expand(uint16_t* out) const;
 
   const Stream& stream_;
   Placement placement_;
