@@ -85,7 +85,6 @@ Weights::Weights(const Stream& stream, const Shape& shape, const WeightProvider&
       provider_(provider),
       planes_(planes),
       packed_planes_(packed_planes),
-      workspace_(stream),
       blocks_(shape.config.layers),
       inexact_(stream, 1) {
   inexact_.clear();

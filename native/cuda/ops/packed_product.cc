@@ -14,7 +14,7 @@ void packed_product(const Stream& stream, const QuantizedView& q, const float* l
   const Placement placement{rows, cols, rows, round_up(rows, 8), cols, round_up(cols, 8)};
   const PackedMatrix matrix(stream, q, l1, l2, rank, placement, 1);
   const Products products(stream);
-  PackedWorkspace workspace(stream);
+  PackedWorkspace workspace;
   const int64_t padded_rows = matrix.padded_rows(), padded_cols = matrix.padded_cols();
   const DeviceBuffer<float> values = upload_padded(stream, x, tokens, cols, tokens, padded_cols);
   const DeviceBuffer<uint16_t> rounded(stream, tokens * padded_cols);

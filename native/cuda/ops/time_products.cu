@@ -63,7 +63,7 @@ double median_us(const Stream& stream, Work&& work) {
 void time_products(const ProductTimes& t) {
   const Stream stream;
   const Products products(stream);
-  PackedWorkspace workspace(stream);
+  PackedWorkspace workspace;
   const Placement placement{t.rows, t.cols, t.rows, t.rows, t.cols, t.cols};
   std::vector<std::unique_ptr<PackedMatrix>> packed;
   do {

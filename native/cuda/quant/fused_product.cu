@@ -354,7 +354,7 @@ bool fused_product_takes(const QuantConfig& c, int64_t rows, int64_t cols) {
          (c.group & (c.group - 1)) == 0 && rows % 8 == 0 && cols % kStageColumns == 0;
 }
 
-FusedWorkspace::FusedWorkspace(const Stream& stream) : stream_(stream) {
+FusedWorkspace::FusedWorkspace() {
   int device = 0, major = 0;
   check(cudaGetDevice(&device), "asking for the device");
   check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device), "asking for the device");

@@ -32,11 +32,11 @@ bool fused_product_takes(const QuantConfig& config, int64_t rows, int64_t cols);
 // What launches on one device share: sums of blocks that split a row, and x L2'. Grows to what it was asked for.
 class FusedWorkspace {
  public:
-  explicit FusedWorkspace(const Stream& stream);
+  // Of the current device.
+  FusedWorkspace();
 
  private:
   friend void fused_product(const Stream&, const PackedParts&, const Operand&, int64_t, const Target&, FusedWorkspace*);
-  const Stream& stream_;
   int multiprocessors_ = 0;
   bool overlaps_ = false;  // a launch can start before the one in front of it has ended (sm_90 and later)
   DeviceBuffer<float> sums_;

@@ -9,7 +9,6 @@ namespace lq::cuda {
 
 // Scratch memory that the products of a stream share; it grows to the largest matrix expanded.
 struct PackedWorkspace {
-  explicit PackedWorkspace(const Stream& stream) : fused(stream) {}
   FusedWorkspace fused;
   DeviceBuffer<uint16_t> expanded;  // Q
   DeviceBuffer<float> projected;    // x L2'
