@@ -11,6 +11,7 @@
 #include "decompose.h"
 #include "kernels/kernels.h"
 #include "lm/model.h"
+#include "packed_product.h"
 #include "quantize.h"
 #include "singular_values.h"
 #include "statistics.h"
@@ -87,6 +88,10 @@ class CpuBackend final : public Backend {
   Status reconstruct(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols, int32_t rank,
                      float* out, const Control& control) override {
     return guarded([&] { return cpu::reconstruct(q, l1, l2, rows, cols, rank, out, control); });
+  }
+  Status packed_product(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
+                        int32_t rank, const float* x, int64_t tokens, float* out, const Control& control) override {
+    return guarded([&] { return cpu::packed_product(q, l1, l2, rows, cols, rank, x, tokens, out, control); });
   }
   Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,
                                LanguageModel** out) override {

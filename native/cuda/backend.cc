@@ -12,6 +12,7 @@
 #include "lm/language_model.h"
 #include "lq/engine.h"
 #include "ops/factorize.h"
+#include "ops/packed_product.h"
 #include "ops/quantize.h"
 #include "ops/statistics.h"
 #include "runtime/budget.h"
@@ -62,7 +63,8 @@ class CudaBackend final : public Backend {
                   properties.major, properties.minor, driver / 1000, driver % 1000 / 10, runtime / 1000,
                   runtime % 1000 / 10, Cublas::description().c_str());
     out->memory_total = static_cast<int64_t>(total);
-    out->memory_free = static_cast<int64_t>(free);
+    // With what the pool holds without using it.
+    guarded([&] { out->memory_free = available_device_bytes(); });
     out->lanes = kLanes;
   }
 
@@ -140,6 +142,12 @@ class CudaBackend final : public Backend {
                      float* out, const Control& control) override {
     return on_device(
         [&](const Stream& stream) { cuda::reconstruct(stream, q, l1, l2, rows, cols, rank, out, Watch(control)); });
+  }
+  Status packed_product(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
+                        int32_t rank, const float* x, int64_t tokens, float* out, const Control& control) override {
+    return on_device([&](const Stream& stream) {
+        cuda::packed_product(stream, q, l1, l2, rows, cols, rank, x, tokens, out, Watch(control));
+    });
   }
   Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,
                                LanguageModel** out) override {

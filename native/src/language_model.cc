@@ -104,7 +104,8 @@ class OpenModel {
   const LanguageModelConfig config;
 
   void create() {
-    const Status status = device_.backend->create_language_model(config, {this, &OpenModel::load}, &model_);
+    const Status status =
+        device_.backend->create_language_model(config, {this, &OpenModel::load, &OpenModel::load_packed}, &model_);
     if (status.code != StatusCode::ok) throw_status(status);
   }
 
@@ -127,31 +128,58 @@ class OpenModel {
     return static_cast<OpenModel*>(user)->load(layer, kind, out, count);
   }
 
-  // Exceptions end here: the caller may be another library.
+  static Status load_packed(void* user, int32_t layer, WeightKind kind, PackedWeight* out, bool* found) {
+    return static_cast<OpenModel*>(user)->load_packed(layer, kind, out, found);
+  }
+
   Status load(int32_t layer, WeightKind kind, float* out, int64_t count) {
-    const auto found = weights_.find({layer, kind});
-    if (found == weights_.end()) {
+    const Weight* weight = find(layer, kind);
+    if (weight == nullptr) {
       return fail(
           StatusCode::invalid_argument,
           std::string("no weight for ") + kKindNames[static_cast<size_t>(kind)] + " of layer " + std::to_string(layer),
           {});
     }
-    const Weight& weight = found->second;
-    if (element_count(weight.source) != count) {
+    if (element_count(weight->source) != count) {
       return fail(StatusCode::invalid_argument,
-                  "the tensor has " + std::to_string(element_count(weight.source)) + " elements, the model needs " +
+                  "the tensor has " + std::to_string(element_count(weight->source)) + " elements, the model needs " +
                       std::to_string(count),
-                  weight.name);
+                  weight->name);
     }
+    return reading(*weight, [&] { load_weight(weight->source, *device_.backend, out, control_); });
+  }
+
+  // What is missing is not packed either: load says so.
+  Status load_packed(int32_t layer, WeightKind kind, PackedWeight* out, bool* found) {
+    const Weight* weight = find(layer, kind);
+    const auto* source = weight == nullptr ? nullptr : std::get_if<LqSource>(&weight->source);
+    *found = source != nullptr;
+    if (source == nullptr) return {StatusCode::ok, -1, {}};
+    return reading(*weight, [&] {
+      packed_ = lq::load_packed(*source, *device_.backend, control_);
+      const bool factors = packed_->rank > 0;
+      *out = {packed_->view, factors ? packed_->l1.data() : nullptr, factors ? packed_->l2.data() : nullptr,
+              packed_->rank};
+    });
+  }
+
+  const Weight* find(int32_t layer, WeightKind kind) const {
+    const auto found = weights_.find({layer, kind});
+    return found == weights_.end() ? nullptr : &found->second;
+  }
+
+  // Exceptions end here: the caller may be another library.
+  template <typename Read>
+  Status reading(const Weight& weight, const Read& read) {
     try {
-      load_weight(weight.source, *device_.backend, out, control_);
+      read();
       return {StatusCode::ok, -1, {}};
     } catch (const TaskFailure& failure) {
       failure_ = failure.outcome;
       failure_.tensor = weight.name;
       return failure_.status;
     } catch (const std::bad_alloc&) {
-      return fail(StatusCode::out_of_memory, "not enough memory to unpack a weight", weight.name);
+      return fail(StatusCode::out_of_memory, "not enough memory to read a weight", weight.name);
     }
   }
 
@@ -164,6 +192,7 @@ class OpenModel {
   Device& device_;
   const std::map<Place, Weight> weights_;
   LanguageModel* model_ = nullptr;
+  std::unique_ptr<LoadedPacked> packed_;  // what load_packed handed out last
   std::mutex mutex_;
   Control control_{};  // of the call under way
   Outcome failure_;    // of the last weight asked for

@@ -98,19 +98,18 @@ void load_dense(const DenseSource& s, float* out, const Control& control) {
   }
 }
 
-// A packed tensor's parts in memory.
-struct Packed {
-  explicit Packed(const PackedTensor& p) : codes(p.codes.bytes), scales(p.scales.bytes), groups(p.groups.bytes) {
-    read_bytes(p.codes, codes.data());
-    read_bytes(p.scales, scales.data());
-    read_bytes(p.groups, groups.data());
-    float offset = 0;
-    read_bytes(p.offset, &offset);
-    view = {p.config, &p.book, p.count, codes.data(), scales.data(), groups.data(), offset};
-  }
-  std::vector<uint8_t> codes, scales, groups;
-  QuantizedView view;
-};
+// A packed tensor's parts.
+void load_parts(const PackedTensor& p, LoadedPacked* out) {
+  out->codes.resize(p.codes.bytes);
+  out->scales.resize(p.scales.bytes);
+  out->groups.resize(p.groups.bytes);
+  read_bytes(p.codes, out->codes.data());
+  read_bytes(p.scales, out->scales.data());
+  read_bytes(p.groups, out->groups.data());
+  float offset = 0;
+  read_bytes(p.offset, &offset);
+  out->view = {p.config, &p.book, p.count, out->codes.data(), out->scales.data(), out->groups.data(), offset};
+}
 
 void check(const Status& status, const std::string& file) {
   if (status.code != StatusCode::ok) throw_status(status, file);
@@ -126,7 +125,8 @@ std::vector<float> load_factor(const FactorSource& source, Backend& backend, con
   }
   const auto& factor = std::get<PackedFactor>(source);
   std::vector<float> out(factor.rows * factor.cols);
-  const Packed packed(factor.packed);
+  LoadedPacked packed;
+  load_parts(factor.packed, &packed);
   check(backend.dequantize(packed.view, out.data(), control), factor.packed.codes.path);
   return out;
 }
@@ -201,22 +201,27 @@ void write_bytes(const ByteRange& range, const void* in) {
   File(range.path, File::Mode::write).write(range.offset, range.bytes, in);
 }
 
+std::unique_ptr<LoadedPacked> load_packed(const LqSource& s, Backend& backend, const Control& control) {
+  auto out = std::make_unique<LoadedPacked>();
+  load_parts(s.quantized, out.get());
+  if (!s.l1) return out;
+  out->l1 = load_factor(*s.l1, backend, control);
+  out->l2 = load_factor(*s.l2, backend, control);
+  out->rank = static_cast<int32_t>(factor_columns(*s.l1));
+  if (static_cast<int64_t>(out->l1.size()) != s.rows * out->rank ||
+      static_cast<int64_t>(out->l2.size()) != out->rank * s.cols) {
+    throw_error(StatusCode::invalid_argument, "the factors' shapes do not match the weight", s.quantized.codes.path);
+  }
+  return out;
+}
+
 void load_weight(const WeightSource& source, Backend& backend, float* out, const Control& control) {
   if (const auto* dense = std::get_if<DenseSource>(&source)) return load_dense(*dense, out, control);
   const auto& s = std::get<LqSource>(source);
-  const Packed packed(s.quantized);
-  std::vector<float> l1, l2;
-  int32_t rank = 0;
-  if (s.l1) {
-    l1 = load_factor(*s.l1, backend, control);
-    l2 = load_factor(*s.l2, backend, control);
-    rank = static_cast<int32_t>(factor_columns(*s.l1));
-    if (static_cast<int64_t>(l1.size()) != s.rows * rank || static_cast<int64_t>(l2.size()) != rank * s.cols) {
-      throw_error(StatusCode::invalid_argument, "the factors' shapes do not match the weight", s.quantized.codes.path);
-    }
-  }
-  check(backend.reconstruct(packed.view, l1.empty() ? nullptr : l1.data(), l2.empty() ? nullptr : l2.data(), s.rows,
-                            s.cols, rank, out, control),
+  const std::unique_ptr<LoadedPacked> packed = load_packed(s, backend, control);
+  const bool factors = packed->rank > 0;
+  check(backend.reconstruct(packed->view, factors ? packed->l1.data() : nullptr, factors ? packed->l2.data() : nullptr,
+                            s.rows, s.cols, packed->rank, out, control),
         s.quantized.codes.path);
 }
 

@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -65,6 +66,17 @@ void write_bytes(const ByteRange& range, const void* in);
 std::vector<float> load_factor(const FactorSource& source, Backend& backend, const Control& control);
 int64_t factor_rows(const FactorSource& source);
 int64_t factor_columns(const FactorSource& source);
+
+// A packed weight's parts and fp32 factors in memory. The view points into this object and, for its book, into the
+// source.
+struct LoadedPacked {
+  std::vector<uint8_t> codes, scales, groups;
+  QuantizedView view;
+  std::vector<float> l1, l2;  // empty when rank is 0
+  int32_t rank = 0;
+};
+// Throws like load_weight.
+std::unique_ptr<LoadedPacked> load_packed(const LqSource& source, Backend& backend, const Control& control);
 
 // Fills out [rows, cols] with the weight in fp32; Q + L1 L2 is put together by `backend`. Throws TaskFailure: io_error,
 // not_finite with the flat index of the first NaN or Inf, unsupported for a dtype that is no float, or the backend's.

@@ -1,21 +1,15 @@
 #include "language_model.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
-#include <map>
-#include <memory>
 #include <random>
 
+#include "language_model_fixtures.h"
 #include "language_model_reference.h"
 #include "lm/model.h"
 
 namespace lq::contract {
 namespace {
-
-constexpr std::array<WeightKind, 7> kMatrices{WeightKind::q,    WeightKind::k,  WeightKind::v,   WeightKind::o,
-                                              WeightKind::gate, WeightKind::up, WeightKind::down};
 
 struct Case {
   const char* name;
@@ -23,23 +17,6 @@ struct Case {
   int32_t context = 13;
   int32_t sequences = 2;
 };
-
-LanguageModelConfig base() {
-  LanguageModelConfig c{};
-  c.layers = 2;
-  c.hidden = 20;  // not heads * head_dim
-  c.heads = 4;
-  c.kv_heads = 2;
-  c.head_dim = 6;
-  c.intermediate = 28;
-  c.vocab = 37;
-  c.max_positions = 64;
-  c.rms_eps = 1e-5f;
-  c.rope_theta = 100;  // short wavelengths, so that a few positions tell the scalings apart
-  c.rope_factor = 1;
-  c.rope_attention_factor = 1;
-  return c;
-}
 
 template <typename Change>
 Case vary(const char* name, const Change& change) {
@@ -126,46 +103,6 @@ std::vector<Case> cases() {
            }),
   };
 }
-
-struct Model {
-  explicit Model(LanguageModel* m) : model(m) {}
-  ~Model() { model->destroy(); }
-  LanguageModel* model;
-};
-
-// A matrix's accumulated squared gradients by place.
-struct Sums {
-  std::map<std::pair<int32_t, WeightKind>, std::vector<float>> values;
-  bool only_first_layer = false;
-
-  FisherSink sink() {
-    return {this, [](void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols) -> float* {
-              auto* self = static_cast<Sums*>(user);
-              if (self->only_first_layer && layer > 0) return nullptr;
-              auto& v = self->values[{layer, kind}];
-              if (v.empty()) v.resize(rows * cols, 0.0f);
-              return v.data();
-            }};
-  }
-};
-
-class Checks {
- public:
-  explicit Checks(std::string prefix) : prefix_(std::move(prefix)) {}
-  std::vector<LanguageModelCheck> results;
-
-  void add(const std::string& name, bool passed, const std::string& detail) {
-    results.push_back({"language model, " + prefix_ + ": " + name, passed, detail});
-  }
-  void within(const std::string& name, double worst, double allowed) {
-    char detail[96];
-    std::snprintf(detail, sizeof detail, "worst %.2e, allowed %.2e", worst, allowed);
-    add(name, worst <= allowed, detail);
-  }
-
- private:
-  const std::string prefix_;
-};
 
 // The elements compared by finite differences: the largest and some others.
 std::vector<int64_t> probes(const std::vector<float>& values) {
@@ -323,6 +260,7 @@ std::vector<LanguageModelCheck> check_language_model(Backend& backend, const Lan
     all.insert(all.end(), some.begin(), some.end());
   };
   for (const Case& c : cases()) append(check_case(backend, c, tolerance));
+  append(check_packed_language_model(backend, tolerance));
   append(check_conduct(backend));
   return all;
 }

@@ -23,7 +23,8 @@ struct LanguageModelTolerance {
 };
 
 // Losses, logits and squared gradients of small random models of every supported feature against the double-precision
-// reference, gradients by finite differences; errors, cancellation and progress.
+// reference, gradients by finite differences; packed models against the same ones expanded; errors, cancellation and
+// progress.
 std::vector<LanguageModelCheck> check_language_model(Backend& backend, const LanguageModelTolerance& tolerance);
 
 // The CPU model gives the same squared gradients when activations are computed again instead of kept, and when

@@ -1,9 +1,11 @@
-// lq_conformance [--device cuda:N --library PATH]: every op of a backend against double precision.
+// lq_conformance [--device cuda:N --library PATH] [--only PART]: every op of a backend against double precision.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <string>
 
 #include "language_model.h"
@@ -39,20 +41,43 @@ Backend* open_library(const char* path, const char* device) {
 // The CUDA backend's products have operands of 16 bits of mantissa and fp32 sums.
 constexpr LanguageModelTolerance kTwoPlanes{5e-5, 5e-4, 2e-3};
 
+// A part of the suite, by the name --only takes.
+struct Part {
+  const char* name;
+  void (*check)(Suite& suite, bool on_cpu);
+};
+
 void add(Suite& suite, const std::vector<LanguageModelCheck>& checks) {
   for (const LanguageModelCheck& check : checks) suite.check(check.name, check.passed, check.detail);
 }
 
+constexpr Part kParts[] = {
+    {"quantization", [](Suite& suite, bool) { check_quantization(suite); }},
+    {"packed-product", [](Suite& suite, bool) { check_packed_product(suite); }},
+    {"factorization", [](Suite& suite, bool) { check_factorization(suite); }},
+    {"decomposition", [](Suite& suite, bool) { check_decomposition(suite); }},
+    {"inspection", [](Suite& suite, bool) { check_inspection(suite); }},
+    {"language-model",
+     [](Suite& suite, bool on_cpu) {
+       add(suite, check_language_model(suite.backend, on_cpu ? LanguageModelTolerance{} : kTwoPlanes));
+       if (on_cpu) add(suite, check_cpu_language_model_memory());
+     }},
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  const char *device = nullptr, *library = nullptr;
+  const char *device = nullptr, *library = nullptr, *only = nullptr;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "--device") == 0) device = argv[i + 1];
     if (std::strcmp(argv[i], "--library") == 0) library = argv[i + 1];
+    if (std::strcmp(argv[i], "--only") == 0) only = argv[i + 1];
   }
-  if ((device == nullptr) != (library == nullptr) || argc % 2 == 0) {
-    std::fprintf(stderr, "usage: lq_conformance [--device cuda:N --library PATH]\n");
+  const auto wanted = [&](const Part& part) { return only == nullptr || std::strcmp(part.name, only) == 0; };
+  if ((device == nullptr) != (library == nullptr) || argc % 2 == 0 ||
+      std::none_of(std::begin(kParts), std::end(kParts), wanted)) {
+    std::fprintf(stderr, "usage: lq_conformance [--device cuda:N --library PATH] [--only PART], a part being\n");
+    for (const Part& part : kParts) std::fprintf(stderr, "  %s\n", part.name);
     return 2;
   }
   Backend* backend = library != nullptr ? open_library(library, device) : create_cpu_backend(0);
@@ -62,12 +87,9 @@ int main(int argc, char** argv) {
   std::printf("%s\n", info.name);
 
   Suite suite(*backend);
-  check_quantization(suite);
-  check_factorization(suite);
-  check_decomposition(suite);
-  check_inspection(suite);
-  add(suite, check_language_model(*backend, library != nullptr ? kTwoPlanes : LanguageModelTolerance{}));
-  if (library == nullptr) add(suite, check_cpu_language_model_memory());
+  for (const Part& part : kParts) {
+    if (wanted(part)) part.check(suite, library == nullptr);
+  }
   std::printf("%lld passed, %lld failed\n", static_cast<long long>(suite.passed()),
               static_cast<long long>(suite.failed()));
   return suite.failed() == 0 ? 0 : 1;

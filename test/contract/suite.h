@@ -44,5 +44,6 @@ void check_quantization(Suite& suite);
 void check_factorization(Suite& suite);
 void check_decomposition(Suite& suite);
 void check_inspection(Suite& suite);
+void check_packed_product(Suite& suite);
 
 }  // namespace lq::contract

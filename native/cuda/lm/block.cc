@@ -9,6 +9,18 @@ Positions positions_of(const BatchContext& b, const BlockWeights& w) {
   return {b.shape, b.context, b.cosine, b.sine, w.qkv_bias.get(), w.q_norm.get(), w.k_norm.get()};
 }
 
+// out [rows, stacked rows] = x [rows, inner] weight', or adds to it.
+void multiply(const BatchContext& b, const Operand& x, const StackedMatrix& weight, int64_t inner, Target out) {
+  for (const StackedMatrix::Part& part : weight.parts) {
+    if (part.packed) {
+      part.packed->times_transposed(b.products, x, b.rows(), out, b.workspace);
+    } else {
+      b.products.times_transposed(x, part.operand, b.rows(), part.rows, inner, out);
+    }
+    out.data = static_cast<uint8_t*>(out.data) + part.rows * (out.bf16 ? 2 : 4);
+  }
+}
+
 // out = residual + x weight' + bias; out may be residual.
 void project_residual(const BatchContext& b, const Operand& x, const StackedMatrix& weight, const float* bias,
                       int64_t inner, const float* residual, float* out) {
@@ -19,7 +31,7 @@ void project_residual(const BatchContext& b, const Operand& x, const StackedMatr
           "copying on the device");
   }
   if (bias != nullptr) add_bias(b.stream, bias, b.rows(), hidden, out);
-  b.products.times_transposed(x, weight.operand, b.rows(), hidden, inner, {out, hidden, false, true});
+  multiply(b, x, weight, inner, {out, hidden, false, true});
 }
 
 }  // namespace
@@ -64,15 +76,13 @@ void forward_block(const BatchContext& b, const BlockWeights& w, const BlockStat
   const int64_t n = z.config.hidden;
   const bool bf16 = b.values_bf16();
   rms_norm(b.stream, s.x, w.input_norm.get(), rows, n, hidden, z.config.rms_eps, s.normed);
-  b.products.times_transposed(s.normed.operand(hidden), w.qkv.operand, rows, z.qkv, hidden,
-                              {s.raw, z.qkv, bf16, false});
+  multiply(b, s.normed.operand(hidden), w.qkv, hidden, {s.raw, z.qkv, bf16, false});
   position_heads(b.stream, positions_of(b, w), rows, s.raw, s.qkv);
   attention_forward(b.stream, {z, b.sequences, b.context, s.qkv.operand(z.qkv)}, s.attended.data, s.attended.plane,
                     s.lse);
   project_residual(b, s.attended.operand(z.q), w.o, w.o_bias.get(), z.q, s.x, s.middle);
   rms_norm(b.stream, s.middle, w.post_attention_norm.get(), rows, n, hidden, z.config.rms_eps, s.middle_normed);
-  b.products.times_transposed(s.middle_normed.operand(hidden), w.gate_up.operand, rows, 2 * inner, hidden,
-                              {s.gate_up, 2 * inner, bf16, false});
+  multiply(b, s.middle_normed.operand(hidden), w.gate_up, hidden, {s.gate_up, 2 * inner, bf16, false});
   if (out == nullptr) return;
   swiglu(b.stream, s.gate_up, w.gate_up_bias.get(), rows, inner, s.act);
   project_residual(b, s.act.operand(inner), w.down, w.down_bias.get(), inner, s.middle, out);
@@ -89,18 +99,18 @@ void backward_block(const BatchContext& b, const BlockWeights& w, const BlockSta
   };
 
   const Operand d_out = t.dy.operand(hidden), d_gate_up = t.d_gate_up.operand(2 * inner);
-  b.products.times(d_out, w.down.operand, rows, inner, hidden, {t.d_act, inner, bf16, false});
+  b.products.times(d_out, w.down.operand(), rows, inner, hidden, {t.d_act, inner, bf16, false});
   swiglu_backward(b.stream, s.gate_up, w.gate_up_bias.get(), t.d_act, rows, inner, t.d_gate_up, s.act);
   square(6, d_out, s.act.operand(inner), hidden, inner);
   square(4, d_gate_up, s.middle_normed.operand(hidden), inner, hidden);
   square(5, d_gate_up.from_column(inner), s.middle_normed.operand(hidden), inner, hidden);
-  b.products.times(d_gate_up, w.gate_up.operand, rows, hidden, 2 * inner, {t.d_normed, hidden, bf16, false});
+  b.products.times(d_gate_up, w.gate_up.operand(), rows, hidden, 2 * inner, {t.d_normed, hidden, bf16, false});
   rms_norm_backward(b.stream, s.middle, w.post_attention_norm.get(), t.d_normed, bf16, dy, rows, n, hidden,
                     z.config.rms_eps, t.d_residual, t.d_middle);
 
   const Operand d_middle = t.d_middle.operand(hidden);
   square(3, d_middle, s.attended.operand(z.q), hidden, z.q);
-  b.products.times(d_middle, w.o.operand, rows, z.q, hidden, {t.d_attended_values, z.q, bf16, false});
+  b.products.times(d_middle, w.o.operand(), rows, z.q, hidden, {t.d_attended_values, z.q, bf16, false});
   if (!bf16) split(b.stream, static_cast<const float*>(t.d_attended_values), rows * z.q, t.d_attended);
   attention_backward(b.stream, {z, b.sequences, b.context, s.qkv.operand(z.qkv)}, s.attended.operand(z.q),
                      t.d_attended.operand(z.q), s.lse, t.delta, t.d_qkv_values);
@@ -110,7 +120,7 @@ void backward_block(const BatchContext& b, const BlockWeights& w, const BlockSta
   square(0, d_qkv, normed, z.q, hidden);
   square(1, d_qkv.from_column(z.q), normed, z.kv, hidden);
   square(2, d_qkv.from_column(z.q + z.kv), normed, z.kv, hidden);
-  b.products.times(d_qkv, w.qkv.operand, rows, hidden, z.qkv, {t.d_normed, hidden, bf16, false});
+  b.products.times(d_qkv, w.qkv.operand(), rows, hidden, z.qkv, {t.d_normed, hidden, bf16, false});
   rms_norm_backward(b.stream, s.x, w.input_norm.get(), t.d_normed, bf16, t.d_residual, rows, n, hidden,
                     z.config.rms_eps, dy, t.dy);
 }

@@ -48,6 +48,7 @@ struct BatchContext {
   int64_t context;
   const float* cosine;  // [context, head_dim / 2]
   const float* sine;
+  PackedWorkspace* workspace;  // of products with packed weights
 
   int64_t rows() const { return sequences * context; }
   bool values_bf16() const { return planes == 1; }
@@ -83,7 +84,8 @@ void forward_block(const BatchContext& batch, const BlockWeights& weights, const
 // Where sums of squared gradients go, device memory in padded form, in the order of kMatrices; null skips a matrix.
 using Accumulators = std::array<float*, kMatrices.size()>;
 
-// Replaces dy [rows, hidden] (and its planes in `shared`) by the gradient of the block's input.
+// Replaces dy [rows, hidden] (and its planes in `shared`) by the gradient of the block's input. No weight may be
+// packed.
 void backward_block(const BatchContext& batch, const BlockWeights& weights, const BlockState& state,
                     const BackwardState& shared, float* dy, const Accumulators& accumulators);
 

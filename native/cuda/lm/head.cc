@@ -26,7 +26,7 @@ void for_pieces(const Shape& z, Work&& work) {
 
 void logits_of(const BatchContext& b, const TableWeights& head, const HeadState& state, int64_t begin, int64_t width) {
   const int64_t hidden = b.shape.hidden;
-  b.products.times_transposed(state.normed.operand(hidden), head.table.operand.from_row(begin), b.rows(), width, hidden,
+  b.products.times_transposed(state.normed.operand(hidden), head.table.from_row(begin), b.rows(), width, hidden,
                               {state.logits, width, false, false});
 }
 
@@ -62,7 +62,7 @@ void head_backward(const BatchContext& b, const TableWeights& head, const float*
     logits_of(b, head, state, begin, width);
     cross_entropy_backward(b.stream, state.logits, width, targets, b.rows(), begin, words, scale, state.entropy,
                            state.d_logits);
-    b.products.times(state.d_logits.operand(width), head.table.operand.from_row(begin), b.rows(), hidden, width,
+    b.products.times(state.d_logits.operand(width), head.table.from_row(begin), b.rows(), hidden, width,
                      {state.d_normed, hidden, false, begin > 0});
   });
   rms_norm_backward(b.stream, x, head.norm.get(), state.d_normed, false, nullptr, b.rows(), b.shape.config.hidden,

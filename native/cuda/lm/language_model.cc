@@ -99,7 +99,7 @@ class CudaLanguageModel final : public LanguageModel {
                 const Control& control) override {
     return run(control, [&](const Watch& watch) {
       check_tokens(tokens, sequences * context, context, 2);
-      prepare(watch);
+      prepare(watch, Form::any);
       Meter meter(stream_, watch, sequences);
       const RotaryOnDevice rotary(stream_, shape_.config, context);
       for_batches(rotary, sequences, context, Keep::nothing,
@@ -116,7 +116,7 @@ class CudaLanguageModel final : public LanguageModel {
   Status logits(const int32_t* tokens, int32_t context, float* out, const Control& control) override {
     return run(control, [&](const Watch& watch) {
       check_tokens(tokens, context, context, 1);
-      prepare(watch);
+      prepare(watch, Form::any);
       Meter meter(stream_, watch, 1);
       const RotaryOnDevice rotary(stream_, shape_.config, context);
       for_batches(rotary, 1, context, Keep::nothing, [&](const BatchContext& b, const BatchMemory& m, int64_t) {
@@ -132,7 +132,7 @@ class CudaLanguageModel final : public LanguageModel {
                 const Control& control) override {
     return run(control, [&](const Watch& watch) {
       check_tokens(tokens, sequences * context, context, 2);
-      prepare(watch);
+      prepare(watch, Form::expanded);
       std::vector<HostAccumulators> wanted;
       for (int32_t layer = 0; layer < shape_.config.layers; ++layer) wanted.push_back(ask(sink, layer));
       const RotaryOnDevice rotary(stream_, shape_.config, context);
@@ -220,10 +220,15 @@ class CudaLanguageModel final : public LanguageModel {
     }
   }
 
-  // Brings the weights to the device, as far as they fit.
-  void prepare(const Watch& watch) {
-    if (weights_) return;
-    auto loading = std::make_unique<Weights>(stream_, shape_, provider_, weight_planes_);
+  enum class Form { any, expanded };
+
+  // Brings the weights to the device, as far as they fit: packed as they are where any form will do, since products are
+  // all that losses need of them. Gradients need them expanded.
+  void prepare(const Watch& watch, Form form) {
+    if (weights_ && (form == Form::any || !weights_->any_packed())) return;
+    weights_.reset();
+    auto loading = std::make_unique<Weights>(stream_, shape_, provider_, weight_planes_,
+                                             form == Form::any ? activation_planes() : 0);
     loading->embedding(watch);
     loading->head(watch);
     for (int32_t layer = 0; layer < shape_.config.layers; ++layer) {
@@ -238,8 +243,15 @@ class CudaLanguageModel final : public LanguageModel {
   int activation_planes() const { return weight_planes_ == 2 || shape_.block_parameters() <= kSmallModel ? 2 : 1; }
 
   BatchContext context_of(const RotaryOnDevice& rotary, int64_t sequences, int64_t context) const {
-    return {stream_, products_,           shape_,           activation_planes(), sequences,
-            context, rotary.cosine.get(), rotary.sine.get()};
+    return {stream_,
+            products_,
+            shape_,
+            activation_planes(),
+            sequences,
+            context,
+            rotary.cosine.get(),
+            rotary.sine.get(),
+            weights_->workspace()};
   }
 
   int64_t batch_bytes(const RotaryOnDevice& rotary, int64_t sequences, int64_t context, Keep keep) const {

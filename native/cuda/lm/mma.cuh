@@ -15,6 +15,14 @@ __device__ inline void copy_async_or_zero(uint32_t target, const void* source, b
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(bytes) : "memory");
 }
 
+// The same with 4 or 8 bytes, through L1.
+template <int Bytes>
+__device__ inline void copy_async_or_zero(uint32_t target, const void* source, bool inside) {
+  const int bytes = inside ? Bytes : 0;
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(target), "l"(source), "n"(Bytes), "r"(bytes)
+               : "memory");
+}
+
 // d += a b for a 16x16 row-major, b 16x8 column-major, bf16 operands, fp32 accumulation.
 __device__ inline void multiply_add_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm volatile(

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "lm/cublas.h"
 #include "lm/mma.cuh"
@@ -66,21 +67,18 @@ struct Problem {
   int groups;                 // products whose operands follow each other along the summed dimension
 };
 
-enum class Finish { fp32, add_fp32, bf16, add_squares };
+enum class Finish { fp32, add_fp32, bf16, add_bf16, add_squares };
 
 template <Finish F>
 __device__ void store_outputs(void* data, int64_t at, float x, float y) {
-  if constexpr (F == Finish::bf16) {
-    store_pair(static_cast<Bf16*>(data) + at, x, y);
-  } else {
-    float* out = static_cast<float*>(data) + at;
-    if constexpr (F != Finish::fp32) {
-      const float2 before = load_pair(out);
-      x += before.x;
-      y += before.y;
-    }
-    store_pair(out, x, y);
+  using Element = std::conditional_t<F == Finish::bf16 || F == Finish::add_bf16, Bf16, float>;
+  Element* out = static_cast<Element*>(data) + at;
+  if constexpr (F != Finish::fp32 && F != Finish::bf16) {
+    const float2 before = load_pair(out);
+    x += before.x;
+    y += before.y;
   }
+  store_pair(out, x, y);
 }
 
 // Eight warps, each 64 x 32 outputs. Stages run through groups, pairs of planes and inner steps without a pause.
@@ -190,6 +188,9 @@ void launch(const Stream& stream, const Problem& p, void* out, int64_t out_strid
 
 template <bool RightTransposed>
 void launch_to(const Stream& stream, const Problem& p, const Target& out) {
+  if (out.bf16 && out.accumulate) {
+    return launch<false, RightTransposed, Finish::add_bf16>(stream, p, out.data, out.stride);
+  }
   if (out.bf16) return launch<false, RightTransposed, Finish::bf16>(stream, p, out.data, out.stride);
   if (out.accumulate) return launch<false, RightTransposed, Finish::add_fp32>(stream, p, out.data, out.stride);
   launch<false, RightTransposed, Finish::fp32>(stream, p, out.data, out.stride);

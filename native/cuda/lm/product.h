@@ -22,12 +22,13 @@ struct Operand {
   Operand from_column(int64_t column) const { return {data + column, stride, plane, planes}; }
 };
 
-// Where a product goes, rows `stride` elements apart: fp32, or bf16, which only products of single planes may fill.
+// Where a product goes, rows `stride` elements apart: fp32, or bf16, which only products of single planes may fill or
+// add to.
 struct Target {
   void* data;
   int64_t stride;
   bool bf16;
-  bool accumulate;  // fp32 only
+  bool accumulate;
 };
 
 class Cublas;

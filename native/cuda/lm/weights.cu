@@ -66,11 +66,13 @@ void add_in_threads(const float* source, int64_t count, float* target) {
 
 }  // namespace
 
-Weights::Weights(const Stream& stream, const Shape& shape, const WeightProvider& provider, int planes)
+Weights::Weights(const Stream& stream, const Shape& shape, const WeightProvider& provider, int planes,
+                 int packed_planes)
     : stream_(stream),
       shape_(shape),
       provider_(provider),
       planes_(planes),
+      packed_planes_(packed_planes),
       blocks_(shape.config.layers),
       inexact_(stream, 1) {
   inexact_.clear();
@@ -89,10 +91,11 @@ const BlockWeights& Weights::block(int32_t layer, const Watch& watch) {
 const Operand& Weights::embedding(const Watch& watch) {
   if (!embedding_) {
     embedding_ = std::make_unique<TableWeights>();
-    stack(-1, {WeightKind::embedding}, watch, &embedding_->table);
+    stack(-1, {WeightKind::embedding}, watch, &embedding_->own);
+    embedding_->table = embedding_->own.operand();
     require_exact();
   }
-  return embedding_->table.operand;
+  return embedding_->table;
 }
 
 const TableWeights& Weights::head(const Watch& watch) {
@@ -100,9 +103,10 @@ const TableWeights& Weights::head(const Watch& watch) {
     auto loaded = std::make_unique<TableWeights>();
     vector(-1, {WeightKind::final_norm}, watch, &loaded->norm);
     if (shape_.config.tied_embeddings) {
-      loaded->table.operand = embedding(watch);
+      loaded->table = embedding(watch);
     } else {
-      stack(-1, {WeightKind::head}, watch, &loaded->table);
+      stack(-1, {WeightKind::head}, watch, &loaded->own);
+      loaded->table = loaded->own.operand();
       require_exact();
     }
     head_ = std::move(loaded);
@@ -139,9 +143,45 @@ void Weights::load(int32_t layer, WeightKind kind, int64_t count, const Watch& w
 }
 
 void Weights::stack(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix* out) {
-  int64_t rows = 0;
-  for (const WeightKind kind : kinds) rows += shape_.placement(kind).padded_rows();
-  const int64_t stride = shape_.placement(kinds[0]).padded_cols(), plane = rows * stride;
+  std::vector<std::unique_ptr<PackedMatrix>> packed;
+  for (const WeightKind kind : kinds) packed.push_back(load_packed(layer, kind, watch));
+  const bool none = std::none_of(packed.begin(), packed.end(), [](const auto& one) { return one != nullptr; });
+  if (none) {
+    out->parts.resize(1);
+    return load_planes(layer, kinds, watch, &out->parts[0]);
+  }
+  out->parts.resize(kinds.size());
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    StackedMatrix::Part& part = out->parts[i];
+    if (packed[i]) {
+      part.rows = packed[i]->padded_rows();
+      part.packed = std::move(packed[i]);
+    } else {
+      load_planes(layer, {kinds[i]}, watch, &part);
+    }
+  }
+}
+
+std::unique_ptr<PackedMatrix> Weights::load_packed(int32_t layer, WeightKind kind, const Watch& watch) {
+  if (packed_planes_ == 0 || provider_.load_packed == nullptr || layer < 0) return nullptr;
+  watch.poll();
+  PackedWeight weight{};
+  bool found = false;
+  const Status status = provider_.load_packed(provider_.user, layer, kind, &weight, &found);
+  if (status.code != StatusCode::ok) throw Failure{status};
+  if (!found) return nullptr;
+  auto out = std::make_unique<PackedMatrix>(stream_, weight.quantized, weight.l1, weight.l2, weight.rank,
+                                            shape_.placement(kind), packed_planes_);
+  out->reserve(&workspace_);
+  any_packed_ = true;
+  return out;
+}
+
+void Weights::load_planes(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch,
+                          StackedMatrix::Part* out) {
+  out->rows = 0;
+  for (const WeightKind kind : kinds) out->rows += shape_.placement(kind).padded_rows();
+  const int64_t stride = shape_.placement(kinds[0]).padded_cols(), plane = out->rows * stride;
   out->data = DeviceBuffer<uint16_t>(stream_, plane * planes_);
   out->data.clear();
   out->operand = {out->data.get(), stride, plane, planes_};

@@ -6,16 +6,26 @@
 
 #include "lm/product.h"
 #include "lm/shape.h"
+#include "quant/packed_matrix.h"
 
 namespace lq::cuda {
 
 // Thrown when a weight is not a bf16 number and weights were being stored in one plane.
 struct NeedsTwoPlanes {};
 
-// A group of matrices stacked along their rows, in planes.
+// A group of matrices stacked along their rows. Either all are expanded, one operand in planes, or each is a part of
+// its own, packed or not.
 struct StackedMatrix {
-  DeviceBuffer<uint16_t> data;
-  Operand operand{};
+  struct Part {
+    int64_t rows;  // padded
+    DeviceBuffer<uint16_t> data;
+    Operand operand{};
+    std::unique_ptr<PackedMatrix> packed;  // null: operand has it
+  };
+  std::vector<Part> parts;
+
+  // Of a matrix that is not in parts.
+  const Operand& operand() const { return parts[0].operand; }
 };
 
 struct BlockWeights {
@@ -26,16 +36,20 @@ struct BlockWeights {
 };
 
 struct TableWeights {
-  StackedMatrix table;       // [vocab, hidden]
+  StackedMatrix own;         // empty when embedding and head are tied
+  Operand table{};           // [vocab, hidden]
   DeviceBuffer<float> norm;  // final norm; empty for the embedding
 };
 
 class Weights {
  public:
-  // `planes`: how weights are stored. With one, a weight that is not a bf16 number raises NeedsTwoPlanes.
-  Weights(const Stream& stream, const Shape& shape, const WeightProvider& provider, int planes);
+  // `planes`: how weights are stored. With one, a weight that is not a bf16 number raises NeedsTwoPlanes. Block
+  // matrices that the provider has packed stay so, with products in `packed_planes` planes, unless that is 0.
+  Weights(const Stream& stream, const Shape& shape, const WeightProvider& provider, int planes, int packed_planes);
 
-  int planes() const { return planes_; }
+  // Whether a matrix in device memory is packed.
+  bool any_packed() const { return any_packed_; }
+  PackedWorkspace* workspace() { return &workspace_; }
 
   // The weights of a block, of the embedding, of the head with the final norm. What they return is valid until the next
   // call when it was not kept.
@@ -51,6 +65,8 @@ class Weights {
 
  private:
   void stack(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix* out);
+  std::unique_ptr<PackedMatrix> load_packed(int32_t layer, WeightKind kind, const Watch& watch);
+  void load_planes(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix::Part* out);
   void vector(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, DeviceBuffer<float>* out);
   // Leaves the tensor in staging_device_.
   void load(int32_t layer, WeightKind kind, int64_t count, const Watch& watch);
@@ -61,7 +77,9 @@ class Weights {
   const Stream& stream_;
   const Shape& shape_;
   const WeightProvider provider_;
-  const int planes_;
+  const int planes_, packed_planes_;
+  bool any_packed_ = false;
+  PackedWorkspace workspace_;
   std::vector<std::unique_ptr<BlockWeights>> blocks_;
   std::unique_ptr<BlockWeights> visiting_;
   std::unique_ptr<TableWeights> embedding_, head_;

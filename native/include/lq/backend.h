@@ -54,6 +54,12 @@ class Backend {
   // Q + L1 L2 in fp32, [rows, cols]; l1 may be null when rank is 0.
   virtual Status reconstruct(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
                              int32_t rank, float* out, const Control& control) = 0;
+  // out [tokens, rows] = x [tokens, cols] (Q + L1 L2)', x and out fp32; Q is read in its packed form and never held
+  // whole by the caller. l1 [rows, rank] and l2 [rank, cols] may be null when rank is 0. A backend may round x, the
+  // levels, the factors and x L2' to bf16: the error is then that of bf16 operands with fp32 sums, 2e-3 of the norm of
+  // out for random data. invalid_argument: sizes that disagree, tokens < 1, a rank without factors.
+  virtual Status packed_product(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
+                                int32_t rank, const float* x, int64_t tokens, float* out, const Control& control) = 0;
 
   // A transformer on this device. The provider outlives the model. Free with destroy().
   virtual Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,

@@ -51,11 +51,24 @@ enum class WeightKind : int32_t {
   down_bias,
 };
 
-// Fills dst (fp32, row-major, the tensor's element count) with a weight. layer is -1 for the first three kinds.
-// Called from one thread at a time. A failure ends the run with that status.
+// A matrix Q + L1 L2 in its packed form: l1 [rows, rank] and l2 [rank, cols], null when rank is 0.
+struct PackedWeight {
+  QuantizedView quantized;
+  const float* l1;
+  const float* l2;
+  int32_t rank;
+};
+
+// Where weights come from. Called from one thread at a time. A failure ends the run with that status.
 struct WeightProvider {
   void* user;
+  // Fills dst (fp32, row-major, the tensor's element count) with a weight, packed ones put together. layer is -1 for
+  // the first three kinds.
   Status (*load)(void* user, int32_t layer, WeightKind kind, float* dst, int64_t count);
+  // Offers a matrix of a block in its packed form, for a backend that multiplies with it without expanding it: fills
+  // *out, whose pointers are valid until the next call of either function, or sets *found to false when the matrix is
+  // not packed. Null when no matrix is.
+  Status (*load_packed)(void* user, int32_t layer, WeightKind kind, PackedWeight* out, bool* found) = nullptr;
 };
 
 // Where squared gradients go: called once for each (layer, kind) when its accumulation over a batch is needed.

@@ -1,5 +1,6 @@
 // Runs a model written by lm_torch.py on the CUDA backend: checks that its losses and squared gradients are as close to
-// PyTorch's in fp32 as transformers' in bf16 are, then times forward and Fisher. Prints one JSON object.
+// PyTorch's in fp32 as transformers' in bf16 are, then times forward and Fisher; the same for forward with all matrices
+// packed in 3 bits, checked against the quantised model expanded to nearly fp32. Prints one JSON object.
 //   lq_lm_bench LIBRARY FOLDER [--check]
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "lq/backend.h"
+#include "matrices.h"
 
 namespace {
 
@@ -102,6 +104,53 @@ struct Sums {
     return v.data();
   }
 };
+
+// The same model with the matrices of its blocks in 3 bits.
+struct QuantizedModel {
+  QuantizedModel(const Model& dense, Backend* on) : model(dense), backend(on), book(bench::normal_float(3)) {}
+
+  const Model& model;
+  Backend* backend;
+  CodeBook book;
+  QuantizedView view{};
+  std::vector<uint8_t> codes, scales, groups;
+  int64_t packed_bytes = 0;
+
+  Status quantize(int32_t layer, WeightKind kind, bool* found) {
+    const auto at = model.tensors.find({layer, kind});
+    *found = at != model.tensors.end() && layer >= 0 && kind >= WeightKind::q && kind <= WeightKind::down;
+    if (!*found) return {StatusCode::ok, -1, {}};
+    const auto [offset, count] = at->second;
+    const QuantConfig config{3, 8, ScaleDtype::BF16, 64, 256};
+    codes.resize(static_cast<size_t>(code_bytes(config, count)));
+    scales.resize(static_cast<size_t>(scale_bytes(config, count)));
+    groups.resize(static_cast<size_t>(group_bytes(config, count)));
+    view = {config, &book, count, codes.data(), scales.data(), groups.data(), 0.0f};
+    return backend->quantize({model.weights + offset, Dtype::BF16, 1, count}, &view, {});
+  }
+
+  static Status load(void* user, int32_t layer, WeightKind kind, float* out, int64_t count) {
+    auto& self = *static_cast<QuantizedModel*>(user);
+    bool found = false;
+    const Status status = self.quantize(layer, kind, &found);
+    if (status.code != StatusCode::ok) return status;
+    if (found) return self.backend->dequantize(self.view, out, {});
+    return load_weight(const_cast<Model*>(&self.model), layer, kind, out, count);
+  }
+  static Status load_packed(void* user, int32_t layer, WeightKind kind, PackedWeight* out, bool* found) {
+    auto& self = *static_cast<QuantizedModel*>(user);
+    const Status status = self.quantize(layer, kind, found);
+    *out = {self.view, nullptr, nullptr, 0};
+    if (*found) self.packed_bytes += static_cast<int64_t>(self.codes.size() + self.scales.size() + self.groups.size());
+    return status;
+  }
+};
+
+int64_t free_memory(Backend* backend) {
+  DeviceInfo info{};
+  backend->info(&info);
+  return info.memory_free;
+}
 
 double seconds(const std::function<void()>& work) {
   const auto start = Clock::now();
@@ -197,12 +246,45 @@ int main(int argc, char** argv) {
     fisher_few = std::min(fisher_few, run(few));
     fisher = std::min(fisher, run(model.sequences));
   }
+  lm->destroy();
+
+  // Packed: one sequence a batch for the memory it takes, then the whole for time.
+  std::vector<double> expanded_losses(losses.size());
+  QuantizedModel quantized(model, backend);
+  require(backend->create_language_model(model.config, {&quantized, QuantizedModel::load}, &lm), "create");
+  require(lm->losses(tokens, model.check_sequences, context, expanded_losses.data(), {}), "losses");
+  lm->destroy();
+  int64_t dense_bytes = 0;
+  for (const auto& [place, tensor] : model.tensors) {
+    if (place.kind < WeightKind::q || place.kind > WeightKind::down) dense_bytes += tensor.second * 2;
+  }
+  const int64_t before = free_memory(backend);
+  require(backend->create_language_model(model.config, {&quantized, QuantizedModel::load, QuantizedModel::load_packed},
+                                         &lm),
+          "create");
+  require(lm->losses(tokens, 1, context, losses.data(), {}), "losses");
+  const int64_t packed_memory = before - free_memory(backend);
+  require(lm->losses(tokens, model.check_sequences, context, losses.data(), {}), "losses");
+  double packed_loss = 0;
+  for (int32_t s = 0; s < model.check_sequences; ++s) {
+    packed_loss = std::max(packed_loss, std::fabs(losses[s] - expanded_losses[s]));
+  }
+  double packed_forward = 1e30;
+  for (int i = 0; i < 3; ++i) {
+    packed_forward =
+        std::min(packed_forward,
+                 seconds([&] { require(lm->losses(tokens, model.sequences, context, losses.data(), {}), "losses"); }));
+  }
+  lm->destroy();
+  if (!(packed_loss <= 1.5 * noise_loss)) stop("packed losses are " + std::to_string(packed_loss) + " off");
   const double fisher_rate = (model.sequences - few) * context / (fisher - fisher_few);
   std::printf(
       "{\"valid\": true, \"worst_loss\": %.3e, \"worst_fisher_norm\": %.3e, \"worst_fisher_sum\": %.3e, "
       "\"first_seconds\": %.2f, \"forward_tokens_per_second\": %.0f, \"fisher_tokens_per_second\": %.0f, "
-      "\"fisher_seconds\": %.3f}\n",
-      worst_loss, worst_norm, worst_sum, first_seconds, rows / forward, fisher_rate, fisher);
-  lm->destroy();
+      "\"fisher_seconds\": %.3f, \"packed_worst_loss\": %.3e, \"packed_forward_tokens_per_second\": %.0f, "
+      "\"packed_gigabytes\": %.3f, \"other_gigabytes\": %.3f, \"packed_run_gigabytes\": %.3f}\n",
+      worst_loss, worst_norm, worst_sum, first_seconds, rows / forward, fisher_rate, fisher, packed_loss,
+      rows / packed_forward, static_cast<double>(quantized.packed_bytes) / 1e9, static_cast<double>(dense_bytes) / 1e9,
+      static_cast<double>(packed_memory) / 1e9);
   return 0;
 }
