@@ -16,9 +16,10 @@ const KINDS = { 1: 'PTX', 2: 'machine code' };
  */
 function fatbinParts(library) {
   const sections = capture('readelf', ['-SW', library]).stdout;
-  const [, offset, size] = /\.nv_fatbin\s+\w+\s+\w+\s+(\w+)\s+(\w+)/.exec(sections) ?? [, '0', '0'];
-  const start = parseInt(offset, 16);
-  const bytes = readFileSync(library).subarray(start, start + parseInt(size, 16));
+  const found = /\.nv_fatbin\s+\w+\s+\w+\s+(\w+)\s+(\w+)/.exec(sections);
+  if (found === null) return [];
+  const start = parseInt(found[1], 16);
+  const bytes = readFileSync(library).subarray(start, start + parseInt(found[2], 16));
   const parts = new Set();
   let at = 0;
   while (at + 16 <= bytes.length) {
