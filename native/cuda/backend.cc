@@ -146,7 +146,7 @@ class CudaBackend final : public Backend {
   Status packed_product(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
                         int32_t rank, const float* x, int64_t tokens, float* out, const Control& control) override {
     return on_device([&](const Stream& stream) {
-        cuda::packed_product(stream, q, l1, l2, rows, cols, rank, x, tokens, out, Watch(control));
+      cuda::packed_product(stream, q, l1, l2, rows, cols, rank, x, tokens, out, Watch(control));
     });
   }
   Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,

@@ -175,6 +175,7 @@ void Engine::allocate() {
       break;
     } catch (const Failure& failure) {
       if (failure.status.code != StatusCode::device_memory || slots_ == 1) throw;
+      release();
     }
   }
   host_slot_options_.assign(static_cast<size_t>(slots_), SlotOption{});
@@ -197,6 +198,17 @@ void Engine::allocate() {
   ws_.books = books_.get();
   ws_.options = slot_options_.get();
   ws_.states = states_.get();
+}
+
+// What a failed attempt left must be gone before the next, or fewer slots need more memory than many.
+void Engine::release() {
+  for (DeviceBuffer<__half>* buffer : {&residual_, &u_, &z_, &best_u_, &best_z_}) *buffer = {};
+  for (DeviceBuffer<float>* buffer : {&y_sums_, &z_sums_, &gram_, &whitening_, &scales_}) *buffer = {};
+  minimum_ = {};
+  errors_ = {};
+  slot_options_ = {};
+  states_ = {};
+  scale_slots_ = {};
 }
 
 void Engine::assign(int slot, int option, Start start, int max_iterations, bool keep_best) {

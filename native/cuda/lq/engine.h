@@ -55,6 +55,7 @@ class Engine {
   static int64_t problem_bytes(const LqProblem& problem);
   // Makes room for slots_ options, or fewer when the device has less than was thought.
   void allocate();
+  void release();
   void assign(int slot, int option, Start start, int max_iterations, bool keep_best);
   // One iteration of the live slots; without `low_rank` the factors are left out. `changing`: some slot is in its first
   // iterations.

@@ -10,8 +10,9 @@ namespace lq::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-// Beyond, expanding Q once costs less than the codes of every token tile: measured.
-constexpr int64_t kMostFusedTokens = 128;
+// Beyond, expanding Q once costs less than its codes for every tile of tokens: on an H100, 4096 x 4096, 3 bits, 64
+// tokens take 34 us fused; 128 take 54 us, and 256 by way of expansion 41 us.
+constexpr int64_t kMostFusedTokens = 64;
 constexpr int64_t kRankStep = 32;
 
 unsigned blocks_for(int64_t count) { return static_cast<unsigned>(ceil_div(count, kThreads)); }

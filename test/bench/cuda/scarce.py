@@ -24,7 +24,8 @@ def main():
     for left in (2500, 1200):
         while (free := torch.cuda.mem_get_info()[0]) > (left + 64) * MIB:
             held.append(torch.empty(min(1024 * MIB, free - left * MIB), dtype=torch.uint8, device="cuda"))
-        assert sweep() == plenty, f"other costs with {left} MiB left"
+        little = sweep()
+        assert little == plenty, f"with {left} MiB left: {little[:300]}"
         print(f"the same costs with {left} MiB left")
     while (free := torch.cuda.mem_get_info()[0]) > 664 * MIB:
         held.append(torch.empty(free - 600 * MIB, dtype=torch.uint8, device="cuda"))
