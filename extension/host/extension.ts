@@ -67,7 +67,7 @@ export function activate(context: vscode.ExtensionContext): Internals | undefine
   own(new CheckpointEditor(panels));
   const decorations = own(new Decorations(models, checkpoints));
   own(new Hovers(checkpoints, statistics));
-  const problems = own(new HealthProblems());
+  const problems = own(new HealthProblems(checkpoints));
 
   const tree = own(new CheckpointTree(checkpoints, statistics));
   const view = own(
