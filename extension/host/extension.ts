@@ -73,6 +73,8 @@ export function activate(context: vscode.ExtensionContext): Internals | undefine
   const view = own(
     vscode.window.createTreeView('lqStudio.checkpoints', { treeDataProvider: tree, showCollapseAll: true }),
   );
+  own(view.onDidExpandElement(({ element }) => tree.keepExpanded(element, true)));
+  own(view.onDidCollapseElement(({ element }) => tree.keepExpanded(element, false)));
   const runs = own(new RunTree(jobs));
   own(vscode.window.createTreeView('lqStudio.runs', { treeDataProvider: runs }));
   const status = own(new Status(engine, jobs));

@@ -104,6 +104,8 @@ export class Editor {
 
   /** Picks the entry of an open quick pick whose label is `label`. */
   async choose(label: string): Promise<void> {
+    // Long lists are drawn in part: what is typed brings the entry into sight.
+    await this.page.locator('.quick-input-widget input.input').fill(label);
     const rows = this.page.locator('.quick-input-list .monaco-list-row');
     await rows
       .filter({ has: this.page.locator('.label-name').getByText(label, { exact: true }) })
@@ -157,7 +159,8 @@ export class Editor {
   async openPath(title: string, file: string): Promise<void> {
     const input = this.page.locator('.quick-input-widget input.input');
     await this.page.locator('.quick-input-title').getByText(title, { exact: true }).waitFor();
-    while (!(await input.inputValue()).endsWith('/')) await this.page.waitForTimeout(25);
+    // The box gets its own text back until the folder to begin with has been listed.
+    await this.page.locator('.quick-input-list .label-name').getByText('..', { exact: true }).waitFor();
     await input.fill(file);
     await this.page.locator('.quick-input-widget').getByRole('button', { name: 'Open', exact: true }).click();
   }

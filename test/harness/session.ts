@@ -1,5 +1,6 @@
 /** What a test file in the browser works in: one server with the packaged extension, one browser, one window at a time. */
 import { rmSync } from 'node:fs';
+import path from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll } from 'vitest';
 import { launchBrowser } from './browser';
@@ -19,10 +20,11 @@ export class Session {
   /** Registers the hooks of a test file; everything it gives is there once the first of its own hooks or tests runs. */
   constructor(options: SessionOptions) {
     beforeAll(async () => {
-      const { workspace: makeWorkspace, companions, ...rest } = options;
-      const workspace = makeWorkspace();
-      const extensions = [packagedExtension, ...((await companions?.()) ?? [])];
-      const server = await startServer({ ...rest, extensions });
+      const workspace = options.workspace();
+      const extensions = [packagedExtension, ...((await options.companions?.()) ?? [])];
+      // Nothing that was computed before is known, and nothing is left behind.
+      const settings = { 'lqStudio.cache.folder': path.join(workspace, 'cache'), ...options.settings };
+      const server = await startServer({ extensions, settings, ...(options.trust && { trust: true }) });
       const browser = await launchBrowser();
       const editor = await Editor.open(browser, server.url, workspace);
       this.state = { server, browser, editor, workspace };
