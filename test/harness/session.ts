@@ -1,6 +1,5 @@
 /** What a test file in the browser works in: one server with the packaged extension, one browser, one window at a time. */
 import { rmSync } from 'node:fs';
-import path from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll } from 'vitest';
 import { launchBrowser } from './browser';
@@ -8,7 +7,7 @@ import { Editor } from './editor';
 import { packagedExtension, startServer, type Server, type ServerOptions } from './server';
 
 export interface SessionOptions extends Omit<ServerOptions, 'extensions' | 'testDriver'> {
-  /** Makes the folder, or the `.code-workspace` file, that the window opens. */
+  /** Makes the folder that the window opens. */
   workspace: () => string;
   /** Other extensions to install beside the product. */
   companions?: () => Promise<string[]>;
@@ -23,7 +22,7 @@ export class Session {
       const workspace = options.workspace();
       const extensions = [packagedExtension, ...((await options.companions?.()) ?? [])];
       // Nothing that was computed before is known, and nothing is left behind.
-      const settings = { 'lqStudio.cache.folder': path.join(workspace, 'cache'), ...options.settings };
+      const settings = { 'lqStudio.cache.folder': `${workspace}-cache`, ...options.settings };
       const server = await startServer({ extensions, settings, ...(options.trust && { trust: true }) });
       const browser = await launchBrowser();
       const editor = await Editor.open(browser, server.url, workspace);
@@ -35,7 +34,9 @@ export class Session {
     afterAll(async () => {
       await this.state?.browser.close();
       await this.state?.server.stop();
-      if (this.state) rmSync(this.state.workspace, { recursive: true, force: true });
+      if (!this.state) return;
+      const { workspace } = this.state;
+      for (const folder of [workspace, `${workspace}-cache`]) rmSync(folder, { recursive: true, force: true });
     });
   }
 
