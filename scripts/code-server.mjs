@@ -1,8 +1,9 @@
 // A real VS Code in the browser, for trying the extension and for its tests: code-server from npm under .deps/code-server,
 // on a Node of its own (also from npm), since it needs a newer one than the extension's minimum.
 //   node scripts/code-server.mjs --install
-//   node scripts/code-server.mjs [--workspace FOLDER] [--extension FILE.vsix] [--port 0] [--state FOLDER] [--settings JSON] [--test-driver]
+//   node scripts/code-server.mjs [--workspace FOLDER] [--extension FILE.vsix]... [--port 0] [--state FOLDER] [--settings JSON] [--trust] [--test-driver]
 // Prints the address on standard output once it answers, and serves until it is stopped.
+//   --trust         folders are not trusted until someone says so; otherwise all are
 //   --test-driver   lets mocha run inside the extension host, and suppresses notifications
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -56,7 +57,8 @@ const userSettings = {
   'workbench.enableExperiments': false,
   'workbench.secondarySideBar.defaultVisibility': 'hidden',
   'workbench.colorTheme': 'Dark Modern',
-  'security.workspace.trust.enabled': false,
+  // Where folders have to be trusted, nobody is asked: they are not.
+  'security.workspace.trust.startupPrompt': 'never',
   'telemetry.telemetryLevel': 'off',
   'extensions.autoCheckUpdates': false,
   'extensions.autoUpdate': 'off',
@@ -81,11 +83,12 @@ async function answers(url) {
   }
 }
 
-async function serve({ workspace, extension, state, port, settings, testDriver }) {
+async function serve({ workspace, extensions, state, port, settings, trust, testDriver }) {
   const userData = path.join(state, 'user');
   mkdirSync(path.join(userData, 'User'), { recursive: true });
   const settingsFile = path.join(userData, 'User', 'settings.json');
-  if (!existsSync(settingsFile)) writeFileSync(settingsFile, JSON.stringify({ ...userSettings, ...settings }, null, 2));
+  const initial = { ...userSettings, 'security.workspace.trust.enabled': trust, ...settings };
+  if (!existsSync(settingsFile)) writeFileSync(settingsFile, JSON.stringify(initial, null, 2));
   const config = path.join(state, 'config.yaml');
   writeFileSync(config, `bind-addr: 127.0.0.1:${port}\nauth: none\ncert: false\n`);
   const common = [
@@ -100,8 +103,9 @@ async function serve({ workspace, extension, state, port, settings, testDriver }
   // PORT would override the address.
   const env = { ...process.env };
   delete env.PORT;
-  if (extension) {
-    const installed = spawnSync(node, [...common, '--install-extension', extension], { env, stdio: ['ignore', 2, 2] });
+  if (extensions.length > 0) {
+    const install = extensions.flatMap(file => ['--install-extension', file]);
+    const installed = spawnSync(node, [...common, ...install], { env, stdio: ['ignore', 2, 2] });
     if (installed.status !== 0) process.exit(1);
   }
   const logFile = path.join(state, 'server.log');
@@ -112,7 +116,7 @@ async function serve({ workspace, extension, state, port, settings, testDriver }
       ...common,
       '--disable-telemetry',
       '--disable-update-check',
-      '--disable-workspace-trust',
+      ...(trust ? [] : ['--disable-workspace-trust']),
       '--disable-getting-started-override',
       // Otherwise closed pages keep their extension hosts alive for hours.
       ...['--reconnection-grace-time', '5'],
@@ -139,10 +143,11 @@ const { values } = parseArgs({
   options: {
     install: { type: 'boolean' },
     workspace: { type: 'string', default: inRoot('media', 'sample') },
-    extension: { type: 'string' },
+    extension: { type: 'string', multiple: true, default: [] },
     port: { type: 'string', default: '0' },
     state: { type: 'string' },
     settings: { type: 'string', default: '{}' },
+    trust: { type: 'boolean', default: false },
     'test-driver': { type: 'boolean', default: false },
   },
 });
@@ -151,10 +156,11 @@ install();
 if (!values.install) {
   await serve({
     workspace: path.resolve(values.workspace),
-    extension: values.extension && path.resolve(values.extension),
+    extensions: values.extension.map(file => path.resolve(file)),
     state: values.state ? path.resolve(values.state) : mkdtempSync(path.join(tmpdir(), 'lq-studio-')),
     port: Number(values.port) || (await freePort()),
     settings: JSON.parse(values.settings),
+    trust: values.trust,
     testDriver: values['test-driver'],
   });
 }

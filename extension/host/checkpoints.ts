@@ -124,13 +124,12 @@ export class Checkpoints implements vscode.Disposable {
   private async find(): Promise<Checkpoint[]> {
     const started = performance.now();
     const [indexes, weights] = await Promise.all([
-      vscode.workspace.findFiles('**/*.safetensors.index.json', excluded, limit),
-      vscode.workspace.findFiles('**/*.safetensors', excluded, limit),
+      findLocal('**/*.safetensors.index.json'),
+      findLocal('**/*.safetensors'),
     ]);
-    const local = (uris: vscode.Uri[]) => uris.filter(uri => uri.scheme === 'file').map(uri => uri.fsPath);
-    const whole = await Promise.all(local(indexes).map(file => this.open(file)));
+    const whole = await Promise.all(indexes.map(file => this.open(file)));
     const covered = new Set(whole.flatMap(each => each.model?.index.shards.map(shard => shard.file) ?? []));
-    const single = local(weights).filter(file => !covered.has(file));
+    const single = weights.filter(file => !covered.has(file));
     const rest = await Promise.all([...single, ...this.outside()].map(file => this.open(file)));
     const byPath = new Map([...whole, ...rest].map(each => [each.path, each]));
     const all = [...byPath.values()].sort((a, b) => compareNatural(a.path, b.path));
@@ -146,4 +145,17 @@ export class Checkpoints implements vscode.Disposable {
       return { path: file, file, error: LqError.from(error).toJSON() };
     }
   }
+}
+
+/**
+ * Paths that match in the folders that lie on a disk. Others are left out: nothing of theirs could be opened, and a search of
+ * a virtual file system that offers none would wait for ever.
+ */
+async function findLocal(glob: string): Promise<string[]> {
+  const folders = (vscode.workspace.workspaceFolders ?? []).filter(({ uri }) => uri.scheme === 'file');
+  const found = await Promise.all(
+    folders.map(folder => vscode.workspace.findFiles(new vscode.RelativePattern(folder, glob), excluded, limit)),
+  );
+  // A folder within another of the workspace is searched twice.
+  return [...new Set(found.flat().map(uri => uri.fsPath))];
 }

@@ -67,12 +67,14 @@ export function activate(context: vscode.ExtensionContext): Internals | undefine
   own(new CheckpointEditor(panels));
   const decorations = own(new Decorations(models, checkpoints));
   own(new Hovers(checkpoints, statistics));
-  const problems = own(new HealthProblems());
+  const problems = own(new HealthProblems(checkpoints));
 
   const tree = own(new CheckpointTree(checkpoints, statistics));
   const view = own(
     vscode.window.createTreeView('lqStudio.checkpoints', { treeDataProvider: tree, showCollapseAll: true }),
   );
+  own(view.onDidExpandElement(({ element }) => tree.keepExpanded(element, true)));
+  own(view.onDidCollapseElement(({ element }) => tree.keepExpanded(element, false)));
   const runs = own(new RunTree(jobs));
   own(vscode.window.createTreeView('lqStudio.runs', { treeDataProvider: runs }));
   const status = own(new Status(engine, jobs));

@@ -1,7 +1,9 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
+import { nodeFiles } from '../node/files';
 import type { HealthFinding } from '../protocol/engine';
 import { shownName } from './model/describe';
+import type { Checkpoints } from './checkpoints';
 import type { Model } from './model/models';
 
 const severities: Record<HealthFinding['severity'], vscode.DiagnosticSeverity> = {
@@ -10,13 +12,21 @@ const severities: Record<HealthFinding['severity'], vscode.DiagnosticSeverity> =
   information: vscode.DiagnosticSeverity.Information,
 };
 
-/** Findings of health checks in the Problems panel, those of a checkpoint replaced by its next check. */
+/** What was checked: a checkpoint, or a file that could not be opened as one. */
+type Subject = Pick<Model, 'path' | 'file'>;
+
+/** Findings of health checks in the Problems panel, until the checkpoint's next check or its removal. */
 export class HealthProblems implements vscode.Disposable {
   private readonly collection = vscode.languages.createDiagnosticCollection('LQ Studio');
-  /** Files with findings, by checkpoint. */
-  private readonly files = new Map<string, Set<string>>();
+  /** What has findings, and in which files, by its path. */
+  private readonly checked = new Map<string, { subject: Subject; files: Set<string> }>();
+  private readonly subscription: vscode.Disposable;
 
-  async show(model: Model, findings: readonly HealthFinding[]): Promise<void> {
+  constructor(checkpoints: Checkpoints) {
+    this.subscription = checkpoints.onDidChange(() => void this.forgetRemoved());
+  }
+
+  async show(model: Subject, findings: readonly HealthFinding[]): Promise<void> {
     this.clear(model);
     const lines = await indexLines(model.file);
     const byFile = new Map<string, vscode.Diagnostic[]>();
@@ -28,16 +38,26 @@ export class HealthProblems implements vscode.Disposable {
       byFile.set(place.file, [...(byFile.get(place.file) ?? []), diagnostic]);
     }
     for (const [file, diagnostics] of byFile) this.collection.set(vscode.Uri.file(file), diagnostics);
-    this.files.set(model.path, new Set(byFile.keys()));
-  }
-
-  clear(model: Model): void {
-    for (const file of this.files.get(model.path) ?? []) this.collection.delete(vscode.Uri.file(file));
-    this.files.delete(model.path);
+    if (byFile.size > 0) this.checked.set(model.path, { subject: model, files: new Set(byFile.keys()) });
   }
 
   dispose(): void {
+    this.subscription.dispose();
     this.collection.dispose();
+  }
+
+  private clear({ path: whole, file }: Subject): void {
+    // What could not be opened went by its file, and may be the whole of a folder now.
+    for (const key of [whole, file]) {
+      for (const each of this.checked.get(key)?.files ?? []) this.collection.delete(vscode.Uri.file(each));
+      this.checked.delete(key);
+    }
+  }
+
+  private async forgetRemoved(): Promise<void> {
+    for (const { subject } of [...this.checked.values()]) {
+      if ((await nodeFiles.stat(subject.file)) === undefined) this.clear(subject);
+    }
   }
 }
 
@@ -52,7 +72,7 @@ function messageOf({ message, tensor }: HealthFinding): string {
  */
 function placeOf(
   { file, tensor, code }: HealthFinding,
-  model: Model,
+  model: Subject,
   lines: readonly string[],
 ): { file: string; range: vscode.Range } {
   const where = file ?? model.file;

@@ -36,6 +36,8 @@ export class CheckpointTree implements vscode.TreeDataProvider<Element>, vscode.
   readonly onDidChangeTreeData = this.changed.event;
   private readonly subscription: vscode.Disposable;
   private query = '';
+  /** Ids of what the user opened: a filter takes the lines away, and they come back as they were. */
+  private readonly expanded = new Set<string>();
   /** Elements by id, so that the view meets the same object for the same thing. */
   private elements = new Map<string, Element>();
 
@@ -54,6 +56,13 @@ export class CheckpointTree implements vscode.TreeDataProvider<Element>, vscode.
   setFilter(query: string): void {
     this.query = query.trim();
     this.reset();
+  }
+
+  /** Told by the view of every line that was opened or closed. */
+  keepExpanded(element: Element, expanded: boolean): void {
+    if (this.query) return; // a filter opens its lines by itself
+    if (expanded) this.expanded.add(idOf(element));
+    else this.expanded.delete(idOf(element));
   }
 
   dispose(): void {
@@ -88,6 +97,8 @@ export class CheckpointTree implements vscode.TreeDataProvider<Element>, vscode.
     if (element.kind === 'checkpoint' && this.checkpoints.isOutside(element.checkpoint.path)) {
       item.contextValue = `${item.contextValue}.outside`;
     }
+    const { Collapsed, Expanded } = vscode.TreeItemCollapsibleState;
+    if (item.collapsibleState === Collapsed && this.expanded.has(idOf(element))) item.collapsibleState = Expanded;
     // VS Code remembers by id what was collapsed; the matches of a filter are to be seen at once.
     item.id = this.query && element.kind === 'checkpoint' ? `${idOf(element)}?` : idOf(element);
     return item;

@@ -3,54 +3,33 @@
  * Then what a person reads and does with the result. The tests are the steps of one session and run in order.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import type { Browser, Frame } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { launchBrowser } from '../harness/browser';
-import { Editor, field } from '../harness/editor';
+import type { Frame } from 'playwright-core';
+import { describe, expect, it } from 'vitest';
+import { field } from '../harness/editor';
 import { descendants } from '../harness/processes';
-import { makeWorkspace, packagedExtension, repository, sampleModel, startServer, type Server } from '../harness/server';
+import { makeWorkspace, repository, sampleModel, sampleTexts } from '../harness/server';
+import { Session } from '../harness/session';
 
 /** How the panel names the stage. */
 const SWEEP = 'Costs of all options';
 const RECIPE = { bits: '2.75', rank: '8', samples: '4', context: '128', windows: '4' };
-const texts = ['calibration.txt', 'evaluation.txt'].map(name => path.join(repository, 'media', 'sample', name));
 
-let server: Server;
-let browser: Browser;
-let workspace: string;
-let editor: Editor;
-const out = () => path.join(workspace, 'tiny-books-4m-lq');
-
-beforeAll(async () => {
-  workspace = makeWorkspace([sampleModel, ...texts]);
-  server = await startServer({
-    extension: packagedExtension,
-    settings: { 'lqStudio.cache.folder': `${workspace}/cache` },
-  });
-  browser = await launchBrowser();
-  editor = await Editor.open(browser, server.url, workspace);
+const session = new Session({
+  workspace: () => makeWorkspace([sampleModel, ...sampleTexts]),
 });
-
-afterEach(async ({ task }) => {
-  if (task.result?.state === 'fail') await editor.screenshot(`failed ${task.name}`);
-});
-
-afterAll(async () => {
-  await browser.close();
-  await server.stop();
-  rmSync(workspace, { recursive: true, force: true });
-});
+const inWorkspace = (name: string) => path.join(session.workspace, name);
+const out = () => inWorkspace('tiny-books-4m-lq');
 
 async function fillForm(panel: Frame): Promise<void> {
   await field(panel, 'Budget').fill(RECIPE.bits);
   await field(panel, 'Rank').fill(RECIPE.rank);
   await panel.getByText('Fisher, from text').click();
-  await field(panel, 'Calibration text').fill(path.join(workspace, 'calibration.txt'));
+  await field(panel, 'Calibration text').fill(inWorkspace('calibration.txt'));
   await field(panel, 'Samples').fill(RECIPE.samples);
-  await field(panel, 'Evaluation text').fill(path.join(workspace, 'evaluation.txt'));
+  await field(panel, 'Evaluation text').fill(inWorkspace('evaluation.txt'));
   await field(panel, 'Context in tokens').fill(RECIPE.context);
   await field(panel, 'Windows, all when empty').fill(RECIPE.windows);
   await field(panel, 'Output folder').fill(out());
@@ -67,19 +46,25 @@ async function sweepProgress(panel: Frame): Promise<number> {
 
 describe('compressing', () => {
   it('offers one form with an estimate', async () => {
+    const { editor } = session;
     await editor.command('LQ Studio: Compress Checkpoint');
     const panel = await editor.panel('body[data-panel="compress"]');
     await fillForm(panel);
     await panel.locator('.estimate').getByText('Peak memory').waitFor();
-    await editor.screenshot('compress-form');
+    expect(await editor.violationsInEveryTheme('compress-form', panel)).toEqual([]);
   });
 
   it('says so when the engine dies in the middle of the sweep, and goes on from there', async () => {
+    const { editor } = session;
     const panel = await editor.panel('body[data-panel="compress"]');
     await panel.getByRole('button', { name: 'Start', exact: true }).click();
     await expect.poll(() => sweepProgress(panel), { timeout: 170_000, interval: 50 }).toBeGreaterThan(0.2);
+    await editor
+      .statusItem()
+      .getByText(/Measuring costs \d+ of 28/)
+      .waitFor();
     await editor.screenshot('compress-progress');
-    const engines = descendants(server.pid, 'dist/engine.js');
+    const engines = descendants(session.server.pid, 'dist/engine.js');
     expect(engines).toHaveLength(1);
     process.kill(engines[0]!, 'SIGKILL');
     await panel.getByText('Interrupted').first().waitFor({ timeout: 10_000 });
@@ -90,17 +75,17 @@ describe('compressing', () => {
     await editor.screenshot('engine-died');
     await panel.getByRole('button', { name: 'Resume' }).click();
     await panel.getByRole('heading', { name: /Compressed in/ }).waitFor({ timeout: 170_000 });
-    await editor.screenshotInBothThemes('compress-result');
+    expect(await editor.violationsInEveryTheme('compress-result', panel)).toEqual([]);
   });
 
   it('ends with what an undisturbed run writes, byte for byte', async () => {
-    const undisturbed = path.join(workspace, 'undisturbed');
+    const undisturbed = inWorkspace('undisturbed');
     await promisify(execFile)(process.execPath, [
       path.join(repository, 'dist', 'cli.js'),
-      ...['compress', path.join(workspace, 'tiny-books-4m'), '--out', undisturbed],
+      ...['compress', inWorkspace('tiny-books-4m'), '--out', undisturbed],
       ...['--bits', RECIPE.bits, '--rank', RECIPE.rank, '--samples', RECIPE.samples],
-      ...['--calibration', path.join(workspace, 'calibration.txt'), '--context', RECIPE.context],
-      ...['--cache', path.join(workspace, 'other-cache')],
+      ...['--calibration', inWorkspace('calibration.txt'), '--context', RECIPE.context],
+      ...['--cache', inWorkspace('other-cache')],
     ]);
     const files = readdirSync(undisturbed).filter(file => file.endsWith('.safetensors'));
     expect(files.length).toBeGreaterThan(0);
@@ -113,14 +98,35 @@ describe('compressing', () => {
 
 describe('reading the result', () => {
   it('colours layers by role in the heatmap', async () => {
+    const { editor } = session;
     const result = await editor.panel('body[data-panel="compress"]');
     await result.getByRole('button', { name: 'Heatmap' }).click();
     const panel = await editor.panel('body[data-panel="heatmap"] [role="grid"]');
     expect(await panel.getByRole('gridcell').count()).toBe(7 * 4);
-    await editor.screenshotInBothThemes('heatmap');
+    expect(await editor.violationsInEveryTheme('heatmap', panel)).toEqual([]);
+  });
+
+  it('compares it with the original: the structure at once, the values when asked', async () => {
+    const { editor } = session;
+    await editor.command('LQ Studio: Compare Checkpoints');
+    await editor.choose('tiny-books-4m');
+    await editor.choose('tiny-books-4m-lq');
+    const panel = await editor.panel('body[data-panel="compare"] .compare-summary');
+    const fact = (label: string) => panel.locator('.compare-summary').getByText(label, { exact: true }).locator('..');
+    expect(await fact('Structure').textContent()).toContain('the same');
+    expect(await fact('Values compared').textContent()).toContain('not yet');
+    const query = panel.getByRole('row').filter({ hasText: 'model.layers.0.self_attn.q_proj.weight' });
+    const norm = panel.getByRole('row').filter({ hasText: 'model.layers.0.input_layernorm.weight' });
+    await panel.getByRole('button', { name: 'Compare Values' }).click();
+    await expect.poll(() => query.textContent(), { timeout: 30_000 }).toMatch(/\d %/);
+    await expect.poll(() => norm.textContent()).toContain('equal');
+    await expect.poll(() => fact('Values compared').textContent()).toMatch(/(\d+) of \1$/);
+    expect(await fact('Largest relative error').textContent()).toMatch(/\d %/);
+    expect(await editor.violationsInEveryTheme('compare', panel)).toEqual([]);
   });
 
   it('plans again while the budget slider moves, five times a second or more', async () => {
+    const { editor } = session;
     await editor.command('LQ Studio: Show Allocation');
     await editor.choose('tiny-books-4m');
     const panel = await editor.panel('body[data-panel="allocation"] .readout');
@@ -139,20 +145,22 @@ describe('reading the result', () => {
     while (performance.now() - start < 3000) await editor.page.keyboard.press('ArrowRight', { delay: 30 });
     const rate = (1000 * (await watch.evaluate(seen => seen.answers))) / (performance.now() - start);
     console.log(`slider: ${rate.toFixed(1)} plans a second`);
-    await editor.screenshotInBothThemes('allocation');
+    expect(await editor.violationsInEveryTheme('allocation', panel)).toEqual([]);
     expect(rate).toBeGreaterThan(5);
   });
 
   it('shows both perplexities against effective bits', async () => {
+    const { editor } = session;
     await editor.command('LQ Studio: Show Perplexity');
     await editor.choose('tiny-books-4m');
     const panel = await editor.panel('body[data-panel="perplexity"] canvas');
     await panel.getByRole('row').filter({ hasText: 'tiny-books-4m-lq' }).first().waitFor();
-    await editor.screenshotInBothThemes('perplexity');
+    expect(await editor.violationsInEveryTheme('perplexity', panel)).toEqual([]);
   });
 
   it('exports a dense checkpoint', async () => {
-    const dense = path.join(workspace, 'tiny-books-4m-lq-dense');
+    const { editor } = session;
+    const dense = inWorkspace('tiny-books-4m-lq-dense');
     await editor.command('LQ Studio: Export');
     await editor.choose('tiny-books-4m-lq');
     await editor.choose('Dense safetensors');

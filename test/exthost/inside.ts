@@ -2,10 +2,11 @@
  * Runs `suite/*.ts` with mocha inside the real extension host and hands back what happened. The host is a remote one: the
  * page only asks for it, and the report comes back as a file.
  */
-import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { build } from 'esbuild';
 import { launchBrowser } from '../harness/browser';
+import { writeAdapter } from '../harness/checkpoints';
 import { makeWorkspace, repository, sampleModel, startServer } from '../harness/server';
 
 export interface HostTest {
@@ -47,7 +48,7 @@ async function runInHost(entry: string, workspace: string): Promise<void> {
       ['extensionTestsPath', remote(entry)],
       ['skipWelcome', 'true'],
     ];
-    await page.goto(`${server.url}/?folder=${workspace}&payload=${encodeURIComponent(JSON.stringify(payload))}`);
+    await page.goto(`${server.url}/?workspace=${workspace}&payload=${encodeURIComponent(JSON.stringify(payload))}`);
     await Promise.race([ended, new Promise(resolve => setTimeout(resolve, TIMEOUT_MS))]);
   } finally {
     await browser.close();
@@ -57,9 +58,13 @@ async function runInHost(entry: string, workspace: string): Promise<void> {
 
 export async function runSuiteInHost(): Promise<HostTest[]> {
   const entry = await compileSuite();
-  const workspace = makeWorkspace([sampleModel]);
+  // Two folders, as workspaces may have; the tests know the first as theirs.
+  const [first, second] = [makeWorkspace([sampleModel]), makeWorkspace([])];
+  writeAdapter(path.join(second, 'adapter'));
+  const workspace = path.join(second, 'two.code-workspace');
+  writeFileSync(workspace, JSON.stringify({ folders: [{ path: first }, { path: second }] }));
   await runInHost(entry, workspace);
-  rmSync(workspace, { recursive: true, force: true });
+  for (const folder of [first, second]) rmSync(folder, { recursive: true, force: true });
   const report = path.join(compiled, 'report.json');
   if (!existsSync(report)) throw new Error(`No report from the extension host within ${TIMEOUT_MS / 1000} s`);
   return JSON.parse(readFileSync(report, 'utf8')) as HostTest[];

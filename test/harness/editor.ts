@@ -5,12 +5,26 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Browser, Frame, Locator, Page } from 'playwright-core';
+import { seriousViolations } from './accessibility';
 import { repository } from './server';
 
 const shots = path.join(repository, '.artifacts', 'screenshots');
 
 /** Panels redraw their charts after a theme has changed. */
 const SETTLING_MS = 700;
+
+/** The themes of a fresh VS Code, by what its settings call them, the workbench and the webviews. */
+const themes = {
+  dark: { setting: 'Dark Modern', workbench: 'vs-dark', webview: 'vscode-dark' },
+  light: { setting: 'Light Modern', workbench: 'vs', webview: 'vscode-light' },
+  'hc-black': { setting: 'Default High Contrast', workbench: 'hc-black', webview: 'vscode-high-contrast' },
+  'hc-light': {
+    setting: 'Default High Contrast Light',
+    workbench: 'hc-light',
+    webview: 'vscode-high-contrast-light',
+  },
+} as const;
+type Theme = keyof typeof themes;
 
 /** Contributions are registered only when the activity bar shows ours. */
 const CONTAINER = 'LQ Studio';
@@ -21,19 +35,36 @@ export const field = (panel: Frame, label: string): Locator => panel.getByRole('
 export class Editor {
   private constructor(
     readonly page: Page,
-    /** The workspace's settings.json. */
+    /** The settings.json of the folder that is open, or the `.code-workspace` file. */
     private readonly settings: string,
   ) {}
 
-  /** Opens a folder in a page of its own and waits for the extension's contributions. */
-  static async open(browser: Browser, serverUrl: string, folder: string): Promise<Editor> {
-    const context = await browser.newContext({ viewport: { width: 1400, height: 900 } });
+  /** Opens a folder or a `.code-workspace` file in a page of its own and waits for the extension's contributions. */
+  static async open(browser: Browser, serverUrl: string, workspace: string): Promise<Editor> {
+    const context = await browser.newContext({
+      viewport: { width: 1400, height: 900 },
+      permissions: ['clipboard-read', 'clipboard-write'],
+    });
     const page = await context.newPage();
-    await page.goto(`${serverUrl}/?folder=${encodeURIComponent(folder)}`, { waitUntil: 'domcontentloaded' });
-    await page.locator('.monaco-workbench').waitFor({ timeout: 60_000 });
-    const editor = new Editor(page, path.join(folder, '.vscode', 'settings.json'));
-    await editor.activityIcon(CONTAINER).waitFor({ timeout: 60_000 });
+    const several = workspace.endsWith('.code-workspace');
+    const query = `${several ? 'workspace' : 'folder'}=${encodeURIComponent(workspace)}`;
+    await page.goto(`${serverUrl}/?${query}`, { waitUntil: 'domcontentloaded' });
+    const editor = new Editor(page, several ? workspace : path.join(workspace, '.vscode', 'settings.json'));
+    await editor.ready();
     return editor;
+  }
+
+  /** Reloads the window as the command does, which ends its extension host and starts another. */
+  async reload(): Promise<void> {
+    const loaded = this.page.waitForEvent('domcontentloaded');
+    await this.command('Developer: Reload Window');
+    await loaded;
+    await this.ready();
+  }
+
+  private async ready(): Promise<void> {
+    await this.page.locator('.monaco-workbench').waitFor({ timeout: 60_000 });
+    await this.activityIcon(CONTAINER).waitFor({ timeout: 60_000 });
   }
 
   async close(): Promise<void> {
@@ -59,8 +90,22 @@ export class Editor {
     await this.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: title }).first().click();
   }
 
+  /** Whether the palette offers a command: it leaves out those that are disabled. */
+  async offered(title: string): Promise<boolean> {
+    await this.page.keyboard.press('F1');
+    await this.page.locator('.quick-input-widget input.input').fill(`>${title}`);
+    const rows = this.page.locator('.quick-input-list .monaco-list-row');
+    // Something is always listed, if only that nothing matches.
+    await rows.first().waitFor();
+    const found = await rows.filter({ hasText: title }).count();
+    await this.page.keyboard.press('Escape');
+    return found > 0;
+  }
+
   /** Picks the entry of an open quick pick whose label is `label`. */
   async choose(label: string): Promise<void> {
+    // Long lists are drawn in part: what is typed brings the entry into sight.
+    await this.page.locator('.quick-input-widget input.input').fill(label);
     const rows = this.page.locator('.quick-input-list .monaco-list-row');
     await rows
       .filter({ has: this.page.locator('.label-name').getByText(label, { exact: true }) })
@@ -68,8 +113,56 @@ export class Editor {
       .click();
   }
 
+  /** Presses a button of a notification. */
+  async answer(notification: string | RegExp, button: string): Promise<void> {
+    await this.notification(notification).first().getByRole('button', { name: button, exact: true }).click();
+  }
+
+  /** The item of ours in the status bar. */
+  statusItem(): Locator {
+    return this.page.locator('.statusbar-item[id="lq-studio.lq-studio.lqStudio.status"]');
+  }
+
+  /** Lines of the Problems panel, files and problems alike. */
+  problem(text: string | RegExp): Locator {
+    return this.page.locator('.markers-panel .monaco-list-row').filter({ hasText: text });
+  }
+
+  /** What a person would paste. */
+  clipboard(): Promise<string> {
+    return this.page.evaluate(() => navigator.clipboard.readText());
+  }
+
   treeItem(name: string | RegExp): Locator {
     return this.page.locator('.sidebar').getByRole('treeitem', { name });
+  }
+
+  /** The selected line of the side bar's tree. */
+  selectedTreeItem(name: string | RegExp): Locator {
+    return this.treeItem(name).and(this.page.locator('[aria-selected="true"]'));
+  }
+
+  /** The letters that decorate a file, drawn by a style sheet alone. */
+  badge(item: Locator): Promise<string> {
+    return item
+      .locator('.monaco-icon-label')
+      .evaluate(label => getComputedStyle(label, '::after').content.replaceAll('"', ''));
+  }
+
+  /** Types into the box of a title, once it is there to take what is typed. */
+  async type(title: string, text: string): Promise<void> {
+    await this.page.locator('.quick-input-title').getByText(title, { exact: true }).waitFor();
+    await this.page.locator('.quick-input-widget input.input').fill(text);
+  }
+
+  /** Gives a path to an open dialogue, which in the browser is a box with the folder to begin with. */
+  async openPath(title: string, file: string): Promise<void> {
+    const input = this.page.locator('.quick-input-widget input.input');
+    await this.page.locator('.quick-input-title').getByText(title, { exact: true }).waitFor();
+    // The box gets its own text back until the folder to begin with has been listed.
+    await this.page.locator('.quick-input-list .label-name').getByText('..', { exact: true }).waitFor();
+    await input.fill(file);
+    await this.page.locator('.quick-input-widget').getByRole('button', { name: 'Open', exact: true }).click();
   }
 
   /** Expands an item of the tree unless it is expanded. */
@@ -130,13 +223,35 @@ export class Editor {
   /** Saves what is on screen as `name-dark` and `name-light`, then returns to the dark theme the tests run in. */
   async screenshotInBothThemes(name: string): Promise<void> {
     await this.screenshot(`${name}-dark`);
-    const before = readFileSync(this.settings, 'utf8');
-    const settings = JSON.parse(before) as Record<string, unknown>;
-    writeFileSync(this.settings, JSON.stringify({ ...settings, 'workbench.colorTheme': 'Light Modern' }));
-    await this.page.locator('.monaco-workbench.vs').waitFor();
+    await this.setTheme('light');
     await this.page.waitForTimeout(SETTLING_MS);
     await this.screenshot(`${name}-light`);
-    writeFileSync(this.settings, before);
-    await this.page.locator('.monaco-workbench.vs-dark').waitFor();
+    await this.setTheme('dark');
+  }
+
+  /**
+   * Shows a panel in every theme: saves what is on screen as `name-dark` and so on, and returns to the dark theme.
+   * @returns what axe-core finds in the panel that is serious or critical, one line each with the theme
+   */
+  async violationsInEveryTheme(name: string, panel: Frame): Promise<string[]> {
+    const found: string[] = [];
+    for (const theme of Object.keys(themes) as Theme[]) {
+      await this.setTheme(theme);
+      await panel.locator(`body[data-vscode-theme-kind="${themes[theme].webview}"]`).waitFor();
+      await this.page.waitForTimeout(SETTLING_MS);
+      await this.screenshot(`${name}-${theme}`);
+      found.push(...(await seriousViolations(panel)).map(violation => `${theme}: ${violation}`));
+    }
+    await this.setTheme('dark');
+    return found;
+  }
+
+  private async setTheme(theme: Theme): Promise<void> {
+    const { setting, workbench } = themes[theme];
+    const file = JSON.parse(readFileSync(this.settings, 'utf8')) as Record<string, unknown>;
+    const settings = this.settings.endsWith('.code-workspace') ? ((file['settings'] ??= {}) as typeof file) : file;
+    settings['workbench.colorTheme'] = setting;
+    writeFileSync(this.settings, JSON.stringify(file));
+    await this.page.locator(`.monaco-workbench.${workbench}`).waitFor();
   }
 }

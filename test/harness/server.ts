@@ -7,6 +7,11 @@ import path from 'node:path';
 export const repository = path.resolve(import.meta.dirname, '..', '..');
 export const sampleModel = path.join(repository, 'media', 'sample', 'tiny-books-4m');
 
+/** Texts to calibrate with and to evaluate on. */
+export const sampleTexts = ['calibration.txt', 'evaluation.txt'].map(name =>
+  path.join(repository, 'media', 'sample', name),
+);
+
 /** What `npm run package` made. */
 export const packagedExtension = path.join(repository, 'lq-studio-linux-x64.vsix');
 
@@ -17,23 +22,28 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-/**
- * Starts a server and waits until it answers.
- * @param options.extension a .vsix to install first
- * @param options.settings user settings beyond those that keep the workbench quiet
- * @param options.testDriver lets mocha run inside the extension host; suppresses notifications
- */
-export function startServer(
-  options: { extension?: string; settings?: Record<string, unknown>; testDriver?: boolean } = {},
-): Promise<Server> {
+export interface ServerOptions {
+  /** .vsix files to install first. */
+  extensions?: string[];
+  /** User settings beyond those that keep the workbench quiet. */
+  settings?: Record<string, unknown>;
+  /** Folders are not trusted until someone says so; otherwise all are. */
+  trust?: boolean;
+  /** Lets mocha run inside the extension host; suppresses notifications. */
+  testDriver?: boolean;
+}
+
+/** Starts a server and waits until it answers. */
+export function startServer(options: ServerOptions = {}): Promise<Server> {
   const state = mkdtempSync(path.join(tmpdir(), 'lq-server-'));
   const child = spawn(
     process.execPath,
     [
       path.join(repository, 'scripts', 'code-server.mjs'),
       ...['--state', state, '--workspace', state],
-      ...(options.extension ? ['--extension', options.extension] : []),
+      ...(options.extensions ?? []).flatMap(file => ['--extension', file]),
       ...(options.settings ? ['--settings', JSON.stringify(options.settings)] : []),
+      ...(options.trust ? ['--trust'] : []),
       ...(options.testDriver ? ['--test-driver'] : []),
     ],
     { stdio: ['ignore', 'pipe', 'inherit'] },

@@ -75,7 +75,9 @@ export function JobProgress(props: {
             total={progress?.total ?? 0}
           />
           <div class="job-line">
-            <span class="job-item">{progress?.item ? <Name name={progress.item} /> : 'Starting the engine'}</span>
+            <span class="job-item">
+              {progress?.item ? <Name name={progress.item} /> : progress ? '' : 'Starting the engine'}
+            </span>
             <span class="number">
               {progress && progress.total > 0 && `${formatInteger(progress.done)} of ${formatInteger(progress.total)}`}
             </span>

@@ -24,7 +24,7 @@ export function statisticsFindings(tensor: LogicalTensor, statistics: TensorStat
   const { count, nans, infs, zeros, min, max, absmax, rowNorms, colNorms } = statistics;
   if (nans > 0) report('error', 'nan', `has ${formatInteger(nans)} NaN, the first at index ${statistics.firstNan}`);
   if (infs > 0) {
-    report('error', 'inf', `has ${formatInteger(infs)} infinite values, the first at index ${statistics.firstInf}`);
+    report('error', 'inf', `has ${counted(infs, 'infinite value')}, the first at index ${statistics.firstInf}`);
   }
   if (nans + infs > 0 || count <= 1) return findings;
 
@@ -43,11 +43,13 @@ export function statisticsFindings(tensor: LogicalTensor, statistics: TensorStat
   if (tensor.shape.length === 2) {
     // A row of an embedding is a token, and tokens nobody uses are zero in many vocabularies.
     const severity = tensor.role === 'embedding' || tensor.role === 'position' ? 'information' : 'warning';
-    if (rowNorms.zero > 0) report(severity, 'dead-rows', `has ${formatInteger(rowNorms.zero)} rows of zeros`);
-    if (colNorms.zero > 0) report('warning', 'dead-columns', `has ${formatInteger(colNorms.zero)} columns of zeros`);
+    if (rowNorms.zero > 0) report(severity, 'dead-rows', `has ${counted(rowNorms.zero, 'row')} of zeros`);
+    if (colNorms.zero > 0) report('warning', 'dead-columns', `has ${counted(colNorms.zero, 'column')} of zeros`);
   }
   return findings;
 }
+
+const counted = (count: number, what: string): string => `${formatInteger(count)} ${what}${count === 1 ? '' : 's'}`;
 
 /**
  * Weights stored more than once, by a hash of their bytes. An embedding and the head that shares it are worth knowing,

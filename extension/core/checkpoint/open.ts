@@ -164,7 +164,7 @@ function shardFailure(failure: LqError, shard: ShardInfo, name: string): Checkpo
     ? {
         severity: 'error',
         code: 'shard-missing',
-        message: `${name} is missing; the index has ${shard.tensors} tensors in it`,
+        message: `${name} is missing; the index has ${shard.tensors} tensor${shard.tensors === 1 ? '' : 's'} in it`,
         ...where,
       }
     : { severity: 'error', code: failure.code, message: `${name}: ${failure.message}`, ...where };

@@ -4,7 +4,7 @@ import { showCheckpoint } from '../editor';
 import { pick } from '../panels/common';
 import type { Studio } from '../studio';
 import type { CheckpointTree, Element } from '../tree';
-import { modelFor, tensorFor, type Argument } from './subject';
+import { localPath, modelFor, tensorFor, type Argument } from './subject';
 
 /** The tree of checkpoints and its view. */
 export interface TreeContext {
@@ -16,7 +16,7 @@ export interface TreeContext {
 export function inspectCommands(studio: Studio, { tree, view }: TreeContext) {
   return {
     open: async (argument: Argument) => {
-      const path = argument instanceof vscode.Uri ? argument.fsPath : await choosePath();
+      const path = argument instanceof vscode.Uri ? localPath(argument) : await choosePath();
       if (path === undefined) return;
       const model = await studio.checkpoints.add(path);
       await showCheckpoint(model.file);
@@ -54,8 +54,10 @@ export function inspectCommands(studio: Studio, { tree, view }: TreeContext) {
       studio.checkpoints.refresh();
     },
     removeCheckpoint: async (argument: Argument) => {
-      const model = await modelFor(studio, argument, 'Checkpoint to remove from the list');
-      if (model) await studio.checkpoints.forget(model.path);
+      // A line of the tree may be of a checkpoint that cannot be opened any more.
+      const line = argument && 'kind' in argument && argument.kind === 'checkpoint' ? argument.checkpoint : undefined;
+      const chosen = line ?? (await modelFor(studio, argument, 'Checkpoint to remove from the list'));
+      if (chosen) await studio.checkpoints.forget(chosen.path);
     },
   };
 }

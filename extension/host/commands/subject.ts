@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
 import { formatBytes, formatCount } from '../../core/format';
@@ -17,7 +18,12 @@ const isElement = (argument: Argument): argument is Element => argument !== unde
  * The checkpoint a command is about: what it was given, else that of the active editor, else the only one there is, else
  * the one the user picks. Undefined when the user dismissed the choice.
  */
-export async function modelFor(studio: Studio, argument: Argument, placeholder: string): Promise<Model | undefined> {
+export async function modelFor(
+  studio: Studio,
+  argument: Argument,
+  placeholder: string,
+  offered: Offered = {},
+): Promise<Model | undefined> {
   if (argument instanceof vscode.Uri) return openUri(studio, argument);
   if (isElement(argument)) {
     const model = modelOf(argument);
@@ -27,36 +33,54 @@ export async function modelFor(studio: Studio, argument: Argument, placeholder: 
   const input = vscode.window.tabGroups.activeTabGroup.activeTab?.input;
   if (input instanceof vscode.TabInputCustom && input.viewType.startsWith('lqStudio.'))
     return openUri(studio, input.uri);
-  return pickModel(studio, placeholder);
+  return pickModel(studio, placeholder, offered);
 }
 
-async function openUri(studio: Studio, uri: vscode.Uri): Promise<Model> {
-  if (uri.scheme !== 'file') {
-    throw new LqError('usage', 'Only checkpoints on a disk of the machine that runs the extension can be opened.');
-  }
-  return studio.models.open(uri.fsPath);
+const openUri = async (studio: Studio, uri: vscode.Uri): Promise<Model> => studio.models.open(localPath(uri));
+
+/** The path of a file that can be read by position. @throws LqError 'usage' for one of a virtual file system. */
+export function localPath(uri: vscode.Uri): string {
+  if (uri.scheme === 'file') return uri.fsPath;
+  throw new LqError('usage', 'Only checkpoints on a disk of the machine that runs the extension can be opened.');
 }
 
-/** Lets the user choose among the checkpoints of the workspace, or any other. */
-export async function pickModel(studio: Studio, placeholder: string, except?: Model): Promise<Model | undefined> {
-  const models = (await studio.checkpoints.list()).flatMap(({ model }) =>
-    model && model.path !== except?.path ? [model] : [],
+/** Which checkpoints of the workspace a choice is among. */
+export interface Offered {
+  /** Left out: the other one of two. */
+  except?: Model;
+  /** Also those that cannot be opened; choosing one throws the reason. */
+  broken?: boolean;
+}
+
+/**
+ * Lets the user choose among the checkpoints of the workspace, or any other.
+ * @throws LqError of `openCheckpoint`.
+ */
+export async function pickModel(
+  studio: Studio,
+  placeholder: string,
+  { except, broken = false }: Offered = {},
+): Promise<Model | undefined> {
+  const checkpoints = (await studio.checkpoints.list()).filter(each =>
+    each.model ? each.path !== except?.path : broken,
   );
-  if (models.length === 1 && !except) return models[0];
-  const items = models.map(model => ({
-    label: shownName(model.header.label),
-    description: `${formatCount(model.header.parameters)} · ${model.header.dtype} · ${formatBytes(model.header.bytes)}`,
-    detail: shownName(vscode.workspace.asRelativePath(model.path), 200),
-    model,
+  if (checkpoints.length === 1 && !except) return studio.models.open(checkpoints[0]!.path);
+  const items = checkpoints.map(({ path, model, error }) => ({
+    label: shownName(model?.header.label ?? basename(path)),
+    description: model
+      ? `${formatCount(model.header.parameters)} · ${model.header.dtype} · ${formatBytes(model.header.bytes)}`
+      : `$(error) ${shownName(error?.message ?? '')}`,
+    detail: shownName(vscode.workspace.asRelativePath(path), 200),
+    path,
   }));
-  const other = { label: '$(folder-opened) Open another…', model: undefined };
+  const other = { label: '$(folder-opened) Open another…', path: undefined };
   const chosen = await vscode.window.showQuickPick([...items, other], {
     placeHolder: placeholder,
     matchOnDescription: true,
     matchOnDetail: true,
   });
   if (!chosen) return undefined;
-  if (chosen.model) return chosen.model;
+  if (chosen.path !== undefined) return studio.models.open(chosen.path);
   const path = await pick('checkpoint');
   return path === undefined ? undefined : studio.checkpoints.add(path);
 }

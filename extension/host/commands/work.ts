@@ -1,6 +1,7 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { structureFindings } from '../../core/analysis/health';
+import { LqError } from '../../core/errors';
 import type { HealthFinding } from '../../protocol/engine';
 import { requireTrust } from '../engine';
 import type { HealthProblems } from '../health';
@@ -10,7 +11,7 @@ import { pick } from '../panels/common';
 import { jobSettings } from '../settings';
 import { computeStatistics } from '../statistics';
 import type { Studio } from '../studio';
-import { modelFor, pickModel, type Argument } from './subject';
+import { localPath, modelFor, pickModel, type Argument } from './subject';
 
 const lastText = 'lqStudio.evaluationText';
 
@@ -40,14 +41,14 @@ export function workCommands(studio: Studio, problems: HealthProblems) {
       const model = await modelFor(studio, argument, 'First checkpoint');
       if (!model) return;
       // Two files chosen in the Explorer are the two sides.
-      const second = selected?.find(uri => argument instanceof vscode.Uri && uri.fsPath !== argument.fsPath);
+      const second = selected?.find(uri => argument instanceof vscode.Uri && uri.toString() !== argument.toString());
       const other = second
-        ? await studio.models.open(second.fsPath)
-        : await pickModel(studio, `Checkpoint to compare with ${model.header.label}`, model);
+        ? await studio.models.open(localPath(second))
+        : await pickModel(studio, `Checkpoint to compare with ${model.header.label}`, { except: model });
       if (other) await studio.navigate({ to: 'compare', model: model.path, other: other.path });
     },
     checkHealth: async (argument: Argument) => {
-      const model = await modelFor(studio, argument, 'Checkpoint to check');
+      const model = await modelToCheck(studio, argument, problems);
       if (model) await checkHealth(studio, model, problems);
     },
     computeStatistics: async (argument: Argument) => {
@@ -132,6 +133,22 @@ async function mayWrite(out: string): Promise<boolean | undefined> {
   const replace = 'Replace';
   const chosen = await vscode.window.showWarningMessage(message, { modal: true }, replace);
   return chosen === replace ? true : undefined;
+}
+
+/** The checkpoint to check; one that cannot be opened has a single finding, the reason, which is shown here. */
+async function modelToCheck(studio: Studio, argument: Argument, problems: HealthProblems): Promise<Model | undefined> {
+  try {
+    return await modelFor(studio, argument, 'Checkpoint to check', { broken: true });
+  } catch (thrown) {
+    const { code, message, file, tensor } = LqError.from(thrown);
+    const isWeights = file !== undefined && /\.safetensors(\.index\.json)?$/.test(file);
+    // What is not there at all has no place in the Problems panel.
+    if (!isWeights || code === 'file-not-found') throw thrown;
+    const finding = { severity: 'error', code, message, file, ...(tensor !== undefined && { tensor }) } as const;
+    await problems.show({ path: file, file }, [finding]);
+    void tell(path.basename(file), [finding], '');
+    return undefined;
+  }
 }
 
 async function checkHealth(studio: Studio, model: Model, problems: HealthProblems): Promise<void> {

@@ -138,7 +138,10 @@ function describeAdapter(config: Readonly<Record<string, unknown>> | undefined):
 
 export function describeShard(shard: ShardInfo, tensors: readonly LogicalTensor[]): string {
   const name = `**${codeSpan(baseName(shard.file))}**`;
-  if (shard.missing) return `${name}\n\n$(error) This shard is missing; the index has ${shard.tensors} tensors in it.`;
+  if (shard.missing) {
+    const tensors = `${shard.tensors} tensor${shard.tensors === 1 ? '' : 's'}`;
+    return `${name}\n\n$(error) This shard is missing; the index has ${tensors} in it.`;
+  }
   return `${name}\n\n${formatCount(parametersOf(tensors))} parameters in ${formatInteger(shard.tensors)} tensors, ${formatBytes(shard.bytes)}`;
 }
 

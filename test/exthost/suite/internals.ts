@@ -29,3 +29,6 @@ export async function eventually<T>(look: () => T | undefined | Promise<T | unde
   }
   throw new Error(`${what} did not happen within 10 s`);
 }
+
+export const labelOf = (item: vscode.TreeItem): string =>
+  typeof item.label === 'string' ? item.label : (item.label?.label ?? '');

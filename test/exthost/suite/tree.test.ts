@@ -1,10 +1,7 @@
 import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
 import type { Element } from '../../../extension/host/tree';
-import { eventually, inWorkspace, internals } from './internals';
-
-const label = (item: vscode.TreeItem): string =>
-  typeof item.label === 'string' ? item.label : (item.label?.label ?? '');
+import { eventually, inWorkspace, internals, labelOf as label } from './internals';
 
 async function open(path: string[]): Promise<{ items: vscode.TreeItem[]; elements: Element[] }> {
   const { tree } = await internals();
