@@ -24,7 +24,8 @@ MemoryBudget::Share MemoryBudget::take(int64_t least, int64_t wanted, const Watc
   constexpr auto kPoll = std::chrono::milliseconds(50);
   std::unique_lock<std::mutex> lock(mutex_);
   while (holders_ > 0 && total_ - granted_ < least) {
-    changed_.wait_for(lock, kPoll);
+    // By the system's clock: waiting by the steady one needs a newer glibc than the package's floor.
+    changed_.wait_until(lock, std::chrono::system_clock::now() + kPoll);
     watch.poll();
   }
   if (holders_ == 0) total_ = static_cast<int64_t>(kUsable * static_cast<double>(available_device_bytes()));

@@ -42,7 +42,7 @@ def main():
     args = parser.parse_args()
     os.makedirs(args.folder, exist_ok=True)
     generator = torch.Generator("cuda").manual_seed(0)
-    shards, weight_map, total = args.layers // 4 + 1, {}, 0
+    shards, weight_map, total = -(-args.layers // 4) + 1, {}, 0
 
     def write(number, tensors):
         nonlocal total
