@@ -24,7 +24,6 @@ const inWorkspace = (name: string) => path.join(session.workspace, name);
 const out = () => inWorkspace('tiny-books-4m-lq');
 
 async function fillForm(panel: Frame): Promise<void> {
-  await field(panel, 'Budget').fill(RECIPE.bits);
   await field(panel, 'Rank').fill(RECIPE.rank);
   await panel.getByText('Fisher, from text').click();
   await field(panel, 'Calibration text').fill(inWorkspace('calibration.txt'));
@@ -33,6 +32,8 @@ async function fillForm(panel: Frame): Promise<void> {
   await field(panel, 'Context in tokens').fill(RECIPE.context);
   await field(panel, 'Windows, all when empty').fill(RECIPE.windows);
   await field(panel, 'Output folder').fill(out());
+  // Last: the panel's first field may still be setting itself up when the panel is found.
+  await field(panel, 'Budget').fill(RECIPE.bits);
 }
 
 /** Share of the sweep that is done; 0 at any other stage. */

@@ -4,6 +4,7 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { expect } from 'vitest';
 import type { Browser, Frame, Locator, Page } from 'playwright-core';
 import { seriousViolations } from './accessibility';
 import { repository } from './server';
@@ -84,10 +85,24 @@ export class Editor {
 
   /** Runs a command by its full title, as the palette lists it. */
   async command(title: string): Promise<void> {
-    await this.page.keyboard.press('F1');
     const input = this.page.locator('.quick-input-widget input.input');
-    await input.fill(`>${title}`);
-    await this.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: title }).first().click();
+    const row = this.page.locator('.quick-input-list .monaco-list-row').filter({ hasText: title }).first();
+    // The palette lists what was enabled when it opened; in a window that is still starting that may be too early.
+    await expect
+      .poll(
+        async () => {
+          await this.page.keyboard.press('Escape');
+          await this.page.keyboard.press('F1');
+          await input.fill(`>${title}`);
+          return row.waitFor({ timeout: 1500 }).then(
+            () => true,
+            () => false,
+          );
+        },
+        { timeout: 30_000, message: `the palette offers ${title}` },
+      )
+      .toBe(true);
+    await row.click();
   }
 
   /** Whether the palette offers a command: it leaves out those that are disabled. */
