@@ -1,14 +1,6 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import {
-  serve,
-  type Contract,
-  type Handlers,
-  type Message,
-  type Port,
-  type RequestMap,
-  type ServerEnd,
-} from '../protocol/channel';
+import { serve, type Contract, type Handlers, type Message, type Port, type ServerEnd } from '../protocol/channel';
 import { contracts } from '../protocol/panelGuards';
 import type { CommonRequests, PanelName, Panels as Protocol, PanelState, PanelTarget } from '../protocol/panels';
 import { page, pageRoots } from './page';
@@ -17,27 +9,12 @@ import { checkpoint } from './panels/checkpoint';
 import { commonHandlers } from './panels/common';
 import { compare } from './panels/compare';
 import { compress } from './panels/compress';
+import type { Controller, PanelContext } from './panels/controller';
 import { heatmap } from './panels/heatmap';
 import { perplexity } from './panels/perplexity';
 import type { Studio } from './studio';
 
-type Requests<N extends PanelName> = Protocol[N]['requests'];
 type Events<N extends PanelName> = Protocol[N]['events'];
-
-/** An open panel as its controller sees it. */
-export interface PanelContext<N extends PanelName> {
-  readonly studio: Studio;
-  readonly target: PanelTarget;
-  /** Pushes an event; nothing happens once the panel is closed. */
-  readonly emit: ServerEnd<Events<N>>['emit'];
-  /** Disposes of something with the panel. */
-  own(disposable: { dispose(): void }): void;
-}
-
-type HandlersOf<R> = R extends RequestMap<R> ? Omit<Handlers<R>, keyof CommonRequests> : never;
-
-/** Makes the answers of a panel beyond those every panel has. */
-export type Controller<N extends PanelName> = (context: PanelContext<N>) => HandlersOf<Requests<N>>;
 
 const controllers: { [N in PanelName]: Controller<N> } = {
   checkpoint,

@@ -10,11 +10,10 @@ import {
   formatPercent,
 } from '../../extension/core/format';
 import type { Budget, PlanOverride } from '../../extension/core/allocation/types';
-import { allocationContract } from '../../extension/protocol/panelGuards';
 import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../extension/protocol/panels';
 import { Button, Segments, Slider, TextField } from '../controls';
 import { navigate, openPath } from '../shared/actions';
-import { connectHost, isString, useSaved } from '../shared/host';
+import { isString, useSaved } from '../shared/host';
 import { notifyError } from '../shared/notices';
 import { Await, EngineBanner, Fact, Failure, Strip, useRequest } from '../shared/Panel';
 import { CurveFigure } from './CurveFigure';
@@ -23,9 +22,7 @@ import { PlanTable } from './PlanTable';
 import { SweepFirst } from './SweepFirst';
 import { WhatIfFigure } from './WhatIfFigure';
 import { usePlan } from './usePlan';
-
-const host = connectHost(allocationContract);
-export type AllocationHost = typeof host;
+import { host, type Sweep } from './host';
 
 export function AllocationPanel() {
   const load = useRequest(() => host.request('load', null), []);
@@ -47,7 +44,6 @@ export function AllocationPanel() {
   );
 }
 
-export type Sweep = NonNullable<AllocationView['sweep']>;
 type Kind = Budget['kind'];
 const isKind = (value: unknown): value is Kind => value === 'bits' || value === 'effective-bits' || value === 'bytes';
 

@@ -5,7 +5,7 @@ import type { AllocationView, PlanAnswer, PlanSummary, WhatIf } from '../../exte
 import type { ChartSpec, Series } from '../charts';
 import { Figure } from '../shared/Figure';
 import { Key } from '../shared/Key';
-import type { AllocationHost } from './AllocationPanel';
+import type { AllocationHost } from './host';
 
 /** The curve's error at a size, linear between its points. */
 function errorAt(points: readonly PlanSummary[], bytes: number): number {

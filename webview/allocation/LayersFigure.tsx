@@ -7,7 +7,7 @@ import { Figure } from '../shared/Figure';
 import { useTheme } from '../shared/Panel';
 import { Ramp } from '../shared/Raster';
 import { sequential } from '../shared/theme';
-import type { AllocationHost, Sweep } from './AllocationPanel';
+import type { AllocationHost, Sweep } from './host';
 
 /** The paper's grid: NF2 with the fewest scales to NF4 with the most. */
 const LEAST = 2;

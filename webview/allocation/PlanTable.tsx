@@ -9,7 +9,7 @@ import type { Column } from '../shared/columns';
 import { Icon } from '../shared/icons';
 import { Name, shortName } from '../shared/Name';
 import { Table } from '../shared/Table';
-import type { AllocationHost, Sweep } from './AllocationPanel';
+import type { AllocationHost, Sweep } from './host';
 
 type Row = PlanRow & { role: string; layer: number; shape: number[]; costShare: number };
 type Limit = 'any' | '2' | '3' | '4';

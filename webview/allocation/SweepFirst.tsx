@@ -8,7 +8,7 @@ import { Name } from '../shared/Name';
 import { Empty } from '../shared/Panel';
 import { describeProgress } from '../shared/progress';
 import { ProgressBar } from '../shared/ProgressBar';
-import type { AllocationHost } from './AllocationPanel';
+import type { AllocationHost } from './host';
 import { readRank, useSweep } from './useSweep';
 
 export function SweepFirst(props: {

@@ -6,7 +6,7 @@ import { Button, TextField } from '../controls';
 import { copyCommand } from '../shared/actions';
 import { Figure } from '../shared/Figure';
 import { describeProgress } from '../shared/progress';
-import type { AllocationHost, Sweep } from './AllocationPanel';
+import type { AllocationHost, Sweep } from './host';
 import { readRank, useSweep } from './useSweep';
 
 export function WhatIfFigure(props: {

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { ErrorData } from '../../extension/core/errors';
 import { describeError } from '../../extension/protocol/channel';
 import type { PlanAnswer, PlanQuery } from '../../extension/protocol/panels';
-import type { AllocationHost } from './AllocationPanel';
+import type { AllocationHost } from './host';
 
 /** How long the slider has to rest before the plan is solved to the end. */
 const REST_MS = 300;

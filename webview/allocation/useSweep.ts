@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import type { Progress, SweepRequest } from '../../extension/protocol/engine';
 import type { AllocationView } from '../../extension/protocol/panels';
 import { notifyError } from '../shared/notices';
-import type { AllocationHost } from './AllocationPanel';
+import type { AllocationHost } from './host';
 
 export interface RunningSweep {
   cancel: () => void;

@@ -1,11 +1,9 @@
 /** The custom editor: the checkpoint's strip, its tensors, files and metadata, and the selected tensor beside them. */
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { checkpointContract } from '../../extension/protocol/panelGuards';
 import type { CheckpointView } from '../../extension/protocol/panels';
-import type { TensorStatistics } from '../../extension/protocol/engine';
 import { Button, Tabs } from '../controls';
 import { copyCommand, navigate } from '../shared/actions';
-import { connectHost, isNumber, isString, useSaved } from '../shared/host';
+import { isNumber, isString, useSaved } from '../shared/host';
 import { notify, notifyError } from '../shared/notices';
 import { Await, EngineBanner, Strip, useRequest } from '../shared/Panel';
 import { Splitter } from '../shared/Splitter';
@@ -13,10 +11,7 @@ import { Files, Metadata, Problems } from './Headers';
 import { Overview } from './Overview';
 import { TensorDetail } from './TensorDetail';
 import { Tensors, type Scan } from './Tensors';
-
-const host = connectHost(checkpointContract);
-export type CheckpointHost = typeof host;
-export type StatisticsByName = ReadonlyMap<string, TensorStatistics>;
+import { host, type StatisticsByName } from './host';
 
 type Tab = 'tensors' | 'files' | 'metadata' | 'problems';
 const isTab = (value: unknown): value is Tab =>

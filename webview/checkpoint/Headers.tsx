@@ -6,7 +6,7 @@ import type { Column } from '../shared/columns';
 import { Icon } from '../shared/icons';
 import { Name } from '../shared/Name';
 import { Table } from '../shared/Table';
-import type { CheckpointHost } from './CheckpointPanel';
+import type { CheckpointHost } from './host';
 
 interface Props {
   host: CheckpointHost;

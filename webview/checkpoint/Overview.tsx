@@ -3,7 +3,7 @@ import { useMemo } from 'preact/hooks';
 import type { CheckpointView } from '../../extension/protocol/panels';
 import { Figure } from '../shared/Figure';
 import { formatBytes, formatCount } from '../../extension/core/format';
-import type { CheckpointHost } from './CheckpointPanel';
+import type { CheckpointHost } from './host';
 
 export function Overview({ host, view }: { host: CheckpointHost; view: CheckpointView }) {
   const groups = useMemo(() => {

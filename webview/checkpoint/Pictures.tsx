@@ -8,7 +8,7 @@ import { Segments } from '../controls';
 import { Figure } from '../shared/Figure';
 import { Await, useRequest } from '../shared/Panel';
 import { Raster, type Picture } from '../shared/Raster';
-import type { CheckpointHost } from './CheckpointPanel';
+import type { CheckpointHost } from './host';
 import { AUTOMATIC, OnDemand } from './OnDemand';
 
 /** Cells of the picture, and of the blocks' absmax. */

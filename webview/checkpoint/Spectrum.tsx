@@ -7,7 +7,7 @@ import type { ChartSpec } from '../charts';
 import { Segments, TextField } from '../controls';
 import { Figure } from '../shared/Figure';
 import { Await, useRequest } from '../shared/Panel';
-import type { CheckpointHost } from './CheckpointPanel';
+import type { CheckpointHost } from './host';
 import { OnDemand } from './OnDemand';
 
 /** Singular values cost more than one pass over the weights, so only small matrices get theirs unasked. */

@@ -7,7 +7,7 @@ import type { ChartSpec } from '../charts';
 import { Figure } from '../shared/Figure';
 import { Icon } from '../shared/icons';
 import { Await, Fact, Loading, useRequest } from '../shared/Panel';
-import type { CheckpointHost } from './CheckpointPanel';
+import type { CheckpointHost } from './host';
 import { AUTOMATIC, OnDemand } from './OnDemand';
 
 export function Statistics(props: { host: CheckpointHost; row: TensorRow; statistics: TensorStatistics | undefined }) {

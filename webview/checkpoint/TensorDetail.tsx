@@ -6,7 +6,7 @@ import { copyCommand, copyText, openPath } from '../shared/actions';
 import { Icon } from '../shared/icons';
 import { Name, shortName } from '../shared/Name';
 import { Fact } from '../shared/Panel';
-import type { CheckpointHost } from './CheckpointPanel';
+import type { CheckpointHost } from './host';
 import { Pictures } from './Pictures';
 import { Spectrum } from './Spectrum';
 import { Statistics } from './Statistics';

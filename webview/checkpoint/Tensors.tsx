@@ -9,7 +9,7 @@ import { Icon } from '../shared/icons';
 import { Name } from '../shared/Name';
 import { describeProgress } from '../shared/progress';
 import { Table } from '../shared/Table';
-import type { CheckpointHost, StatisticsByName } from './CheckpointPanel';
+import type { CheckpointHost, StatisticsByName } from './host';
 
 /** Statistics of all tensors being computed. */
 export interface Scan extends Pick<Progress, 'done' | 'total' | 'secondsLeft'> {

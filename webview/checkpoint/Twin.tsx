@@ -9,7 +9,7 @@ import { navigate } from '../shared/actions';
 import { Name } from '../shared/Name';
 import { Await, Fact, useRequest } from '../shared/Panel';
 import { Raster, type Picture } from '../shared/Raster';
-import type { CheckpointHost } from './CheckpointPanel';
+import type { CheckpointHost } from './host';
 import { AUTOMATIC } from './OnDemand';
 import { cellsOf, PictureView } from './Pictures';
 

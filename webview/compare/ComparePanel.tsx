@@ -10,19 +10,17 @@ import {
   formatShape,
 } from '../../extension/core/format';
 import type { CompareReport, Progress } from '../../extension/protocol/engine';
-import { compareContract } from '../../extension/protocol/panelGuards';
 import type { CompareView, ModelHeader } from '../../extension/protocol/panels';
 import { Button, Menu, Tabs } from '../controls';
 import { copyCommand, navigate } from '../shared/actions';
 import type { Column } from '../shared/columns';
-import { connectHost, rememberTarget, useSaved } from '../shared/host';
+import { rememberTarget, useSaved } from '../shared/host';
 import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
 import { describeProgress } from '../shared/progress';
 import { Table } from '../shared/Table';
 import { Await, Empty, EngineBanner, Fact, useRequest } from '../shared/Panel';
-
-const host = connectHost(compareContract);
+import { host } from './host';
 
 export function ComparePanel() {
   const load = useRequest(() => host.request('load', null), []);

@@ -8,7 +8,7 @@ import { Checkbox } from '../controls';
 import { Field, SegmentsInput, SelectInput, TextInput } from '../shared/Field';
 import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
-import type { CompressHost } from './CompressPanel';
+import type { CompressHost } from './host';
 import { Estimate } from './Estimate';
 import { splitGlobs, toForm, toRequest, type Form } from './form';
 

@@ -1,18 +1,14 @@
 /** One form, then progress, then the result. The job belongs to the host and goes on when the panel closes. */
 import { useEffect, useState } from 'preact/hooks';
-import { compressContract } from '../../extension/protocol/panelGuards';
 import type { CompressView, JobState } from '../../extension/protocol/panels';
 import type { CompressRequest } from '../../extension/protocol/engine';
 import { Button } from '../controls';
-import { connectHost } from '../shared/host';
 import { notifyError } from '../shared/notices';
 import { Await, EngineBanner, Strip, useRequest } from '../shared/Panel';
 import { CompressForm } from './CompressForm';
 import { JobProgress } from './JobProgress';
 import { JobResult } from './JobResult';
-
-const host = connectHost(compressContract);
-export type CompressHost = typeof host;
+import { host } from './host';
 
 export function CompressPanel() {
   const load = useRequest(() => host.request('load', null), []);

@@ -14,7 +14,7 @@ import type { CompressRequest, EstimateReport } from '../../extension/protocol/e
 import type { CompressView } from '../../extension/protocol/panels';
 import { Fact } from '../shared/Panel';
 import { Icon } from '../shared/icons';
-import type { CompressHost } from './CompressPanel';
+import type { CompressHost } from './host';
 
 const stages: { key: keyof EstimateReport['seconds']; label: string }[] = [
   { key: 'fisher', label: 'Fisher information' },

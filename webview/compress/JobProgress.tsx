@@ -8,7 +8,7 @@ import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
 import { Elapsed, Failure } from '../shared/Panel';
 import { ProgressBar } from '../shared/ProgressBar';
-import type { CompressHost } from './CompressPanel';
+import type { CompressHost } from './host';
 
 const titles: Record<Stage, string> = {
   open: 'Opening the checkpoint',

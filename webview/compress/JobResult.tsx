@@ -18,7 +18,7 @@ import type { Column } from '../shared/columns';
 import { Icon } from '../shared/icons';
 import { Name } from '../shared/Name';
 import { Table } from '../shared/Table';
-import type { CompressHost } from './CompressPanel';
+import type { CompressHost } from './host';
 
 export function JobResult(props: {
   host: CompressHost;

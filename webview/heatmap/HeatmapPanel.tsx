@@ -1,12 +1,11 @@
 /** Layers by role, coloured by a metric: where a model is large, sensitive, or badly served by its compression. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { formatNumber, formatShape } from '../../extension/core/format';
-import { heatmapContract } from '../../extension/protocol/panelGuards';
 import type { HeatmapView, HeatValue, HeatValues, Metric } from '../../extension/protocol/panels';
 import { Button, Checkbox, Segments, Select } from '../controls';
 import { navigate } from '../shared/actions';
 import { Figure } from '../shared/Figure';
-import { connectHost, isBoolean, isString, isStrings, useSaved } from '../shared/host';
+import { isBoolean, isString, isStrings, useSaved } from '../shared/host';
 import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
 import { describeProgress } from '../shared/progress';
@@ -15,8 +14,7 @@ import { Ramp } from '../shared/Raster';
 import { Heatmap } from './Heatmap';
 import { paintHeatmap } from './paint';
 import { describeRank, makeScale, orderOf, type HeatOrder } from './scale';
-
-const host = connectHost(heatmapContract);
+import { host } from './host';
 
 export function HeatmapPanel() {
   const load = useRequest(() => host.request('load', null), []);

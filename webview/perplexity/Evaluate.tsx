@@ -10,7 +10,7 @@ import { isString, useSaved } from '../shared/host';
 import { notify, notifyError } from '../shared/notices';
 import { describeProgress } from '../shared/progress';
 import { ProgressBar } from '../shared/ProgressBar';
-import type { PerplexityHost } from './PerplexityPanel';
+import type { PerplexityHost } from './host';
 
 export function Evaluate({
   host,

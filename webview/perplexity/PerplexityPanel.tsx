@@ -1,20 +1,17 @@
 /** Every evaluation with the recipe of what was evaluated, drawn against effective bits, and a form for one more. */
 import { useEffect, useMemo } from 'preact/hooks';
 import { baseName, formatInteger } from '../../extension/core/format';
-import { perplexityContract } from '../../extension/protocol/panelGuards';
 import type { PerplexityRun, PerplexityView } from '../../extension/protocol/panels';
 import { Button, Select } from '../controls';
 import { navigate } from '../shared/actions';
-import { connectHost, isString, useSaved } from '../shared/host';
+import { isString, useSaved } from '../shared/host';
 import { notifyError } from '../shared/notices';
 import { Await, Empty, EngineBanner, Strip, useRequest } from '../shared/Panel';
 import { Evaluate } from './Evaluate';
 import { Recipe } from './Recipe';
 import { Runs } from './Runs';
 import { RunsFigure } from './RunsFigure';
-
-const host = connectHost(perplexityContract);
-export type PerplexityHost = typeof host;
+import { host } from './host';
 
 export function PerplexityPanel() {
   const load = useRequest(() => host.request('load', null), []);

@@ -5,7 +5,7 @@ import { Button } from '../controls';
 import { copyCommand, navigate, openPath } from '../shared/actions';
 import { Name } from '../shared/Name';
 import { Fact } from '../shared/Panel';
-import type { PerplexityHost } from './PerplexityPanel';
+import type { PerplexityHost } from './host';
 
 export function Recipe(props: {
   host: PerplexityHost;

@@ -6,7 +6,7 @@ import { navigate } from '../shared/actions';
 import type { Column } from '../shared/columns';
 import { Name } from '../shared/Name';
 import { Table } from '../shared/Table';
-import type { PerplexityHost } from './PerplexityPanel';
+import type { PerplexityHost } from './host';
 
 export function Runs(props: {
   host: PerplexityHost;

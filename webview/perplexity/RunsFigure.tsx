@@ -6,7 +6,7 @@ import type { PerplexityRun, PerplexityView } from '../../extension/protocol/pan
 import type { ChartSpec } from '../charts';
 import { Figure } from '../shared/Figure';
 import { Key } from '../shared/Key';
-import type { PerplexityHost } from './PerplexityPanel';
+import type { PerplexityHost } from './host';
 
 /** How groups of runs are told apart, by shape as well as colour. */
 const GROUPS = [

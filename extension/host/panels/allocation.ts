@@ -6,7 +6,7 @@ import type { JobOf } from '../model/jobs';
 import { LatestWins } from '../model/latest';
 import type { Model } from '../model/models';
 import { madeFrom } from '../model/related';
-import type { Controller } from '../panels';
+import type { Controller } from './controller';
 import { perplexityRuns } from '../model/runs';
 import { jobSettings } from '../settings';
 import { sweepFile } from '../sweeps';

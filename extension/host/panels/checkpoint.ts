@@ -5,7 +5,7 @@ import type { CheckpointView, TensorTwin } from '../../protocol/panels';
 import { tensorRow } from '../model/header';
 import type { Model } from '../model/models';
 import { madeFrom, originOf, type Compression } from '../model/related';
-import type { Controller } from '../panels';
+import type { Controller } from './controller';
 import { jobSettings } from '../settings';
 import { computeStatistics } from '../statistics';
 import type { Studio } from '../studio';

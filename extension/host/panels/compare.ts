@@ -4,7 +4,7 @@ import type { CompareReport } from '../../protocol/engine';
 import type { CompareView } from '../../protocol/panels';
 import { compareStructure } from '../../core/analysis/compare';
 import type { Model } from '../model/models';
-import type { Controller } from '../panels';
+import type { Controller } from './controller';
 import { jobSettings } from '../settings';
 import { pick } from './common';
 

@@ -7,7 +7,7 @@ import { targetMatrices } from '../model/header';
 import type { Job, JobOf } from '../model/jobs';
 import type { Model } from '../model/models';
 import { firstForm, jobState } from '../model/outcome';
-import type { Controller } from '../panels';
+import type { Controller } from './controller';
 import { defaults, jobSettings } from '../settings';
 import type { Studio } from '../studio';
 import { sweepFile } from '../sweeps';

@@ -16,7 +16,7 @@ import {
 import { metricsOf } from '../model/metrics';
 import type { Model } from '../model/models';
 import { madeFrom, originOf, type Compression } from '../model/related';
-import type { Controller } from '../panels';
+import type { Controller } from './controller';
 import { jobSettings } from '../settings';
 import { computeStatistics } from '../statistics';
 import type { Studio } from '../studio';

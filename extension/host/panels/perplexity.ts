@@ -4,7 +4,7 @@ import type { PerplexityView } from '../../protocol/panels';
 import type { Model } from '../model/models';
 import { madeFrom, originOf } from '../model/related';
 import { perplexityRuns } from '../model/runs';
-import type { Controller } from '../panels';
+import type { Controller } from './controller';
 import { jobSettings } from '../settings';
 import type { Studio } from '../studio';
 import { modelOf, onModelChange } from './subject';

@@ -1,0 +1,10 @@
+/** This panel's connection to the host, which its parts are given. */
+import { allocationContract } from '../../extension/protocol/panelGuards';
+import type { AllocationView } from '../../extension/protocol/panels';
+import { connectHost } from '../shared/host';
+
+export const host = connectHost(allocationContract);
+export type AllocationHost = typeof host;
+
+/** The costs that plans are made from. */
+export type Sweep = NonNullable<AllocationView['sweep']>;
