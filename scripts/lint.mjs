@@ -1,9 +1,10 @@
-// Everything a machine can say about style: ESLint with the import boundaries, prettier, clang-format.
+// Everything a machine can say about style: ESLint with the import boundaries and circles, prettier, clang-format.
 //   node scripts/lint.mjs [--fix]
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { spawnSync } from 'node:child_process';
 import { deps, inRoot, root, step } from './lib.mjs';
+import { importCircles } from './lint/circles.mjs';
 import { unpackWheels } from './python.mjs';
 
 const fix = process.argv.includes('--fix');
@@ -37,6 +38,16 @@ const checks = [
 ];
 
 let failed = 0;
+step('import circles');
+for (const circle of importCircles(root, [
+  'extension/core',
+  'extension/protocol',
+  'extension/engine',
+  'extension/cli',
+])) {
+  console.error(`These modules import each other: ${circle.join(', ')}`);
+  failed++;
+}
 for (const [name, command, args] of checks) {
   step(name);
   if (spawnSync(command, args, { cwd: root, stdio: 'inherit' }).status !== 0) failed++;

@@ -1,5 +1,6 @@
 /** Budgets as people write them: --bits 2.75, --effective-bits 3, --size 1.5GB. */
-import type { Budget, PlanOverride } from '../core/allocation/types';
+import type { PlanOverride } from '../core/allocation/types';
+import type { Budget } from '../core/options/budget';
 import { LqError } from '../core/errors';
 import { list, number, text, type Values } from './command';
 

@@ -1,6 +1,6 @@
 /** Options with a closed set of values. */
 import { LqError } from '../core/errors';
-import type { FactorStorage } from '../core/sensitivity/types';
+import type { FactorStorage } from '../core/options/types';
 import { text, type OptionSpec, type Values } from './command';
 
 export const FACTORS: Readonly<Record<string, OptionSpec>> = {

@@ -1,7 +1,7 @@
 /** What a subcommand is, and how its arguments are read. */
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { LqError } from '../core/errors';
-import type { JobSettings } from '../protocol/engine';
+import type { JobSettings } from '../core/requests/types';
 import type { EngineClient } from '../protocol/client';
 import type { Terminal } from './terminal';
 

@@ -3,7 +3,7 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import { LqError } from '../core/errors';
 import { createEngineClient } from '../engine/client';
-import type { JobSettings } from '../protocol/engine';
+import type { JobSettings } from '../core/requests/types';
 import { help, integer, parse, present, text, type Command, type Values } from './command';
 import { commands } from './commands';
 import { Terminal } from './terminal';

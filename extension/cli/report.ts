@@ -1,7 +1,7 @@
 /** The tables of `plan` and `compress`, as lines of text. */
 import type { Plan } from '../core/allocation/types';
 import { formatBytes, formatCertificate, formatConfig, formatDuration, formatPercent } from '../core/format';
-import type { CompressReport } from '../protocol/engine';
+import type { CompressReport } from '../core/reports';
 import { table } from './terminal';
 
 export function planRows(matrices: Plan['matrices']): string[] {

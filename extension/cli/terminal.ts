@@ -1,6 +1,6 @@
 /** Output: results on stdout, everything else on stderr; a progress line on terminals, plain lines elsewhere. */
 import { formatDuration } from '../core/format';
-import type { Progress } from '../protocol/engine';
+import type { Progress } from '../core/progress';
 
 const BAR_WIDTH = 24;
 /** Where stderr is no terminal, a stage reports at most this often. */

@@ -2,9 +2,9 @@
  * What every stage is given besides its input: the native module, a file system, where to cache, how to report and when to
  * stop. Stages are plain functions of (context, input), so tests and the two front ends run the same code.
  */
-import type { NativeControl, NativeModule } from '../engine/native';
-import type { Progress } from '../protocol/engine';
-import type { WritableFileSystem } from './checkpoint/types';
+import type { NativeControl, NativeModule } from './native';
+import type { Progress } from './progress';
+import type { WritableFileSystem } from './files/types';
 import { LqError, type ErrorCode } from './errors';
 
 export interface PipelineContext {

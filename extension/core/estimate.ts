@@ -2,12 +2,12 @@
  * What a compression will take before it runs. Times come from the pace of this machine's own earlier runs, kept in the
  * cache; a machine that has none yet starts from cautious defaults.
  */
-import type { Budget } from './allocation/types';
-import { readCached, writeCached } from './cache';
+import type { Budget } from './options/budget';
+import { readCached, writeCached } from './storage/cache';
 import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
 import { backendOf, type PipelineContext } from './context';
-import { packedBytes, storageBits } from './sensitivity/option';
-import type { FactorStorage, Option } from './sensitivity/types';
+import { packedBytes, storageBits } from './options/option';
+import type { FactorStorage, Option } from './options/types';
 
 /**
  * Kinds of work and their units: weights x tokens for the language model, weights x options for the sweep, weights for the

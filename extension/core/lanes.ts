@@ -2,7 +2,7 @@
  * Matrix after matrix over the lanes of the devices at work. A device with several lanes reads and prepares one matrix
  * while it computes another, and is filled by several small ones; several devices share a model by the matrix.
  */
-import type { Progress } from '../protocol/engine';
+import type { Progress } from './progress';
 import { stageReporter, throwIfCancelled, type PipelineContext } from './context';
 
 /** Reports how much of an item is done, from 0 to 1. */

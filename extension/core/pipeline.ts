@@ -2,38 +2,39 @@
  * The pipeline, to be read first. Every request that computes is one function here, and `compress` is all of them in order.
  * Cheap refusals come before expensive work: paths, targets, budgets and texts are checked before anything runs.
  */
+import type { CompressReport, ExportReport } from './reports';
 import type {
-  CompressReport,
   CompressRequest,
-  EngineMethods,
-  EvaluateReport,
   EvaluateRequest,
-  ExportReport,
   ExportRequest,
-  FisherReport,
   FisherRequest,
   PlanRequest,
   SweepRequest,
-} from '../protocol/engine';
+  FrontierRequest,
+} from './requests/types';
+import type { EvaluateReport } from './evaluation/types';
+import type { FisherReport } from './sensitivity/types';
 import { planBudget, prepare } from './allocation/plan';
-import type { Plan } from './allocation/types';
-import { cachePath, readCached, writeCached } from './cache';
-import { logicalTensors } from './checkpoint/logical';
-import { folderOf, joinPath } from './checkpoint/paths';
-import type { CheckpointIndex, FileSystem, LogicalTensor } from './checkpoint/types';
+import type { FrontierReport, Plan } from './allocation/types';
+import { cachePath, readCached, writeCached } from './storage/cache';
+import { logicalTensors } from './logical/logical';
+import { folderOf, joinPath } from './files/paths';
+import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
+import type { FileSystem } from './files/types';
 import { backendOf, type PipelineContext } from './context';
 import { decompose } from './decomposition/decompose';
 import { LqError } from './errors';
 import { recordRate } from './estimate';
 import { evaluateCheckpoint } from './evaluation/checkpoint';
 import { findExporter } from './export/exporters';
-import { requireWritable } from './export/output';
+import { requireWritable } from './storage/output';
 import { requireFeasible, requireRoom } from './preflight';
-import { DEFAULTS, open, openComplete, optionsOf, type Opened } from './requests';
+import { DEFAULTS, open, openComplete, optionsOf, type Opened } from './opened';
 import { computeFisher, modelHash, openFisher } from './sensitivity/fisher';
 import { sweep as sweepMatrices } from './sensitivity/sweep';
 import { readSweep } from './sensitivity/sweep-file';
-import type { FisherSource, SweepRecipe, SweepTable } from './sensitivity/types';
+import type { FisherSource, SweepTable } from './sensitivity/types';
+import type { SweepRecipe } from './options/recipe';
 
 /** A plan that uses much of NF2 is warned about: its four levels are coarse and lopsided. */
 const NF2_WARNING_SHARE = 0.25;
@@ -157,10 +158,7 @@ async function planOnce(context: PipelineContext, request: PlanRequest & { sweep
 }
 
 /** The curve of error against size that a budget moves along. */
-export async function frontier(
-  files: FileSystem,
-  request: EngineMethods['frontier'][0],
-): Promise<EngineMethods['frontier'][1]> {
+export async function frontier(files: FileSystem, request: FrontierRequest): Promise<FrontierReport> {
   const { table, kept, factors } = await tableOf(files, request);
   const prepared = prepare(table, kept, factors, request.overrides);
   return { points: prepared.frontier(request.kind, request.count), range: prepared.range(request.kind) };

@@ -1,11 +1,12 @@
 /** Before a compression: can it be done, and what will it take? */
-import type { CompressRequest, EstimateReport } from '../protocol/engine';
-import { folderOf } from './checkpoint/paths';
-import type { WritableFileSystem } from './checkpoint/types';
+import type { CompressRequest } from './requests/types';
+import type { EstimateReport } from './reports';
+import { folderOf } from './files/paths';
+import type { WritableFileSystem } from './files/types';
 import type { PipelineContext } from './context';
 import { LqError } from './errors';
 import { feasibleRange, peakMemory, predictSeconds } from './estimate';
-import { DEFAULTS, keptBytes, open, optionsOf, type Opened } from './requests';
+import { DEFAULTS, keptBytes, open, optionsOf, type Opened } from './opened';
 
 /** Refuses a budget below what the options can meet, before any work. */
 export function requireFeasible(request: CompressRequest, opened: Opened): void {

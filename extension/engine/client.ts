@@ -22,8 +22,8 @@ import {
   type EngineNotifications,
   type EngineParams,
   type EngineResult,
-  type Progress,
 } from '../protocol/engine';
+import { type Progress } from '../core/progress';
 
 export interface EngineOptions {
   /** The engine bundle, dist/engine.js. */

@@ -1,7 +1,8 @@
 /** What this machine offers, for `lq-studio doctor` and the editor's device setting. */
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { DoctorReport, JobSettings } from '../protocol/engine';
+import type { DoctorReport } from '../protocol/engine';
+import type { JobSettings } from '../core/requests/types';
 import { version } from '../../package.json';
 import { loadNative } from './load';
 import { defaultCache, nativeFolder } from './session';

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { LqError } from '../core/errors';
-import type { NativeModule } from './native';
+import type { NativeModule } from '../core/native';
 
 /** The surface `native.ts` describes; kSurfaceVersion in native/src/addon.cc. */
 const SURFACE_VERSION = 2;

@@ -1,7 +1,8 @@
 /** Answers protocol requests: cancellation, progress and typed errors around the handlers, whatever the transport. */
 import { ErrorCodes, ResponseError, type CancellationToken, type MessageConnection } from 'vscode-jsonrpc/node';
 import { LqError, type ErrorData } from '../core/errors';
-import type { EngineMethod, EngineParams, EngineResult, Progress } from '../protocol/engine';
+import type { EngineMethod, EngineParams, EngineResult } from '../protocol/engine';
+import type { Progress } from '../core/progress';
 
 /** What a handler may use besides its parameters. */
 export interface Job {

@@ -5,9 +5,9 @@ import path from 'node:path';
 import type { PipelineContext } from '../core/context';
 import { LqError } from '../core/errors';
 import { nodeFiles } from '../node/files';
-import type { JobSettings } from '../protocol/engine';
+import type { JobSettings } from '../core/requests/types';
 import { loadNative } from './load';
-import type { NativeDevice, NativeModule } from './native';
+import type { NativeDevice, NativeModule } from '../core/native';
 import type { Job } from './server';
 
 /** The addon and the libraries it needs lie beside the engine's bundle. */

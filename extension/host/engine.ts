@@ -1,7 +1,8 @@
 import * as vscode from 'vscode';
 import { LqError } from '../core/errors';
 import type { EngineClient } from '../protocol/client';
-import type { EngineMethod, EngineParams, EngineResult, Progress } from '../protocol/engine';
+import type { EngineMethod, EngineParams, EngineResult } from '../protocol/engine';
+import type { Progress } from '../core/progress';
 
 type RequestOptions = { signal?: AbortSignal; onProgress?: (progress: Progress) => void };
 

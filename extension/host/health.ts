@@ -1,7 +1,7 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { nodeFiles } from '../node/files';
-import type { HealthFinding } from '../protocol/engine';
+import type { HealthFinding } from '../core/analysis/types';
 import { shownName } from './model/describe';
 import type { Checkpoints } from './checkpoints';
 import type { Model } from './model/models';

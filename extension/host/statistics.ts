@@ -1,4 +1,5 @@
-import type { Progress, TensorStatistics } from '../protocol/engine';
+import type { Progress } from '../core/progress';
+import type { TensorStatistics } from '../core/analysis/types';
 import type { Model } from './model/models';
 import { jobSettings } from './settings';
 import type { Studio } from './studio';

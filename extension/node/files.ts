@@ -2,7 +2,7 @@
 import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { LqError } from '../core/errors';
-import type { WritableFileSystem } from '../core/checkpoint/types';
+import type { WritableFileSystem } from '../core/files/types';
 
 export const PARTIAL_SUFFIX = '.partial';
 

@@ -4,7 +4,7 @@
  * its error, an unknown method or a malformed parameter answers with an error, and `close` rejects whatever is pending.
  */
 import { LqError, type ErrorData } from '../core/errors';
-import type { Progress } from './engine';
+import type { Progress } from '../core/progress';
 import { check, type Guard } from './guards';
 
 export type Message =

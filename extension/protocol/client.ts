@@ -1,5 +1,6 @@
 /** The engine as its users see it, whoever starts it: one typed call with progress and cancellation. */
-import type { EngineMethod, EngineParams, EngineResult, Progress } from './engine';
+import type { EngineMethod, EngineParams, EngineResult } from './engine';
+import type { Progress } from '../core/progress';
 
 export interface EngineClient {
   /** Starts the engine on first need. Rejects with LqError: the engine's own, `engine-died`, or `cancelled`. */

@@ -1,8 +1,9 @@
 /** What all panels share: what they are of, the strip at their top, and what every one of them may ask of the host. */
-import type { Budget, PlanOverride } from '../core/allocation/types';
+import type { PlanOverride } from '../core/allocation/types';
+import type { Budget } from '../core/options/budget';
 import type { Role } from '../core/checkpoint/types';
-import type { FactorStorage } from '../core/sensitivity/types';
-import type { CompressRequest, EvaluateRequest, SweepRequest } from './engine';
+import type { FactorStorage } from '../core/options/types';
+import type { CompressRequest, EvaluateRequest, SweepRequest } from '../core/requests/types';
 
 export type PanelName = 'checkpoint' | 'compress' | 'heatmap' | 'allocation' | 'perplexity' | 'compare';
 

@@ -1,26 +1,17 @@
 /** Run-time checks of what panels are shown but core and the engine define: requests, reports, plans, statistics. */
-import type { Budget, Plan, PlanOverride, PlanRow } from '../core/allocation/types';
+import type { Plan, PlanOverride, PlanRow } from '../core/allocation/types';
+import type { Budget } from '../core/options/budget';
 import type { CheckpointProblem, Role, StorageFormat } from '../core/checkpoint/types';
 import type { ErrorCode, ErrorData } from '../core/errors';
-import type { FactorStorage, QuantConfig, SweepRecipe } from '../core/sensitivity/types';
-import type {
-  CompareReport,
-  CompressedMatrix,
-  CompressReport,
-  CompressRequest,
-  DeviceReport,
-  EstimateReport,
-  EvaluateReport,
-  EvaluateRequest,
-  JobSettings,
-  Measure,
-  PreviewReport,
-  Progress,
-  SpectrumReport,
-  Stage,
-  SweepRequest,
-  TensorStatistics,
-} from './engine';
+import type { FactorStorage } from '../core/options/types';
+import type { QuantConfig } from '../core/native';
+import type { SweepRecipe } from '../core/options/recipe';
+import type { DeviceReport } from './engine';
+import type { CompareReport, PreviewReport, SpectrumReport, TensorStatistics } from '../core/analysis/types';
+import type { CompressedMatrix, CompressReport, EstimateReport, Measure } from '../core/reports';
+import type { CompressRequest, EvaluateRequest, JobSettings, SweepRequest } from '../core/requests/types';
+import type { EvaluateReport } from '../core/evaluation/types';
+import type { Progress, Stage } from '../core/progress';
 import {
   anything,
   array,

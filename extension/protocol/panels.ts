@@ -6,24 +6,19 @@
  * Messages are JSON: a number that is not finite travels as null and reads as "not known". Weights never travel, only
  * down-sampled pictures and statistics. The first request of every panel is `load`.
  */
-import type { Budget, Plan, PlanOverride } from '../core/allocation/types';
+import type { Plan, PlanOverride } from '../core/allocation/types';
+import type { Budget } from '../core/options/budget';
 import type { CheckpointProblem, Role, StorageFormat } from '../core/checkpoint/types';
 import type { ErrorData } from '../core/errors';
-import type { FactorStorage, QuantConfig, SweepRecipe } from '../core/sensitivity/types';
-import type {
-  CompareReport,
-  CompressReport,
-  CompressRequest,
-  DeviceReport,
-  EstimateReport,
-  EvaluateReport,
-  EvaluateRequest,
-  PreviewReport,
-  Progress,
-  SpectrumReport,
-  SweepRequest,
-  TensorStatistics,
-} from './engine';
+import type { FactorStorage } from '../core/options/types';
+import type { QuantConfig } from '../core/native';
+import type { SweepRecipe } from '../core/options/recipe';
+import type { DeviceReport } from './engine';
+import type { CompareReport, PreviewReport, SpectrumReport, TensorStatistics } from '../core/analysis/types';
+import type { CompressReport, EstimateReport } from '../core/reports';
+import type { CompressRequest, EvaluateRequest, SweepRequest } from '../core/requests/types';
+import type { EvaluateReport } from '../core/evaluation/types';
+import type { Progress } from '../core/progress';
 import type { CommonEvents, CommonRequests, Destination, ModelHeader, TargetMatrix } from './panelCommon';
 
 export * from './panelCommon';

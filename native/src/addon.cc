@@ -1,4 +1,4 @@
-// The addon's surface: extension/engine/native.ts, method by method.
+// The addon's surface: extension/core/native.ts, method by method.
 #include <napi.h>
 
 #include "language_model.h"

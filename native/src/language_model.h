@@ -1,4 +1,4 @@
-// openLanguageModel of extension/engine/native.ts.
+// openLanguageModel of extension/core/native.ts.
 #pragma once
 
 #include <napi.h>

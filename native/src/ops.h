@@ -1,4 +1,4 @@
-// The entries of the addon, one function a method of NativeModule (extension/engine/native.ts). Each has three phases:
+// The entries of the addon, one function a method of NativeModule (extension/core/native.ts). Each has three phases:
 // arguments to plain values, work on a thread without JavaScript, plain values to results.
 #pragma once
 

@@ -1,5 +1,6 @@
 // An ESLint rule that keeps the rooms of the code base apart. Each room lists what it may import: other rooms (by folder or
 // by single module), packages, Node. `types` are allowed for `import type` alone, which leaves nothing behind at run time.
+// Within the core the folders form a ladder: nothing imports from a higher rung, not even a type.
 import path from 'node:path';
 import { builtinModules } from 'node:module';
 
@@ -17,7 +18,6 @@ export const rooms = [
   {
     folder: 'extension/core',
     may: ['extension/core'],
-    types: ['extension/engine/native', 'extension/protocol'],
     packages: ['@huggingface/tokenizers', 'javascript-lp-solver', 'picomatch'],
   },
   {
@@ -56,6 +56,34 @@ export const rooms = [
   },
 ];
 
+/**
+ * The rungs of the core from the bottom up; a module that is named stands on its own, one that is not is on the lowest.
+ * @type {string[][]}
+ */
+export const ladder = [
+  ['files'],
+  ['context', 'lanes'],
+  ['storage'],
+  ['checkpoint'],
+  ['options'],
+  ['packed'],
+  ['logical'],
+  ['evaluation'],
+  ['sensitivity'],
+  ['allocation'],
+  ['decomposition'],
+  ['analysis'],
+  ['export'],
+  ['requests', 'reports', 'opened', 'estimate', 'preflight', 'pipeline'],
+];
+const CORE = 'extension/core/';
+
+/** The rung of a module of the core, -1 for the modules at its foot (errors, dtypes, native, progress). */
+function rung(module) {
+  const [name] = module.slice(CORE.length).split('/');
+  return ladder.findIndex(names => names.includes(name));
+}
+
 const within = (target, allowed) => allowed.some(entry => target === entry || target.startsWith(`${entry}/`));
 
 /** The package's name of an import such as `vscode-jsonrpc/node` or `@scope/name/file`. */
@@ -74,6 +102,8 @@ function objection(room, file, source, typeOnly) {
       .replace(/\/index$/, '');
     // Data is of no room.
     if (target.endsWith('.json')) return undefined;
+    if (file.startsWith(CORE) && target.startsWith(CORE) && rung(target) > rung(file.replace(/\.tsx?$/, '')))
+      return `${file} may not import ${target}, which is above it`;
     if (within(target, room.may) || (typeOnly && within(target, room.types ?? []))) return undefined;
     return `${room.folder} may not import ${target}${within(target, room.types ?? []) ? ' except as a type' : ''}`;
   }

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
-import { openCheckpoint } from '../../extension/core/checkpoint/open';
+import { openCheckpoint } from '../../extension/core/logical/open';
 import { describeModel } from '../../extension/core/evaluation/language-model';
 import { TextTokenizer } from '../../extension/core/evaluation/tokenizer';
 import { GRADIENT_KINDS } from '../../extension/core/evaluation/weights';

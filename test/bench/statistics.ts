@@ -8,7 +8,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { loadNative } from '../../extension/engine/load';
-import type { DenseSource } from '../../extension/engine/native';
+import type { DenseSource } from '../../extension/core/native';
 
 const RUNS = 7;
 const COLUMNS = 4096;

@@ -6,13 +6,13 @@
 import { spawnSync } from 'node:child_process';
 import os from 'node:os';
 import path from 'node:path';
-import { logicalTensors } from '../../extension/core/checkpoint/logical';
-import { openCheckpoint } from '../../extension/core/checkpoint/open';
-import { selectTargets } from '../../extension/core/checkpoint/targets';
-import { nativeBook } from '../../extension/core/sensitivity/books/registry';
-import { paperGrid } from '../../extension/core/sensitivity/option';
+import { logicalTensors } from '../../extension/core/logical/logical';
+import { openCheckpoint } from '../../extension/core/logical/open';
+import { selectTargets } from '../../extension/core/logical/targets';
+import { nativeBook } from '../../extension/core/options/books/registry';
+import { paperGrid } from '../../extension/core/options/option';
 import { loadNative } from '../../extension/engine/load';
-import type { DenseSource } from '../../extension/engine/native';
+import type { DenseSource } from '../../extension/core/native';
 import { nodeFiles } from '../../extension/node/files';
 
 const RANK = 8;

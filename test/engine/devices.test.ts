@@ -4,7 +4,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { NativeModule } from '../../extension/engine/native';
+import type { NativeModule } from '../../extension/core/native';
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'lq-devices-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));

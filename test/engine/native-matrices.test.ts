@@ -3,7 +3,7 @@ import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, 
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { DenseSource, LqDestination, LqSource, PackedTensor } from '../../extension/engine/native';
+import type { DenseSource, LqDestination, LqSource, PackedTensor } from '../../extension/core/native';
 import recorded from '../fixtures/sweep-tiny-books-4m.json';
 import { native, option, paperGrid, PARAMETERS, sampleTensor, type Recorded } from './native';
 

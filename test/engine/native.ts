@@ -1,11 +1,11 @@
 /** What the tests of the addon share. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { nativeBook } from '../../extension/core/sensitivity/books/registry';
-import { paperGrid } from '../../extension/core/sensitivity/option';
-import type { QuantConfig, ScaleType } from '../../extension/core/sensitivity/types';
+import { nativeBook } from '../../extension/core/options/books/registry';
+import { paperGrid } from '../../extension/core/options/option';
+import type { QuantConfig, ScaleType } from '../../extension/core/native';
 import { loadNative } from '../../extension/engine/load';
-import type { DenseSource, LqParameters, NativeSweepOption } from '../../extension/engine/native';
+import type { DenseSource, LqParameters, NativeSweepOption } from '../../extension/core/native';
 
 export const native = loadNative(path.resolve('dist/native'));
 export const SAMPLE = path.resolve('media/sample/tiny-books-4m');

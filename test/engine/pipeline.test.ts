@@ -3,7 +3,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { EngineClient } from '../../extension/protocol/client';
-import type { CompressReport, CompressRequest, Progress } from '../../extension/protocol/engine';
+import type { CompressReport } from '../../extension/core/reports';
+import type { CompressRequest } from '../../extension/core/requests/types';
+import type { Progress } from '../../extension/core/progress';
 import { calibration, evaluation, sample, smallGrid, startEngine, workFolder } from './running';
 
 const { folder, clean } = workFolder();

@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createEngineClient } from '../../extension/engine/client';
-import type { QuantConfig } from '../../extension/core/sensitivity/types';
+import type { QuantConfig } from '../../extension/core/native';
 import type { EngineClient } from '../../extension/protocol/client';
 
 export const root = path.resolve(__dirname, '..', '..');

@@ -6,11 +6,12 @@ import path from 'node:path';
 import { text as readText } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openCheckpoint } from '../../extension/core/checkpoint/open';
+import { openCheckpoint } from '../../extension/core/logical/open';
 import { describeModel, withLanguageModel } from '../../extension/core/evaluation/language-model';
 import { loadNative } from '../../extension/engine/load';
 import { nodeFiles } from '../../extension/node/files';
-import type { CompressReport, EvaluateReport, ExportReport } from '../../extension/protocol/engine';
+import type { CompressReport, ExportReport } from '../../extension/core/reports';
+import type { EvaluateReport } from '../../extension/core/evaluation/types';
 import { context } from '../unit/export/harness';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

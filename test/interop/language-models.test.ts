@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { openCheckpoint } from '../../extension/core/checkpoint/open';
+import { openCheckpoint } from '../../extension/core/logical/open';
 import type { TensorInfo } from '../../extension/core/checkpoint/types';
 import { describeModel } from '../../extension/core/evaluation/language-model';
 import { GRADIENT_KINDS } from '../../extension/core/evaluation/weights';

@@ -1,4 +1,4 @@
-"""Reads a packed LQ checkpoint with numpy alone, as extension/core/export/packed/FORMAT.md describes it."""
+"""Reads a packed LQ checkpoint with numpy alone, as extension/core/packed/FORMAT.md describes it."""
 
 import json
 from pathlib import Path

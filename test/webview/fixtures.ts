@@ -4,8 +4,8 @@
  */
 import type { Plan } from '../../extension/core/allocation/types';
 import type { Role } from '../../extension/core/checkpoint/types';
-import type { QuantConfig } from '../../extension/core/sensitivity/types';
-import type { PreviewReport, SpectrumReport, TensorStatistics } from '../../extension/protocol/engine';
+import type { QuantConfig } from '../../extension/core/native';
+import type { PreviewReport, SpectrumReport, TensorStatistics } from '../../extension/core/analysis/types';
 import type {
   CheckpointView,
   ModelHeader,

@@ -1,6 +1,8 @@
 /** Hosts that answer as the real one would, from fixtures. Each test may replace single answers. */
 import type { Handlers } from '../../extension/protocol/channel';
-import type { CompareReport, CompressReport, CompressRequest, EstimateReport } from '../../extension/protocol/engine';
+import type { CompareReport } from '../../extension/core/analysis/types';
+import type { CompressReport, EstimateReport } from '../../extension/core/reports';
+import type { CompressRequest } from '../../extension/core/requests/types';
 import type {
   AllocationRequests,
   AllocationView,

@@ -9,7 +9,8 @@ import {
   formatNumber,
   formatPercent,
 } from '../../extension/core/format';
-import type { Budget, PlanOverride } from '../../extension/core/allocation/types';
+import type { PlanOverride } from '../../extension/core/allocation/types';
+import type { Budget } from '../../extension/core/options/budget';
 import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../extension/protocol/panels';
 import { Button, Segments, Slider, TextField } from '../controls';
 import { navigate, openPath } from '../shared/actions';

@@ -1,7 +1,7 @@
 /** Down-sampled pictures of a tensor, and how the absmax of its blocks is spread. */
 import { useMemo, useRef, useState } from 'preact/hooks';
 import { formatBytes, formatCount, formatInteger, formatNumber, formatPercent } from '../../extension/core/format';
-import type { PreviewReport } from '../../extension/protocol/engine';
+import type { PreviewReport } from '../../extension/core/analysis/types';
 import type { TensorRow } from '../../extension/protocol/panels';
 import type { ChartSpec } from '../charts';
 import { Segments } from '../controls';

@@ -1,7 +1,7 @@
 /** The singular values of one matrix, the energy they keep, and the rank worth trying. */
 import { useMemo, useState } from 'preact/hooks';
 import { formatInteger, formatNumber, formatPercent } from '../../extension/core/format';
-import type { SpectrumReport } from '../../extension/protocol/engine';
+import type { SpectrumReport } from '../../extension/core/analysis/types';
 import type { TensorRow } from '../../extension/protocol/panels';
 import type { ChartSpec } from '../charts';
 import { Segments, TextField } from '../controls';

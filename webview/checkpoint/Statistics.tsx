@@ -1,7 +1,7 @@
 /** The numbers of one tensor and their histogram. */
 import { useMemo, useState } from 'preact/hooks';
 import { formatBytes, formatCount, formatInteger, formatNumber, formatPercent } from '../../extension/core/format';
-import type { TensorStatistics } from '../../extension/protocol/engine';
+import type { TensorStatistics } from '../../extension/core/analysis/types';
 import type { TensorRow } from '../../extension/protocol/panels';
 import type { ChartSpec } from '../charts';
 import { Figure } from '../shared/Figure';

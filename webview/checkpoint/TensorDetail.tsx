@@ -1,6 +1,6 @@
 /** One tensor: what it is, its values, spectrum and picture, and its twin in the other checkpoint. */
 import { formatBits, formatBytes, formatCount, formatInteger, formatShape } from '../../extension/core/format';
-import type { TensorStatistics } from '../../extension/protocol/engine';
+import type { TensorStatistics } from '../../extension/core/analysis/types';
 import type { CheckpointView, TensorRow } from '../../extension/protocol/panels';
 import { copyCommand, copyText, openPath } from '../shared/actions';
 import { Icon } from '../shared/icons';

@@ -1,7 +1,8 @@
 /** All tensors: searched and sorted without waiting, with their statistics as those become known. */
 import { useMemo } from 'preact/hooks';
 import { formatBits, formatBytes, formatCount, formatNumber, formatShape } from '../../extension/core/format';
-import type { Progress, TensorStatistics } from '../../extension/protocol/engine';
+import type { Progress } from '../../extension/core/progress';
+import type { TensorStatistics } from '../../extension/core/analysis/types';
 import type { CheckpointView, TensorRow } from '../../extension/protocol/panels';
 import { Button } from '../controls';
 import type { Column } from '../shared/columns';

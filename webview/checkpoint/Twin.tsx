@@ -1,6 +1,6 @@
 /** The same matrix in the other checkpoint: its configuration, errors, weights, and where the two differ. */
 import { useMemo, useRef, useState } from 'preact/hooks';
-import type { PreviewReport } from '../../extension/protocol/engine';
+import type { PreviewReport } from '../../extension/core/analysis/types';
 import type { CheckpointView, ModelHeader, TensorRow, TensorTwin } from '../../extension/protocol/panels';
 import { Button } from '../controls';
 import { Figure } from '../shared/Figure';

@@ -1,5 +1,5 @@
 /** This panel's connection to the host, which its parts are given. */
-import type { TensorStatistics } from '../../extension/protocol/engine';
+import type { TensorStatistics } from '../../extension/core/analysis/types';
 import { checkpointContract } from '../../extension/protocol/panelGuards';
 import { connectHost } from '../shared/host';
 

@@ -9,7 +9,8 @@ import {
   formatPercent,
   formatShape,
 } from '../../extension/core/format';
-import type { CompareReport, Progress } from '../../extension/protocol/engine';
+import type { CompareReport } from '../../extension/core/analysis/types';
+import type { Progress } from '../../extension/core/progress';
 import type { CompareView, ModelHeader } from '../../extension/protocol/panels';
 import { Button, Menu, Tabs } from '../controls';
 import { copyCommand, navigate } from '../shared/actions';

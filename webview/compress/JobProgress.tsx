@@ -1,6 +1,6 @@
 /** A compression at work, or one that stopped before its end. */
 import { formatBits, formatBytes, formatDuration, formatInteger } from '../../extension/core/format';
-import type { Stage } from '../../extension/protocol/engine';
+import type { Stage } from '../../extension/core/progress';
 import type { JobState } from '../../extension/protocol/panels';
 import { Button } from '../controls';
 import { Icon } from '../shared/icons';

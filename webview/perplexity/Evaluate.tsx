@@ -1,7 +1,8 @@
 /** One more evaluation: of which checkpoint, on which text. */
 import { useState } from 'preact/hooks';
 import { formatNumber } from '../../extension/core/format';
-import type { EvaluateRequest, Progress } from '../../extension/protocol/engine';
+import type { EvaluateRequest } from '../../extension/core/requests/types';
+import type { Progress } from '../../extension/core/progress';
 import type { PerplexityRun, PerplexityView } from '../../extension/protocol/panels';
 import { Button, Menu } from '../controls';
 import { copyCommand } from '../shared/actions';

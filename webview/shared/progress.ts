@@ -1,6 +1,6 @@
 /** Long work in words: how far it is, and how long it will still take. */
 import { formatDuration, formatInteger } from '../../extension/core/format';
-import type { Progress } from '../../extension/protocol/engine';
+import type { Progress } from '../../extension/core/progress';
 
 export function describeProgress({
   done,

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { inspectReport } from '../../core/analysis/inspect';
-import { openCheckpoint } from '../../core/checkpoint/open';
+import { openCheckpoint } from '../../core/logical/open';
 import { formatBytes, formatCount } from '../../core/format';
 import { nodeFiles } from '../../node/files';
 import type { Command } from '../command';

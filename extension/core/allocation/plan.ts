@@ -1,13 +1,15 @@
 /** From a sweep table and a budget to a plan: the allocation stage's door. */
 import { globMatcher } from '../checkpoint/glob';
 import { LqError } from '../errors';
-import { packedBytes, storageBits } from '../sensitivity/option';
-import type { FactorStorage, SweepTable } from '../sensitivity/types';
+import { packedBytes, storageBits } from '../options/option';
+import type { SweepTable } from '../sensitivity/types';
+import type { FactorStorage } from '../options/types';
 import { buildProblem } from './problem';
 import type { Problem } from './problem';
 import { supported } from './relaxation';
 import { solve } from './solve';
-import type { AllocationRequest, Budget, FrontierPoint, KeptTensors, Plan, PlanOverride, PlanRow } from './types';
+import type { AllocationRequest, FrontierPoint, KeptTensors, Plan, PlanOverride, PlanRow } from './types';
+import type { Budget } from '../options/budget';
 
 /** A table made ready for one factor storage and set of overrides; any number of budgets can be solved from it. */
 export interface PreparedAllocation {

@@ -1,14 +1,7 @@
 /** The plan: one option for every matrix under a budget. */
-import type { FactorStorage, QuantConfig } from '../sensitivity/types';
-
-/**
- * What is held fixed. `bits`: storage of codes and scales over target weights, as in the paper. `effective-bits`: all of a
- * target's bytes (codes, scales, offsets, factors) over target weights. `bytes`: tensor bytes of the exported checkpoint.
- */
-export interface Budget {
-  readonly kind: 'bits' | 'effective-bits' | 'bytes';
-  readonly value: number;
-}
+import type { QuantConfig } from '../native';
+import type { Budget } from '../options/budget';
+import type { FactorStorage } from '../options/types';
 
 /** A user's rule for the matrices a glob selects: only options whose code width b0 lies within these bits per weight. */
 export interface PlanOverride {
@@ -70,4 +63,10 @@ export interface FrontierPoint {
   readonly effectiveBits: number;
   readonly bytes: number;
   readonly objective: number;
+}
+
+/** The curve of error against size, and the range a budget kind can take. */
+export interface FrontierReport {
+  points: FrontierPoint[];
+  range: { minimum: number; maximum: number };
 }

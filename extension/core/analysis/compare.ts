@@ -1,7 +1,7 @@
-import { logicalTensors } from '../checkpoint/logical';
+import { logicalTensors } from '../logical/logical';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { formatShape } from '../format';
-import type { CompareReport } from '../../protocol/engine';
+import type { CompareReport } from './types';
 
 /**
  * Two checkpoints by their logical weights, so that a packed one compares with the dense one it came from. Values are the

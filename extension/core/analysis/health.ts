@@ -1,5 +1,5 @@
 /** What is wrong with a checkpoint: from its headers alone, from statistics of its weights, from hashes of their bytes. */
-import type { HealthFinding, TensorStatistics } from '../../protocol/engine';
+import type { HealthFinding, TensorStatistics } from './types';
 import type { CheckpointProblem, LogicalTensor } from '../checkpoint/types';
 import { quoteName } from '../checkpoint/safetensors';
 import { formatBytes, formatInteger, formatNumber, formatShape } from '../format';

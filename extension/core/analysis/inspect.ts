@@ -1,5 +1,5 @@
-import { adapterSummary, type AdapterSummary } from '../checkpoint/formats/lora';
-import { logicalTensors } from '../checkpoint/logical';
+import { adapterSummary, type AdapterSummary } from '../logical/formats/lora';
+import { logicalTensors } from '../logical/logical';
 import type { CheckpointIndex, CheckpointProblem, Role, StorageFormat } from '../checkpoint/types';
 
 /** What `inspect` prints with `--json`: the stored tensors, the logical weights they make up, and the totals. */

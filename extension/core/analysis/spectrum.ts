@@ -1,4 +1,4 @@
-import type { SpectrumReport } from '../../protocol/engine';
+import type { SpectrumReport } from './types';
 
 /** Shares of the energy that a report gives the rank for. */
 export const ENERGY_SHARES = [0.5, 0.9, 0.95, 0.99] as const;

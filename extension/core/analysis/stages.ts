@@ -1,13 +1,19 @@
 /** Inspection that needs the native module: statistics, spectra, pictures, comparison of values, health. */
 import type {
   CompareReport,
-  EngineMethods,
   HealthFinding,
   PreviewReport,
   SpectrumReport,
   TensorStatistics,
-} from '../../protocol/engine';
-import { readCached, writeCached } from '../cache';
+  CompareRequest,
+  DifferenceReport,
+  DifferenceRequest,
+  HealthRequest,
+  PreviewRequest,
+  SpectrumRequest,
+  StatisticsRequest,
+} from './types';
+import { readCached, writeCached } from '../storage/cache';
 import { quoteName } from '../checkpoint/safetensors';
 import { contentHash } from '../checkpoint/sources';
 import { callNative, stageReporter, throwIfCancelled, type PipelineContext } from '../context';
@@ -18,15 +24,13 @@ import { spectrumReport } from './spectrum';
 import { tensorStatistics } from './statistics';
 import { openWeights, whereIs, type Weight } from './weights';
 
-type Params<M extends keyof EngineMethods> = EngineMethods[M][0];
-
 const DEFAULT_BINS = 128;
 const DEFAULT_SPECTRUM = 256;
 /** Raised when the arithmetic of a cached result changes. */
 const VERSION = 1;
 
 /** Statistics of the named tensors, or of all that can be read; each is reported as a partial result once it is known. */
-export async function statistics(context: PipelineContext, params: Params<'statistics'>): Promise<TensorStatistics[]> {
+export async function statistics(context: PipelineContext, params: StatisticsRequest): Promise<TensorStatistics[]> {
   const weights = await openWeights(context, params.model);
   const wanted = params.tensors?.map(name => weights.find(name)) ?? weights.readable;
   return measure(context, wanted, params.bins ?? DEFAULT_BINS);
@@ -75,7 +79,7 @@ async function identity(context: PipelineContext, { tensor }: Weight): Promise<u
 }
 
 /** The largest singular values of a matrix, with the energy they keep and a rank worth trying. */
-export async function spectrum(context: PipelineContext, params: Params<'spectrum'>): Promise<SpectrumReport> {
+export async function spectrum(context: PipelineContext, params: SpectrumRequest): Promise<SpectrumReport> {
   const weight = (await openWeights(context, params.model)).find(params.tensor);
   const { tensor, source } = weight;
   if (tensor.shape.length !== 2)
@@ -105,7 +109,7 @@ export async function spectrum(context: PipelineContext, params: Params<'spectru
 }
 
 /** A tensor down-sampled to at most rows x cols cells. */
-export async function preview(context: PipelineContext, params: Params<'preview'>): Promise<PreviewReport> {
+export async function preview(context: PipelineContext, params: PreviewRequest): Promise<PreviewReport> {
   const weight = (await openWeights(context, params.model)).find(params.tensor);
   const { source } = weight;
   const rows = Math.min(params.rows, source.rows);
@@ -124,10 +128,7 @@ export async function preview(context: PipelineContext, params: Params<'preview'
 }
 
 /** How one tensor differs between two checkpoints, and where: mean absolute difference of at most rows x cols cells. */
-export async function difference(
-  context: PipelineContext,
-  params: Params<'difference'>,
-): Promise<EngineMethods['difference'][1]> {
+export async function difference(context: PipelineContext, params: DifferenceRequest): Promise<DifferenceReport> {
   const a = (await openWeights(context, params.a)).find(params.tensor);
   const b = (await openWeights(context, params.b)).find(params.tensor);
   const rows = Math.min(params.rows, a.source.rows);
@@ -153,7 +154,7 @@ async function subtract(
 }
 
 /** Structure first; with `values`, the relative error of every tensor that both checkpoints have in one shape. */
-export async function compare(context: PipelineContext, params: Params<'compare'>): Promise<CompareReport> {
+export async function compare(context: PipelineContext, params: CompareRequest): Promise<CompareReport> {
   const a = await openWeights(context, params.a);
   const b = await openWeights(context, params.b);
   const structure = compareStructure(a.index, b.index);
@@ -177,7 +178,7 @@ export async function compare(context: PipelineContext, params: Params<'compare'
 }
 
 /** Header faults and missing shards, then every tensor's values: NaN, Inf, dead rows, duplicates. */
-export async function health(context: PipelineContext, params: Params<'health'>): Promise<HealthFinding[]> {
+export async function health(context: PipelineContext, params: HealthRequest): Promise<HealthFinding[]> {
   const { index, readable } = await openWeights(context, params.model);
   const findings = structureFindings(index.problems);
   const measured = await measure(context, readable, 0);

@@ -1,5 +1,5 @@
-import type { NativeStatistics } from '../../engine/native';
-import type { TensorStatistics } from '../../protocol/engine';
+import type { NativeStatistics } from '../native';
+import type { TensorStatistics } from './types';
 import type { LogicalTensor } from '../checkpoint/types';
 
 /**

@@ -1,12 +1,12 @@
 /** A checkpoint opened for looking at values: its logical weights and where the bytes of each are. */
-import type { WeightSource } from '../../engine/native';
-import { logicalTensors } from '../checkpoint/logical';
-import { openCheckpoint } from '../checkpoint/open';
+import type { WeightSource } from '../native';
+import { logicalTensors } from '../logical/logical';
+import { openCheckpoint } from '../logical/open';
 import { quoteName } from '../checkpoint/safetensors';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
 import type { PipelineContext, Where } from '../context';
 import { LqError } from '../errors';
-import { weightLookup } from '../export/packed/lookup';
+import { weightLookup } from '../packed/lookup';
 
 /** Element types that can be measured; the others of the format are listed only. */
 const MEASURABLE = /^(?:F64|F32|F16|BF16|F8_E4M3|F8_E5M2|[IU](?:8|16|32|64)|BOOL)$/;

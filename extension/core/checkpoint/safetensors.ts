@@ -4,9 +4,11 @@
  * refuses is refused here, and beyond it duplicate names, dimensions past 2^53 and white space before the header.
  */
 import { LqError, type ErrorCode } from '../errors';
-import { dtypeBits, isDtype } from './dtypes';
+import { dtypeBits, isDtype } from '../dtypes';
 import { JsonCursor } from './json';
-import type { Dtype, FileSystem, TensorInfo } from './types';
+import type { TensorInfo } from './types';
+import type { Dtype } from '../dtypes';
+import type { FileSystem } from '../files/types';
 
 /** Bytes of the length in front of the header. */
 export const LENGTH_BYTES = 8;

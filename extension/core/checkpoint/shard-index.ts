@@ -1,10 +1,10 @@
 /** `*.safetensors.index.json`: which shard holds which tensor. */
 import { LqError } from '../errors';
 import { JsonCursor } from './json';
-import { baseName, folderOf, isContained, joinPath } from './paths';
+import { baseName, folderOf, isContained, joinPath } from '../files/paths';
 import { quoteName } from './safetensors';
 import { compareNatural } from './order';
-import type { FileSystem } from './types';
+import type { FileSystem } from '../files/types';
 
 export interface ShardIndex {
   /** Absolute path of the index. */

@@ -1,5 +1,5 @@
 /** Tensors as the native module reads them, and the hashes that identify their content. */
-import type { DenseSource } from '../../engine/native';
+import type { DenseSource } from '../native';
 import { callNative, type PipelineContext } from '../context';
 import { LqError } from '../errors';
 import type { LogicalTensor, TensorInfo } from './types';

@@ -7,7 +7,7 @@ import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { callNative, type PipelineContext } from '../context';
 import { LqError } from '../errors';
-import { createPackedOutput, type MatrixErrors, type PackedOutput, type PackedRecipe } from '../export/packed/writer';
+import { createPackedOutput, type MatrixErrors, type PackedOutput, type PackedRecipe } from '../packed/writer';
 import { overLanes } from '../lanes';
 import { lqParameters, nativeOption } from '../sensitivity/sweep';
 import type { FisherSource, SweepTable } from '../sensitivity/types';

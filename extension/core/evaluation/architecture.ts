@@ -2,9 +2,9 @@
  * config.json as the language-model runtime needs it. Semantics follow the Hugging Face modelling code of each family;
  * whatever would compute something else is refused by name.
  */
-import type { NativeLanguageModelConfig } from '../../engine/native';
+import type { NativeLanguageModelConfig } from '../native';
 import { LqError } from '../errors';
-import { PACKED_FORMAT } from '../export/packed/format';
+import { PACKED_FORMAT } from '../packed/format';
 import { ConfigReader } from './config-reader';
 import { readRope } from './rope';
 

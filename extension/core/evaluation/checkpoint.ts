@@ -1,5 +1,5 @@
 /** The evaluation stage: a checkpoint and a text in, a report out. */
-import type { EvaluateReport } from '../../protocol/engine';
+import type { EvaluateReport } from './types';
 import type { CheckpointIndex } from '../checkpoint/types';
 import type { PipelineContext } from '../context';
 import { describeModel } from './language-model';

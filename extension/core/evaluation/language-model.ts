@@ -1,10 +1,10 @@
 /** A checkpoint opened in the native runtime. */
-import type { ModelWeight, NativeLanguageModel, NativeLanguageModelConfig } from '../../engine/native';
-import { joinPath } from '../checkpoint/paths';
+import type { ModelWeight, NativeLanguageModel, NativeLanguageModelConfig } from '../native';
+import { joinPath } from '../files/paths';
 import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { nativeError, type PipelineContext } from '../context';
-import { readPacked } from '../export/packed/reader';
+import { readPacked } from '../packed/reader';
 import { languageModelConfig } from './architecture';
 import { modelWeights, type WeightLookup } from './weights';
 

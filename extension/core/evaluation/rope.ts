@@ -2,7 +2,7 @@
  * Rotary position embedding from config.json: `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling`
  * (before).
  */
-import type { NativeLanguageModelConfig } from '../../engine/native';
+import type { NativeLanguageModelConfig } from '../native';
 import type { ConfigReader } from './config-reader';
 
 const DEFAULT_THETA = 10_000;

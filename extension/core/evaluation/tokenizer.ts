@@ -1,7 +1,7 @@
 /** Text to token ids through the model's own tokenizer.json. */
 import { Tokenizer } from '@huggingface/tokenizers';
-import { joinPath } from '../checkpoint/paths';
-import type { FileSystem } from '../checkpoint/types';
+import { joinPath } from '../files/paths';
+import type { FileSystem } from '../files/types';
 import { LqError } from '../errors';
 
 /** Characters encoded at a time: about a tenth of a second, after which others get their turn and may cancel. */

@@ -1,5 +1,5 @@
 /** Which tensor of a checkpoint is which weight of the network, for the families that can be run. */
-import type { ModelWeight, NativeLanguageModelConfig, WeightSource } from '../../engine/native';
+import type { ModelWeight, NativeLanguageModelConfig, WeightSource } from '../native';
 import { LqError } from '../errors';
 
 /** Where a weight's bytes are, dense or packed; undefined when the checkpoint has no such tensor. */

@@ -1,5 +1,5 @@
 /** Text as the language model is given it: non-overlapping windows of equal length. */
-import type { FileSystem } from '../checkpoint/types';
+import type { FileSystem } from '../files/types';
 import { LqError } from '../errors';
 import type { TextTokenizer } from './tokenizer';
 

@@ -2,8 +2,8 @@
  * Fisher information: for each matrix, the mean over calibration sequences of the elementwise squared gradient of the
  * sequence's mean cross entropy (docs: method, "Fisher"). One safetensors file, fp32, under the weights' own names.
  */
-import type { FisherReport } from '../../protocol/engine';
-import { openCheckpoint } from '../checkpoint/open';
+import type { FisherReport } from './types';
+import { openCheckpoint } from '../logical/open';
 import { serializeHeader, type TensorPlace } from '../checkpoint/serialize';
 import { contentHash, tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';

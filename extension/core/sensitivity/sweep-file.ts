@@ -1,5 +1,5 @@
 /** Sweep tables as files: what `sweep` writes, `plan` and the budget slider read. */
-import type { FileSystem } from '../checkpoint/types';
+import type { FileSystem } from '../files/types';
 import { LqError } from '../errors';
 import type { SweepTable } from './types';
 

@@ -2,15 +2,17 @@
  * The sweep: every option of every matrix tried, its cost kept. One matrix is one cache entry, so a sweep that dies loses
  * at most the matrix in hand, and two sweeps that share matrices share work.
  */
-import type { LqParameters, NativeSweepOption, NativeSweepResult } from '../../engine/native';
-import { readCached, writeCached } from '../cache';
+import type { LqParameters, NativeSweepOption, NativeSweepResult } from '../native';
+import { readCached, writeCached } from '../storage/cache';
 import { contentHash, denseSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
 import { backendOf, callNative, devicesOf, type PipelineContext } from '../context';
 import { LqError } from '../errors';
 import { overLanes } from '../lanes';
-import { codeBooks } from './books/registry';
-import type { FisherSource, Option, SweepRecipe, SweepRow, SweepTable } from './types';
+import { codeBooks } from '../options/books/registry';
+import type { FisherSource, SweepRow, SweepTable } from './types';
+import type { Option } from '../options/types';
+import type { SweepRecipe } from '../options/recipe';
 
 /** Raised when the sweep's arithmetic changes, so that older costs are not reused. */
 const SWEEP_VERSION = 1;

@@ -1,49 +1,8 @@
 /** Options and their costs: what the allocation program chooses from. */
-import type { DenseSource } from '../../engine/native';
+import type { DenseSource } from '../native';
 import type { Role } from '../checkpoint/types';
-import type { BookId } from './books/registry';
-
-export type ScaleType = 'bf16' | 'fp16' | 'fp32';
-
-/** c = (b0, b1, b2, B0, B1), see native/include/lq/types.h. */
-export interface QuantConfig {
-  readonly b0: number;
-  readonly b1: number;
-  readonly b2: ScaleType;
-  readonly B0: number;
-  readonly B1: number;
-}
-
-/**
- * One way to store one matrix. The paper's set is 243 configurations at one rank; other books, ranks and roundings join by
- * adding options, nothing downstream knows how many kinds there are.
- */
-export interface Option {
-  /** Code book of config.b0 bits, by its name in books/registry.ts; `nf` is NormalFloat. */
-  readonly book: BookId;
-  readonly config: QuantConfig;
-  readonly rank: number;
-  readonly rounding: 'nearest';
-}
-
-/** How low-rank factors are stored. nf8 is (8, 8, fp32, 64, 256). */
-export type FactorStorage = 'nf8' | 'bf16' | 'fp32';
-
-/** Everything costs depend on; two tables with equal recipes and hashes are interchangeable. */
-export interface SweepRecipe {
-  readonly method: 'lq';
-  readonly weighting: 'plain' | 'fisher';
-  /** How D_row and D_col come from F: reference code or paper eq. 5. */
-  readonly scales: 'sqrt-of-means' | 'means-of-sqrt';
-  /** Content hash of the Fisher file, when weighted. */
-  readonly fisher?: string;
-  readonly rank: number;
-  readonly iterations: number;
-  readonly patience: number;
-  readonly oversampling: number;
-  readonly powerIterations: number;
-  readonly seed: number;
-}
+import type { SweepRecipe } from '../options/recipe';
+import type { Option } from '../options/types';
 
 /** Costs of one matrix, in the order of SweepTable.options. */
 export interface SweepRow {
@@ -89,4 +48,14 @@ export interface FisherSource {
   readonly file: string;
   readonly hash: string;
   readonly matrices: ReadonlyMap<string, DenseSource>;
+}
+
+export interface FisherReport {
+  out: string;
+  hash: string;
+  samples: number;
+  context: number;
+  losses: number[];
+  matrices: { name: string; sum: number; max: number }[];
+  seconds: number;
 }

@@ -2,7 +2,7 @@ import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { structureFindings } from '../../core/analysis/health';
 import { LqError } from '../../core/errors';
-import type { HealthFinding } from '../../protocol/engine';
+import type { HealthFinding } from '../../core/analysis/types';
 import { requireTrust } from '../engine';
 import type { HealthProblems } from '../health';
 import type { Model } from '../model/models';

@@ -1,5 +1,12 @@
-import type { Budget, PlanOverride } from '../../core/allocation/types';
-import type { CompressRequest, EvaluateRequest, ExportRequest, JobSettings, SweepRequest } from '../../protocol/engine';
+import type { PlanOverride } from '../../core/allocation/types';
+import type { Budget } from '../../core/options/budget';
+import type {
+  CompressRequest,
+  EvaluateRequest,
+  ExportRequest,
+  JobSettings,
+  SweepRequest,
+} from '../../core/requests/types';
 import type { CommandLine } from '../../protocol/panels';
 
 /** What can be said as a command: what panels ask for, and exports, which have no panel. */

@@ -12,7 +12,7 @@ import {
   formatNumber,
   formatShape,
 } from '../../core/format';
-import type { TensorStatistics } from '../../protocol/engine';
+import type { TensorStatistics } from '../../core/analysis/types';
 import type { Model } from './models';
 
 const maxName = 160;

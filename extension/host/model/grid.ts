@@ -1,4 +1,4 @@
-import type { QuantConfig, ScaleType } from '../../core/sensitivity/types';
+import type { QuantConfig, ScaleType } from '../../core/native';
 
 /** The values each field of a configuration may take, as the settings name them. */
 export interface GridAxes {

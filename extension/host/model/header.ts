@@ -1,4 +1,4 @@
-import { selectTargets } from '../../core/checkpoint/targets';
+import { selectTargets } from '../../core/logical/targets';
 import type { CheckpointIndex, LogicalTensor } from '../../core/checkpoint/types';
 import type { ModelHeader, TargetMatrix, TensorRow } from '../../protocol/panels';
 

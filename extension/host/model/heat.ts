@@ -1,5 +1,6 @@
 import type { LogicalTensor, Role } from '../../core/checkpoint/types';
-import type { CompressedMatrix, TensorStatistics } from '../../protocol/engine';
+import type { CompressedMatrix } from '../../core/reports';
+import type { TensorStatistics } from '../../core/analysis/types';
 import type { HeatCell, HeatValue, MetricId } from '../../protocol/panels';
 
 /** Rows from top to bottom; other roles follow in the order they are met. */

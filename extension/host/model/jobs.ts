@@ -1,6 +1,7 @@
 import { LqError, type ErrorData } from '../../core/errors';
 import type { EngineClient } from '../../protocol/client';
-import type { EngineParams, EngineResult, Progress } from '../../protocol/engine';
+import type { EngineParams, EngineResult } from '../../protocol/engine';
+import type { Progress } from '../../core/progress';
 
 /** Long work that outlives the panel it was started from. */
 export type JobMethod = 'compress' | 'evaluate' | 'export' | 'sweep';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import * as path from 'node:path';
-import { openCheckpoint } from '../../core/checkpoint/open';
-import { logicalTensors } from '../../core/checkpoint/logical';
+import { openCheckpoint } from '../../core/logical/open';
+import { logicalTensors } from '../../core/logical/logical';
 import { tensorTree } from '../../core/checkpoint/tree';
 import type { CheckpointIndex, LogicalTensor, TreeNode } from '../../core/checkpoint/types';
 import { nodeFiles } from '../../node/files';

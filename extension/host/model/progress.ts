@@ -1,5 +1,5 @@
 import { formatDuration } from '../../core/format';
-import type { Progress, Stage } from '../../protocol/engine';
+import type { Progress, Stage } from '../../core/progress';
 import { shownName } from './describe';
 
 const stages: Record<Stage, string> = {

@@ -1,4 +1,4 @@
-import type { CompressReport } from '../../protocol/engine';
+import type { CompressReport } from '../../core/reports';
 import type { Job, JobOf } from './jobs';
 
 /** A finished compression: where from, where to, and what was done. */

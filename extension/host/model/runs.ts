@@ -1,5 +1,7 @@
 import { basename } from 'node:path';
-import type { CompressRequest, EvaluateReport, Measure } from '../../protocol/engine';
+import type { CompressRequest } from '../../core/requests/types';
+import type { EvaluateReport } from '../../core/evaluation/types';
+import type { Measure } from '../../core/reports';
 import type { PerplexityRun } from '../../protocol/panels';
 import type { Job } from './jobs';
 import type { Model } from './models';

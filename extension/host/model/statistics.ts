@@ -1,7 +1,7 @@
 import * as path from 'node:path';
 import { nodeFiles } from '../../node/files';
 import { LqError } from '../../core/errors';
-import type { TensorStatistics } from '../../protocol/engine';
+import type { TensorStatistics } from '../../core/analysis/types';
 import type { Model } from './models';
 
 type Known = Map<string, TensorStatistics>;

@@ -1,6 +1,6 @@
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
-import type { TensorStatistics } from '../../protocol/engine';
+import type { TensorStatistics } from '../../core/analysis/types';
 import type { CheckpointView, TensorTwin } from '../../protocol/panels';
 import { tensorRow } from '../model/header';
 import type { Model } from '../model/models';

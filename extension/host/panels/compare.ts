@@ -1,6 +1,6 @@
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
-import type { CompareReport } from '../../protocol/engine';
+import type { CompareReport } from '../../core/analysis/types';
 import type { CompareView } from '../../protocol/panels';
 import { compareStructure } from '../../core/analysis/compare';
 import type { Model } from '../model/models';

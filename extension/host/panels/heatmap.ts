@@ -1,7 +1,7 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
-import type { Progress } from '../../protocol/engine';
+import type { Progress } from '../../core/progress';
 import type { HeatmapView, HeatValue, HeatValues, Metric, MetricId } from '../../protocol/panels';
 import {
   externalValues,

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { planBudget, prepare } from '../../../extension/core/allocation/plan';
-import type { Budget } from '../../../extension/core/allocation/types';
+import type { Budget } from '../../../extension/core/options/budget';
 import { LqError } from '../../../extension/core/errors';
-import { packedBytes, storageBits } from '../../../extension/core/sensitivity/option';
+import { packedBytes, storageBits } from '../../../extension/core/options/option';
 import { LLAMA_2_70B, LLAMA_2_7B, syntheticTable, TINY } from './tables';
 
 const tiny = syntheticTable(TINY, 1, 16);

@@ -1,6 +1,7 @@
 /** Synthetic sweep tables in the shapes of real models. */
-import { nominalBits, paperGrid, gridOptions } from '../../../extension/core/sensitivity/option';
-import type { QuantConfig, SweepRow, SweepTable } from '../../../extension/core/sensitivity/types';
+import { nominalBits, paperGrid, gridOptions } from '../../../extension/core/options/option';
+import type { SweepRow, SweepTable } from '../../../extension/core/sensitivity/types';
+import type { QuantConfig } from '../../../extension/core/native';
 import type { Role } from '../../../extension/core/checkpoint/types';
 
 /** Deterministic uniform numbers in [0, 1) (mulberry32). */

@@ -5,10 +5,10 @@ import { duplicateFindings, statisticsFindings, structureFindings } from '../../
 import { inspectReport } from '../../../extension/core/analysis/inspect';
 import { spectrumReport } from '../../../extension/core/analysis/spectrum';
 import { tensorStatistics } from '../../../extension/core/analysis/statistics';
-import { logicalTensors } from '../../../extension/core/checkpoint/logical';
-import { openCheckpoint } from '../../../extension/core/checkpoint/open';
+import { logicalTensors } from '../../../extension/core/logical/logical';
+import { openCheckpoint } from '../../../extension/core/logical/open';
 import type { LogicalTensor } from '../../../extension/core/checkpoint/types';
-import type { NativeStatistics } from '../../../extension/engine/native';
+import type { NativeStatistics } from '../../../extension/core/native';
 import { nodeFiles } from '../../../extension/node/files';
 import { bf16, f32, validFile } from '../checkpoint/containers';
 import { formatSource, gpt2 } from '../checkpoint/families';

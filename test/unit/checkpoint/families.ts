@@ -1,5 +1,5 @@
-import { elementCount, dtypeBits } from '../../../extension/core/checkpoint/dtypes';
-import type { FormatSource } from '../../../extension/core/checkpoint/formats/recogniser';
+import { elementCount, dtypeBits } from '../../../extension/core/dtypes';
+import type { FormatSource } from '../../../extension/core/logical/formats/recogniser';
 import type { TensorSpec } from '../../../extension/core/checkpoint/serialize';
 import { compareNatural } from '../../../extension/core/checkpoint/order';
 import type { TensorInfo } from '../../../extension/core/checkpoint/types';

@@ -1,20 +1,21 @@
 import { describe, expect, it } from 'vitest';
-import { dtypeBits } from '../../../extension/core/checkpoint/dtypes';
+import { dtypeBits } from '../../../extension/core/dtypes';
 import { numericDescriptor } from '../../../extension/core/checkpoint/formats/descriptors';
-import { adapterSummary } from '../../../extension/core/checkpoint/formats/lora';
-import type { FormatSource } from '../../../extension/core/checkpoint/formats/recogniser';
-import { logicalTensors } from '../../../extension/core/checkpoint/logical';
-import { openCheckpoint } from '../../../extension/core/checkpoint/open';
+import { adapterSummary } from '../../../extension/core/logical/formats/lora';
+import type { FormatSource } from '../../../extension/core/logical/formats/recogniser';
+import { logicalTensors } from '../../../extension/core/logical/logical';
+import { openCheckpoint } from '../../../extension/core/logical/open';
 import { serializeHeader, type TensorSpec } from '../../../extension/core/checkpoint/serialize';
 import {
   describeShard,
   matrixParts,
   shardMetadata,
   type MatrixDescription,
-} from '../../../extension/core/export/packed/format';
-import { packedBytes } from '../../../extension/core/sensitivity/option';
-import type { Option } from '../../../extension/core/sensitivity/types';
-import type { Dtype, LogicalTensor } from '../../../extension/core/checkpoint/types';
+} from '../../../extension/core/packed/format';
+import { packedBytes } from '../../../extension/core/options/option';
+import type { Option } from '../../../extension/core/options/types';
+import type { LogicalTensor } from '../../../extension/core/checkpoint/types';
+import type { Dtype } from '../../../extension/core/dtypes';
 import { bf16, f32 } from './containers';
 import { formatSource } from './families';
 import { MemoryFiles } from './memory-files';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { LqError } from '../../../extension/core/errors';
-import { dtypeBits } from '../../../extension/core/checkpoint/dtypes';
+import { dtypeBits } from '../../../extension/core/dtypes';
 import { headerLength, parseHeader, type SafetensorsHeader } from '../../../extension/core/checkpoint/safetensors';
 import { serializeHeader } from '../../../extension/core/checkpoint/serialize';
 import { parseShardIndex } from '../../../extension/core/checkpoint/shard-index';

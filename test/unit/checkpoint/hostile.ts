@@ -1,8 +1,8 @@
 /** Generators of safetensors files: valid ones, and ones broken in the ways that validators get wrong. */
 import fc from 'fast-check';
-import { dtypeBits } from '../../../extension/core/checkpoint/dtypes';
+import { dtypeBits } from '../../../extension/core/dtypes';
 import { serializeHeader, type TensorSpec } from '../../../extension/core/checkpoint/serialize';
-import type { Dtype } from '../../../extension/core/checkpoint/types';
+import type { Dtype } from '../../../extension/core/dtypes';
 import { rawFile } from './containers';
 
 const DTYPES: readonly Dtype[] = ['F32', 'BF16', 'U8', 'I64', 'BOOL', 'F16', 'F64', 'F8_E4M3', 'F4', 'F6_E2M3'];

@@ -1,5 +1,5 @@
 import { LqError } from '../../../extension/core/errors';
-import type { FileSystem } from '../../../extension/core/checkpoint/types';
+import type { FileSystem } from '../../../extension/core/files/types';
 
 /** A FileSystem over a map of absolute POSIX paths, counting what is read. */
 export class MemoryFiles implements FileSystem {

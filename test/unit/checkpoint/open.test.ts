@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { openCheckpoint } from '../../../extension/core/checkpoint/open';
+import { openCheckpoint } from '../../../extension/core/logical/open';
 import { findCheckpointOf, parseShardIndex } from '../../../extension/core/checkpoint/shard-index';
 import { nodeFiles } from '../../../extension/node/files';
 import { bf16, f32, validFile } from './containers';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { logicalTensors } from '../../../extension/core/checkpoint/logical';
-import { selectTargets } from '../../../extension/core/checkpoint/targets';
+import { logicalTensors } from '../../../extension/core/logical/logical';
+import { selectTargets } from '../../../extension/core/logical/targets';
 import { tensorTree } from '../../../extension/core/checkpoint/tree';
 import type { TensorSpec } from '../../../extension/core/checkpoint/serialize';
 import type { LogicalTensor, TreeNode } from '../../../extension/core/checkpoint/types';

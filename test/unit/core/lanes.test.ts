@@ -3,7 +3,7 @@ import type { PipelineContext } from '../../../extension/core/context';
 import { LqError } from '../../../extension/core/errors';
 import { overLanes } from '../../../extension/core/lanes';
 import { lanesOf } from '../../../extension/engine/session';
-import type { Progress } from '../../../extension/protocol/engine';
+import type { Progress } from '../../../extension/core/progress';
 
 function contextOf(lanes: string[], signal = new AbortController().signal) {
   const reports: Progress[] = [];

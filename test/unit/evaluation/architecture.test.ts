@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { languageModelConfig } from '../../../extension/core/evaluation/architecture';
 import { modelWeights } from '../../../extension/core/evaluation/weights';
-import type { WeightSource } from '../../../extension/engine/native';
+import type { WeightSource } from '../../../extension/core/native';
 
 const base = {
   architectures: ['LlamaForCausalLM'],

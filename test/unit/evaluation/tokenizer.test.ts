@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { describe, expect, it } from 'vitest';
-import type { FileSystem } from '../../../extension/core/checkpoint/types';
+import type { FileSystem } from '../../../extension/core/files/types';
 import { TextTokenizer } from '../../../extension/core/evaluation/tokenizer';
 import { nodeFiles } from '../../../extension/node/files';
 import golden from '../../fixtures/tiny-books-4m.json';

@@ -3,12 +3,13 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, writeFileSync, openSync, writeSync, closeSync, rmSync, mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { openCheckpoint } from '../../../extension/core/checkpoint/open';
+import { openCheckpoint } from '../../../extension/core/logical/open';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../../../extension/core/checkpoint/serialize';
-import type { CheckpointIndex, WritableFileSystem } from '../../../extension/core/checkpoint/types';
+import type { CheckpointIndex } from '../../../extension/core/checkpoint/types';
+import type { WritableFileSystem } from '../../../extension/core/files/types';
 import type { PipelineContext } from '../../../extension/core/context';
-import type { MatrixErrors, PackedRecipe } from '../../../extension/core/export/packed/writer';
-import type { ByteRange, DenseSource, LqDestination, LqSource, NativeModule } from '../../../extension/engine/native';
+import type { MatrixErrors, PackedRecipe } from '../../../extension/core/packed/writer';
+import type { ByteRange, DenseSource, LqDestination, LqSource, NativeModule } from '../../../extension/core/native';
 import { nodeFiles } from '../../../extension/node/files';
 
 export const bytesAt = ({ path: file, offset, bytes }: ByteRange): Buffer =>

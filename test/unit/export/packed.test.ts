@@ -1,15 +1,15 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { logicalTensors } from '../../../extension/core/checkpoint/logical';
-import { openCheckpoint } from '../../../extension/core/checkpoint/open';
+import { logicalTensors } from '../../../extension/core/logical/logical';
+import { openCheckpoint } from '../../../extension/core/logical/open';
 import type { CheckpointIndex } from '../../../extension/core/checkpoint/types';
 import { LqError } from '../../../extension/core/errors';
 import { findExporter } from '../../../extension/core/export/exporters';
-import { readPacked } from '../../../extension/core/export/packed/reader';
-import { planPackedLayout, type PackedTarget } from '../../../extension/core/export/packed/layout';
-import { createPackedOutput, type PackedJob } from '../../../extension/core/export/packed/writer';
-import { packedBytes } from '../../../extension/core/sensitivity/option';
+import { readPacked } from '../../../extension/core/packed/reader';
+import { planPackedLayout, type PackedTarget } from '../../../extension/core/packed/layout';
+import { createPackedOutput, type PackedJob } from '../../../extension/core/packed/writer';
+import { packedBytes } from '../../../extension/core/options/option';
 import { nodeFiles } from '../../../extension/node/files';
 import { bytesAt, CONFIG_TEXT, context, ERRORS, fillParts, makeModel, partRanges, RECIPE, temporary } from './harness';
 

@@ -25,6 +25,9 @@ describe('import boundaries', () => {
     ['extension/core/pipeline.ts', `import fs = require('fs'); fs;`],
     ['extension/core/pipeline.ts', `import * as vscode from 'vscode';`],
     ['extension/core/pipeline.ts', `import { load } from '../engine/load';`],
+    ['extension/core/native.ts', `import type { Option } from './options/types';`],
+    ['extension/core/checkpoint/types.ts', `import { readPacked } from '../packed/reader';`],
+    ['extension/core/pipeline.ts', `import type { Progress } from '../protocol/engine';`],
     ['extension/core/export/packed.ts', `const files = await import('../../node/files');`],
     ['extension/core/pipeline.ts', `export { load } from '../engine/load';`],
     ['extension/core/pipeline.ts', `import { start } from '../protocol/channel';`],
@@ -41,8 +44,9 @@ describe('import boundaries', () => {
 
   it.each([
     ['extension/core/pipeline.ts', `import { plan } from './allocation/plan';`],
-    ['extension/core/pipeline.ts', `import type { NativeModule } from '../engine/native';`],
-    ['extension/core/pipeline.ts', `import { type Progress } from '../protocol/engine';`],
+    ['extension/core/pipeline.ts', `import type { NativeModule } from './native';`],
+    ['extension/core/packed/reader.ts', `import type { Option } from '../options/types';`],
+    ['extension/protocol/engine.ts', `import { type Progress } from '../core/progress';`],
     ['extension/engine/main.ts', `import { createMessageConnection } from 'vscode-jsonrpc/node';`],
     ['extension/cli/main.ts', `import { startEngine } from '../engine/client';`],
     ['extension/host/tree.ts', `import * as vscode from 'vscode'; import { join } from 'node:path';`],

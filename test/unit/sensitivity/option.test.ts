@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { inverseNormal } from '../../../extension/core/sensitivity/books/inverse-normal';
-import { codeBooks, nativeBook } from '../../../extension/core/sensitivity/books/registry';
+import { inverseNormal } from '../../../extension/core/options/books/inverse-normal';
+import { codeBooks, nativeBook } from '../../../extension/core/options/books/registry';
 import {
   gridOptions,
   NF8_FACTORS,
@@ -9,8 +9,8 @@ import {
   paperGrid,
   quantizedBytes,
   storageBits,
-} from '../../../extension/core/sensitivity/option';
-import type { QuantConfig } from '../../../extension/core/sensitivity/types';
+} from '../../../extension/core/options/option';
+import type { QuantConfig } from '../../../extension/core/native';
 import golden from '../../fixtures/code-books.json';
 
 describe('inverse normal', () => {

@@ -1,6 +1,8 @@
 /** Tiny tensors whose content, not header, says what a packed weight is. They are read when a checkpoint is opened. */
 import { LqError } from '../../errors';
-import type { CheckpointProblem, Dtype, FileSystem, TensorInfo } from '../types';
+import type { CheckpointProblem, TensorInfo } from '../types';
+import type { Dtype } from '../../dtypes';
+import type { FileSystem } from '../../files/types';
 
 /** bitsandbytes' quant_state, compressed-tensors' weight_shape, the alpha of a LoRA. */
 const DESCRIPTOR = /\.(?:quant_state\.bitsandbytes__\w+|weight_shape|alpha)$/;

@@ -2,19 +2,19 @@
  * Dense safetensors in the source's own dtype, which any loader of Hugging Face folders reads. Nothing is saved on disk: it
  * is for checking fidelity and for tools that know no low-rank format. A dense checkpoint passes through unchanged.
  */
-import { joinPath, baseName } from '../../checkpoint/paths';
+import { joinPath, baseName } from '../../files/paths';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../../checkpoint/serialize';
 import { callNative } from '../../context';
 import { overLanes } from '../../lanes';
-import type { DenseSource } from '../../../engine/native';
-import type { ExportContext, Exporter } from '../exporters';
-import { copyTensors } from '../copy';
-import { openOutput, partialFolder } from '../output';
-import { unmarkConfig } from '../packed/config';
-import { aligned, denseFile } from '../packed/format';
-import { readPacked, type PackedMatrix } from '../packed/reader';
-import { indexFileOf, shardName } from '../shards';
-import { copySideFiles } from '../side-files';
+import type { DenseSource } from '../../native';
+import type { ExportContext, Exporter } from '../exporter';
+import { copyTensors } from '../../storage/copy';
+import { openOutput, partialFolder } from '../../storage/output';
+import { unmarkConfig } from '../../packed/config';
+import { aligned, denseFile } from '../../packed/format';
+import { readPacked, type PackedMatrix } from '../../packed/reader';
+import { indexFileOf, shardName } from '../../checkpoint/shards';
+import { copySideFiles } from '../../checkpoint/side-files';
 
 export const dense: Exporter = {
   id: 'dense',

@@ -1,13 +1,13 @@
 /** A packed checkpoint under another path, bit for bit. Making one from a dense checkpoint is compression. */
-import { baseName, folderOf, joinPath } from '../../checkpoint/paths';
+import { baseName, folderOf, joinPath } from '../../files/paths';
 import type { CheckpointIndex } from '../../checkpoint/types';
 import { LqError } from '../../errors';
-import type { ExportContext, Exporter } from '../exporters';
-import { openOutput } from '../output';
-import { indexFileOf, shardName } from '../shards';
-import { copySideFiles } from '../side-files';
-import { SIDECAR_FILE } from './format';
-import { readPacked } from './reader';
+import type { ExportContext, Exporter } from '../exporter';
+import { openOutput } from '../../storage/output';
+import { indexFileOf, shardName } from '../../checkpoint/shards';
+import { copySideFiles } from '../../checkpoint/side-files';
+import { SIDECAR_FILE } from '../../packed/format';
+import { readPacked } from '../../packed/reader';
 
 export const packed: Exporter = {
   id: 'packed',

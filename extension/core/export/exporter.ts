@@ -1,0 +1,20 @@
+/** What a format of export is. */
+import type { CheckpointIndex } from '../checkpoint/types';
+import type { PipelineContext } from '../context';
+
+export interface ExportContext {
+  readonly pipeline: PipelineContext;
+  /** What is exported: packed or dense. */
+  readonly index: CheckpointIndex;
+  /** Absolute path of the folder to make. */
+  readonly out: string;
+  readonly overwrite: boolean;
+}
+
+export interface Exporter {
+  readonly id: string;
+  readonly label: string;
+  readonly description: string;
+  /** Makes the folder, whole or not at all. `bytes` counts tensors. */
+  run(context: ExportContext): Promise<{ out: string; files: string[]; bytes: number }>;
+}

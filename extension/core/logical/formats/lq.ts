@@ -1,0 +1,40 @@
+import { codeBooks } from '../../options/books/registry';
+import { matrixParts, parseShardMetadata, type ShardDescription } from '../../packed/format';
+import { LqError } from '../../errors';
+import type { ShardInfo } from '../../checkpoint/types';
+import { partsOf, stem, type Recogniser } from './recogniser';
+
+const descriptions = new WeakMap<ShardInfo, ShardDescription | null>();
+
+/** Our own packed checkpoints: `P.lq.codes` and its neighbours, described in the metadata of their shard. */
+export const recogniseLq: Recogniser = (tensor, source) => {
+  const name = stem(tensor.name, '.lq.codes');
+  const shard = name === undefined ? undefined : source.shards.find(({ file }) => file === tensor.file);
+  const description = shard && describe(shard);
+  const matrix = name === undefined ? undefined : description?.matrices[name];
+  if (name === undefined || !description || !matrix) return undefined;
+  const names = matrixParts(name, matrix, description.factors).map(part => part.name);
+  const { book, config, rank } = matrix.option;
+  return {
+    name,
+    shape: matrix.shape,
+    dtype: `${codeBooks[book].label}${config.b0} g${config.B0}${rank > 0 ? ` r${rank}` : ''}`,
+    format: 'lq',
+    parts: partsOf(source, '', names),
+  };
+};
+
+/** A damaged description leaves the parts as plain tensors, to be looked at; using the checkpoint reports the damage. */
+function describe(shard: ShardInfo): ShardDescription | null {
+  let found = descriptions.get(shard);
+  if (found === undefined) {
+    try {
+      found = parseShardMetadata(shard.metadata, shard.file) ?? null;
+    } catch (error) {
+      if (!(error instanceof LqError)) throw error;
+      found = null;
+    }
+    descriptions.set(shard, found);
+  }
+  return found;
+}

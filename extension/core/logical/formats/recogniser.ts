@@ -1,0 +1,61 @@
+import type { CheckpointIndex, StorageFormat, TensorInfo } from '../../checkpoint/types';
+
+/** What recognising needs of a checkpoint: headers, configuration and the tiny descriptive tensors. */
+export type FormatSource = Pick<
+  CheckpointIndex,
+  'tensors' | 'byName' | 'shards' | 'config' | 'adapterConfig' | 'descriptors'
+>;
+
+/** A logical weight found in several stored tensors. */
+export interface PackedWeight {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** What a person would call its type: `INT4 g128`, `NF4 g64`. */
+  readonly dtype: string;
+  readonly format: StorageFormat;
+  /** Where it is not the product of `shape`. */
+  readonly parameters?: number;
+  readonly parts: readonly TensorInfo[];
+}
+
+/**
+ * Looks whether a stored tensor is the one that gives a format away, and gathers the parts that belong to it.
+ * Names and shapes must both fit; a tensor that only looks alike stays a dense tensor.
+ */
+export type Recogniser = (tensor: TensorInfo, source: FormatSource) => PackedWeight | undefined;
+
+/** The name without `suffix`, or undefined. */
+export function stem(name: string, suffix: string): string | undefined {
+  return name.length > suffix.length && name.endsWith(suffix) ? name.slice(0, -suffix.length) : undefined;
+}
+
+/** Those of `base + suffix` that are stored, in that order. */
+export function partsOf(source: FormatSource, base: string, suffixes: readonly string[]): TensorInfo[] {
+  return suffixes.flatMap(suffix => source.byName.get(base + suffix) ?? []);
+}
+
+/** `quantization_config` of config.json; written by every tool that packs weights. */
+export function quantizationConfig(source: FormatSource): Readonly<Record<string, unknown>> {
+  return asRecord(source.config?.quantization_config) ?? asRecord(source.config?.compression_config) ?? {};
+}
+
+export function asRecord(value: unknown): Readonly<Record<string, unknown>> | undefined {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : undefined;
+}
+
+/** A positive integer, as group sizes and ranks are. */
+export function asCount(value: unknown): number | undefined {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : undefined;
+}
+
+/** The sizes of a matrix, or undefined for another rank. */
+export function matrixShape(tensor: TensorInfo | undefined): readonly [number, number] | undefined {
+  return tensor?.shape.length === 2 ? [tensor.shape[0]!, tensor.shape[1]!] : undefined;
+}
+
+/** ` g128`, or nothing when one scale covers a whole row. */
+export function groupLabel(columns: number, groups: number): string {
+  return groups > 1 ? ` g${Math.ceil(columns / groups)}` : '';
+}

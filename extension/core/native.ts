@@ -1,0 +1,315 @@
+/**
+ * The addon's whole surface. Only this folder loads the addon (`load.ts`), only through these types.
+ *
+ * Weights never cross into JavaScript: a tensor is named by where its bytes are. Every method that works longer than a
+ * millisecond runs on native threads, takes a `NativeControl` and resolves on the event loop. Rejections are Errors with
+ * `code` (a StatusCode name of native/include/lq/types.h, for example 'not_finite'), `index` and `message`; the caller adds
+ * file and tensor.
+ */
+import type { Dtype } from './dtypes';
+
+export type ScaleType = 'bf16' | 'fp16' | 'fp32';
+
+/** c = (b0, b1, b2, B0, B1), see native/include/lq/types.h. */
+export interface QuantConfig {
+  readonly b0: number;
+  readonly b1: number;
+  readonly b2: ScaleType;
+  readonly B0: number;
+  readonly B1: number;
+}
+
+/** Bytes of a dense tensor on disk. Rank other than 2 is passed as [1, n]. */
+export interface DenseSource {
+  kind: 'dense';
+  path: string;
+  offset: number;
+  dtype: Dtype;
+  rows: number;
+  cols: number;
+}
+
+/** A stretch of bytes in a file. */
+export interface ByteRange {
+  path: string;
+  offset: number;
+  bytes: number;
+}
+
+/** A code book: 2^bits levels, ascending. */
+export interface NativeBook {
+  bits: number;
+  levels: Float32Array;
+}
+
+/** One packed tensor on disk: codes, scales and group maxima at byte ranges, the offset inline. */
+export interface PackedTensor {
+  config: QuantConfig;
+  book: NativeBook;
+  count: number;
+  codes: ByteRange;
+  scales: ByteRange;
+  groups: ByteRange;
+  /** fp32, the minimum block absmax. */
+  offset: ByteRange;
+}
+
+/** A low-rank factor on disk. */
+export type FactorSource = DenseSource | { kind: 'packed'; rows: number; cols: number; packed: PackedTensor };
+
+/** W = Q + L1 L2 on disk. `l1`, `l2` are absent at rank 0. */
+export interface LqSource {
+  kind: 'lq';
+  rows: number;
+  cols: number;
+  quantized: PackedTensor;
+  l1?: FactorSource;
+  l2?: FactorSource;
+}
+
+export type WeightSource = DenseSource | LqSource;
+
+/** Cancellation and progress of one call. The buffer is shared with native code: element 0 non-zero means stop. */
+export interface NativeControl {
+  cancel?: Int32Array<SharedArrayBuffer>;
+  progress?: (done: number, total: number) => void;
+}
+
+export interface NativeDevice {
+  id: string; // 'cpu', 'cuda:0'
+  name: string;
+  detail: string;
+  memoryTotal: number;
+  memoryFree: number;
+  /** Calls that may run at once. */
+  lanes: number;
+}
+
+export interface NativeStatistics {
+  count: number;
+  zeros: number;
+  nans: number;
+  infs: number;
+  firstNan: number;
+  firstInf: number;
+  min: number;
+  max: number;
+  mean: number;
+  stddev: number;
+  absmax: number;
+  kurtosis: number;
+  histogram: { low: number; high: number; counts: Float64Array; sampled: number };
+  rowNorms: Float64Array;
+  colNorms: Float64Array;
+}
+
+export interface LqParameters {
+  /** File range of the elementwise Fisher weight, fp32 [rows, cols]; absent for the plain error. */
+  fisher?: DenseSource;
+  scales: 'sqrt-of-means' | 'means-of-sqrt';
+  iterations: number;
+  patience: number;
+  oversampling: number;
+  powerIterations: number;
+  seed: number;
+}
+
+export interface NativeSweepOption {
+  config: QuantConfig;
+  book: NativeBook;
+  rank: number;
+}
+
+export interface NativeSweepResult {
+  costs: Float64Array;
+  squaredErrors: Float64Array;
+  quantizedCosts: Float64Array;
+  iterations: Int32Array;
+  bestIterations: Int32Array;
+  /** Squared norms of W, plain and weighted. */
+  norm: number;
+  weightedNorm: number;
+}
+
+/** Where the parts of a decomposition are written. Files exist with their final size; ranges have the exact part sizes. */
+export interface LqDestination {
+  codes: ByteRange;
+  scales: ByteRange;
+  groups: ByteRange;
+  offset: ByteRange;
+  /** Factors: dense in fp32 or bf16, or packed. Absent at rank 0. */
+  l1?: FactorSource;
+  l2?: FactorSource;
+}
+
+export interface NativeDecomposition {
+  cost: number;
+  squaredError: number;
+  quantizedCost: number;
+  iterations: number;
+  bestIteration: number;
+  /** Weighted error norm of each iteration. */
+  trace: Float64Array;
+  /** Squared errors of what was stored, factors in their storage type. */
+  storedCost: number;
+  storedSquaredError: number;
+}
+
+export interface NativeLanguageModelConfig {
+  layers: number;
+  hidden: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  intermediate: number;
+  vocab: number;
+  maxPositions: number;
+  rmsEps: number;
+  ropeTheta: number;
+  rope: {
+    type: 'default' | 'linear' | 'llama3' | 'dynamic' | 'yarn';
+    factor?: number;
+    lowFreqFactor?: number;
+    highFreqFactor?: number;
+    originalMaxPositions?: number;
+    attentionFactor?: number;
+    betaFast?: number;
+    betaSlow?: number;
+  };
+  slidingWindow: number;
+  attentionBias: boolean;
+  outputBias: boolean;
+  qkNorm: boolean;
+  tiedEmbeddings: boolean;
+  mlpBias: boolean;
+}
+
+/** Kind names as in native/include/lq/language_model.h; layer -1 for embedding, final_norm and head. */
+export interface ModelWeight {
+  layer: number;
+  kind: string;
+  /** The tensor's name, for errors: a rejection carries it as `tensor`, with `file`. */
+  name: string;
+  source: WeightSource;
+}
+
+/** An opened model. Weights stay in their stored type; `close` frees them. */
+export interface NativeLanguageModel {
+  /** Mean cross entropy of each row of tokens [sequences, context]. */
+  losses(tokens: Int32Array, context: number, control: NativeControl): Promise<Float64Array>;
+  /** Logits [context, vocab] of one sequence; for tests. */
+  logits(tokens: Int32Array, control: NativeControl): Promise<Float32Array>;
+  /**
+   * Mean over sequences of the squared gradient of every target, written as fp32 at the target's place. Files exist with
+   * their final size. Returns the losses.
+   */
+  fisher(
+    tokens: Int32Array,
+    context: number,
+    targets: { layer: number; kind: string; destination: ByteRange }[],
+    control: NativeControl,
+  ): Promise<Float64Array>;
+  close(): void;
+}
+
+export interface NativeModule {
+  /** Number of the surface described here; `load.ts` refuses another. */
+  readonly version: number;
+  /**
+   * Devices that can be used now: 'cpu' first. `libraries` are those of an accelerator that are there, `problems` says what
+   * kept it from being used.
+   */
+  devices(): { devices: NativeDevice[]; libraries: { name: string; path: string }[]; problems: string[] };
+  setThreads(threads: number): void;
+
+  /** Hash of bytes (XXH64, 16 hex digits), streamed. */
+  hash(range: ByteRange, control: NativeControl): Promise<string>;
+  /** Copies bytes between files without passing through JavaScript. */
+  copy(from: ByteRange, to: ByteRange, control: NativeControl): Promise<void>;
+
+  statistics(device: string, source: WeightSource, bins: number, control: NativeControl): Promise<NativeStatistics>;
+  preview(
+    device: string,
+    source: WeightSource,
+    rows: number,
+    cols: number,
+    control: NativeControl,
+  ): Promise<{ minimum: Float32Array; maximum: Float32Array; mean: Float32Array }>;
+  /** |a - b|: squared error, squared norm of a, and the down-sampled mean absolute difference. */
+  difference(
+    device: string,
+    a: WeightSource,
+    b: WeightSource,
+    rows: number,
+    cols: number,
+    control: NativeControl,
+  ): Promise<{ squaredError: number; squaredNorm: number; maxAbsolute: number; mean: Float32Array }>;
+  singularValues(
+    device: string,
+    source: WeightSource,
+    count: number,
+    seed: number,
+    control: NativeControl,
+  ): Promise<Float64Array>;
+
+  sweep(
+    device: string,
+    weight: DenseSource,
+    options: NativeSweepOption[],
+    parameters: LqParameters,
+    control: NativeControl,
+  ): Promise<NativeSweepResult>;
+  decompose(
+    device: string,
+    weight: DenseSource,
+    option: NativeSweepOption,
+    parameters: LqParameters,
+    destination: LqDestination,
+    control: NativeControl,
+  ): Promise<NativeDecomposition>;
+  /** Writes Q + L1 L2, rounded to the destination's dtype, at the destination. */
+  reconstruct(device: string, source: LqSource, destination: DenseSource, control: NativeControl): Promise<void>;
+
+  openLanguageModel(
+    device: string,
+    config: NativeLanguageModelConfig,
+    weights: ModelWeight[],
+  ): Promise<NativeLanguageModel>;
+
+  /** Operations on arrays, for conformance tests against recorded vectors. */
+  readonly arrays: NativeArrayOps;
+}
+
+export interface NativeArrayOps {
+  quantize(
+    device: string,
+    weights: Float32Array,
+    config: QuantConfig,
+    book: NativeBook,
+  ): { offset: number; groups: Float32Array; scales: Uint8Array; codes: Uint8Array; dequantized: Float32Array };
+  /** Fields of `bits` bits, lowest bits first. */
+  pack(values: Uint8Array, bits: number): Uint8Array;
+  unpack(packed: Uint8Array, bits: number, count: number): Uint8Array;
+  factorize(
+    device: string,
+    matrix: Float32Array,
+    rows: number,
+    cols: number,
+    rank: number,
+    parameters: {
+      rowScale?: Float32Array;
+      colScale?: Float32Array;
+      oversampling: number;
+      powerIterations: number;
+      seed: number;
+    },
+  ): { l1: Float32Array; l2: Float32Array };
+  decompose(
+    device: string,
+    matrix: Float32Array,
+    rows: number,
+    cols: number,
+    option: NativeSweepOption,
+    parameters: Omit<LqParameters, 'fisher'> & { fisher?: Float32Array },
+  ): { trace: Float64Array; cost: number; squaredError: number; bestIteration: number };
+}

@@ -1,0 +1,59 @@
+/** What requests leave unsaid, and opening what they name. */
+import type { SweepRequest } from './requests/types';
+import { logicalTensors } from './logical/logical';
+import { openCheckpoint } from './logical/open';
+import { selectTargets } from './logical/targets';
+import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
+import type { FileSystem } from './files/types';
+import { LqError } from './errors';
+import { gridOptions, paperGrid } from './options/option';
+import type { Option } from './options/types';
+
+/** The paper's and the reference code's constants, where a request says nothing. */
+export const DEFAULTS = {
+  rank: 16,
+  samples: 64,
+  context: 512,
+  iterations: 100,
+  // The paper stops at the first rise (1). Errors rise by chance now and then: a little patience finds better iterates.
+  patience: 4,
+  oversampling: 10,
+  powerIterations: 2,
+  scales: 'sqrt-of-means',
+  factors: 'nf8',
+} as const;
+
+/** The options of a request: its configurations, or the paper's, at its rank. */
+export const optionsOf = (request: Pick<SweepRequest, 'grid'> & { rank?: number }): Option[] =>
+  gridOptions(request.grid ?? paperGrid(), request.rank ?? DEFAULTS.rank);
+
+export interface Opened {
+  index: CheckpointIndex;
+  targets: LogicalTensor[];
+}
+
+/** Opens a checkpoint for work: complete, and with something to compress. */
+export async function open(
+  files: FileSystem,
+  request: { model: string; include?: readonly string[]; exclude?: readonly string[] },
+): Promise<Opened> {
+  const index = await openComplete(files, request.model);
+  return { index, targets: selectTargets(logicalTensors(index), request.include, request.exclude) };
+}
+
+/** Opens a checkpoint and refuses one with faults that inspection would only show. */
+export async function openComplete(files: FileSystem, path: string): Promise<CheckpointIndex> {
+  const index = await openCheckpoint(files, path);
+  const fault = index.problems.find(problem => problem.severity === 'error');
+  if (fault === undefined) return index;
+  const code = fault.code === 'shard-missing' ? 'shard-missing' : 'shard-disagrees';
+  throw new LqError(code, fault.message, {
+    file: fault.file ?? index.path,
+    ...(fault.tensor !== undefined && { tensor: fault.tensor }),
+  });
+}
+
+/** Tensor bytes that are not targets and stay as they are. */
+export function keptBytes({ index, targets }: Opened): number {
+  return index.bytes - targets.reduce((sum, target) => sum + target.bytes, 0);
+}

@@ -1,0 +1,10 @@
+/** What a plan holds fixed. */
+
+/**
+ * What is held fixed. `bits`: storage of codes and scales over target weights, as in the paper. `effective-bits`: all of a
+ * target's bytes (codes, scales, offsets, factors) over target weights. `bytes`: tensor bytes of the exported checkpoint.
+ */
+export interface Budget {
+  readonly kind: 'bits' | 'effective-bits' | 'bytes';
+  readonly value: number;
+}

@@ -1,0 +1,179 @@
+/**
+ * Names and metadata of the packed LQ checkpoint, version 1. FORMAT.md in this folder specifies it for other programs; what
+ * it says and what this file does must agree.
+ */
+import { dtypeBits } from '../dtypes';
+import type { TensorSpec } from '../checkpoint/serialize';
+import type { Dtype } from '../dtypes';
+import { LqError } from '../errors';
+import { codeBooks, nativeBook } from '../options/books/registry';
+import { groupCount, NF8_FACTORS, partBytes } from '../options/option';
+import type { FactorStorage, Option } from '../options/types';
+import type { QuantConfig, ScaleType } from '../native';
+
+export const PACKED_VERSION = 1;
+/** Value of `format` in `__metadata__`, and `quant_method` in config.json. */
+export const PACKED_FORMAT = 'lq-studio';
+/** Key of `__metadata__` that holds the JSON of a `ShardDescription`. */
+export const DESCRIPTION_KEY = 'lq_studio';
+export const SIDECAR_FILE = 'lq_studio.json';
+
+const FILE_PREFIX = 'lq-';
+
+/**
+ * File name of a packed shard or index, from the source's. Loaders that look for `model.safetensors` then find nothing;
+ * transformers would otherwise warn of the unknown quant_method and fill in random weights.
+ */
+export const packedFile = (name: string): string => name.replace(/[^\\/]*$/, base => FILE_PREFIX + base);
+
+/** The name of the dense file that a packed one stands for. */
+export const denseFile = (name: string): string =>
+  name.replace(/[^\\/]*$/, base => (base.startsWith(FILE_PREFIX) ? base.slice(FILE_PREFIX.length) : base));
+
+/** What a shard says about the matrices packed in it: enough to decode them without any other file. */
+export interface ShardDescription {
+  readonly version: number;
+  readonly factors: FactorStorage;
+  /** Levels of every book used, under `<book><bits>`, ascending fp32 values. */
+  readonly books: Readonly<Record<string, readonly number[]>>;
+  readonly matrices: Readonly<Record<string, MatrixDescription>>;
+}
+
+export interface MatrixDescription {
+  /** Of the tensor it stands for. */
+  readonly dtype: Dtype;
+  readonly shape: readonly [number, number];
+  readonly option: Option;
+}
+
+const SCALE_DTYPES: Readonly<Record<ScaleType, Dtype>> = { bf16: 'BF16', fp16: 'F16', fp32: 'F32' };
+const FACTOR_DTYPES = { bf16: 'BF16', fp32: 'F32' } as const;
+
+/** What the names of a matrix's parts start with. */
+export const partPrefix = (matrix: string): string => `${matrix}.lq`;
+
+/** The four tensors of one quantised array of `count` elements, under `prefix`. */
+export function quantizedParts(prefix: string, config: QuantConfig, count: number): TensorSpec[] {
+  const bytes = partBytes(config, count);
+  return [
+    { name: `${prefix}.codes`, dtype: 'U8', shape: [bytes.codes] },
+    { name: `${prefix}.scales`, dtype: 'U8', shape: [bytes.scales] },
+    { name: `${prefix}.groups`, dtype: SCALE_DTYPES[config.b2], shape: [groupCount(config, count)] },
+    { name: `${prefix}.offset`, dtype: 'F32', shape: [1] },
+  ];
+}
+
+/** All tensors that hold a matrix; their bytes sum to `packedBytes`. */
+export function matrixParts(name: string, { shape, option }: MatrixDescription, factors: FactorStorage): TensorSpec[] {
+  const [rows, cols] = shape;
+  const parts = quantizedParts(partPrefix(name), option.config, rows * cols);
+  if (option.rank === 0) return parts;
+  const factor = (part: 'l1' | 'l2', height: number, width: number): TensorSpec[] =>
+    factors === 'nf8'
+      ? quantizedParts(`${partPrefix(name)}.${part}`, NF8_FACTORS, height * width)
+      : [{ name: `${partPrefix(name)}.${part}`, dtype: FACTOR_DTYPES[factors], shape: [height, width] }];
+  return [...parts, ...factor('l1', rows, option.rank), ...factor('l2', option.rank, cols)];
+}
+
+/** Largest element first, as the reference writer of safetensors orders them, so that every tensor is aligned. */
+export function aligned(tensors: readonly TensorSpec[]): TensorSpec[] {
+  return [...tensors].sort((a, b) => dtypeBits(b.dtype) - dtypeBits(a.dtype));
+}
+
+/** The description of one shard's matrices, with the books they need. */
+export function describeShard(
+  matrices: ReadonlyMap<string, MatrixDescription>,
+  factors: FactorStorage,
+): ShardDescription {
+  const books = new Map<string, readonly number[]>();
+  const need = (book: Option['book'], bits: number): void =>
+    void books.set(`${book}${bits}`, [...nativeBook(book, bits).levels]);
+  for (const { option } of matrices.values()) {
+    need(option.book, option.config.b0);
+    if (option.rank > 0 && factors === 'nf8') need('nf', NF8_FACTORS.b0);
+  }
+  return {
+    version: PACKED_VERSION,
+    factors,
+    books: Object.fromEntries([...books].sort(([a], [b]) => (a < b ? -1 : 1))),
+    matrices: Object.fromEntries(matrices),
+  };
+}
+
+/** `__metadata__` of a shard. */
+export function shardMetadata(description: ShardDescription): Record<string, string> {
+  return { format: PACKED_FORMAT, [DESCRIPTION_KEY]: JSON.stringify(description) };
+}
+
+/**
+ * The description in a shard's metadata, or undefined when the file is not of this format.
+ * @throws LqError 'packed-format' for a version, field or value that version 1 does not have.
+ */
+export function parseShardMetadata(
+  metadata: Readonly<Record<string, string>>,
+  file: string,
+): ShardDescription | undefined {
+  const text = metadata[DESCRIPTION_KEY];
+  if (text === undefined) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new LqError('packed-format', `The ${DESCRIPTION_KEY} metadata of ${file} is not JSON.`, { file });
+  }
+  return shardDescription(value, file);
+}
+
+function shardDescription(value: unknown, file: string): ShardDescription {
+  const check = (condition: boolean, what: string, tensor?: string): void => {
+    if (!condition)
+      throw new LqError('packed-format', `${file}: ${what}.`, { file, ...(tensor !== undefined && { tensor }) });
+  };
+  check(isRecord(value), 'the description is not an object');
+  const { version, factors, books, matrices } = value as Record<string, unknown>;
+  check(version === PACKED_VERSION, `packed version ${String(version)} is not ${PACKED_VERSION}, the one known here`);
+  check(['nf8', 'bf16', 'fp32'].includes(factors as string), `unknown factor storage ${JSON.stringify(factors)}`);
+  check(isRecord(books) && isRecord(matrices), 'books and matrices are not objects');
+
+  for (const [name, levels] of Object.entries(books as Record<string, unknown>)) {
+    const bits = Number(/\d+$/.exec(name)?.[0]);
+    check(Array.isArray(levels) && levels.length === 2 ** bits, `book ${name} does not have 2^${bits} levels`);
+    const ascending = (levels as unknown[]).every(
+      (level, i, all) => Number.isFinite(level) && (i === 0 || (level as number) > (all[i - 1] as number)),
+    );
+    check(ascending, `the levels of book ${name} are not finite and ascending`);
+  }
+  for (const [name, matrix] of Object.entries(matrices as Record<string, unknown>)) {
+    check(isRecord(matrix), 'a matrix is not an object', name);
+    const { dtype, shape, option } = matrix as Record<string, unknown>;
+    check(typeof dtype === 'string' && /^(F64|F32|F16|BF16)$/.test(dtype), 'the dtype is not a float type', name);
+    check(Array.isArray(shape) && shape.length === 2 && shape.every(isCount), 'the shape is not [rows, cols]', name);
+    check(isOption(option), `the option is not one of version ${PACKED_VERSION}`, name);
+    const { book, config, rank } = option as Option;
+    const needed = [`${book}${config.b0}`, ...(rank > 0 && factors === 'nf8' ? [`nf${NF8_FACTORS.b0}`] : [])];
+    for (const key of needed) check(Object.hasOwn(books as object, key), `book ${key} is missing`, name);
+  }
+  return value as ShardDescription;
+}
+
+function isOption(value: unknown): value is Option {
+  if (!isRecord(value) || !isRecord(value.config)) return false;
+  const { book, rank, rounding, config } = value;
+  const { b0, b1, b2, B0, B1 } = config;
+  const widths = [2, 3, 4, 8] as unknown[];
+  return (
+    Object.hasOwn(codeBooks, book as string) &&
+    rounding === 'nearest' &&
+    (rank === 0 || isCount(rank)) &&
+    widths.includes(b0) &&
+    widths.includes(b1) &&
+    Object.hasOwn(SCALE_DTYPES, b2 as string) &&
+    isCount(B0) &&
+    isCount(B1)
+  );
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0;

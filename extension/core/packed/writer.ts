@@ -1,0 +1,146 @@
+/** Writing packed checkpoints: a plan's matrices one by one, resumable, and everything around them. */
+import type { Budget } from '../options/budget';
+import { joinPath } from '../files/paths';
+import type { CheckpointIndex } from '../checkpoint/types';
+import type { PipelineContext } from '../context';
+import { packedBytes, storageBits } from '../options/option';
+import type { FactorStorage } from '../options/types';
+import type { SweepRecipe } from '../options/recipe';
+import { copyTensors } from '../storage/copy';
+import { openOutput, partialFolder } from '../storage/output';
+import { copySideFiles } from '../checkpoint/side-files';
+import { markConfig } from './config';
+import { describeShard, PACKED_FORMAT, PACKED_VERSION, SIDECAR_FILE } from './format';
+import { planPackedLayout, type PackedLayout, type PackedTarget } from './layout';
+
+/** How a packed checkpoint came to be; kept in its sidecar and part of what a resumed run must agree on. */
+export interface PackedRecipe {
+  /** `hash` identifies the content of the source's matrices. */
+  readonly source: {
+    readonly label: string;
+    readonly hash: string;
+    readonly parameters: number;
+    readonly bytes: number;
+  };
+  readonly method: SweepRecipe;
+  readonly budget: Budget;
+}
+
+/** Errors of one matrix as stored, squared; weighted by the Fisher information when the method was. */
+export interface MatrixErrors {
+  readonly cost: number;
+  readonly squaredError: number;
+  /** Of quantisation alone. */
+  readonly quantizedCost: number;
+  readonly storedCost: number;
+  readonly storedSquaredError: number;
+  readonly iterations: number;
+  readonly bestIteration: number;
+  /** Weighted error norm of each iteration. */
+  readonly trace: readonly number[];
+}
+
+export interface PackedJob {
+  readonly source: CheckpointIndex;
+  readonly targets: readonly PackedTarget[];
+  readonly factors: FactorStorage;
+  readonly recipe: PackedRecipe;
+  /** Absolute path of the folder to make. */
+  readonly out: string;
+  readonly overwrite: boolean;
+}
+
+export interface PackedOutput {
+  readonly layout: PackedLayout;
+  isDone(name: string): boolean;
+  /** Errors recorded for a finished matrix, by this run or the one it continues. */
+  errors(name: string): MatrixErrors | undefined;
+  /** Records a matrix whose parts have been written to its destination. */
+  markDone(name: string, errors: MatrixErrors): Promise<void>;
+  /** Writes index, sidecar, configuration and tokenizer, and gives the folder its name. All matrices must be done. */
+  finish(): Promise<{ out: string; files: string[]; bytes: number }>;
+  /** Removes what was written so far. */
+  discard(): Promise<void>;
+}
+
+/** Journal entry of the tensors kept as they are; no tensor can have this name in a valid target list. */
+const KEPT = '*kept*';
+
+/**
+ * Allocates the files of a packed checkpoint and copies the tensors it keeps, or continues a partial one of the same job.
+ * @throws LqError 'output-exists', 'disk-full', 'io', 'cancelled' and those of `planPackedLayout`.
+ */
+export async function createPackedOutput(context: PipelineContext, job: PackedJob): Promise<PackedOutput> {
+  const { source, targets, factors, recipe, out } = job;
+  const config = source.config && joinPath(source.folder, 'config.json');
+  const markedConfig = config && markConfig(await context.files.readText(config), config);
+  const layout = planPackedLayout(source, targets, factors, partialFolder(out));
+  const output = await openOutput<MatrixErrors | undefined>(context, {
+    out,
+    source: source.folder,
+    overwrite: job.overwrite,
+    fingerprint: context.digest(JSON.stringify([PACKED_VERSION, recipe, factors, targets])),
+    files: layout.shards,
+  });
+  if (!output.done.has(KEPT)) {
+    await copyTensors(context, layout.copies);
+    await output.markDone(KEPT, undefined, [...new Set(layout.copies.map(({ shard }) => shard))]);
+  }
+  const shardOf = new Map(layout.matrices.map(({ name, shard }) => [name, shard]));
+  return {
+    layout,
+    isDone: name => output.done.has(name),
+    errors: name => output.done.get(name),
+    markDone: (name, errors) => output.markDone(name, errors, [shardOf.get(name)!]),
+    async finish() {
+      const { folder } = output;
+      if (layout.index) await context.files.writeAtomic(joinPath(folder, layout.index.file), layout.index.text);
+      await copySideFiles(context, source, folder);
+      if (markedConfig !== undefined) await context.files.writeAtomic(joinPath(folder, 'config.json'), markedConfig);
+      await context.files.writeAtomic(joinPath(folder, SIDECAR_FILE), sidecar(job, layout, output.done));
+      return { out, files: await output.finish(), bytes: layout.bytes };
+    },
+    discard: () => output.discard(),
+  };
+}
+
+/** The JSON sidecar, see FORMAT.md. */
+function sidecar(
+  { factors, recipe }: PackedJob,
+  layout: PackedLayout,
+  errors: ReadonlyMap<string, MatrixErrors | undefined>,
+): string {
+  const described = new Map(
+    layout.matrices.map(({ name, tensor, option }) => {
+      const [rows, cols] = tensor.shape as [number, number];
+      return [name, { dtype: tensor.dtype, shape: [rows, cols] as const, option }];
+    }),
+  );
+  const matrices = layout.matrices.map(({ name, tensor, option, shard }) => {
+    const [rows, cols] = tensor.shape as [number, number];
+    const count = rows * cols;
+    const bytes = packedBytes(option, rows, cols, factors);
+    return {
+      name,
+      file: shard,
+      dtype: tensor.dtype,
+      shape: tensor.shape,
+      option,
+      bits: storageBits(option.config, count) / count,
+      effective_bits: (8 * bytes) / count,
+      bytes,
+      errors: errors.get(name),
+    };
+  });
+  const { books } = describeShard(described, factors);
+  const document = {
+    format: PACKED_FORMAT,
+    version: PACKED_VERSION,
+    ...recipe,
+    factors,
+    books,
+    bytes: layout.bytes,
+    matrices,
+  };
+  return `${JSON.stringify(document, undefined, 1)}\n`;
+}

@@ -1,0 +1,56 @@
+/** What the pipeline's requests that span several stages report. */
+import type { Plan } from './allocation/types';
+import type { QuantConfig } from './native';
+
+/** One matrix of a finished compression. Errors are relative: ||W - W'|| / ||W||, weighted when Fisher was used. */
+export interface CompressedMatrix {
+  name: string;
+  config: QuantConfig;
+  rank: number;
+  bits: number;
+  effectiveBits: number;
+  bytes: number;
+  cost: number;
+  errorQuantized: number;
+  errorLq: number;
+  errorStored: number;
+}
+
+export interface Measure {
+  /** With the tokens predicted and the windows they lay in. */
+  perplexity?: number;
+  tokens?: number;
+  windows?: number;
+  /** Tensor bytes of the checkpoint. */
+  bytes: number;
+}
+
+export interface CompressReport extends Omit<Plan, 'matrices' | 'seconds'> {
+  model: string;
+  output: string;
+  recipe: Record<string, unknown>;
+  /** The Fisher file that weighted the errors; one in the cache when it was computed here. */
+  fisher?: string;
+  matrices: CompressedMatrix[];
+  before: Measure;
+  after: Measure;
+  seconds: Record<string, number>;
+  warnings: string[];
+}
+
+export interface EstimateReport {
+  matrices: number;
+  parameters: number;
+  seconds: { fisher: number; sweep: number; decompose: number; evaluate: number };
+  peakMemory: number;
+  outputBytes: number;
+  /** Range of the chosen budget kind that can be met. */
+  feasible: { minimum: number; maximum: number };
+}
+
+export interface ExportReport {
+  out: string;
+  files: string[];
+  bytes: number;
+  seconds: number;
+}
