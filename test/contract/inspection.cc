@@ -13,14 +13,14 @@ struct Exact {
   double n = 0, mean = 0, stddev = 0, kurtosis = 0, min = std::numeric_limits<double>::infinity(),
          max = -std::numeric_limits<double>::infinity();
   int64_t zeros = 0, nans = 0, infs = 0, first_nan = -1, first_inf = -1;
-  std::vector<double> rows, cols;
+  std::vector<double> rows, cols;  // norms
 };
 
+// In 80-bit long double, whose exponents reach 2^16383: no square or fourth power of a double leaves its range.
 Exact exact_statistics(const std::vector<double>& x, int64_t rows, int64_t cols) {
   Exact e;
-  e.rows.resize(static_cast<size_t>(rows));
-  e.cols.resize(static_cast<size_t>(cols));
-  double sum = 0;
+  std::vector<long double> row_squares(static_cast<size_t>(rows)), col_squares(static_cast<size_t>(cols));
+  long double sum = 0;
   for (int64_t i = 0; i < rows * cols; ++i) {
     const double v = x[static_cast<size_t>(i)];
     if (std::isnan(v)) {
@@ -31,25 +31,30 @@ Exact exact_statistics(const std::vector<double>& x, int64_t rows, int64_t cols)
       if (e.first_inf < 0) e.first_inf = i;
     } else {
       e.n += 1;
-      sum += v;
+      sum += static_cast<long double>(v);
       e.zeros += v == 0;
       e.min = std::min(e.min, v);
       e.max = std::max(e.max, v);
-      e.rows[static_cast<size_t>(i / cols)] += v * v;
-      e.cols[static_cast<size_t>(i % cols)] += v * v;
+      const auto wide = static_cast<long double>(v);
+      row_squares[static_cast<size_t>(i / cols)] += wide * wide;
+      col_squares[static_cast<size_t>(i % cols)] += wide * wide;
     }
   }
+  for (const long double squares : row_squares) e.rows.push_back(static_cast<double>(std::sqrt(squares)));
+  for (const long double squares : col_squares) e.cols.push_back(static_cast<double>(std::sqrt(squares)));
   if (e.n == 0) return e;
-  e.mean = sum / e.n;
-  double m2 = 0, m4 = 0;
+  const auto n = static_cast<long double>(e.n);
+  const long double mean = sum / n;
+  long double m2 = 0, m4 = 0;
   for (const double v : x) {
     if (!std::isfinite(v)) continue;
-    const double d = (v - e.mean) * (v - e.mean);
+    const long double d = (static_cast<long double>(v) - mean) * (static_cast<long double>(v) - mean);
     m2 += d;
     m4 += d * d;
   }
-  e.stddev = std::sqrt(m2 / e.n);
-  e.kurtosis = m2 > 0 ? m4 / e.n / ((m2 / e.n) * (m2 / e.n)) : 0;
+  e.mean = static_cast<double>(mean);
+  e.stddev = static_cast<double>(std::sqrt(m2 / n));
+  e.kurtosis = m2 > 0 ? static_cast<double>(m4 / n / ((m2 / n) * (m2 / n))) : 0;
   return e;
 }
 
@@ -72,23 +77,22 @@ void check_statistics(Suite& suite, const std::string& what, const void* data, D
   suite.check(name + " extremes",
               s.min == e.min && s.max == e.max && s.absmax == std::max(std::abs(e.min), std::abs(e.max)),
               std::to_string(s.min) + " to " + std::to_string(s.max));
-  const double scale = std::max(std::abs(e.min), std::abs(e.max)) + 1e-300;
+  const double scale = std::max(std::abs(e.min), std::abs(e.max));
   suite.at_most(name + " mean", std::abs(s.mean - e.mean), 1e-6 * std::max(e.stddev, 1e-7 * scale));
   suite.at_most(name + " stddev", std::abs(s.stddev - e.stddev), 2e-6 * e.stddev + 1e-9 * scale);
   suite.at_most(name + " kurtosis", std::abs(s.kurtosis - e.kurtosis),
                 e.stddev > 1e-6 * scale ? 1e-5 * e.kurtosis : 1e30);
-  double worst = 0;
-  for (int64_t i = 0; i < rows; ++i) {
-    const double x = std::sqrt(e.rows[static_cast<size_t>(i)]);
-    worst = std::max(worst, std::abs(row[static_cast<size_t>(i)] - x) / (x + 1e-300));
-  }
-  suite.at_most(name + " row norms", worst, 1e-5);
-  worst = 0;
-  for (int64_t j = 0; j < cols; ++j) {
-    const double x = std::sqrt(e.cols[static_cast<size_t>(j)]);
-    worst = std::max(worst, std::abs(col[static_cast<size_t>(j)] - x) / (x + 1e-300));
-  }
-  suite.at_most(name + " column norms", worst, 1e-5);
+  const auto worst = [](const std::vector<double>& found, const std::vector<double>& exact) {
+    double most = 0;
+    for (size_t i = 0; i < exact.size(); ++i) {
+      // A norm of zero must be zero: that is what tells dead rows from small ones.
+      const double error = std::abs(found[i] - exact[i]);
+      most = std::max(most, exact[i] > 0 ? error / exact[i] : error > 0 ? 1.0 : 0.0);
+    }
+    return most;
+  };
+  suite.at_most(name + " row norms", worst(row, e.rows), 1e-5);
+  suite.at_most(name + " column norms", worst(col, e.cols), 1e-5);
   int64_t counted = 0;
   for (const int64_t n : histogram) counted += n;
   suite.check(name + " histogram", counted == s.sampled && s.sampled > 0 && s.sampled <= static_cast<int64_t>(e.n),
@@ -142,12 +146,54 @@ void check_inspection(Suite& suite) {
   for (float& v : shifted) v += 1.0f;  // a mean far from zero must not cost the variance its digits
   check_floats(suite, "shifted", shifted, 100, 130);
   check_floats(suite, "huge", gaussian(100 * 130, 5, 1e30), 100, 130);
+  for (const double magnitude : {1e-45, 1e-42, 1e-38, 1e-30, 1e-23, 1e-18, 1e-11, 1e18, 1e30, 1e37}) {
+    std::vector<float> x = gaussian(130 * 70, 11, magnitude);
+    check_floats(suite, "magnitude " + std::to_string(std::log10(magnitude)), x, 130, 70);
+  }
+  // Rows, columns and outliers of their own magnitude, with dead ones among them.
+  std::vector<float> rows_apart = gaussian(96 * 1000, 12), cols_apart = gaussian(1000 * 96, 13);
+  for (int64_t i = 0; i < 96 * 1000; ++i) {
+    const auto by = [](int64_t line) { return line == 7 ? 0.0 : std::pow(10.0, 0.7 * static_cast<double>(line) - 40); };
+    rows_apart[static_cast<size_t>(i)] *= static_cast<float>(by(i / 1000));
+    cols_apart[static_cast<size_t>(i)] *= static_cast<float>(by(i % 96));
+  }
+  check_floats(suite, "rows apart", rows_apart, 96, 1000);
+  check_floats(suite, "columns apart", cols_apart, 1000, 96);
+  std::vector<float> outlier = gaussian(200 * 300, 14, 1e-25);
+  outlier[31000] = 1e20f;
+  check_floats(suite, "outlier", outlier, 200, 300);
+  std::vector<float> sparse(200 * 300, 0.0f);
+  sparse[31000] = 3e-30f;
+  check_floats(suite, "one not zero", sparse, 200, 300);
+  // The stretches looked at for a pivot are all of the first columns, which are unlike the others.
+  std::vector<float> apart = gaussian(4096 * 512, 15, 1e-2);
+  for (int64_t i = 0; i < 4096; ++i) std::fill_n(apart.begin() + i * 512, i % 256 == 0 ? 256 : 0, 100.0f);
+  check_floats(suite, "stretches unlike the rest", apart, 4096, 512);
   std::vector<float> holes = gaussian(257 * 300, 6);
   holes[5] = holes[70000] = std::numeric_limits<float>::infinity();
   holes[66000] = holes[66001] = std::nanf("");
   holes[100] = 0.0f;
   check_floats(suite, "not finite", holes, 257, 300);
   check_floats(suite, "all NaN", std::vector<float>(64, std::nanf("")), 8, 8);
+
+  for (const double magnitude : {1e-310, 1e-300, 1e-200, 1e-30, 1.0, 1e30, 1e200, 1e307}) {
+    std::vector<double> x;
+    for (const float v : gaussian(60 * 70, 16)) x.push_back(static_cast<double>(v) * magnitude);
+    check_statistics(suite, "F64 magnitude " + std::to_string(std::log10(magnitude)), x.data(), Dtype::F64, x, 60, 70);
+  }
+  std::vector<double> far_apart;
+  for (const float v : gaussian(60 * 70, 17)) {
+    const auto at = static_cast<double>(far_apart.size());
+    far_apart.push_back(static_cast<double>(v) * std::pow(10.0, std::floor(at / 70) * 10 - 307));
+  }
+  check_statistics(suite, "F64 rows apart", far_apart.data(), Dtype::F64, far_apart, 60, 70);
+  std::vector<int64_t> large_integers;
+  std::vector<double> large_values;
+  for (int64_t i = 0; i < 60 * 70; ++i) {
+    large_integers.push_back((int64_t{1} << 40) + i * 3);
+    large_values.push_back(static_cast<double>(large_integers.back()));
+  }
+  check_statistics(suite, "I64 of 41 bits", large_integers.data(), Dtype::I64, large_values, 60, 70);
 
   // Small integers are exact in every type; the bytes are written by hand.
   const int64_t n = 6 * 33;

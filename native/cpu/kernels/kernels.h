@@ -59,11 +59,11 @@ struct QuantizeError {
   double weighted;  // equal to squared without a fisher weight
 };
 
-// Raw power sums of x - pivot over a run, with extremes; `finite` is false when the run holds a NaN or an Inf (the sums
-// are then meaningless).
+// Raw power sums of x * scale - pivot over a run, with the extremes of x; `finite` is false when the run holds a NaN or
+// an Inf, or a sum overflows (the sums are then meaningless).
 struct MomentSums {
   double s1, s2, s3, s4;
-  double raw_squares;  // of x itself
+  double raw_squares;  // of x * scale
   float min, max;
   int64_t zeros;
   bool finite;
@@ -92,9 +92,9 @@ struct Kernels {
 
   // Sum of squared and of fisher-weighted squared x; fisher may be null.
   QuantizeError (*squares)(const float* x, const float* fisher, int64_t n);
-  MomentSums (*moments)(const float* x, int64_t n, float pivot);
-  // sums[i] += x[i]^2.
-  void (*add_squares)(const float* x, float* sums, int64_t n);
+  MomentSums (*moments)(const float* x, int64_t n, float scale, float pivot);
+  // sums[i] += (x[i] * scale)^2.
+  void (*add_squares)(const float* x, float scale, float* sums, int64_t n);
 };
 
 // The instruction sets, ascending. LQ_ISA=baseline|avx2|avx512 in the environment lowers the choice, for tests.

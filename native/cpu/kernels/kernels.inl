@@ -371,10 +371,12 @@ QuantizeError squares(const float* x, const float* fisher, int64_t n) {
   return total;
 }
 
-MomentSums moments(const float* x, int64_t n, float pivot) {
+template <bool kScaled>
+MomentSums moments_of(const float* x, int64_t n, float scale, float pivot) {
   constexpr int64_t kRun = 32 * kLanes;
   MomentSums out{0, 0, 0, 0, 0, __builtin_inff(), -__builtin_inff(), 0, true};
   const F c = set1(pivot);
+  [[maybe_unused]] const F by = set1(scale);
   F low = set1(__builtin_inff()), high = set1(-__builtin_inff());
   for (int64_t start = 0; start < n; start += kRun) {
     const int64_t end = start + kRun < n ? start + kRun : n;
@@ -385,8 +387,8 @@ MomentSums moments(const float* x, int64_t n, float pivot) {
       low = min(low, v);
       high = max(high, v);
       out.zeros += count_zero(v);
-      raw = fma(v, v, raw);
-      const F d = sub(v, c), dd = mul(d, d);
+      const F u = kScaled ? mul(v, by) : v, d = sub(u, c), dd = mul(d, d);
+      raw = fma(u, u, raw);
       s1 = add(s1, d);
       s2 = add(s2, dd);
       s3 = fma(dd, d, s3);
@@ -398,8 +400,8 @@ MomentSums moments(const float* x, int64_t n, float pivot) {
       out.min = v < out.min ? v : out.min;
       out.max = v > out.max ? v : out.max;
       out.zeros += v == 0.0f;
-      const double d = static_cast<double>(v) - static_cast<double>(pivot);
-      traw += static_cast<double>(v) * static_cast<double>(v);
+      const double u = static_cast<double>(v) * static_cast<double>(scale), d = u - static_cast<double>(pivot);
+      traw += u * u;
       t1 += d;
       t2 += d * d;
       t3 += d * d * d;
@@ -414,19 +416,30 @@ MomentSums moments(const float* x, int64_t n, float pivot) {
   const float lo = reduce_min(low), hi = reduce_max(high);
   out.min = lo < out.min ? lo : out.min;
   out.max = hi > out.max ? hi : out.max;
-  // The fourth power sum is non-finite whenever an element is (and when one is beyond 1e9: the caller recomputes exactly).
+  // The fourth power sum is non-finite whenever an element is, and when a scaled one is beyond 1e9.
   const double probe = (out.s4 + out.raw_squares) * 0.0;
   out.finite = probe == 0.0;
   return out;
 }
 
-void add_squares(const float* x, float* sums, int64_t n) {
+// Most weights need no scaling, and the multiplication costs a tenth.
+MomentSums moments(const float* x, int64_t n, float scale, float pivot) {
+  return scale == 1.0f ? moments_of<false>(x, n, scale, pivot) : moments_of<true>(x, n, scale, pivot);
+}
+
+template <bool kScaled>
+void add_squares_of(const float* x, float scale, float* sums, int64_t n) {
+  [[maybe_unused]] const F by = set1(scale);
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    const F v = load(x + i);
+    const F v = kScaled ? mul(load(x + i), by) : load(x + i);
     store(sums + i, fma(v, v, load(sums + i)));
   }
-  for (; i < n; ++i) sums[i] += x[i] * x[i];
+  for (; i < n; ++i) sums[i] += (x[i] * scale) * (x[i] * scale);
+}
+
+void add_squares(const float* x, float scale, float* sums, int64_t n) {
+  return scale == 1.0f ? add_squares_of<false>(x, scale, sums, n) : add_squares_of<true>(x, scale, sums, n);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Two passes over the stored elements: extremes, sums and norms; then powers about the mean and the histogram. A block
-// takes 64 rows of 256 columns and leaves its share in memory; shares are added in a fixed order.
+// Three passes over the stored elements: extremes; then, scaled by a power of two so that no square leaves the range of
+// a double, sums and norms; then powers about the mean and the histogram. A block takes 64 rows of 256 columns and leaves
+// its share in memory; shares are added in a fixed order.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -19,11 +20,10 @@ constexpr int kSharedBins = 8192;  // histograms up to this many bins are gather
 constexpr unsigned long long kNone = ~0ull;
 
 struct Totals {
-  double sum, min, max;
+  double min, max;
   unsigned long long finite, zeros, nans, infs, first_nan, first_inf;
 
   __device__ void add(const Totals& other) {
-    sum += other.sum;
     min = fmin(min, other.min);
     max = fmax(max, other.max);
     finite += other.finite;
@@ -35,6 +35,22 @@ struct Totals {
   }
 };
 
+struct Sum {
+  double value;
+
+  __device__ void add(const Sum& other) { value += other.value; }
+};
+
+// Magnitudes from `low` to below `high`, whose squares stay doubles when multiplied with `scale`.
+struct Window {
+  double low, high, scale;
+};
+// Of everything but doubles every square is a double. Squares of doubles are summed in three windows (the constants of
+// LAPACK's dnrm2), so that none overflows or underflows.
+constexpr Window kEverything{0.0, INFINITY, 1.0};
+constexpr Window kWindows[] = {
+    {0.0, 0x1p-511, 0x1p537}, {0x1p-511, 0x1p486, 1.0}, {0x1p486, INFINITY, 0x1p-538}};
+
 struct Powers {
   double second, fourth;
 
@@ -44,7 +60,7 @@ struct Powers {
   }
 };
 
-__device__ inline Totals no_totals() { return {0.0, INFINITY, -INFINITY, 0, 0, 0, 0, kNone, kNone}; }
+__device__ inline Totals no_totals() { return {INFINITY, -INFINITY, 0, 0, 0, 0, kNone, kNone}; }
 
 // Adds up the values of a block's threads in a fixed order; thread 0 has the result.
 template <typename T>
@@ -65,20 +81,15 @@ struct Source {
 };
 
 // Grid: (tiles of columns) x (tiles of rows), flattened with columns first.
-__global__ void __launch_bounds__(kThreads)
-    first_pass_kernel(const Source m, int64_t across, Totals* totals, double* row_squares, double* col_squares) {
+__global__ void __launch_bounds__(kThreads) extremes_kernel(const Source m, int64_t across, Totals* totals) {
   __shared__ Totals shared[kThreads];
-  __shared__ double row_parts[kRows][kWarps];
-  const int64_t tile_col = blockIdx.x % across, tile_row = blockIdx.x / across;
-  const int64_t col = tile_col * kThreads + threadIdx.x;
-  const int64_t row0 = tile_row * kRows;
+  const int64_t col = blockIdx.x % across * kThreads + threadIdx.x;
+  const int64_t row0 = blockIdx.x / across * kRows;
   const int rows = static_cast<int>(min(static_cast<int64_t>(kRows), m.rows - row0));
   Totals mine = no_totals();
-  double col_sum = 0.0;
+  if (col < m.cols) {
 #pragma unroll 4
-  for (int r = 0; r < rows; ++r) {
-    double square = 0.0;
-    if (col < m.cols) {
+    for (int r = 0; r < rows; ++r) {
       const int64_t index = (row0 + r) * m.cols + col;
       const double value = load_element(m.data, m.dtype, index);
       if (isnan(value)) {
@@ -90,11 +101,37 @@ __global__ void __launch_bounds__(kThreads)
       } else {
         ++mine.finite;
         mine.zeros += value == 0.0 ? 1 : 0;
-        mine.sum += value;
         mine.min = fmin(mine.min, value);
         mine.max = fmax(mine.max, value);
-        square = value * value;
-        col_sum += square;
+      }
+    }
+  }
+  const Totals all = add_threads(mine, shared);
+  if (threadIdx.x == 0) totals[blockIdx.x] = all;
+}
+
+// Sums of value * scale, and sums of squares of the magnitudes in a window by row and by column.
+__global__ void __launch_bounds__(kThreads) sums_kernel(const Source m, int64_t across, double scale, Window window,
+                                                        Sum* sums, double* row_squares, double* col_squares) {
+  __shared__ Sum shared[kThreads];
+  __shared__ double row_parts[kRows][kWarps];
+  const int64_t tile_col = blockIdx.x % across, tile_row = blockIdx.x / across;
+  const int64_t col = tile_col * kThreads + threadIdx.x;
+  const int64_t row0 = tile_row * kRows;
+  const int rows = static_cast<int>(min(static_cast<int64_t>(kRows), m.rows - row0));
+  Sum mine{0.0};
+  double col_sum = 0.0;
+#pragma unroll 4
+  for (int r = 0; r < rows; ++r) {
+    double square = 0.0;
+    if (col < m.cols) {
+      const double value = load_element(m.data, m.dtype, (row0 + r) * m.cols + col), magnitude = fabs(value);
+      if (isfinite(value)) {
+        mine.value += value * scale;
+        if (magnitude >= window.low && magnitude < window.high) {
+          square = (magnitude * window.scale) * (magnitude * window.scale);
+          col_sum += square;
+        }
       }
     }
     if (row_squares != nullptr) {
@@ -103,8 +140,8 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   if (col_squares != nullptr && col < m.cols) col_squares[tile_row * m.cols + col] = col_sum;
-  const Totals all = add_threads(mine, shared);
-  if (threadIdx.x == 0) totals[blockIdx.x] = all;
+  const Sum all = add_threads(mine, shared);
+  if (threadIdx.x == 0) sums[blockIdx.x] = all;
   if (row_squares != nullptr && static_cast<int>(threadIdx.x) < rows) {
     double sum = 0.0;
     for (int warp = 0; warp < kWarps; ++warp) sum += row_parts[threadIdx.x][warp];
@@ -113,8 +150,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    second_pass_kernel(const Source m, int64_t across, double mean, double low, double high, int bins, Powers* powers,
-                       unsigned long long* histogram) {
+    powers_kernel(const Source m, int64_t across, double scale, double mean, double low, double high, int bins,
+                  Powers* powers, unsigned long long* histogram) {
   __shared__ Powers shared[kThreads];
   extern __shared__ unsigned counts[];
   const bool gather = bins <= kSharedBins;
@@ -130,7 +167,7 @@ __global__ void __launch_bounds__(kThreads)
   if (col < m.cols) {
 #pragma unroll 4
     for (int r = 0; r < rows; ++r) {
-      const double value = load_element(m.data, m.dtype, (row0 + r) * m.cols + col);
+      const double value = load_element(m.data, m.dtype, (row0 + r) * m.cols + col) * scale;
       if (!isfinite(value)) continue;
       const double square = (value - mean) * (value - mean);
       mine.second += square;
@@ -165,21 +202,20 @@ __global__ void __launch_bounds__(kThreads) add_shares_kernel(T* shares, int64_t
   if (threadIdx.x == 0) shares[0] = all;
 }
 
-// norms[i] = square root of the sum of parts [count, size] over the first index.
-__global__ void norms_kernel(const double* parts, int64_t count, int64_t size, double* norms) {
+// norms[i] joined by the square root of the sum of parts [count, size] over the first index, divided by `scale`.
+__global__ void norms_kernel(const double* parts, int64_t count, int64_t size, double scale, double* norms) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= size) return;
   double sum = 0.0;
   for (int64_t part = 0; part < count; ++part) sum += parts[part * size + i];
-  norms[i] = sqrt(sum);
+  norms[i] = hypot(norms[i], sqrt(sum) / scale);
 }
 
-void download_norms(const Stream& stream, const DeviceBuffer<double>& parts, int64_t count, int64_t size, double* out) {
-  DeviceBuffer<double> norms(stream, size);
+void join_norms(const Stream& stream, const DeviceBuffer<double>& parts, int64_t count, double scale,
+                const DeviceBuffer<double>& norms, int64_t size) {
   norms_kernel<<<static_cast<unsigned>(ceil_div(size, kThreads)), kThreads, 0, stream.get()>>>(parts.get(), count, size,
-                                                                                               norms.get());
+                                                                                               scale, norms.get());
   check_launch("norms");
-  norms.download(out, size);
 }
 
 // One block a cell.
@@ -231,35 +267,59 @@ void statistics(const Stream& stream, const MatrixView& m, const StatisticsReque
   const int64_t across = ceil_div(m.cols, kThreads), down = ceil_div(m.rows, kRows);
   const auto grid = static_cast<unsigned>(across * down);
   DeviceBuffer<Totals> totals(stream, across * down);
-  DeviceBuffer<double> row_squares(stream, request.row_norms != nullptr ? across * m.rows : 0);
-  DeviceBuffer<double> col_squares(stream, request.col_norms != nullptr ? down * m.cols : 0);
   watch.poll();
-  first_pass_kernel<<<grid, kThreads, 0, stream.get()>>>(source, across, totals.get(), row_squares.get(),
-                                                         col_squares.get());
-  check_launch("statistics, first pass");
+  extremes_kernel<<<grid, kThreads, 0, stream.get()>>>(source, across, totals.get());
+  check_launch("statistics, extremes");
   const double infinity = std::numeric_limits<double>::infinity();
   add_shares_kernel<<<1, kThreads, 0, stream.get()>>>(totals.get(), across * down,
-                                                      Totals{0.0, infinity, -infinity, 0, 0, 0, 0, kNone, kNone});
-  check_launch("statistics, sums");
+                                                      Totals{infinity, -infinity, 0, 0, 0, 0, kNone, kNone});
+  check_launch("statistics, extremes");
   Totals all{};
   totals.download(&all, 1);
-  watch.progress(static_cast<double>(count) / 2, static_cast<double>(count));
-  watch.poll();
-  if (request.row_norms != nullptr) download_norms(stream, row_squares, across, m.rows, request.row_norms);
-  if (request.col_norms != nullptr) download_norms(stream, col_squares, down, m.cols, request.col_norms);
-
   const double n = all.finite > 0 ? static_cast<double>(all.finite) : 1.0;
-  const double mean = all.sum / n;
   const double low = all.finite > 0 ? all.min : 0.0, high = all.finite > 0 ? all.max : 0.0;
+  const double absmax = std::max(std::fabs(low), std::fabs(high));
+  watch.progress(static_cast<double>(count) / 3, static_cast<double>(count));
+  watch.poll();
+
+  // Only doubles reach powers that doubles do not hold.
+  const bool wide = m.dtype == Dtype::F64;
+  const double scale = wide && absmax > 0 ? std::ldexp(1.0, -std::max(-1000, std::min(1000, std::ilogb(absmax)))) : 1.0;
+  DeviceBuffer<Sum> sums(stream, across * down);
+  const int64_t norm_rows = request.row_norms != nullptr ? m.rows : 0;
+  const int64_t norm_cols = request.col_norms != nullptr ? m.cols : 0;
+  DeviceBuffer<double> row_squares(stream, across * norm_rows), row_norms(stream, norm_rows);
+  DeviceBuffer<double> col_squares(stream, down * norm_cols), col_norms(stream, norm_cols);
+  row_norms.clear();
+  col_norms.clear();
+  const Window* windows = wide ? kWindows : &kEverything;
+  for (int i = 0; i < (wide ? 3 : 1); ++i) {
+    sums_kernel<<<grid, kThreads, 0, stream.get()>>>(source, across, scale, windows[i], sums.get(),
+                                                     norm_rows > 0 ? row_squares.get() : nullptr,
+                                                     norm_cols > 0 ? col_squares.get() : nullptr);
+    check_launch("statistics, sums");
+    if (norm_rows > 0) join_norms(stream, row_squares, across, windows[i].scale, row_norms, norm_rows);
+    if (norm_cols > 0) join_norms(stream, col_squares, down, windows[i].scale, col_norms, norm_cols);
+  }
+  if (norm_rows > 0) row_norms.download(request.row_norms, norm_rows);
+  if (norm_cols > 0) col_norms.download(request.col_norms, norm_cols);
+  add_shares_kernel<<<1, kThreads, 0, stream.get()>>>(sums.get(), across * down, Sum{0.0});
+  check_launch("statistics, sums");
+  Sum sum{};
+  sums.download(&sum, 1);
+  const double mean = sum.value / n;
+  watch.progress(2 * static_cast<double>(count) / 3, static_cast<double>(count));
+  watch.poll();
+
   DeviceBuffer<Powers> powers(stream, across * down);
   DeviceBuffer<unsigned long long> histogram(stream, request.bins);
   histogram.clear();
   const size_t shared = request.bins <= kSharedBins ? static_cast<size_t>(request.bins) * sizeof(unsigned) : 0;
-  second_pass_kernel<<<grid, kThreads, shared, stream.get()>>>(source, across, mean, low, high, request.bins,
-                                                               powers.get(), histogram.get());
-  check_launch("statistics, second pass");
+  powers_kernel<<<grid, kThreads, shared, stream.get()>>>(source, across, scale, mean, low * scale, high * scale,
+                                                          request.bins, powers.get(), histogram.get());
+  check_launch("statistics, powers");
   add_shares_kernel<<<1, kThreads, 0, stream.get()>>>(powers.get(), across * down, Powers{0.0, 0.0});
-  check_launch("statistics, sums");
+  check_launch("statistics, powers");
   Powers about_mean{};
   powers.download(&about_mean, 1);
   if (request.bins > 0) {
@@ -277,11 +337,11 @@ void statistics(const Stream& stream, const MatrixView& m, const StatisticsReque
   out->first_inf = all.first_inf == kNone ? -1 : static_cast<int64_t>(all.first_inf);
   out->min = low;
   out->max = high;
-  out->absmax = std::max(std::fabs(low), std::fabs(high));
-  out->mean = mean;
+  out->absmax = absmax;
+  out->mean = mean / scale;
   const double variance = about_mean.second / n;
-  out->stddev = low == high ? 0.0 : std::sqrt(variance);
-  out->kurtosis = out->stddev > 0.0 ? about_mean.fourth / n / (variance * variance) : 0.0;
+  out->stddev = low == high ? 0.0 : std::sqrt(variance) / scale;
+  out->kurtosis = low < high && variance > 0.0 ? about_mean.fourth / n / (variance * variance) : 0.0;
   if (request.bins > 0) {
     out->histogram_low = low;
     out->histogram_high = high;
