@@ -15,9 +15,9 @@ struct Frame {
   double pivot = 0;
 };
 
-// A sum of squares of doubles without overflow or underflow: squares of very small and very large numbers are kept apart
-// and scaled (J. Blue, "A Portable Fortran Program to Find the Euclidean Norm of a Vector", 1978; constants for binary64
-// as in LAPACK's dnrm2).
+// A sum of squares of doubles without overflow or underflow: squares of very small and very large numbers are kept
+// apart and scaled (J. Blue, "A Portable Fortran Program to Find the Euclidean Norm of a Vector", 1978; constants for
+// binary64 as in LAPACK's dnrm2).
 struct SquareSum {
   double small = 0, mid = 0, big = 0;
 

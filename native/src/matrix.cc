@@ -1,7 +1,11 @@
 #include "matrix.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
 
+#include "convert.h"
 #include "file.h"
 #include "task.h"
 
@@ -36,6 +40,40 @@ Matrix Matrix::load_float(const WeightSource& source, Backend& backend, const Co
 Matrix Matrix::load(const WeightSource& source, Backend& backend, const Control& control) {
   if (const auto* dense = std::get_if<DenseSource>(&source)) return load_dense(*dense, control);
   return load_float(source, backend, control);
+}
+
+Matrix Matrix::near_one(Matrix matrix, int* exponent) {
+  constexpr int kOrdinary = 20;
+  constexpr int64_t kPiece = 1 << 16;
+  const MatrixView& m = matrix.view_;
+  const int64_t count = m.rows * m.cols;
+  const bool wide = m.dtype == Dtype::F64;
+  std::vector<float> narrow(wide ? 0 : static_cast<size_t>(kPiece));
+  // Calls fn(i, value) for all elements.
+  const auto each = [&](const auto& fn) {
+    for (int64_t first = 0; first < count; first += kPiece) {
+      const int64_t n = std::min(kPiece, count - first);
+      if (!wide) cpu::to_float(m.data, m.dtype, first, n, narrow.data());
+      for (int64_t i = 0; i < n; ++i) {
+        double value = wide ? 0.0 : static_cast<double>(narrow[static_cast<size_t>(i)]);
+        if (wide) std::memcpy(&value, static_cast<const char*>(m.data) + (first + i) * 8, 8);
+        fn(first + i, value);
+      }
+    }
+  };
+  double absmax = 0;
+  bool finite = true;
+  each([&](int64_t, double value) {
+    absmax = std::max(absmax, std::fabs(value));
+    finite = finite && std::isfinite(value);
+  });
+  *exponent = 0;
+  if (!finite || absmax == 0 || std::abs(std::ilogb(absmax)) <= kOrdinary) return matrix;
+  *exponent = std::ilogb(absmax);
+  Matrix scaled(count * 4, Dtype::F32, m.rows, m.cols);
+  auto* out = reinterpret_cast<float*>(scaled.data_.get());
+  each([&](int64_t i, double value) { out[i] = static_cast<float>(std::ldexp(value, -*exponent)); });
+  return scaled;
 }
 
 std::pair<int64_t, int64_t> shape_of(const WeightSource& source) {

@@ -239,10 +239,12 @@ Napi::Value singular_values_op(const Napi::CallbackInfo& info) {
   call->seed = static_cast<uint64_t>(info[3].ToNumber().Int64Value());
 
   const auto work = [call](const Control& control) -> Status {
-    const Matrix matrix = Matrix::load(call->source, *call->device.backend, control);
+    int exponent = 0;
+    const Matrix matrix = Matrix::near_one(Matrix::load(call->source, *call->device.backend, control), &exponent);
     const Gate::Pass pass(call->device.gate);
     const Status status = call->device.backend->singular_values(matrix.view(), static_cast<int32_t>(call->out.size()),
                                                                 call->seed, call->out.data(), control);
+    for (double& value : call->out) value = std::ldexp(value, exponent);
     if (status.code != StatusCode::ok) throw_status(status, path_of(call->source));
     return status;
   };

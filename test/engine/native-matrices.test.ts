@@ -98,6 +98,30 @@ describe('pictures and differences', () => {
     const s = await native.singularValues('cpu', m, 5, 0, {});
     expect([...s].map(v => v.toFixed(6))).toEqual(['3.000000', '2.000000']);
   });
+
+  it('are the same at every magnitude, by the Gram matrix and by subspace iteration', async () => {
+    // Two independent directions of lengths 5 and 1 in a matrix that is too large for its Gram matrix.
+    const side = 2100;
+    const shape = new Float64Array(side * side);
+    for (let i = 0; i < side; i++)
+      for (let j = 0; j < side; j++) shape[i * side + j] = (5 + ((i + j) % 2 === 0 ? 1 : -1)) / side;
+    for (const scale of [2e-41, 1e30]) {
+      const large = write('large', new Float32Array(shape.map(v => v * scale)), side, side);
+      const s = await native.singularValues('cpu', large, 2, 0, {});
+      const tolerance = scale < 1e-38 ? 0.01 : 1e-4; // subnormals have few digits
+      expect(Math.abs(s[0]! / (5 * scale) - 1)).toBeLessThan(tolerance);
+      expect(Math.abs(s[1]! / scale - 1)).toBeLessThan(5 * tolerance);
+      const small = await native.singularValues('cpu', { ...large, rows: 4, cols: 6 }, 3, 0, {});
+      expect(Math.abs(small[0]! / ((Math.sqrt(24 * 26) * scale) / side) - 1)).toBeLessThan(10 * tolerance);
+    }
+    for (const scale of [1e-310, 1e-200, 1e200]) {
+      const file = path.join(folder, 'doubles');
+      writeFileSync(file, Buffer.from(Float64Array.of(3 * scale, 0, 0, 0, -2 * scale, 0).buffer));
+      const source: DenseSource = { kind: 'dense', path: file, offset: 0, dtype: 'F64', rows: 2, cols: 3 };
+      const s = await native.singularValues('cpu', source, 2, 0, {});
+      expect([...s].map(v => (v / scale).toFixed(5))).toEqual(['3.00000', '2.00000']);
+    }
+  });
 });
 
 describe('sweep', () => {

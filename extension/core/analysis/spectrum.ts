@@ -9,25 +9,27 @@ const LEAST_BEND = 0.05;
 /**
  * What a singular spectrum says about a low-rank part.
  * @param values Singular values, largest first; possibly not all of them.
- * @param energy Squared Frobenius norm of the matrix: the sum of squares of all its singular values.
+ * @param norm Frobenius norm of the matrix, whose square is the sum of squares of all its singular values.
  */
-export function spectrumReport(name: string, values: ArrayLike<number>, energy: number): SpectrumReport {
+export function spectrumReport(name: string, values: ArrayLike<number>, norm: number): SpectrumReport {
   const list = Array.from(values);
   return {
     name,
     values: list,
-    energy,
-    rankFor: ENERGY_SHARES.map(share => ({ share, rank: rankFor(list, energy, share) })),
+    energy: norm * norm,
+    rankFor: ENERGY_SHARES.map(share => ({ share, rank: rankFor(list, norm, share) })),
     suggestedRank: suggestedRank(list),
   };
 }
 
-function rankFor(values: readonly number[], energy: number, share: number): number {
+function rankFor(values: readonly number[], norm: number, share: number): number {
+  if (norm === 0) return 0;
   let kept = 0;
   for (let rank = 0; rank <= values.length; rank++) {
     // The sum may miss the energy by rounding when all the values are there.
-    if (kept >= share * energy * (1 - 1e-9)) return rank;
-    kept += (values[rank] ?? 0) ** 2;
+    if (kept >= share * (1 - 1e-9)) return rank;
+    // Relative to the norm, for squares of very small values are 0.
+    kept += ((values[rank] ?? 0) / norm) ** 2;
   }
   return -1;
 }

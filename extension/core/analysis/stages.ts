@@ -27,7 +27,7 @@ import { openWeights, whereIs, type Weight } from './weights';
 const DEFAULT_BINS = 128;
 const DEFAULT_SPECTRUM = 256;
 /** Raised when the arithmetic of a cached result changes. */
-const VERSION = 1;
+const VERSION = 2;
 
 /** Statistics of the named tensors, or of all that can be read; each is reported as a partial result once it is known. */
 export async function statistics(context: PipelineContext, params: StatisticsRequest): Promise<TensorStatistics[]> {
@@ -102,8 +102,8 @@ export async function spectrum(context: PipelineContext, params: SpectrumRequest
     control => context.native.singularValues(context.device, source, count, context.seed, control),
     (done, total) => report(done / total, { item: tensor.name }),
   );
-  const energy = rowNorms.reduce((sum, norm) => sum + norm * norm, 0);
-  const result = spectrumReport(tensor.name, values, energy);
+  const norm = rowNorms.reduce((sum, row) => Math.hypot(sum, row), 0);
+  const result = spectrumReport(tensor.name, values, norm);
   await writeCached(context, 'spectrum', key, result);
   return result;
 }

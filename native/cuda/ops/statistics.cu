@@ -1,6 +1,6 @@
 // Three passes over the stored elements: extremes; then, scaled by a power of two so that no square leaves the range of
-// a double, sums and norms; then powers about the mean and the histogram. A block takes 64 rows of 256 columns and leaves
-// its share in memory; shares are added in a fixed order.
+// a double, sums and norms; then powers about the mean and the histogram. A block takes 64 rows of 256 columns and
+// leaves its share in memory; shares are added in a fixed order.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -48,8 +48,7 @@ struct Window {
 // Of everything but doubles every square is a double. Squares of doubles are summed in three windows (the constants of
 // LAPACK's dnrm2), so that none overflows or underflows.
 constexpr Window kEverything{0.0, INFINITY, 1.0};
-constexpr Window kWindows[] = {
-    {0.0, 0x1p-511, 0x1p537}, {0x1p-511, 0x1p486, 1.0}, {0x1p486, INFINITY, 0x1p-538}};
+constexpr Window kWindows[] = {{0.0, 0x1p-511, 0x1p537}, {0x1p-511, 0x1p486, 1.0}, {0x1p486, INFINITY, 0x1p-538}};
 
 struct Powers {
   double second, fourth;

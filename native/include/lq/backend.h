@@ -33,7 +33,8 @@ class Backend {
                             const Control& control) = 0;
   // Down-sampled picture. progress: elements.
   virtual Status preview(const MatrixView& m, const PreviewRequest& request, const Control& control) = 0;
-  // The `count` largest singular values, descending, exact to 1e-4 relative of the largest. progress: arbitrary units.
+  // The `count` largest singular values, descending, exact to 1e-4 relative of the largest. The largest magnitude of
+  // `m` should be near 1, so that squares stay within fp32: the addon sees to it. progress: arbitrary units.
   virtual Status singular_values(const MatrixView& m, int32_t count, uint64_t seed, double* out,
                                  const Control& control) = 0;
 

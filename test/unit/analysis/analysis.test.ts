@@ -103,31 +103,39 @@ describe('tensorStatistics', () => {
 });
 
 describe('spectrumReport', () => {
-  const energyOf = (values: number[]): number => values.reduce((sum, value) => sum + value * value, 0);
+  const normOf = (values: number[]): number => Math.hypot(...values);
 
   it('gives the smallest rank for each share, -1 when it lies beyond the values known', () => {
     const values = [3, 2, 1, 1];
-    const { rankFor } = spectrumReport('w', values, energyOf(values));
+    const { rankFor } = spectrumReport('w', values, normOf(values));
     expect(rankFor).toEqual([
       { share: 0.5, rank: 1 },
       { share: 0.9, rank: 3 },
       { share: 0.95, rank: 4 },
       { share: 0.99, rank: 4 },
     ]);
-    expect(spectrumReport('w', values, 30).rankFor[0]).toEqual({ share: 0.5, rank: 4 });
-    expect(spectrumReport('w', values, 100).rankFor[0]!.rank).toBe(-1);
+    expect(spectrumReport('w', values, Math.sqrt(30)).rankFor[0]).toEqual({ share: 0.5, rank: 4 });
+    expect(spectrumReport('w', values, 10).rankFor[0]!.rank).toBe(-1);
+  });
+
+  it('gives the same ranks at every magnitude', () => {
+    for (const scale of [1e-300, 1e-30, 1e30, 1e300]) {
+      const values = [3, 2, 1, 1].map(value => value * scale);
+      expect(spectrumReport('w', values, normOf(values)).rankFor.map(({ rank }) => rank)).toEqual([1, 3, 4, 4]);
+    }
+    expect(spectrumReport('w', [0, 0], 0).rankFor[0]!.rank).toBe(0);
   });
 
   it('finds the rank of a low-rank matrix in noise, to a power of two', () => {
     for (const rank of [8, 16, 32]) {
       const values = Array.from({ length: 256 }, (_, i) => (i < rank ? 100 - i : 10 - i / 32));
-      expect(spectrumReport('w', values, energyOf(values)).suggestedRank).toBe(rank);
+      expect(spectrumReport('w', values, normOf(values)).suggestedRank).toBe(rank);
     }
   });
 
   it('suggests none for flat, straight, short and zero spectra', () => {
     const spectra = [Array<number>(64).fill(1), Array.from({ length: 64 }, (_, i) => 64 - i), [2, 1], [], [0, 0, 0, 0]];
-    for (const values of spectra) expect(spectrumReport('w', values, energyOf(values)).suggestedRank).toBe(0);
+    for (const values of spectra) expect(spectrumReport('w', values, normOf(values)).suggestedRank).toBe(0);
   });
 });
 
