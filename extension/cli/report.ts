@@ -1,19 +1,18 @@
 /** The tables of `plan` and `compress`, as lines of text. */
 import type { Plan } from '../core/allocation/types';
-import { formatBytes, formatCertificate, formatConfig, formatDuration, formatPercent } from '../core/format';
+import { formatBytes, formatCertificate, formatDuration, formatPercent } from '../core/format';
 import type { CompressReport } from '../core/reports';
 import { table } from './terminal';
 
 export function planRows(matrices: Plan['matrices']): string[] {
   const rows = matrices.map(row => [
     row.name,
-    formatConfig(row.config),
-    String(row.rank),
+    row.label,
     row.bits.toFixed(3),
     row.effectiveBits.toFixed(3),
     row.cost.toExponential(3),
   ]);
-  return table(['matrix', 'configuration', 'rank', 'bits', 'effective', 'cost'], rows, [0, 1]);
+  return table(['matrix', 'option', 'bits', 'effective', 'cost'], rows, [0, 1]);
 }
 
 type Totals = Pick<Plan, 'bits' | 'effectiveBits' | 'bytes' | 'objective' | 'gap' | 'optimal'>;
@@ -28,14 +27,13 @@ export function planTotals(plan: Totals): string[] {
 export function compressionReport(report: CompressReport): string[] {
   const rows = report.matrices.map(row => [
     row.name,
-    formatConfig(row.config),
-    String(row.rank),
+    row.label,
     row.bits.toFixed(3),
     formatPercent(row.errorQuantized),
     formatPercent(row.errorLq),
     formatPercent(row.errorStored),
   ]);
-  const header = ['matrix', '(b0, b1, b2, B0, B1)', 'rank', 'bits', 'error Q', 'error Q+LR', 'stored'];
+  const header = ['matrix', 'option', 'bits', 'error Q', 'error Q+LR', 'stored'];
   const lines = [...table(header, rows, [0, 1]), '', ...planTotals(report)];
   const { before, after } = report;
   lines.push(

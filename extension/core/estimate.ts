@@ -6,7 +6,7 @@ import type { Budget } from './options/budget';
 import { readCached, writeCached } from './storage/cache';
 import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
 import { backendOf, type PipelineContext } from './context';
-import { packedBytes, storageBits } from './options/option';
+import { optionBits, packedBytes } from './options/option';
 import type { FactorStorage, Option } from './options/types';
 
 /**
@@ -66,7 +66,7 @@ export function feasibleRange(
 ): { minimum: number; maximum: number } {
   const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
   const size = (option: Option, rows: number, cols: number): number =>
-    kind === 'bits' ? storageBits(option.config, rows * cols) : 8 * packedBytes(option, rows, cols, factors);
+    kind === 'bits' ? optionBits(option, rows, cols) : 8 * packedBytes(option, rows, cols, factors);
   let minimum = 0;
   let maximum = 0;
   for (const { shape } of targets) {

@@ -88,8 +88,3 @@ export function baseName(path: string): string {
       .pop() ?? path
   );
 }
-
-/** (b0, b1, b2, B0, B1) as the paper writes a configuration. */
-export function formatConfig(config: { b0: number; b1: number; b2: string; B0: number; B1: number }): string {
-  return `(${config.b0}, ${config.b1}, ${config.b2}, ${config.B0}, ${config.B1})`;
-}

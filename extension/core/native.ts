@@ -67,7 +67,121 @@ export interface LqSource {
   l2?: FactorSource;
 }
 
-export type WeightSource = DenseSource | LqSource;
+/** A step of an option that turns the inputs' coordinates before anything is rounded. */
+export type NativeTransform = 'none' | 'hadamard';
+
+/** What a weight, divided by its scale, is rounded to (native/include/lq/encode.h has every formula). */
+export type NativeGrid =
+  | { kind: 'nf'; bits: number }
+  /** A book of 2^bits bf16 levels, fitted to the matrix. */
+  | { kind: 'fitted'; bits: number }
+  | { kind: 'int'; bits: number; symmetric: boolean }
+  | { kind: 'fp4' }
+  /** `bits` every `step` weights, from 2^states states. */
+  | { kind: 'trellis'; bits: number; step: number; states: number; tailBiting: boolean };
+
+export type NativeScales =
+  | { kind: 'two-level'; b1: number; b2: QuantConfig['b2']; B0: number; B1: number }
+  | { kind: 'group'; size: number; type: 'fp16' }
+  | { kind: 'row'; type: 'fp16' };
+
+/** `descent` is feedback followed by coordinate descent. */
+export type NativeRounding = 'nearest' | 'feedback' | 'descent';
+
+/** What a matrix can be encoded as. */
+export interface NativeOption {
+  transform: NativeTransform;
+  grid: NativeGrid;
+  scales: NativeScales;
+  rounding: NativeRounding;
+  /** 0: no low-rank part. */
+  rank: number;
+  /** The levels of an `nf` grid. */
+  book?: NativeBook;
+}
+
+/**
+ * What an error E costs. plain: sum of e^2. fisher: sum of F e^2, elementwise. kfac: sum over rows of g_i e_i H e_i^T with
+ * H = A + damping mean(diag A) I.
+ */
+export type NativeMetric =
+  | { kind: 'plain' }
+  | { kind: 'fisher'; /** F32 [rows, cols]. */ fisher: DenseSource }
+  | {
+      kind: 'kfac';
+      /** g, F32 [1, rows]. */
+      rowWeight: DenseSource;
+      /** A = E[x x^T] of the matrix's input, F32 [cols, cols]. */
+      secondMoment: DenseSource;
+      damping: number;
+    };
+
+/**
+ * The parts of an encoded matrix: `codes` always; `scales`, `groups`, `offset` with two-level scales; `group_scales` with
+ * group scales; `row_scales` with row scales; `multiplier` with either of the two; `group_zeros` for an asymmetric integer
+ * grid; `book` for a fitted one; `starts` for a trellis that is not tail-biting. Exactly the parts the option has, in exactly
+ * the bytes that part_bytes of native/include/lq/encode.h gives.
+ */
+export type EncodedPart =
+  | 'codes'
+  | 'scales'
+  | 'groups'
+  | 'offset'
+  | 'group_scales'
+  | 'group_zeros'
+  | 'row_scales'
+  | 'multiplier'
+  | 'book'
+  | 'starts';
+
+/** An encoded matrix on disk. `l1`, `l2` are absent at rank 0. */
+export interface EncodedSource {
+  kind: 'encoded';
+  rows: number;
+  cols: number;
+  option: NativeOption;
+  /** Seed of the transform's signs. */
+  seed: number;
+  parts: Partial<Record<EncodedPart, ByteRange>>;
+  l1?: FactorSource;
+  l2?: FactorSource;
+}
+
+export type WeightSource = DenseSource | LqSource | EncodedSource;
+
+/** How an encoding is judged and found. */
+export interface EncodeParameters {
+  metric: NativeMetric;
+  seed: number;
+}
+
+export interface NativeEncodeCosts {
+  /** In the metric, one an option. */
+  costs: Float64Array;
+  /** Plain squared errors; NaN where the cost was predicted. */
+  squaredErrors: Float64Array;
+  /** 1 where the option was encoded and measured, 0 where its cost was predicted. */
+  measured: Uint8Array;
+  /** Squared norm of W, plain and in the metric. */
+  norm: number;
+  weightedNorm: number;
+}
+
+/** Where an encoding is written. Files exist with their final size; ranges have the exact part sizes. */
+export interface EncodeDestination {
+  parts: Partial<Record<EncodedPart, ByteRange>>;
+  l1?: FactorSource;
+  l2?: FactorSource;
+}
+
+export interface NativeEncoding {
+  /** Cost in the metric and plain squared error, factors in fp32. */
+  cost: number;
+  squaredError: number;
+  /** The same of what was stored, factors in their storage type. */
+  storedCost: number;
+  storedSquaredError: number;
+}
 
 /** Cancellation and progress of one call. The buffer is shared with native code: element 0 non-zero means stop. */
 export interface NativeControl {
@@ -267,8 +381,37 @@ export interface NativeModule {
     destination: LqDestination,
     control: NativeControl,
   ): Promise<NativeDecomposition>;
-  /** Writes Q + L1 L2, rounded to the destination's dtype, at the destination. */
-  reconstruct(device: string, source: LqSource, destination: DenseSource, control: NativeControl): Promise<void>;
+  /**
+   * Costs of many options of one matrix, which share its transform, the factors of its metric and its low-rank parts. With
+   * `predict` a cost that can be predicted within a few percent (a trellis without low rank) is not measured. `unsupported`,
+   * with a sentence, for an option that cannot be done, before anything is encoded.
+   */
+  encodeCosts(
+    device: string,
+    weight: DenseSource,
+    options: NativeOption[],
+    parameters: EncodeParameters & { predict?: boolean },
+    control: NativeControl,
+  ): Promise<NativeEncodeCosts>;
+  /**
+   * Encodes a matrix under one option and writes its parts. With `correction` (kfac only) the target is
+   * W + alpha W C H^-1 with C = E[(x_f - x_q) x_q^T], F32 [cols, cols]; costs are against that target.
+   */
+  encode(
+    device: string,
+    weight: DenseSource,
+    option: NativeOption,
+    parameters: EncodeParameters & { correction?: { cross: DenseSource; alpha: number } },
+    destination: EncodeDestination,
+    control: NativeControl,
+  ): Promise<NativeEncoding>;
+  /** Writes the weight, put together and rounded to the destination's dtype, at the destination. */
+  reconstruct(
+    device: string,
+    source: LqSource | EncodedSource,
+    destination: DenseSource,
+    control: NativeControl,
+  ): Promise<void>;
 
   openLanguageModel(
     device: string,

@@ -1,17 +1,17 @@
 /** What requests leave unsaid, and opening what they name. */
-import type { SweepRequest } from './requests/types';
+import type { MethodRequest } from './requests/types';
 import { logicalTensors } from './logical/logical';
 import { openCheckpoint } from './logical/open';
 import { selectTargets } from './logical/targets';
 import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
 import type { FileSystem } from './files/types';
 import { LqError } from './errors';
-import { gridOptions, paperGrid } from './options/option';
+import { findMethod, methodOptions } from './options/methods/registry';
 import type { Option } from './options/types';
 
 /** The paper's and the reference code's constants, where a request says nothing. */
 export const DEFAULTS = {
-  rank: 16,
+  method: 'lq-lora',
   samples: 64,
   context: 512,
   iterations: 100,
@@ -23,9 +23,14 @@ export const DEFAULTS = {
   factors: 'nf8',
 } as const;
 
-/** The options of a request: its configurations, or the paper's, at its rank. */
-export const optionsOf = (request: Pick<SweepRequest, 'grid'> & { rank?: number }): Option[] =>
-  gridOptions(request.grid ?? paperGrid(), request.rank ?? DEFAULTS.rank);
+/** The options of a request: those of its method. @throws LqError 'usage' for what the method does not have. */
+export const optionsOf = ({ method, ranks, grid, states, tailBiting }: MethodRequest): Option[] =>
+  methodOptions(findMethod(method ?? DEFAULTS.method), {
+    ...(ranks !== undefined && { ranks }),
+    ...(grid !== undefined && { grid }),
+    ...(states !== undefined && { states }),
+    ...(tailBiting !== undefined && { tailBiting }),
+  });
 
 export interface Opened {
   index: CheckpointIndex;

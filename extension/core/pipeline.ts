@@ -8,6 +8,7 @@ import type {
   EvaluateRequest,
   ExportRequest,
   FisherRequest,
+  MethodRequest,
   PlanRequest,
   SweepRequest,
   FrontierRequest,
@@ -33,8 +34,8 @@ import { DEFAULTS, open, openComplete, optionsOf, type Opened } from './opened';
 import { computeFisher, modelHash, openFisher } from './sensitivity/fisher';
 import { sweep as sweepMatrices } from './sensitivity/sweep';
 import { readSweep } from './sensitivity/sweep-file';
+import { fisherMetric, plainMetric, type Metric } from './sensitivity/metric';
 import type { FisherSource, SweepTable } from './sensitivity/types';
-import type { SweepRecipe } from './options/recipe';
 
 /** A plan that uses much of NF2 is warned about: its four levels are coarse and lopsided. */
 const NF2_WARNING_SHARE = 0.25;
@@ -94,9 +95,11 @@ async function cachedFisher(
 
 export async function sweep(context: PipelineContext, request: SweepRequest): Promise<SweepTable> {
   const opened = await open(context.files, request);
-  const fisherSource =
-    request.fisher === undefined ? undefined : await openFisher(context, request.fisher, opened.targets);
-  const table = await runSweep(context, opened, request, fisherSource);
+  const metric =
+    request.fisher === undefined
+      ? plainMetric
+      : fisherMetric(await openFisher(context, request.fisher, opened.targets));
+  const table = await runSweep(context, opened, request, metric);
   if (request.out !== undefined) await context.files.writeAtomic(request.out, JSON.stringify(table));
   return table;
 }
@@ -104,24 +107,23 @@ export async function sweep(context: PipelineContext, request: SweepRequest): Pr
 async function runSweep(
   context: PipelineContext,
   { index, targets }: Opened,
-  request: Pick<SweepRequest, 'grid' | 'scales' | 'iterations' | 'patience'> & { rank?: number },
-  fisherSource: FisherSource | undefined,
+  request: MethodRequest & Pick<SweepRequest, 'scales' | 'iterations' | 'patience'>,
+  metric: Metric,
 ): Promise<SweepTable> {
-  const options = optionsOf(request);
-  const recipe: SweepRecipe = {
-    method: 'lq',
-    weighting: fisherSource === undefined ? 'plain' : 'fisher',
-    scales: request.scales ?? DEFAULTS.scales,
-    ...(fisherSource !== undefined && { fisher: fisherSource.hash }),
-    rank: request.rank ?? DEFAULTS.rank,
-    iterations: request.iterations ?? DEFAULTS.iterations,
-    patience: request.patience ?? DEFAULTS.patience,
-    oversampling: DEFAULTS.oversampling,
-    powerIterations: DEFAULTS.powerIterations,
-    seed: context.seed,
-  };
-  const input = { index, targets, options, recipe };
-  return sweepMatrices(context, fisherSource === undefined ? input : { ...input, fisher: fisherSource });
+  return sweepMatrices(context, {
+    index,
+    targets,
+    options: optionsOf(request),
+    method: request.method ?? DEFAULTS.method,
+    metric,
+    loop: {
+      scales: request.scales ?? DEFAULTS.scales,
+      iterations: request.iterations ?? DEFAULTS.iterations,
+      patience: request.patience ?? DEFAULTS.patience,
+      oversampling: DEFAULTS.oversampling,
+      powerIterations: DEFAULTS.powerIterations,
+    },
+  });
 }
 
 /** Plans from a sweep file or table; the exported size counts the tensors that stay as they are. */
@@ -258,8 +260,8 @@ export async function compress(context: PipelineContext, request: CompressReques
   const before = measured
     ? await timed('evaluate', () => evaluateOnce(context, index, evaluation(request.model)))
     : undefined;
-  const fisherSource = await timed('fisher', () => fisherFor(context, opened, request));
-  const table = await timed('sweep', () => runSweep(context, opened, request, fisherSource));
+  const metric = await timed('fisher', () => metricFor(context, opened, request));
+  const table = await timed('sweep', () => runSweep(context, opened, request, metric));
   if (request.sweepOut !== undefined) await context.files.writeAtomic(request.sweepOut, JSON.stringify(table));
   const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
   await recordRate(context, 'sweep', weights * table.options.length, seconds['sweep'] ?? 0);
@@ -279,9 +281,9 @@ export async function compress(context: PipelineContext, request: CompressReques
       index,
       table,
       plan: chosen,
+      metric,
       out: packed,
       overwrite: dense || (request.overwrite ?? false),
-      ...(fisherSource !== undefined && { fisher: fisherSource }),
     }),
   );
   await recordRate(context, 'decompose', weights, seconds['decompose'] ?? 0);
@@ -304,9 +306,12 @@ export async function compress(context: PipelineContext, request: CompressReques
     ...totals,
     model: request.model,
     output: request.out,
-    recipe: { ...table.recipe },
-    ...(fisherSource !== undefined && { fisher: fisherSource.file }),
-    matrices: matrices.map(({ option: _index, ...row }) => ({ ...row, ...errors.get(row.name)! })),
+    recipe: table.recipe,
+    ...(metric.file !== undefined && { fisher: metric.file }),
+    matrices: matrices.map(({ choice: _index, predicted: _predicted, rate: _rate, ...row }) => ({
+      ...row,
+      ...errors.get(row.name)!,
+    })),
     before: { bytes: index.bytes, ...(before !== undefined && measureOf(before)) },
     after: {
       bytes: dense ? index.bytes : result.bytes,
@@ -319,23 +324,20 @@ export async function compress(context: PipelineContext, request: CompressReques
 
 const measureOf = ({ perplexity, tokens, windows }: EvaluateReport) => ({ perplexity, tokens, windows });
 
-async function fisherFor(
-  context: PipelineContext,
-  opened: Opened,
-  request: CompressRequest,
-): Promise<FisherSource | undefined> {
+async function metricFor(context: PipelineContext, opened: Opened, request: CompressRequest): Promise<Metric> {
   const { calibration } = request;
-  if (calibration !== undefined) return cachedFisher(context, opened, { ...request, calibration });
-  return request.fisher === undefined ? undefined : openFisher(context, request.fisher, opened.targets);
+  if (calibration !== undefined) return fisherMetric(await cachedFisher(context, opened, { ...request, calibration }));
+  if (request.fisher === undefined) return plainMetric;
+  return fisherMetric(await openFisher(context, request.fisher, opened.targets));
 }
 
 function warningsOf(chosen: Plan, table: SweepTable): string[] {
   const size = new Map(table.matrices.map(({ name, rows, cols }) => [name, rows * cols]));
   let total = 0;
   let coarse = 0;
-  for (const { name, config } of chosen.matrices) {
+  for (const { name, option } of chosen.matrices) {
     total += size.get(name)!;
-    if (config.b0 === 2) coarse += size.get(name)!;
+    if (option.grid.kind === 'nf' && option.grid.bits === 2) coarse += size.get(name)!;
   }
   if (coarse <= total * NF2_WARNING_SHARE) return [];
   const share = Math.round((100 * coarse) / total);

@@ -4,6 +4,7 @@ import type { EstimateReport } from './reports';
 import { folderOf } from './files/paths';
 import type { WritableFileSystem } from './files/types';
 import type { PipelineContext } from './context';
+import { requireOneRank } from './allocation/plan';
 import { LqError } from './errors';
 import { feasibleRange, peakMemory, predictSeconds } from './estimate';
 import { DEFAULTS, keptBytes, open, optionsOf, type Opened } from './opened';
@@ -11,6 +12,7 @@ import { DEFAULTS, keptBytes, open, optionsOf, type Opened } from './opened';
 /** Refuses a budget below what the options can meet, before any work. */
 export function requireFeasible(request: CompressRequest, opened: Opened): void {
   const { kind, value } = request.budget;
+  if (kind === 'bits') requireOneRank(optionsOf(request));
   const range = rangeOf(request, opened);
   if (value >= range.minimum) return;
   const unit = kind === 'bytes' ? 'bytes' : kind === 'bits' ? 'bits per weight' : 'effective bits per weight';

@@ -1,17 +1,20 @@
 /** What the pipeline's requests that span several stages report. */
 import type { Plan } from './allocation/types';
-import type { QuantConfig } from './native';
+import type { SweepRecipe } from './options/recipe';
+import type { Option } from './options/types';
 
-/** One matrix of a finished compression. Errors are relative: ||W - W'|| / ||W||, weighted when Fisher was used. */
+/** One matrix of a finished compression. Errors are relative: ||W - W'|| / ||W|| under the metric. */
 export interface CompressedMatrix {
   name: string;
-  config: QuantConfig;
-  rank: number;
+  option: Option;
+  /** The option for people: `Trellis 2.5 bits`. */
+  label: string;
   bits: number;
   effectiveBits: number;
   bytes: number;
   cost: number;
-  errorQuantized: number;
+  /** Without the low-rank part, of an option that went through the LQ iteration. */
+  errorQuantized?: number;
   errorLq: number;
   errorStored: number;
 }
@@ -28,7 +31,7 @@ export interface Measure {
 export interface CompressReport extends Omit<Plan, 'matrices' | 'seconds'> {
   model: string;
   output: string;
-  recipe: Record<string, unknown>;
+  recipe: SweepRecipe;
   /** The Fisher file that weighted the errors; one in the cache when it was computed here. */
   fisher?: string;
   matrices: CompressedMatrix[];

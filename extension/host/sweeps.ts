@@ -9,7 +9,11 @@ type Request = Partial<CompressRequest & SweepRequest>;
 
 /** What costs depend on; requests that agree in these have one table. */
 const fields = [
-  'rank',
+  'method',
+  'metric',
+  'ranks',
+  'states',
+  'tailBiting',
   'calibration',
   'samples',
   'context',
@@ -21,6 +25,7 @@ const fields = [
   'exclude',
   'grid',
   'seed',
+  'device',
 ] as const;
 
 /** Where the costs of a version of a checkpoint are to be written for the slider. The folder is there. */

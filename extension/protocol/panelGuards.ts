@@ -24,7 +24,6 @@ import {
   shape,
   budget,
   override,
-  config,
   error,
   progress,
   statistics,
@@ -81,8 +80,7 @@ const checkpointView: Guard<P.CheckpointView> = object<P.CheckpointView>({
 const tensorTwin: Guard<P.TensorTwin> = object<P.TensorTwin>({
   model: string,
   name: string,
-  config: optional(config),
-  rank: optional(integer),
+  option: optional(string),
   bits: optional(number),
   effectiveBits: optional(number),
   errorQuantized: optional(measured),
@@ -221,6 +219,7 @@ const allocationView: Guard<P.AllocationView> = object<P.AllocationView>({
   sweep: optional(
     object<Sweep>({
       recipe,
+      rank: integer,
       options: integer,
       file: string,
       fisher: optional(string),

@@ -3,9 +3,9 @@ import type { Plan, PlanOverride, PlanRow } from '../core/allocation/types';
 import type { Budget } from '../core/options/budget';
 import type { CheckpointProblem, Role, StorageFormat } from '../core/checkpoint/types';
 import type { ErrorCode, ErrorData } from '../core/errors';
-import type { FactorStorage } from '../core/options/types';
+import type { FactorStorage, Option } from '../core/options/types';
 import type { QuantConfig } from '../core/native';
-import type { SweepRecipe } from '../core/options/recipe';
+import type { MetricKind, MetricRecipe, SweepRecipe } from '../core/options/recipe';
 import type { DeviceReport } from './engine';
 import type { CompareReport, PreviewReport, SpectrumReport, TensorStatistics } from '../core/analysis/types';
 import type { CompressedMatrix, CompressReport, EstimateReport, Measure } from '../core/reports';
@@ -66,6 +66,10 @@ export const config: Guard<QuantConfig> = object<QuantConfig>({
   B0: integer,
   B1: integer,
 });
+
+export const metricKind: Guard<MetricKind> = oneOf('plain', 'fisher', 'kfac');
+/** Parts of an option are the core's to judge; here it is a record with a rank. */
+const option = object<Pick<Option, 'rank'>>({ rank: integer }) as Guard<unknown> as Guard<Option>;
 
 /** Codes grow with the product; a newer host's code must not make its error unreadable. */
 export const errorCode: Guard<ErrorCode> = string as Guard<unknown> as Guard<ErrorCode>;
@@ -148,12 +152,20 @@ export const settings: { [K in keyof JobSettings]-?: Guard<Exclude<JobSettings[K
 };
 export const scales = optional(oneOf('sqrt-of-means', 'means-of-sqrt'));
 export const globs = optional(array(string));
+const methodShape = {
+  method: optional(string),
+  metric: optional(metricKind),
+  ranks: optional(array(integer)),
+  grid: optional(array(config)),
+  states: optional(integer),
+  tailBiting: optional(boolean),
+};
 export const compressRequest: Guard<CompressRequest> = object<CompressRequest>({
   ...settings,
   model: string,
   out: string,
   budget,
-  rank: optional(integer),
+  ...methodShape,
   calibration: optional(string),
   fisher: optional(string),
   plain: optional(boolean),
@@ -168,7 +180,6 @@ export const compressRequest: Guard<CompressRequest> = object<CompressRequest>({
   include: globs,
   exclude: globs,
   overrides: optional(array(override)),
-  grid: optional(array(config)),
   format: optional(oneOf('packed', 'dense')),
   overwrite: optional(boolean),
   sweepOut: optional(string),
@@ -176,14 +187,13 @@ export const compressRequest: Guard<CompressRequest> = object<CompressRequest>({
 export const sweepRequest: Guard<SweepRequest> = object<SweepRequest>({
   ...settings,
   model: string,
-  rank: integer,
+  ...methodShape,
   fisher: optional(string),
   scales,
   iterations: optional(integer),
   patience: optional(integer),
   include: globs,
   exclude: globs,
-  grid: optional(array(config)),
   out: optional(string),
 });
 export const evaluateRequest: Guard<EvaluateRequest> = object<EvaluateRequest>({
@@ -216,13 +226,15 @@ export const estimate: Guard<EstimateReport> = object<EstimateReport>({
 
 export const planRow: Guard<PlanRow> = object<PlanRow>({
   name: string,
-  config,
-  rank: integer,
+  option,
+  label: string,
+  rate: number,
   bits: number,
   effectiveBits: number,
   bytes: number,
   cost: measured,
-  option: integer,
+  predicted: boolean,
+  choice: integer,
 });
 export const planShape: { [K in keyof Omit<Plan, 'matrices' | 'seconds'>]-?: Guard<Plan[K]> } = {
   budget,
@@ -238,13 +250,13 @@ export const planShape: { [K in keyof Omit<Plan, 'matrices' | 'seconds'>]-?: Gua
 export const plan: Guard<Plan> = object<Plan>({ ...planShape, seconds: number, matrices: list(planRow) });
 export const compressedMatrix: Guard<CompressedMatrix> = object<CompressedMatrix>({
   name: string,
-  config,
-  rank: integer,
+  option,
+  label: string,
   bits: number,
   effectiveBits: number,
   bytes: number,
   cost: measured,
-  errorQuantized: measured,
+  errorQuantized: optional(measured),
   errorLq: measured,
   errorStored: measured,
 });
@@ -258,7 +270,7 @@ export const compressReport: Guard<CompressReport> = object<CompressReport>({
   ...planShape,
   model: string,
   output: string,
-  recipe: record(anything),
+  recipe: record(anything) as Guard<unknown> as Guard<SweepRecipe>,
   fisher: optional(string),
   matrices: array(compressedMatrix),
   before: measure,
@@ -291,15 +303,20 @@ export const problem: Guard<CheckpointProblem> = object<CheckpointProblem>({
   file: optional(string),
   tensor: optional(string),
 });
+const metric: Guard<MetricRecipe> = object<{ kind: MetricKind; statistics?: string; damping?: number }>({
+  kind: metricKind,
+  statistics: optional(string),
+  damping: optional(number),
+}) as Guard<unknown> as Guard<MetricRecipe>;
 export const recipe: Guard<SweepRecipe> = object<SweepRecipe>({
-  method: oneOf('lq'),
-  weighting: oneOf('plain', 'fisher'),
-  scales: oneOf('sqrt-of-means', 'means-of-sqrt'),
-  fisher: optional(string),
-  rank: integer,
-  iterations: integer,
-  patience: integer,
-  oversampling: integer,
-  powerIterations: integer,
+  method: string,
+  metric,
+  loop: object<SweepRecipe['loop']>({
+    scales: oneOf('sqrt-of-means', 'means-of-sqrt'),
+    iterations: integer,
+    patience: integer,
+    oversampling: integer,
+    powerIterations: integer,
+  }),
   seed: integer,
 });

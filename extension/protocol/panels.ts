@@ -11,7 +11,6 @@ import type { Budget } from '../core/options/budget';
 import type { CheckpointProblem, Role, StorageFormat } from '../core/checkpoint/types';
 import type { ErrorData } from '../core/errors';
 import type { FactorStorage } from '../core/options/types';
-import type { QuantConfig } from '../core/native';
 import type { SweepRecipe } from '../core/options/recipe';
 import type { DeviceReport } from './engine';
 import type { CompareReport, PreviewReport, SpectrumReport, TensorStatistics } from '../core/analysis/types';
@@ -62,8 +61,8 @@ export interface CheckpointView {
 export interface TensorTwin {
   model: string;
   name: string;
-  config?: QuantConfig;
-  rank?: number;
+  /** The option for people. */
+  option?: string;
   bits?: number;
   effectiveBits?: number;
   errorQuantized?: number;
@@ -222,6 +221,8 @@ export interface AllocationView {
   sweep?: {
     recipe: SweepRecipe;
     options: number;
+    /** The largest rank among them. */
+    rank: number;
     /** The table of costs. */
     file: string;
     /** The Fisher information it is weighted by, for another sweep under the same. */

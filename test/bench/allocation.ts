@@ -7,7 +7,7 @@ import loadHighs from 'highs';
 import { prepare } from '../../extension/core/allocation/plan';
 import { buildProblem, type Problem } from '../../extension/core/allocation/problem';
 import { solve } from '../../extension/core/allocation/solve';
-import { storageBits } from '../../extension/core/options/option';
+import { optionBits } from '../../extension/core/options/option';
 import type { SweepTable } from '../../extension/core/sensitivity/types';
 import { dynamicProgram } from '../unit/allocation/reference';
 import { LLAMA_2_70B, LLAMA_2_7B, syntheticTable, TINY } from '../unit/allocation/tables';
@@ -46,8 +46,8 @@ function problemOf(table: SweepTable): Problem {
   return buildProblem(
     table.matrices.map(({ rows, cols, costs }) => ({
       choices,
-      costs,
-      sizes: table.options.map(option => storageBits(option.config, rows * cols)),
+      costs: costs.map(cost => cost!),
+      sizes: table.options.map(option => optionBits(option, rows, cols)),
     })),
   );
 }

@@ -10,7 +10,7 @@ import { logicalTensors } from '../../extension/core/logical/logical';
 import { openCheckpoint } from '../../extension/core/logical/open';
 import { selectTargets } from '../../extension/core/logical/targets';
 import { nativeBook } from '../../extension/core/options/books/registry';
-import { paperGrid } from '../../extension/core/options/option';
+import { paperGrid } from '../../extension/core/options/config';
 import { loadNative } from '../../extension/engine/load';
 import type { DenseSource } from '../../extension/core/native';
 import { nodeFiles } from '../../extension/node/files';

@@ -8,8 +8,10 @@ import type { PipelineContext } from '../../extension/core/context';
 import { findExporter } from '../../extension/core/export/exporters';
 import { readPacked } from '../../extension/core/packed/reader';
 import { createPackedOutput } from '../../extension/core/packed/writer';
-import { paperGrid } from '../../extension/core/options/option';
-import { nativeOption } from '../../extension/core/sensitivity/sweep';
+import { paperGrid, paperOption } from '../../extension/core/options/config';
+import { lqOption } from '../../extension/core/options/native-option';
+import { lqDestination } from '../../extension/core/packed/layout';
+import type { LqSource } from '../../extension/core/native';
 import type { FactorStorage, Option } from '../../extension/core/options/types';
 import { loadNative } from '../../extension/engine/load';
 import type { NativeDecomposition } from '../../extension/core/native';
@@ -35,7 +37,7 @@ function targetsOf(source: CheckpointIndex): { name: string; option: Option }[] 
     .filter(({ name, shape }) => name.includes('layers.1.') && shape.length === 2)
     .map(({ name }, i) => ({
       name,
-      option: { book: 'nf', rounding: 'nearest', rank: i === 3 ? 0 : 8, config: grid[(i * 97) % grid.length]! },
+      option: paperOption(grid[(i * 97) % grid.length]!, i === 3 ? 0 : 8),
     }));
 }
 
@@ -63,9 +65,10 @@ describe.each(['nf8', 'bf16', 'fp32'] satisfies FactorStorage[])('a decompositio
       out,
       overwrite: false,
     });
-    for (const { name, tensor, option, destination } of output.layout.matrices) {
+    for (const { name, tensor, option, source: place } of output.layout.matrices) {
+      const destination = lqDestination(place as LqSource);
       const weight = tensorSource(tensor);
-      const result = await pipeline.native.decompose('cpu', weight, nativeOption(option), parameters, destination, {});
+      const result = await pipeline.native.decompose('cpu', weight, lqOption(option)!, parameters, destination, {});
       results.set(name, result);
       await output.markDone(name, { ...result, trace: [...result.trace] });
     }

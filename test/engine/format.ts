@@ -9,7 +9,13 @@ interface Entry {
 interface Description {
   factors: 'nf8' | 'bf16' | 'fp32';
   books: Record<string, number[]>;
-  matrices: Record<string, { shape: [number, number]; option: { book: string; rank: number; config: Config } }>;
+  matrices: Record<string, { shape: [number, number]; option: StoredOption }>;
+}
+/** The paper's options alone. */
+interface StoredOption {
+  grid: { kind: 'nf'; bits: number };
+  scales: Omit<Config, 'b0'>;
+  rank: number;
 }
 interface Config {
   b0: number;
@@ -51,8 +57,8 @@ export function decodeFile(file: string): Map<string, Float64Array> {
     }
     return value;
   };
-  const quantized = (prefix: string, book: string, { b0, b1, B0, B1 }: Config, count: number): Float64Array => {
-    const levels = books[`${book}${b0}`]!;
+  const quantized = (prefix: string, { b0, b1, B0, B1 }: Config, count: number): Float64Array => {
+    const levels = books[`nf${b0}`]!;
     const [codes, scales] = [raw(`${prefix}.codes`).bytes, raw(`${prefix}.scales`).bytes];
     const groups = floats(`${prefix}.groups`);
     const offset = floats(`${prefix}.offset`)[0]!;
@@ -63,13 +69,13 @@ export function decodeFile(file: string): Map<string, Float64Array> {
     });
   };
   const factor = (name: string, count: number): Float64Array =>
-    factors === 'nf8' ? quantized(name, 'nf', { b0: 8, b1: 8, B0: 64, B1: 256 }, count) : floats(name);
+    factors === 'nf8' ? quantized(name, { b0: 8, b1: 8, B0: 64, B1: 256 }, count) : floats(name);
 
   return new Map(
     Object.entries(matrices).map(([name, { shape, option }]) => {
       const [rows, cols] = shape;
-      const { rank } = option;
-      const values = quantized(`${name}.lq`, option.book, option.config, rows * cols);
+      const { rank, grid, scales } = option;
+      const values = quantized(`${name}.lq`, { b0: grid.bits, ...scales }, rows * cols);
       if (rank === 0) return [name, values];
       const l1 = factor(`${name}.lq.l1`, rows * rank);
       const l2 = factor(`${name}.lq.l2`, rank * cols);

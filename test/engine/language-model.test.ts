@@ -14,9 +14,11 @@ import { TextTokenizer } from '../../extension/core/evaluation/tokenizer';
 import { readWindows } from '../../extension/core/evaluation/windows';
 import { findExporter } from '../../extension/core/export/exporters';
 import { createPackedOutput } from '../../extension/core/packed/writer';
-import { paperGrid } from '../../extension/core/options/option';
+import { paperGrid, paperOption } from '../../extension/core/options/config';
+import { lqOption } from '../../extension/core/options/native-option';
+import { lqDestination } from '../../extension/core/packed/layout';
+import type { LqSource } from '../../extension/core/native';
 import { computeFisher, openFisher } from '../../extension/core/sensitivity/fisher';
-import { nativeOption } from '../../extension/core/sensitivity/sweep';
 import { loadNative } from '../../extension/engine/load';
 import { nodeFiles } from '../../extension/node/files';
 import golden from '../fixtures/tiny-books-4m.json';
@@ -80,7 +82,7 @@ describe('the language model of the sample checkpoint', () => {
     const config = paperGrid().find(({ b0, B0 }) => b0 === 3 && B0 === 64)!;
     const targets = ['self_attn.q_proj', 'mlp.down_proj'].map((module, i) => ({
       name: `model.layers.${i}.${module}.weight`,
-      option: { book: 'nf', rounding: 'nearest', rank: i * 8, config } as const,
+      option: paperOption(config, i * 8),
     }));
     const out = path.join(folder, 'packed');
     const run = pipeline();
@@ -99,10 +101,11 @@ describe('the language model of the sample checkpoint', () => {
       oversampling: 8,
       powerIterations: 1,
     } as const;
-    for (const { name, tensor, option, destination } of output.layout.matrices) {
+    for (const { name, tensor, option, source: place } of output.layout.matrices) {
+      const destination = lqDestination(place as LqSource);
       const weight = tensorSource(tensor);
       const seeded = { ...parameters, seed: 1 };
-      const result = await run.native.decompose('cpu', weight, nativeOption(option), seeded, destination, {});
+      const result = await run.native.decompose('cpu', weight, lqOption(option)!, seeded, destination, {});
       await output.markDone(name, { ...result, trace: [...result.trace] });
     }
     await output.finish();

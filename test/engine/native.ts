@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { nativeBook } from '../../extension/core/options/books/registry';
-import { paperGrid } from '../../extension/core/options/option';
+import { paperGrid } from '../../extension/core/options/config';
 import type { QuantConfig, ScaleType } from '../../extension/core/native';
 import { loadNative } from '../../extension/engine/load';
 import type { DenseSource, LqParameters, NativeSweepOption } from '../../extension/core/native';

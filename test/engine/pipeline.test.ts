@@ -35,7 +35,8 @@ const request = (out: string): CompressRequest => ({
   model: sample,
   out: path.join(folder, out),
   budget: { kind: 'bits', value: 3 },
-  rank: 4,
+  method: 'lq-lora',
+  ranks: [4],
   plain: true,
   iterations: 10,
   grid: smallGrid,
@@ -56,7 +57,7 @@ describe('compress', () => {
     expect(report.matrices).toHaveLength(28);
     expect(report.after.bytes).toBe(report.bytes);
     for (const matrix of report.matrices) {
-      expect(matrix.errorLq).toBeLessThan(matrix.errorQuantized);
+      expect(matrix.errorLq).toBeLessThan(matrix.errorQuantized!);
       expect(matrix.errorStored).toBeCloseTo(matrix.errorLq, 2);
     }
   });
@@ -129,7 +130,7 @@ describe('a run that ends early', () => {
       'compress',
       {
         ...request('cancelled'),
-        rank: 8,
+        ranks: [8],
         iterations: 100,
         grid: undefined as never,
         cache: path.join(folder, 'three'),

@@ -4,6 +4,8 @@
  */
 import type { Plan } from '../../extension/core/allocation/types';
 import type { Role } from '../../extension/core/checkpoint/types';
+import { paperOption } from '../../extension/core/options/config';
+import { describeOption } from '../../extension/core/options/option';
 import type { QuantConfig } from '../../extension/core/native';
 import type { PreviewReport, SpectrumReport, TensorStatistics } from '../../extension/core/analysis/types';
 import type {
@@ -355,13 +357,15 @@ export function makePlan(a: Architecture, query: PlanQuery): { plan: Plan; relat
         const { config, bits: own } = ladder[option]!;
         return {
           name: target.name,
-          config,
-          rank,
+          option: paperOption(config, rank),
+          label: describeOption(paperOption(config, rank)),
+          rate: config.b0,
           bits: own,
           effectiveBits: own + factorBits(target),
           bytes: Math.round(((own + factorBits(target)) * product(target.shape)) / 8),
           cost: cost(target, option),
-          option,
+          predicted: false,
+          choice: option,
         };
       }),
     },

@@ -1,4 +1,5 @@
 /** Hosts that answer as the real one would, from fixtures. Each test may replace single answers. */
+import type { SweepRecipe } from '../../extension/core/options/recipe';
 import type { Handlers } from '../../extension/protocol/channel';
 import type { CompareReport } from '../../extension/core/analysis/types';
 import type { CompressReport, EstimateReport } from '../../extension/core/reports';
@@ -85,11 +86,19 @@ export function checkpointHost(
   };
 }
 
+const RECIPE: SweepRecipe = {
+  method: 'lq-lora',
+  metric: { kind: 'fisher', statistics: '0123456789abcdef' },
+  loop: { scales: 'sqrt-of-means', iterations: 25, patience: 1, oversampling: 10, powerIterations: 2 },
+  seed: 0,
+};
+
 const form: CompressRequest = {
   model: '/models/tiny-books-4m',
   out: '/models/tiny-books-4m-lq-2.75',
   budget: { kind: 'bits', value: 2.75 },
-  rank: 8,
+  method: 'lq-lora',
+  ranks: [8],
   calibration: '/data/calib.txt',
   samples: 64,
   factors: 'nf8',
@@ -130,7 +139,7 @@ export function compressReport(): CompressReport {
     ...summary,
     model: form.model,
     output: form.out,
-    recipe: { method: 'lq', rank: 8 },
+    recipe: RECIPE,
     matrices: matrices.map(row => {
       const alone = 0.62 * Math.pow(2, -row.bits * 0.95) * (0.9 + 0.2 * random(row.name)());
       return { ...row, errorQuantized: alone, errorLq: alone * 0.8, errorStored: alone * 0.803 };
@@ -282,18 +291,9 @@ export function allocationView(a: Architecture): AllocationView {
     header: header(a, a === tiny ? 2 : 15),
     canCompute: true,
     sweep: {
-      recipe: {
-        method: 'lq',
-        weighting: 'fisher',
-        scales: 'sqrt-of-means',
-        rank: a === tiny ? 8 : 64,
-        iterations: 25,
-        patience: 1,
-        oversampling: 10,
-        powerIterations: 2,
-        seed: 0,
-      },
+      recipe: RECIPE,
       options: 243,
+      rank: a === tiny ? 8 : 64,
       file: '/storage/sweeps/tiny.json',
       fisher: '/cache/fisher.safetensors',
       device: 'CPU, 8 cores',
@@ -325,7 +325,7 @@ function whatIf(a: Architecture, query: Omit<PlanQuery, 'budget'>): WhatIf {
     const { budget, bits: achieved, effectiveBits, bytes, objective } = plan;
     return { budget, bits: achieved, effectiveBits, bytes, objective, relativeError };
   });
-  const { rank } = allocationView(a).sweep!.recipe;
+  const { rank } = allocationView(a).sweep!;
   const more = plans.map(plan => ({
     ...plan,
     effectiveBits: plan.effectiveBits + 0.3,
@@ -359,7 +359,7 @@ export function allocationHost(
       ...view,
       budget,
       overrides,
-      sweep: { ...view.sweep!, file, recipe: { ...view.sweep!.recipe, rank: 32 } },
+      sweep: { ...view.sweep!, file, rank: 32 },
     }),
     sweep: () => allocationView(a),
   };

@@ -205,9 +205,9 @@ function Planned(props: {
           onOverrides={props.onOverrides}
         />
         <p class="figure-note">
-          Costs of {sweep.options} options a matrix at rank {sweep.recipe.rank},{' '}
-          {sweep.recipe.weighting === 'fisher' ? 'weighted by Fisher information' : 'unweighted'}, measured in{' '}
-          {formatDuration(sweep.seconds)} on {sweep.device.slice(0, 80)}
+          Costs of {sweep.options} options a matrix {sweep.rank > 0 && `up to rank ${sweep.rank}`},{' '}
+          {weighing[sweep.recipe.metric.kind]}, measured in {formatDuration(sweep.seconds)} on{' '}
+          {sweep.device.slice(0, 80)}
           {sweep.date !== undefined && (
             <>
               {', '}
@@ -348,7 +348,7 @@ function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; 
             )}
           </>
         }
-        title={`Relative ${view.sweep?.recipe.weighting === 'fisher' ? 'Fisher-weighted ' : ''}error; objective ${formatNumber(plan?.objective)}`}
+        title={`Relative error, ${weighing[view.sweep?.recipe.metric.kind ?? 'plain']}; objective ${formatNumber(plan?.objective)}`}
       />
       <Fact
         label="Solution"
@@ -358,3 +358,5 @@ function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; 
     </dl>
   );
 }
+
+const weighing = { plain: 'unweighted', fisher: 'weighted by Fisher information', kfac: 'weighted by K-FAC' } as const;

@@ -126,7 +126,7 @@ export function CurveFigure(props: {
           {others.length > 0 && (
             <>
               <Key shape="line" color={0}>
-                rank {view.sweep?.recipe.rank}
+                rank {view.sweep?.rank}
               </Key>
               <Key shape="dash" color={3}>
                 rank {others.map(({ rank }) => rank).join(', ')}

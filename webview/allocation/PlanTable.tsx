@@ -1,6 +1,6 @@
 /** Every matrix of the plan, and the rules that the solver has to respect. */
 import { useMemo, useState } from 'preact/hooks';
-import { formatBits, formatBytes, formatConfig, formatPercent, formatShape } from '../../extension/core/format';
+import { formatBits, formatBytes, formatPercent, formatShape } from '../../extension/core/format';
 import type { PlanOverride, PlanRow } from '../../extension/core/allocation/types';
 import type { AllocationView, PlanAnswer } from '../../extension/protocol/panels';
 import { Button, Select, TextField, type Choice } from '../controls';
@@ -58,7 +58,7 @@ export function PlanTable(props: {
       onOverrides(
         pinned(row.name)
           ? overrides.filter(rule => rule.match !== row.name)
-          : [...overrides, { match: row.name, minBits: Math.max(4, row.config.b0) }],
+          : [...overrides, { match: row.name, minBits: Math.max(4, row.rate) }],
       );
     return [
       {
@@ -90,13 +90,13 @@ export function PlanTable(props: {
         render: row => formatBits(row.effectiveBits),
       },
       {
-        id: 'config',
-        label: 'Configuration',
-        title: '(b0, b1, b2, B0, B1) as in the paper',
-        width: '150px',
-        value: row => formatConfig(row.config),
+        id: 'option',
+        label: 'Option',
+        title: 'What the matrix is stored as',
+        width: '190px',
+        value: row => row.label,
       },
-      { id: 'rank', label: 'Rank', width: '44px', spare: 3, end: true, value: row => row.rank },
+      { id: 'rank', label: 'Rank', width: '44px', spare: 3, end: true, value: row => row.option.rank },
       {
         id: 'bytes',
         label: 'Size',

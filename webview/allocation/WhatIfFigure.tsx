@@ -83,13 +83,14 @@ function AnotherRank(props: {
   onSwept: (view: AllocationView) => void;
 }) {
   const { host, view, sweep } = props;
-  const [typed, setTyped] = useState(String(Math.max(1, 2 * sweep.recipe.rank)));
+  const [typed, setTyped] = useState(String(Math.max(1, 2 * sweep.rank)));
   const { rank, problem } = readRank(typed);
   const { running, begin } = useSweep(host, props.onSwept);
   const request = {
     model: view.header.path,
-    rank,
-    scales: sweep.recipe.scales,
+    method: 'lq-lora',
+    ranks: [rank],
+    scales: sweep.recipe.loop.scales,
     ...(sweep.fisher !== undefined && { fisher: sweep.fisher }),
   };
   if (running) {

@@ -4,7 +4,7 @@ import type { PreviewReport } from '../../extension/core/analysis/types';
 import type { CheckpointView, ModelHeader, TensorRow, TensorTwin } from '../../extension/protocol/panels';
 import { Button } from '../controls';
 import { Figure } from '../shared/Figure';
-import { formatBits, formatBytes, formatConfig, formatNumber, formatPercent } from '../../extension/core/format';
+import { formatBits, formatBytes, formatNumber, formatPercent } from '../../extension/core/format';
 import { navigate } from '../shared/actions';
 import { Name } from '../shared/Name';
 import { Await, Fact, useRequest } from '../shared/Panel';
@@ -100,15 +100,7 @@ function TwinView(props: {
   return (
     <>
       <dl class="facts">
-        {twin.config && (
-          <Fact
-            label="Configuration"
-            value={formatConfig(twin.config)}
-            title="(b0, b1, b2, B0, B1) as in the paper"
-            wide
-          />
-        )}
-        {twin.rank !== undefined && <Fact label="Rank" value={twin.rank} />}
+        {twin.option !== undefined && <Fact label="Option" value={twin.option} wide />}
         {twin.bits !== undefined && <Fact label="Bits" value={formatBits(twin.bits)} />}
         {twin.effectiveBits !== undefined && <Fact label="Effective bits" value={formatBits(twin.effectiveBits)} />}
         <Fact label="Relative error" value={formatPercent(difference.relativeError)} />

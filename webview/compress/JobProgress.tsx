@@ -63,7 +63,7 @@ export function JobProgress(props: {
           {budget.kind === 'bytes'
             ? formatBytes(budget.value)
             : `${formatBits(budget.value)} ${budget.kind === 'bits' ? 'bits' : 'effective bits'}`}
-          {job.request.rank !== undefined && `, rank ${job.request.rank}`}
+          {job.request.ranks !== undefined && `, rank ${job.request.ranks.join(', ')}`}
         </span>
       </h2>
       {job.error && <Failure error={job.error} />}

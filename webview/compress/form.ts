@@ -46,7 +46,7 @@ export function toForm(request: CompressRequest): Form {
   return {
     budgetKind: request.budget.kind,
     budget: showBudget(request.budget),
-    rank: text(request.rank),
+    rank: text(request.ranks?.[0]),
     factors: request.factors ?? 'nf8',
     importance: request.fisher !== undefined ? 'fisher' : request.calibration !== undefined ? 'calibration' : 'plain',
     calibration: request.calibration ?? '',
@@ -112,7 +112,8 @@ export function toRequest(form: Form, base: CompressRequest): { request?: Compre
     scales: form.scales,
     ...(base.cache !== undefined && { cache: base.cache }),
     ...(base.grid && { grid: base.grid }),
-    ...(rank !== undefined && { rank }),
+    ...(base.method !== undefined && { method: base.method }),
+    ...(rank !== undefined && { ranks: [rank] }),
     ...(form.importance === 'plain' && { plain: true }),
     ...(form.importance === 'calibration' && { calibration: form.calibration }),
     ...(form.importance === 'fisher' && { fisher: form.fisher }),

@@ -3,6 +3,7 @@ import { LqError } from '../../core/errors';
 import { BUDGET, integer, list, OVERRIDES, present, required, SELECTION, text, type Command } from '../command';
 import { parseBudget, parseOverrides } from '../budget';
 import { factorStorage, FACTORS, oneOf, scaleKind, SCALES } from '../choices';
+import { METHOD, parseMethod } from '../method';
 import { compressionReport } from '../report';
 
 export const compressCommand: Command = {
@@ -12,7 +13,7 @@ export const compressCommand: Command = {
   options: {
     out: { value: 'DIR', description: 'folder to write' },
     ...BUDGET,
-    rank: { value: 'R', description: 'rank of the low-rank part (default: 16; 0 for quantisation alone)' },
+    ...METHOD,
     calibration: { value: 'FILE', description: 'weight errors with Fisher information of this text' },
     samples: { value: 'N', description: 'sequences of calibration text (default: 64)' },
     fisher: { value: 'FILE', description: 'weight errors with this Fisher file' },
@@ -47,8 +48,8 @@ export const compressCommand: Command = {
         model: path.resolve(positionals[0] as string),
         out: path.resolve(required(values, 'out')),
         budget: parseBudget(values),
+        ...parseMethod(values),
         ...present({
-          rank: integer(values, 'rank'),
           calibration: resolve(calibration),
           samples: integer(values, 'samples', 1),
           fisher: resolve(fisher),

@@ -3,13 +3,14 @@ import { formatDuration } from '../../core/format';
 import { LqError } from '../../core/errors';
 import { integer, list, present, required, SELECTION, text, type Command } from '../command';
 import { scaleKind, SCALES } from '../choices';
+import { METHOD, parseMethod } from '../method';
 
 export const sweepCommand: Command = {
   name: 'sweep',
   summary: 'Measure the error of every option of every target matrix; the table is what `plan` chooses from.',
   arguments: ['MODEL'],
   options: {
-    rank: { value: 'R', description: 'rank of the low-rank part (default: 16; 0 for quantisation alone)' },
+    ...METHOD,
     fisher: { value: 'FILE', description: 'weight the error with this Fisher file' },
     plain: { description: 'do not weight the error' },
     iterations: { value: 'N', description: 'limit of LQ iterations (default: 100)' },
@@ -31,7 +32,7 @@ export const sweepCommand: Command = {
       {
         ...settings,
         model: path.resolve(positionals[0] as string),
-        rank: integer(values, 'rank') ?? 16,
+        ...parseMethod(values),
         out,
         ...present({
           fisher: fisher === undefined ? undefined : path.resolve(fisher),

@@ -1,9 +1,9 @@
 /** From a sweep table and a budget to a plan: the allocation stage's door. */
 import { globMatcher } from '../checkpoint/glob';
 import { LqError } from '../errors';
-import { packedBytes, storageBits } from '../options/option';
+import { describeOption, optionBits, packedBytes, rateOf } from '../options/option';
 import type { SweepTable } from '../sensitivity/types';
-import type { FactorStorage } from '../options/types';
+import type { FactorStorage, Option } from '../options/types';
 import { buildProblem } from './problem';
 import type { Problem } from './problem';
 import { supported } from './relaxation';
@@ -56,14 +56,9 @@ export function prepare(
   if (table.matrices.length === 0) throw new LqError('no-targets', 'The sweep table has no matrices to plan for.');
   const allowed = allowedOptions(table, overrides);
   const weights = table.matrices.reduce((sum, row) => sum + row.rows * row.cols, 0);
-  const bits = (row: number, option: number): number => {
-    const { rows, cols } = table.matrices[row]!;
-    return storageBits(table.options[option]!.config, rows * cols);
-  };
-  const bytes = (row: number, option: number): number => {
-    const { rows, cols } = table.matrices[row]!;
-    return packedBytes(table.options[option]!, rows, cols, factors);
-  };
+  const sizes = sizesOf(table, factors);
+  const bits = (row: number, option: number): number => sizes[row]!.bits[option]!;
+  const bytes = (row: number, option: number): number => sizes[row]!.bytes[option]!;
   const problemOf = (size: (row: number, option: number) => number): Problem =>
     buildProblem(
       table.matrices.map((row, i) => ({
@@ -78,6 +73,7 @@ export function prepare(
   const measure = (kind: Budget['kind']): Measure => {
     switch (kind) {
       case 'bits':
+        requireOneRank(table.options);
         return { problem: byBits(), capacity: v => Math.floor(v * weights), value: size => size / weights };
       case 'effective-bits':
         return {
@@ -106,18 +102,21 @@ export function prepare(
   const chosenOf = (problem: Problem, assignment: Int32Array): number[] =>
     problem.items.map((item, i) => item.choices[assignment[i]!]!);
 
+  const labels = table.options.map(describeOption);
   const rowOf = (i: number, option: number): PlanRow => {
     const row = table.matrices[i]!;
     const count = row.rows * row.cols;
     return {
       name: row.name,
-      config: table.options[option]!.config,
-      rank: table.options[option]!.rank,
+      option: table.options[option]!,
+      label: labels[option]!,
+      rate: rateOf(table.options[option]!),
       bits: bits(i, option) / count,
       effectiveBits: (8 * bytes(i, option)) / count,
       bytes: bytes(i, option),
       cost: row.costs[option]!,
-      option,
+      predicted: row.predicted.includes(option),
+      choice: option,
     };
   };
 
@@ -158,6 +157,34 @@ export function prepare(
   };
 }
 
+/** Bits and bytes of every option, by row; matrices of one shape share theirs. */
+function sizesOf(table: SweepTable, factors: FactorStorage): { bits: number[]; bytes: number[] }[] {
+  const byShape = new Map<string, { bits: number[]; bytes: number[] }>();
+  return table.matrices.map(({ rows, cols }) => {
+    const shape = `${rows}x${cols}`;
+    let sizes = byShape.get(shape);
+    if (sizes === undefined) {
+      sizes = {
+        bits: table.options.map(option => optionBits(option, rows, cols)),
+        bytes: table.options.map(option => packedBytes(option, rows, cols, factors)),
+      };
+      byShape.set(shape, sizes);
+    }
+    return sizes;
+  });
+}
+
+/** The paper's bits leave low-rank factors out: with several ranks to choose from, the largest would be free. */
+export function requireOneRank(options: readonly Option[]): void {
+  const ranks = [...new Set(options.map(({ rank }) => rank))].sort((a, b) => a - b);
+  if (ranks.length > 1)
+    throw new LqError(
+      'usage',
+      `A budget in bits does not count low-rank factors, and these options have ranks ${ranks.join(', ')}: give ` +
+        'effective bits or a size.',
+    );
+}
+
 /** Indices of the ascending values nearest to `count` evenly spaced ones, first and last included, each once. */
 function evenSteps(values: Float64Array, count: number): number[] {
   const first = values[0]!;
@@ -173,18 +200,20 @@ function evenSteps(values: Float64Array, count: number): number[] {
 }
 
 function allowedOptions(table: SweepTable, overrides: readonly PlanOverride[]): number[][] {
+  const rates = table.options.map(rateOf);
   const rules = overrides.map(rule => ({ ...rule, matches: globMatcher(rule.match), used: false }));
   const allowed = table.matrices.map(row => {
     if (row.costs.length !== table.options.length)
       throw new LqError('sweep-mismatch', `${row.costs.length} costs for ${table.options.length} options.`, {
         tensor: row.name,
       });
-    if (!row.costs.every(cost => Number.isFinite(cost) && cost >= 0))
+    if (!row.costs.every(cost => cost === null || (Number.isFinite(cost) && cost >= 0)))
       throw new LqError('sweep-mismatch', 'A cost is negative or not finite.', { tensor: row.name });
     const applying = rules.filter(rule => rule.matches(row.name));
     for (const rule of applying) rule.used = true;
-    const options = table.options.flatMap(({ config }, option) =>
-      applying.every(rule => config.b0 >= (rule.minBits ?? 0) && config.b0 <= (rule.maxBits ?? Infinity))
+    const options = rates.flatMap((rate, option) =>
+      row.costs[option] !== null &&
+      applying.every(rule => rate >= (rule.minBits ?? 0) && rate <= (rule.maxBits ?? Infinity))
         ? [option]
         : [],
     );

@@ -1,9 +1,8 @@
 /** The plan: one option for every matrix under a budget. */
-import type { QuantConfig } from '../native';
 import type { Budget } from '../options/budget';
-import type { FactorStorage } from '../options/types';
+import type { FactorStorage, Option } from '../options/types';
 
-/** A user's rule for the matrices a glob selects: only options whose code width b0 lies within these bits per weight. */
+/** A user's rule for the matrices a glob selects: only options whose codes take bits per weight within these. */
 export interface PlanOverride {
   readonly match: string;
   readonly minBits?: number;
@@ -12,17 +11,22 @@ export interface PlanOverride {
 
 export interface PlanRow {
   readonly name: string;
-  readonly config: QuantConfig;
-  readonly rank: number;
+  readonly option: Option;
+  /** The option for people: `Trellis 2.5 bits`. */
+  readonly label: string;
+  /** Bits of codes a weight. */
+  readonly rate: number;
   /** Storage bits per weight, without factors. */
   readonly bits: number;
   readonly effectiveBits: number;
   /** Bytes of everything stored for this matrix. */
   readonly bytes: number;
-  /** Squared (weighted) error. */
+  /** Squared error under the table's metric. */
   readonly cost: number;
-  /** Index into SweepTable.options. */
-  readonly option: number;
+  /** Whether that was predicted and not measured. */
+  readonly predicted: boolean;
+  /** Index of the option in SweepTable.options. */
+  readonly choice: number;
 }
 
 export interface Plan {

@@ -8,24 +8,28 @@ import type { CheckpointIndex } from '../checkpoint/types';
 import { callNative, type PipelineContext } from '../context';
 import { LqError } from '../errors';
 import { createPackedOutput, type MatrixErrors, type PackedOutput, type PackedRecipe } from '../packed/writer';
-import { overLanes } from '../lanes';
-import { lqParameters, nativeOption } from '../sensitivity/sweep';
-import type { FisherSource, SweepTable } from '../sensitivity/types';
+import { overLanes, type ItemReport } from '../lanes';
+import { lqOption, nativeOption } from '../options/native-option';
+import { encodeDestination, lqDestination, type PackedLayout } from '../packed/layout';
+import type { Metric } from '../sensitivity/metric';
+import { lqParameters, usesLoop } from '../sensitivity/sweep';
+import type { SweepTable } from '../sensitivity/types';
 
 export interface DecompositionInput {
   readonly index: CheckpointIndex;
   readonly table: SweepTable;
   readonly plan: Plan;
-  /** Required when the table is weighted. */
-  readonly fisher?: FisherSource;
+  /** The one the table was measured under. */
+  readonly metric: Metric;
   readonly out: string;
   readonly overwrite: boolean;
 }
 
-/** Relative errors of one matrix, ||W - W'|| / ||W||, weighted when the sweep was. */
+/** Relative errors of one matrix, ||W - W'|| / ||W|| under the metric. */
 export interface DecomposedMatrix {
   readonly name: string;
-  readonly errorQuantized: number;
+  /** Without the low-rank part, of an option that went through the LQ iteration. */
+  readonly errorQuantized?: number;
   readonly errorLq: number;
   /** With the factors as stored. */
   readonly errorStored: number;
@@ -45,7 +49,7 @@ export interface Decomposition {
  */
 export async function decompose(context: PipelineContext, input: DecompositionInput): Promise<Decomposition> {
   const { index, table, plan, out, overwrite } = input;
-  const targets = plan.matrices.map(row => ({ name: row.name, option: table.options[row.option]! }));
+  const targets = plan.matrices.map(row => ({ name: row.name, option: row.option }));
   const output = await createPackedOutput(context, {
     source: index,
     targets,
@@ -67,7 +71,7 @@ export async function decompose(context: PipelineContext, input: DecompositionIn
 
 async function decomposeAll(
   context: PipelineContext,
-  { table, fisher }: DecompositionInput,
+  { table, metric }: DecompositionInput,
   output: PackedOutput,
 ): Promise<void> {
   await overLanes(context, {
@@ -75,33 +79,58 @@ async function decomposeAll(
     items: output.layout.matrices,
     nameOf: ({ name }) => name,
     weightOf: ({ tensor }) => tensor.shape.reduce((product, size) => product * size, 1),
-    async work(lane, { name, tensor, option, destination }, report) {
-      if (output.isDone(name)) return;
-      const parameters = lqParameters(table.recipe, name, fisher);
-      const { trace, ...errors } = await callNative(
-        lane,
-        { file: tensor.file, tensor: name },
-        control =>
-          lane.native.decompose(
-            lane.device,
-            tensorSource(tensor),
-            nativeOption(option),
-            parameters,
-            destination,
-            control,
-          ),
-        (finished, all) => report(finished / all),
-      );
-      await output.markDone(name, { ...errors, trace: [...trace] });
+    async work(lane, matrix, report) {
+      if (output.isDone(matrix.name)) return;
+      await output.markDone(matrix.name, await decomposeOne(lane, table, metric, matrix, report));
     },
   });
+}
+
+/** Writes one matrix to its place: through the LQ iteration, or encoded. */
+async function decomposeOne(
+  lane: PipelineContext,
+  { recipe }: SweepTable,
+  metric: Metric,
+  { name, tensor, option, source }: PackedLayout['matrices'][number],
+  report: ItemReport,
+): Promise<MatrixErrors> {
+  const where = { file: tensor.file, tensor: name };
+  const weight = tensorSource(tensor);
+  const own = metric.of(name);
+  const progress = (finished: number, all: number): void => report(finished / all);
+  const looped = lqOption(option);
+  if (source.kind === 'lq' && looped !== undefined && usesLoop(option, own)) {
+    const parameters = lqParameters(recipe.loop, recipe.seed, own);
+    const { trace, ...errors } = await callNative(
+      lane,
+      where,
+      control => lane.native.decompose(lane.device, weight, looped, parameters, lqDestination(source), control),
+      progress,
+    );
+    return { ...errors, trace: [...trace] };
+  }
+  const errors = await callNative(
+    lane,
+    where,
+    control =>
+      lane.native.encode(
+        lane.device,
+        weight,
+        nativeOption(option),
+        { metric: own.native, seed: recipe.seed },
+        encodeDestination(source),
+        control,
+      ),
+    progress,
+  );
+  return { ...errors, cost: own.scale * errors.cost, storedCost: own.scale * errors.storedCost };
 }
 
 function relative(name: string, errors: MatrixErrors, norm: number): DecomposedMatrix {
   const share = (cost: number): number => (cost === 0 ? 0 : Math.sqrt(cost / norm));
   return {
     name,
-    errorQuantized: share(errors.quantizedCost),
+    ...(errors.quantizedCost !== undefined && { errorQuantized: share(errors.quantizedCost) }),
     errorLq: share(errors.cost),
     errorStored: share(errors.storedCost),
   };

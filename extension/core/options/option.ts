@@ -1,55 +1,42 @@
-/**
- * Options of one matrix and exactly what each costs in storage. Sizes follow the packed format: ragged tails count as
- * what they are, fields are padded to a byte at the end of a tensor (native/include/lq/types.h).
- */
-import { codeBooks } from './books/registry';
+/** An option as a whole: its name for people, what it is stored as, exactly how large that is, and whether it exists. */
+import { LqError } from '../errors';
+import { NF8_FACTORS, paperConfig, quantizedBytes, storageBits } from './config';
+import { gridKind, isGridKind } from './grids/registry';
+import { bytesOfPart, type Part } from './parts';
+import { isRounding, roundingLabel } from './roundings';
+import { isScaleKind, scaleKind } from './scales/registry';
+import { isTransform, transformLabel } from './transforms';
 import type { FactorStorage, Option } from './types';
-import type { QuantConfig, ScaleType } from '../native';
 
-const SCALE_BITS: Readonly<Record<ScaleType, number>> = { bf16: 16, fp16: 16, fp32: 32 };
-
-/** Configuration of factors stored at NF8 (method: (8, 8, fp32, 64, 256)). */
-export const NF8_FACTORS: QuantConfig = { b0: 8, b1: 8, b2: 'fp32', B0: 64, B1: 256 };
-
-export const scaleBits = (type: ScaleType): number => SCALE_BITS[type];
-
-/** Blocks of B0 weights; the last one may be short. */
-export const blockCount = (config: QuantConfig, count: number): number => Math.ceil(count / config.B0);
-
-/** Groups of B1 blocks; the last one may be short. */
-export const groupCount = (config: QuantConfig, count: number): number =>
-  Math.ceil(blockCount(config, count) / config.B1);
-
-/** Bytes of each part of `count` packed weights. */
-export function partBytes(
-  config: QuantConfig,
-  count: number,
-): { codes: number; scales: number; groups: number; offset: number } {
-  return {
-    codes: Math.ceil((count * config.b0) / 8),
-    scales: Math.ceil((blockCount(config, count) * config.b1) / 8),
-    groups: (groupCount(config, count) * scaleBits(config.b2)) / 8,
-    offset: 4,
-  };
+/** One line for people: `NF3 b1=4 bf16 64x256 r16`, `Trellis 2.5 bits`, `INT4 asym g128 feedback`. */
+export function describeOption({ transform, grid, scales, rounding, rank }: Option): string {
+  const kind = gridKind(grid);
+  return [
+    kind.label(grid),
+    scaleKind(scales).label(scales),
+    transform === kind.usual.transform ? '' : transformLabel(transform),
+    rounding === kind.usual.rounding ? '' : roundingLabel(rounding),
+    rank > 0 ? `r${rank}` : '',
+  ]
+    .filter(word => word !== '')
+    .join(' ');
 }
 
-/** Bytes of `count` packed weights, offset included, without a book of their own. */
-export function quantizedBytes(config: QuantConfig, count: number): number {
-  const parts = partBytes(config, count);
-  return parts.codes + parts.scales + parts.groups + parts.offset;
+/** The same for a narrow column, as storage formats are called: `NF3 g64 r16`. */
+export function shortLabel(option: Option): string {
+  const { grid, scales, rank } = option;
+  const block = scales.kind === 'two-level' ? scales.B0 : scales.kind === 'group' ? scales.size : undefined;
+  return [gridKind(grid).label(grid), block === undefined ? '' : `g${block}`, rank > 0 ? `r${rank}` : '']
+    .filter(word => word !== '')
+    .join(' ');
 }
 
-/**
- * Storage of codes, block scales and group maxima in bits: the paper's size of a matrix, exact for ragged tails. Offset
- * and low-rank factors are left out, as the paper does.
- */
-export function storageBits(config: QuantConfig, count: number): number {
-  return count * config.b0 + blockCount(config, count) * config.b1 + groupCount(config, count) * scaleBits(config.b2);
-}
+/** Bits of codes a weight takes: what an override's least and most bits speak of. */
+export const rateOf = ({ grid }: Option): number => gridKind(grid).rate(grid);
 
-/** Bits per weight of a tensor that every block size divides (paper section 2.1): b0 + b1/B0 + bits(b2)/(B0 B1). */
-export function nominalBits(config: QuantConfig): number {
-  return config.b0 + config.b1 / config.B0 + scaleBits(config.b2) / (config.B0 * config.B1);
+/** The stored parts of a [rows, cols] matrix, low-rank factors apart, in the order of the packed format. */
+export function optionParts({ grid, scales }: Option, rows: number, cols: number): Part[] {
+  return [...gridKind(grid).parts(grid, rows, cols), ...scaleKind(scales).parts(scales, grid, rows, cols)];
 }
 
 /** Bytes of one low-rank factor of `count` elements. */
@@ -60,29 +47,56 @@ export function factorBytes(storage: FactorStorage, count: number): number {
 
 /** Exactly the tensor bytes the packed checkpoint holds for a [rows, cols] matrix under an option. */
 export function packedBytes(option: Option, rows: number, cols: number, factors: FactorStorage): number {
-  const quantized = quantizedBytes(option.config, rows * cols) + codeBooks[option.book].storedBytes(option.config.b0);
-  if (option.rank === 0) return quantized;
-  return quantized + factorBytes(factors, rows * option.rank) + factorBytes(factors, option.rank * cols);
+  const { rank } = option;
+  const quantized = optionParts(option, rows, cols).reduce((sum, part) => sum + bytesOfPart(part), 0);
+  if (rank === 0) return quantized;
+  return quantized + factorBytes(factors, rows * rank) + factorBytes(factors, rank * cols);
 }
 
-/** The paper's 243 configurations, b0 slowest and B1 fastest; the order is part of a sweep file's meaning. */
-export function paperGrid(): QuantConfig[] {
-  const grid: QuantConfig[] = [];
-  for (const b0 of [2, 3, 4])
-    for (const b1 of [2, 3, 4])
-      for (const b2 of ['bf16', 'fp16', 'fp32'] as const)
-        for (const B0 of [16, 32, 64]) for (const B1 of [16, 64, 256]) grid.push({ b0, b1, b2, B0, B1 });
-  return grid;
+/**
+ * The paper's size of a [rows, cols] matrix in bits, which leaves low-rank factors out: of one of the paper's options its
+ * codes, block scales and group maxima to the bit, of another everything stored but the factors.
+ */
+export function optionBits(option: Option, rows: number, cols: number): number {
+  const config = paperConfig(option);
+  if (config !== undefined) return storageBits(config, rows * cols);
+  return 8 * packedBytes({ ...option, rank: 0 }, rows, cols, 'fp32');
 }
 
-/** Every configuration of a grid with NormalFloat at one rank: the paper's set of options. */
-export function gridOptions(grid: readonly QuantConfig[], rank: number): Option[] {
-  return grid.map(config => ({ book: 'nf', config, rank, rounding: 'nearest' }));
+/** Why an option does not exist, as the end of a sentence, or undefined when it does. Takes any JSON value. */
+export function optionFault(value: unknown): string | undefined {
+  if (!isRecord(value) || !isRecord(value.grid) || !isRecord(value.scales)) return 'it is not an option';
+  if (!isTransform(value.transform)) return `there is no transform ${JSON.stringify(value.transform)}`;
+  if (!isRounding(value.rounding)) return `there is no rounding ${JSON.stringify(value.rounding)}`;
+  if (!isGridKind(value.grid.kind)) return `there is no grid ${JSON.stringify(value.grid.kind)}`;
+  if (!isScaleKind(value.scales.kind)) return `there are no scales ${JSON.stringify(value.scales.kind)}`;
+  const { transform, grid, scales, rounding, rank } = value as unknown as Option;
+  if (!Number.isSafeInteger(rank) || rank < 0) return `a rank is a whole number, not ${String(rank)}`;
+  const kind = gridKind(grid);
+  const fault = kind.fault(grid) ?? scaleKind(scales).fault(scales);
+  if (fault !== undefined) return fault;
+  const label = kind.label(grid);
+  if (!kind.scales.includes(scales.kind)) return `${label} has no ${scales.kind} scales`;
+  if (!kind.transforms.includes(transform)) return `${label} is not combined with the transform ${transform}`;
+  if (!kind.roundings.includes(rounding)) return `${label} is not combined with the rounding ${rounding}`;
+  return undefined;
 }
 
-/** One line for people: `NF3 b1=4 bf16 64x256 r16`. */
-export function describeOption(option: Option): string {
-  const { b0, b1, b2, B0, B1 } = option.config;
-  const rank = option.rank > 0 ? ` r${option.rank}` : '';
-  return `${codeBooks[option.book].label}${b0} b1=${b1} ${b2} ${B0}x${B1}${rank}`;
+/** Refuses options that do not exist, by name. @throws LqError 'usage'. */
+export function requireOptions(options: readonly Option[]): void {
+  if (options.length === 0) throw new LqError('usage', 'There is no option to choose from.');
+  for (const [i, option] of options.entries()) {
+    const fault = optionFault(option);
+    if (fault !== undefined) throw new LqError('usage', `Option ${i + 1} of ${options.length}: ${fault}.`);
+  }
 }
+
+/** Options as keys: equal options have equal texts, whatever the order of their fields. */
+export function optionKey(option: Option): string {
+  const flat = (value: object): unknown[] => Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  const { transform, grid, scales, rounding, rank } = option;
+  return JSON.stringify([transform, flat(grid), flat(scales), rounding, rank]);
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,18 +1,23 @@
-/** What a matrix can become. */
-import type { QuantConfig } from '../native';
-import type { BookId } from './books/registry';
+/** What a matrix can become: a value that sweep, cache, plan, native code and packed format pass on whole. */
+import type { NativeGrid, NativeRounding, NativeScales, NativeTransform } from '../native';
 
-/**
- * One way to store one matrix. The paper's set is 243 configurations at one rank; other books, ranks and roundings join by
- * adding options, nothing downstream knows how many kinds there are.
- */
+export type Transform = NativeTransform;
+export type Grid = NativeGrid;
+export type Scales = NativeScales;
+export type Rounding = NativeRounding;
+
+/** One way to store one matrix: transform x grid x scales x rounding x rank. */
 export interface Option {
-  /** Code book of config.b0 bits, by its name in books/registry.ts; `nf` is NormalFloat. */
-  readonly book: BookId;
-  readonly config: QuantConfig;
+  readonly transform: Transform;
+  readonly grid: Grid;
+  readonly scales: Scales;
+  readonly rounding: Rounding;
+  /** Of the low-rank part; 0 for none. */
   readonly rank: number;
-  readonly rounding: 'nearest';
 }
 
 /** How low-rank factors are stored. nf8 is (8, 8, fp32, 64, 256). */
 export type FactorStorage = 'nf8' | 'bf16' | 'fp32';
+
+export type GridOf<K extends Grid['kind']> = Extract<Grid, { kind: K }>;
+export type ScalesOf<K extends Scales['kind']> = Extract<Scales, { kind: K }>;

@@ -1,17 +1,21 @@
 /**
- * Names and metadata of the packed LQ checkpoint, version 1. FORMAT.md in this folder specifies it for other programs; what
+ * Names and metadata of the packed LQ checkpoint, version 2. FORMAT.md in this folder specifies it for other programs; what
  * it says and what this file does must agree.
  */
 import { dtypeBits } from '../dtypes';
 import type { TensorSpec } from '../checkpoint/serialize';
 import type { Dtype } from '../dtypes';
 import { LqError } from '../errors';
-import { codeBooks, nativeBook } from '../options/books/registry';
-import { groupCount, NF8_FACTORS, partBytes } from '../options/option';
+import { nativeBook } from '../options/books/registry';
+import { groupCount, NF8_FACTORS, paperOption, partBytes } from '../options/config';
+import { optionFault, optionParts } from '../options/option';
+import { SCALE_DTYPES } from '../options/scales/two-level';
 import type { FactorStorage, Option } from '../options/types';
-import type { QuantConfig, ScaleType } from '../native';
+import type { QuantConfig } from '../native';
 
-export const PACKED_VERSION = 1;
+export const PACKED_VERSION = 2;
+/** Knew the paper's options alone, and described them as a book and a configuration. */
+const FIRST_VERSION = 1;
 /** Value of `format` in `__metadata__`, and `quant_method` in config.json. */
 export const PACKED_FORMAT = 'lq-studio';
 /** Key of `__metadata__` that holds the JSON of a `ShardDescription`. */
@@ -34,6 +38,8 @@ export const denseFile = (name: string): string =>
 export interface ShardDescription {
   readonly version: number;
   readonly factors: FactorStorage;
+  /** Seed of the signs that inputs are rotated with. */
+  readonly seed: number;
   /** Levels of every book used, under `<book><bits>`, ascending fp32 values. */
   readonly books: Readonly<Record<string, readonly number[]>>;
   readonly matrices: Readonly<Record<string, MatrixDescription>>;
@@ -46,7 +52,6 @@ export interface MatrixDescription {
   readonly option: Option;
 }
 
-const SCALE_DTYPES: Readonly<Record<ScaleType, Dtype>> = { bf16: 'BF16', fp16: 'F16', fp32: 'F32' };
 const FACTOR_DTYPES = { bf16: 'BF16', fp32: 'F32' } as const;
 
 /** What the names of a matrix's parts start with. */
@@ -66,12 +71,13 @@ export function quantizedParts(prefix: string, config: QuantConfig, count: numbe
 /** All tensors that hold a matrix; their bytes sum to `packedBytes`. */
 export function matrixParts(name: string, { shape, option }: MatrixDescription, factors: FactorStorage): TensorSpec[] {
   const [rows, cols] = shape;
-  const parts = quantizedParts(partPrefix(name), option.config, rows * cols);
+  const prefix = partPrefix(name);
+  const parts = optionParts(option, rows, cols).map(part => ({ ...part, name: `${prefix}.${part.name}` }));
   if (option.rank === 0) return parts;
   const factor = (part: 'l1' | 'l2', height: number, width: number): TensorSpec[] =>
     factors === 'nf8'
-      ? quantizedParts(`${partPrefix(name)}.${part}`, NF8_FACTORS, height * width)
-      : [{ name: `${partPrefix(name)}.${part}`, dtype: FACTOR_DTYPES[factors], shape: [height, width] }];
+      ? quantizedParts(`${prefix}.${part}`, NF8_FACTORS, height * width)
+      : [{ name: `${prefix}.${part}`, dtype: FACTOR_DTYPES[factors], shape: [height, width] }];
   return [...parts, ...factor('l1', rows, option.rank), ...factor('l2', option.rank, cols)];
 }
 
@@ -84,21 +90,27 @@ export function aligned(tensors: readonly TensorSpec[]): TensorSpec[] {
 export function describeShard(
   matrices: ReadonlyMap<string, MatrixDescription>,
   factors: FactorStorage,
+  seed: number,
 ): ShardDescription {
-  const books = new Map<string, readonly number[]>();
-  const need = (book: Option['book'], bits: number): void =>
-    void books.set(`${book}${bits}`, [...nativeBook(book, bits).levels]);
-  for (const { option } of matrices.values()) {
-    need(option.book, option.config.b0);
-    if (option.rank > 0 && factors === 'nf8') need('nf', NF8_FACTORS.b0);
-  }
+  const names = new Set([...matrices.values()].flatMap(({ option }) => booksOf(option, factors)));
   return {
     version: PACKED_VERSION,
     factors,
-    books: Object.fromEntries([...books].sort(([a], [b]) => (a < b ? -1 : 1))),
+    seed,
+    books: Object.fromEntries([...names].sort().map(name => [name, [...nativeBook('nf', bookBits(name)).levels]])),
     matrices: Object.fromEntries(matrices),
   };
 }
+
+/** The books that a matrix and its factors are decoded with and that are not stored with it. */
+function booksOf({ grid, rank }: Option, factors: FactorStorage): string[] {
+  return [
+    ...(grid.kind === 'nf' ? [`nf${grid.bits}`] : []),
+    ...(rank > 0 && factors === 'nf8' ? [`nf${NF8_FACTORS.b0}`] : []),
+  ];
+}
+
+const bookBits = (name: string): number => Number(/\d+$/.exec(name)?.[0]);
 
 /** `__metadata__` of a shard. */
 export function shardMetadata(description: ShardDescription): Record<string, string> {
@@ -107,7 +119,7 @@ export function shardMetadata(description: ShardDescription): Record<string, str
 
 /**
  * The description in a shard's metadata, or undefined when the file is not of this format.
- * @throws LqError 'packed-format' for a version, field or value that version 1 does not have.
+ * @throws LqError 'packed-format' for a version, field or value that is not of this format.
  */
 export function parseShardMetadata(
   metadata: Readonly<Record<string, string>>,
@@ -130,47 +142,44 @@ function shardDescription(value: unknown, file: string): ShardDescription {
       throw new LqError('packed-format', `${file}: ${what}.`, { file, ...(tensor !== undefined && { tensor }) });
   };
   check(isRecord(value), 'the description is not an object');
-  const { version, factors, books, matrices } = value as Record<string, unknown>;
-  check(version === PACKED_VERSION, `packed version ${String(version)} is not ${PACKED_VERSION}, the one known here`);
+  const { version, factors, books, matrices, seed = 0 } = value as Record<string, unknown>;
+  check(
+    version === PACKED_VERSION || version === FIRST_VERSION,
+    `packed version ${String(version)} is neither ${FIRST_VERSION} nor ${PACKED_VERSION}, those known here`,
+  );
   check(['nf8', 'bf16', 'fp32'].includes(factors as string), `unknown factor storage ${JSON.stringify(factors)}`);
+  check(Number.isSafeInteger(seed) && (seed as number) >= 0, `the seed ${JSON.stringify(seed)} is not a whole number`);
   check(isRecord(books) && isRecord(matrices), 'books and matrices are not objects');
 
   for (const [name, levels] of Object.entries(books as Record<string, unknown>)) {
-    const bits = Number(/\d+$/.exec(name)?.[0]);
+    const bits = bookBits(name);
     check(Array.isArray(levels) && levels.length === 2 ** bits, `book ${name} does not have 2^${bits} levels`);
     const ascending = (levels as unknown[]).every(
       (level, i, all) => Number.isFinite(level) && (i === 0 || (level as number) > (all[i - 1] as number)),
     );
     check(ascending, `the levels of book ${name} are not finite and ascending`);
   }
+  const described: [string, MatrixDescription][] = [];
   for (const [name, matrix] of Object.entries(matrices as Record<string, unknown>)) {
     check(isRecord(matrix), 'a matrix is not an object', name);
-    const { dtype, shape, option } = matrix as Record<string, unknown>;
+    const { dtype, shape, option: stored } = matrix as Record<string, unknown>;
     check(typeof dtype === 'string' && /^(F64|F32|F16|BF16)$/.test(dtype), 'the dtype is not a float type', name);
     check(Array.isArray(shape) && shape.length === 2 && shape.every(isCount), 'the shape is not [rows, cols]', name);
-    check(isOption(option), `the option is not one of version ${PACKED_VERSION}`, name);
-    const { book, config, rank } = option as Option;
-    const needed = [`${book}${config.b0}`, ...(rank > 0 && factors === 'nf8' ? [`nf${NF8_FACTORS.b0}`] : [])];
-    for (const key of needed) check(Object.hasOwn(books as object, key), `book ${key} is missing`, name);
+    const option = version === FIRST_VERSION ? firstOption(stored) : stored;
+    const problem = optionFault(option);
+    check(problem === undefined, `${problem}`, name);
+    for (const key of booksOf(option as Option, factors as FactorStorage))
+      check(Object.hasOwn(books as object, key), `book ${key} is missing`, name);
+    described.push([name, { ...(matrix as MatrixDescription), option: option as Option }]);
   }
-  return value as ShardDescription;
+  return { ...(value as ShardDescription), seed: seed as number, matrices: Object.fromEntries(described) };
 }
 
-function isOption(value: unknown): value is Option {
-  if (!isRecord(value) || !isRecord(value.config)) return false;
-  const { book, rank, rounding, config } = value;
-  const { b0, b1, b2, B0, B1 } = config;
-  const widths = [2, 3, 4, 8] as unknown[];
-  return (
-    Object.hasOwn(codeBooks, book as string) &&
-    rounding === 'nearest' &&
-    (rank === 0 || isCount(rank)) &&
-    widths.includes(b0) &&
-    widths.includes(b1) &&
-    Object.hasOwn(SCALE_DTYPES, b2 as string) &&
-    isCount(B0) &&
-    isCount(B1)
-  );
+/** An option as version 1 wrote it, or undefined: { book: 'nf', config: { b0, b1, b2, B0, B1 }, rank, rounding: 'nearest' }. */
+function firstOption(stored: unknown): Option | undefined {
+  if (!isRecord(stored) || !isRecord(stored.config) || stored.book !== 'nf' || stored.rounding !== 'nearest')
+    return undefined;
+  return paperOption(stored.config as unknown as QuantConfig, stored.rank as number);
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>

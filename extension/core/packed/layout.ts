@@ -1,5 +1,5 @@
 /** Where every byte of a packed checkpoint goes, decided before anything is computed or written. */
-import type { LqDestination, LqSource } from '../native';
+import type { EncodeDestination, EncodedSource, LqDestination, LqSource } from '../native';
 import { baseName, joinPath } from '../files/paths';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../checkpoint/serialize';
 import type { CheckpointIndex, TensorInfo } from '../checkpoint/types';
@@ -24,8 +24,7 @@ export interface PackedLayout {
     readonly tensor: TensorInfo;
     readonly option: Option;
     readonly shard: string;
-    readonly destination: LqDestination;
-    readonly source: LqSource;
+    readonly source: LqSource | EncodedSource;
   }[];
   /** Tensors kept bit for bit. */
   readonly copies: readonly TensorCopy[];
@@ -42,7 +41,7 @@ export interface PackedLayout {
 export function planPackedLayout(
   source: CheckpointIndex,
   targets: readonly PackedTarget[],
-  factors: FactorStorage,
+  { factors, seed }: { factors: FactorStorage; seed: number },
   folder: string,
 ): PackedLayout {
   const described = new Map(targets.map(({ name, option }) => [name, describeTarget(source, name, option)]));
@@ -53,7 +52,7 @@ export function planPackedLayout(
       const matrix = packed.get(tensor.name);
       return matrix ? matrixParts(tensor.name, matrix, factors) : [tensor];
     });
-    const metadata = shardMetadata(describeShard(packed, factors));
+    const metadata = shardMetadata(describeShard(packed, factors, seed));
     const header = serializeHeader(aligned(specs), metadata);
     return { file: packedFile(shardName(source, shard.file)), header, metadata };
   });
@@ -77,14 +76,12 @@ export function planPackedLayout(
     shards: planned.map(({ file, header }) => ({ file, bytes: header.fileBytes, header: header.bytes })),
     matrices: targets.map(({ name, option }) => {
       const tensor = source.byName.get(name)!;
-      const packed = matrices.get(name)!.source;
       return {
         name,
         tensor,
         option,
         shard: packedFile(shardName(source, tensor.file)),
-        destination: destinationOf(packed),
-        source: packed,
+        source: matrices.get(name)!.source,
       };
     }),
     copies: source.tensors
@@ -114,9 +111,19 @@ export function planPackedLayout(
   };
 }
 
-function destinationOf({ quantized, l1, l2 }: LqSource): LqDestination {
+/** Where the LQ iteration writes what `source` will read. */
+export function lqDestination({ quantized, l1, l2 }: LqSource): LqDestination {
   const { codes, scales, groups, offset } = quantized;
   return { codes, scales, groups, offset, ...(l1 && { l1 }), ...(l2 && { l2 }) };
+}
+
+/** Where encoding writes what `source` will read. */
+export function encodeDestination(source: LqSource | EncodedSource): EncodeDestination {
+  const { l1, l2 } = source;
+  const factors = { ...(l1 && { l1 }), ...(l2 && { l2 }) };
+  if (source.kind === 'encoded') return { parts: source.parts, ...factors };
+  const { codes, scales, groups, offset } = source.quantized;
+  return { parts: { codes, scales, groups, offset }, ...factors };
 }
 
 function describeTarget(source: CheckpointIndex, name: string, option: Option): MatrixDescription {

@@ -1,13 +1,22 @@
 /** Reading packed checkpoints: from headers to sources the native module understands. */
-import type { ByteRange, FactorSource, LqSource, NativeBook, PackedTensor } from '../native';
+import type {
+  ByteRange,
+  EncodedSource,
+  FactorSource,
+  LqSource,
+  NativeBook,
+  PackedTensor,
+  QuantConfig,
+} from '../native';
 import type { TensorSpec } from '../checkpoint/serialize';
 import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex, TensorInfo } from '../checkpoint/types';
 import type { Dtype } from '../dtypes';
 import { LqError } from '../errors';
-import { NF8_FACTORS } from '../options/option';
+import { NF8_FACTORS, paperConfig } from '../options/config';
+import { nativeOption } from '../options/native-option';
+import { optionParts } from '../options/option';
 import type { FactorStorage, Option } from '../options/types';
-import type { QuantConfig } from '../native';
 import {
   DESCRIPTION_KEY,
   matrixParts,
@@ -25,7 +34,7 @@ export interface PackedMatrix {
   readonly shape: readonly [number, number];
   readonly option: Option;
   readonly factors: FactorStorage;
-  readonly source: LqSource;
+  readonly source: LqSource | EncodedSource;
   /** The stored tensors, in the order of the format. */
   readonly parts: readonly TensorInfo[];
   /** Bytes of all parts. */
@@ -54,7 +63,7 @@ export function readPacked(index: CheckpointIndex): Map<string, PackedMatrix> {
       const specs = matrixParts(name, matrix, description.factors);
       const parts = specs.map(spec => part(index, shard.file, name, spec));
       for (const { name: stored } of parts) claimed.add(stored);
-      found.set(name, packedMatrix(name, matrix, description.factors, books, parts));
+      found.set(name, packedMatrix(name, matrix, description, books, parts));
     }
   }
   const stray =
@@ -77,44 +86,49 @@ function part(index: CheckpointIndex, file: string, matrix: string, spec: Tensor
 function packedMatrix(
   name: string,
   { dtype, shape, option }: MatrixDescription,
-  factors: FactorStorage,
+  { factors, seed }: ShardDescription,
   books: ReadonlyMap<string, NativeBook>,
   parts: readonly TensorInfo[],
 ): PackedMatrix {
+  const prefix = partPrefix(name);
   const byName = new Map(parts.map(tensor => [tensor.name, tensor]));
   const range = (stored: string): ByteRange => {
     const { file, offset, bytes } = byName.get(stored)!;
     return { path: file, offset, bytes };
   };
-  const quantized = (prefix: string, config: QuantConfig, book: string, count: number): PackedTensor => ({
+  const quantized = (at: string, config: QuantConfig, count: number): PackedTensor => ({
     config,
-    book: books.get(book)!,
+    book: books.get(`nf${config.b0}`)!,
     count,
-    codes: range(`${prefix}.codes`),
-    scales: range(`${prefix}.scales`),
-    groups: range(`${prefix}.groups`),
-    offset: range(`${prefix}.offset`),
+    codes: range(`${at}.codes`),
+    scales: range(`${at}.scales`),
+    groups: range(`${at}.groups`),
+    offset: range(`${at}.offset`),
   });
   const factor = (stored: string, height: number, width: number): FactorSource =>
     factors === 'nf8'
-      ? {
-          kind: 'packed',
-          rows: height,
-          cols: width,
-          packed: quantized(stored, NF8_FACTORS, `nf${NF8_FACTORS.b0}`, height * width),
-        }
+      ? { kind: 'packed', rows: height, cols: width, packed: quantized(stored, NF8_FACTORS, height * width) }
       : tensorSource(byName.get(stored)!);
   const [rows, cols] = shape;
-  const source: LqSource = {
-    kind: 'lq',
-    rows,
-    cols,
-    quantized: quantized(partPrefix(name), option.config, `${option.book}${option.config.b0}`, rows * cols),
-    ...(option.rank > 0 && {
-      l1: factor(`${partPrefix(name)}.l1`, rows, option.rank),
-      l2: factor(`${partPrefix(name)}.l2`, option.rank, cols),
-    }),
+  const lowRank = option.rank > 0 && {
+    l1: factor(`${prefix}.l1`, rows, option.rank),
+    l2: factor(`${prefix}.l2`, option.rank, cols),
   };
+  const config = paperConfig(option);
+  const source: LqSource | EncodedSource =
+    config !== undefined
+      ? { kind: 'lq', rows, cols, quantized: quantized(prefix, config, rows * cols), ...lowRank }
+      : {
+          kind: 'encoded',
+          rows,
+          cols,
+          option: nativeOption(option, option.grid.kind === 'nf' ? books.get(`nf${option.grid.bits}`) : undefined),
+          seed,
+          parts: Object.fromEntries(
+            optionParts(option, rows, cols).map(part => [part.name, range(`${prefix}.${part.name}`)]),
+          ),
+          ...lowRank,
+        };
   const bytes = parts.reduce((sum, tensor) => sum + tensor.bytes, 0);
   return { name, dtype, shape, option, factors, source, parts, bytes };
 }

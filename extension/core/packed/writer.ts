@@ -3,7 +3,7 @@ import type { Budget } from '../options/budget';
 import { joinPath } from '../files/paths';
 import type { CheckpointIndex } from '../checkpoint/types';
 import type { PipelineContext } from '../context';
-import { packedBytes, storageBits } from '../options/option';
+import { describeOption, optionBits, packedBytes } from '../options/option';
 import type { FactorStorage } from '../options/types';
 import type { SweepRecipe } from '../options/recipe';
 import { copyTensors } from '../storage/copy';
@@ -26,18 +26,18 @@ export interface PackedRecipe {
   readonly budget: Budget;
 }
 
-/** Errors of one matrix as stored, squared; weighted by the Fisher information when the method was. */
+/** Errors of one matrix, squared, under the metric of the method. */
 export interface MatrixErrors {
   readonly cost: number;
   readonly squaredError: number;
-  /** Of quantisation alone. */
-  readonly quantizedCost: number;
   readonly storedCost: number;
   readonly storedSquaredError: number;
-  readonly iterations: number;
-  readonly bestIteration: number;
-  /** Weighted error norm of each iteration. */
-  readonly trace: readonly number[];
+  /** Of quantisation alone; with what follows, of an option that went through the LQ iteration. */
+  readonly quantizedCost?: number;
+  readonly iterations?: number;
+  readonly bestIteration?: number;
+  /** Error norm of each iteration under the metric. */
+  readonly trace?: readonly number[];
 }
 
 export interface PackedJob {
@@ -74,7 +74,7 @@ export async function createPackedOutput(context: PipelineContext, job: PackedJo
   const { source, targets, factors, recipe, out } = job;
   const config = source.config && joinPath(source.folder, 'config.json');
   const markedConfig = config && markConfig(await context.files.readText(config), config);
-  const layout = planPackedLayout(source, targets, factors, partialFolder(out));
+  const layout = planPackedLayout(source, targets, { factors, seed: recipe.method.seed }, partialFolder(out));
   const output = await openOutput<MatrixErrors | undefined>(context, {
     out,
     source: source.folder,
@@ -126,13 +126,14 @@ function sidecar(
       dtype: tensor.dtype,
       shape: tensor.shape,
       option,
-      bits: storageBits(option.config, count) / count,
+      label: describeOption(option),
+      bits: optionBits(option, rows, cols) / count,
       effective_bits: (8 * bytes) / count,
       bytes,
       errors: errors.get(name),
     };
   });
-  const { books } = describeShard(described, factors);
+  const { books } = describeShard(described, factors, recipe.method.seed);
   const document = {
     format: PACKED_FORMAT,
     version: PACKED_VERSION,

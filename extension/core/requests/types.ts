@@ -2,6 +2,7 @@
 import type { PlanOverride } from '../allocation/types';
 import type { QuantConfig } from '../native';
 import type { Budget } from '../options/budget';
+import type { MetricKind } from '../options/recipe';
 import type { FactorStorage } from '../options/types';
 import type { SweepTable } from '../sensitivity/types';
 
@@ -26,9 +27,25 @@ export interface FisherRequest extends JobSettings {
   exclude?: string[];
 }
 
-export interface SweepRequest extends JobSettings {
+/** What a matrix may become, and what its errors are weighed with. */
+export interface MethodRequest {
+  /** Name of a method, see core/options/methods. */
+  method?: string;
+  /** Default: the first of the method's for which there are statistics. */
+  metric?: MetricKind;
+  /** Ranks of the low-rank part to choose from. */
+  ranks?: number[];
+  /** Configurations of the paper's set; default all 243. */
+  grid?: QuantConfig[];
+  /** Bits of a trellis state: 12, 14 or 16. */
+  states?: number;
+  /** Whether trellis sequences bite their tails. */
+  tailBiting?: boolean;
+}
+
+export interface SweepRequest extends JobSettings, MethodRequest {
   model: string;
-  rank: number;
+  /** A file of Fisher information, with second moments for K-FAC. */
   fisher?: string;
   /** How D_row and D_col come from F. Default: the reference code's sqrt of means. */
   scales?: 'sqrt-of-means' | 'means-of-sqrt';
@@ -37,8 +54,6 @@ export interface SweepRequest extends JobSettings {
   patience?: number;
   include?: string[];
   exclude?: string[];
-  /** Configurations; default the paper's 243. */
-  grid?: QuantConfig[];
   out?: string;
 }
 
@@ -60,11 +75,10 @@ export interface EvaluateRequest extends JobSettings {
   bos?: boolean;
 }
 
-export interface CompressRequest extends JobSettings {
+export interface CompressRequest extends JobSettings, MethodRequest {
   model: string;
   out: string;
   budget: Budget;
-  rank?: number;
   /** At most one of the three; `plain` ignores Fisher information. */
   calibration?: string;
   fisher?: string;
@@ -81,7 +95,6 @@ export interface CompressRequest extends JobSettings {
   include?: string[];
   exclude?: string[];
   overrides?: PlanOverride[];
-  grid?: QuantConfig[];
   format?: 'packed' | 'dense';
   overwrite?: boolean;
   /** Also writes the table of costs there, as `sweep` would: other budgets can then be planned without measuring again. */

@@ -122,7 +122,7 @@ export async function openFisher(
 ): Promise<FisherSource> {
   const index = await openCheckpoint(context.files, file);
   const matrices = new Map<string, ReturnType<typeof tensorSource>>();
-  const hashes: string[] = [];
+  const hashes = new Map<string, string>();
   for (const { name, shape } of targets) {
     const tensor = index.byName.get(name);
     const where = { file, tensor: name };
@@ -134,13 +134,14 @@ export async function openFisher(
       throw new LqError('fisher-mismatch', message, where);
     }
     matrices.set(name, tensorSource(tensor));
-    hashes.push(
+    hashes.set(
+      name,
       await callNative(context, where, control =>
         context.native.hash({ path: tensor.file, offset: tensor.offset, bytes: tensor.bytes }, control),
       ),
     );
   }
-  return { file, hash: context.digest(hashes.join()), matrices };
+  return { file, hash: context.digest([...hashes.values()].join()), matrices, hashes };
 }
 
 const rangeIn = (path: string, { offset, bytes }: TensorPlace): { path: string; offset: number; bytes: number } => ({

@@ -1,106 +1,85 @@
 /**
- * The sweep: every option of every matrix tried, its cost kept. One matrix is one cache entry, so a sweep that dies loses
- * at most the matrix in hand, and two sweeps that share matrices share work.
+ * The sweep: every option of every matrix tried, its cost kept. What is kept is a cost of one option of one matrix, so a
+ * sweep that dies loses at most the matrix in hand, one more option measures that option alone, and two sweeps that share
+ * matrices and options share work.
  */
-import type { LqParameters, NativeSweepOption, NativeSweepResult } from '../native';
+import type { LqParameters } from '../native';
 import { readCached, writeCached } from '../storage/cache';
 import { contentHash, denseSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
 import { backendOf, callNative, devicesOf, type PipelineContext } from '../context';
 import { LqError } from '../errors';
-import { overLanes } from '../lanes';
-import { codeBooks } from '../options/books/registry';
-import type { FisherSource, SweepRow, SweepTable } from './types';
+import { overLanes, type ItemReport } from '../lanes';
+import { lqOption, nativeOption } from '../options/native-option';
+import { describeOption, optionKey, requireOptions } from '../options/option';
+import type { LqLoop, SweepRecipe } from '../options/recipe';
 import type { Option } from '../options/types';
-import type { SweepRecipe } from '../options/recipe';
+import type { MatrixMetric, Metric } from './metric';
+import type { SweepRow, SweepTable } from './types';
 
 /** Raised when the sweep's arithmetic changes, so that older costs are not reused. */
-const SWEEP_VERSION = 1;
+const SWEEP_VERSION = 2;
 
 export interface SweepInput {
   index: CheckpointIndex;
   targets: readonly LogicalTensor[];
   options: readonly Option[];
-  recipe: SweepRecipe;
-  /** Required when the recipe is weighted. */
-  fisher?: FisherSource;
+  /** Name of the method that the options are of. */
+  method: string;
+  metric: Metric;
+  /** Settings of the LQ iteration, for the options that go through it. */
+  loop: LqLoop;
 }
 
-/** What a cache entry holds: a row without the names a checkpoint gives it. */
-type CachedRow = Omit<SweepRow, 'name' | 'role' | 'layer'>;
-
-/** The options in the addon's form. */
-export function nativeOptions(options: readonly Option[]): NativeSweepOption[] {
-  return options.map(option => nativeOption(option));
+/** The cost of one option, as the cache keeps it. */
+interface Cost {
+  readonly cost: number;
+  /** Null for a cost that was predicted. */
+  readonly squaredError: number | null;
+  readonly measured: boolean;
 }
 
-export function nativeOption({ book, config, rank }: Option): NativeSweepOption {
-  return { config, rank, book: { bits: config.b0, levels: Float32Array.from(codeBooks[book].levels(config.b0)) } };
+/** What the cache keeps of one matrix under one metric: the costs of every option tried so far, by the option's key. */
+interface CachedCosts {
+  readonly norm: number;
+  readonly weightedNorm: number;
+  readonly costs: Readonly<Record<string, Cost>>;
 }
 
-/** The numerical parameters of a recipe for one matrix. */
-export function lqParameters(recipe: SweepRecipe, name: string, fisher?: FisherSource): LqParameters {
-  const weight = recipe.weighting === 'fisher' ? fisher?.matrices.get(name) : undefined;
-  if (recipe.weighting === 'fisher' && weight === undefined)
-    throw new LqError('fisher-mismatch', `The Fisher file has no matrix named ${name}.`, {
-      tensor: name,
-      ...(fisher !== undefined && { file: fisher.file }),
-    });
-  return {
-    ...(weight !== undefined && { fisher: weight }),
-    scales: recipe.scales,
-    iterations: recipe.iterations,
-    patience: recipe.patience,
-    oversampling: recipe.oversampling,
-    powerIterations: recipe.powerIterations,
-    seed: recipe.seed,
-  };
+/**
+ * Whether an option goes through the LQ iteration, which knows elementwise weights; the others, and all of them under
+ * K-FAC, are encoded.
+ */
+export const usesLoop = (option: Option, metric: MatrixMetric): boolean =>
+  metric.native.kind !== 'kfac' && lqOption(option) !== undefined;
+
+/** The numerical parameters of the LQ iteration for one matrix. */
+export function lqParameters(loop: LqLoop, seed: number, { native }: MatrixMetric): LqParameters {
+  return { ...(native.kind === 'fisher' && { fisher: native.fisher }), ...loop, seed };
 }
 
 /**
  * Costs of all options for all targets, in the targets' order. Progress counts weights; each finished row is reported as
- * the partial result. Errors: not-finite, io, out-of-memory, cancelled, each naming the tensor.
+ * the partial result. Errors: usage, not-finite, io, out-of-memory, cancelled, each naming the tensor.
  */
 export async function sweep(context: PipelineContext, input: SweepInput): Promise<SweepTable> {
-  const { index, targets, options, recipe, fisher } = input;
+  const { index, targets, options, metric, loop } = input;
+  requireOptions(options);
   const start = context.now();
-  const book = nativeOptions(options);
   const matrices = await overLanes(context, {
     stage: 'sweep',
     items: targets,
     nameOf: ({ name }) => name,
     weightOf: ({ parameters }) => parameters,
     async work(lane, target, report) {
-      const source = denseSource(target);
-      const hash = await contentHash(lane, target);
-      const parameters = lqParameters(recipe, target.name, fisher);
-      const key = {
-        version: SWEEP_VERSION,
-        backend: backendOf(lane),
-        hash,
-        rows: source.rows,
-        cols: source.cols,
-        recipe,
-        options,
-      };
-      let row = await readCached<CachedRow>(lane, 'sweep', key);
-      if (row === undefined) {
-        const result = await callNative(
-          lane,
-          { file: source.path, tensor: target.name },
-          control => lane.native.sweep(lane.device, source, book, parameters, control),
-          (finished, all) => report(finished / all),
-        );
-        row = toRow(result, source.rows, source.cols, hash);
-        await writeCached(lane, 'sweep', key, row);
-      }
-      const named: SweepRow = { name: target.name, role: target.role, layer: target.layer, ...row };
-      report(1, named);
-      return named;
+      const row = await sweepMatrix(lane, target, input, report);
+      report(1, row);
+      return row;
     },
   });
+  const recipe: SweepRecipe = { method: input.method, metric: metric.recipe, loop, seed: context.seed };
   return {
-    version: 1,
+    version: 2,
     model: {
       path: index.path,
       label: index.label,
@@ -116,16 +95,117 @@ export async function sweep(context: PipelineContext, input: SweepInput): Promis
   };
 }
 
-function toRow(result: NativeSweepResult, rows: number, cols: number, hash: string): CachedRow {
+async function sweepMatrix(
+  lane: PipelineContext,
+  target: LogicalTensor,
+  { options, metric, loop }: SweepInput,
+  report: ItemReport,
+): Promise<SweepRow> {
+  const { rows, cols } = denseSource(target);
+  const hash = await contentHash(lane, target);
+  const own = metric.of(target.name);
+  const key = {
+    version: SWEEP_VERSION,
+    backend: backendOf(lane),
+    hash,
+    rows,
+    cols,
+    metric: { ...metric.recipe, statistics: own.hash },
+    seed: lane.seed,
+  };
+  const keyOf = (option: Option): string =>
+    usesLoop(option, own) ? `${optionKey(option)} ${JSON.stringify(loop)}` : optionKey(option);
+  const fitting = options.filter(({ rank }) => rank <= Math.min(rows, cols));
+  if (fitting.length === 0)
+    throw new LqError('usage', `No option fits ${target.name} [${rows}, ${cols}]; its ranks are too large.`, {
+      tensor: target.name,
+    });
+
+  let known = await readCached<CachedCosts>(lane, 'sweep', key);
+  const wanted = fitting.filter(option => known?.costs[keyOf(option)] === undefined);
+  if (wanted.length > 0) {
+    const measured = await measure(lane, target, wanted, own, loop, report);
+    const added = Object.fromEntries(wanted.map((option, i) => [keyOf(option), measured.costs[i]!]));
+    known = { ...measured, costs: { ...known?.costs, ...added } };
+    await writeCached(lane, 'sweep', key, known);
+  }
+  const costs = options.map(option => known!.costs[keyOf(option)]);
   return {
+    name: target.name,
+    role: target.role,
+    layer: target.layer,
     rows,
     cols,
     hash,
-    costs: [...result.costs],
-    squaredErrors: [...result.squaredErrors],
-    quantizedCosts: [...result.quantizedCosts],
-    iterations: [...result.iterations],
-    norm: result.norm,
-    weightedNorm: result.weightedNorm,
+    costs: costs.map(each => each?.cost ?? null),
+    squaredErrors: costs.map(each => each?.squaredError ?? null),
+    predicted: costs.flatMap((each, i) => (each?.measured === false ? [i] : [])),
+    norm: known!.norm,
+    weightedNorm: known!.weightedNorm,
   };
+}
+
+/** Costs of options, in their order: the paper's by one native call, all others by another. */
+async function measure(
+  lane: PipelineContext,
+  target: LogicalTensor,
+  options: readonly Option[],
+  metric: MatrixMetric,
+  loop: LqLoop,
+  report: ItemReport,
+): Promise<{ norm: number; weightedNorm: number; costs: Cost[] }> {
+  const source = denseSource(target);
+  const where = { file: source.path, tensor: target.name };
+  const looped = options.filter(option => usesLoop(option, metric));
+  const encoded = options.filter(option => !usesLoop(option, metric));
+  const found = new Map<Option, Cost>();
+  let norms = { norm: 0, weightedNorm: 0 };
+  const progress =
+    (before: number, share: number) =>
+    (done: number, all: number): void =>
+      report((before + (share * done) / all) / options.length);
+  if (looped.length > 0) {
+    const result = await callNative(
+      lane,
+      where,
+      control =>
+        lane.native.sweep(
+          lane.device,
+          source,
+          looped.map(option => lqOption(option)!),
+          lqParameters(loop, lane.seed, metric),
+          control,
+        ),
+      progress(0, looped.length),
+    );
+    norms = result;
+    for (const [i, option] of looped.entries())
+      found.set(option, { cost: result.costs[i]!, squaredError: result.squaredErrors[i]!, measured: true });
+  }
+  if (encoded.length > 0) {
+    const result = await callNative(
+      lane,
+      where,
+      control =>
+        lane.native.encodeCosts(
+          lane.device,
+          source,
+          encoded.map(option => nativeOption(option)),
+          { metric: metric.native, seed: lane.seed },
+          control,
+        ),
+      progress(looped.length, encoded.length),
+    );
+    norms = { norm: result.norm, weightedNorm: metric.scale * result.weightedNorm };
+    for (const [i, option] of encoded.entries())
+      found.set(option, {
+        cost: metric.scale * result.costs[i]!,
+        squaredError: result.measured[i] === 1 ? result.squaredErrors[i]! : null,
+        measured: result.measured[i] === 1,
+      });
+  }
+  for (const [option, { cost }] of found)
+    if (!Number.isFinite(cost))
+      throw new LqError('internal', `${describeOption(option)} has a cost that is not finite.`, where);
+  return { norm: norms.norm, weightedNorm: norms.weightedNorm, costs: options.map(option => found.get(option)!) };
 }

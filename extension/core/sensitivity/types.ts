@@ -13,21 +13,20 @@ export interface SweepRow {
   readonly layer: number;
   /** Hash of the stored bytes. */
   readonly hash: string;
-  /** Squared (weighted) errors after the LQ iteration. */
-  readonly costs: readonly number[];
-  /** Squared unweighted errors of the same iterates. */
-  readonly squaredErrors: readonly number[];
-  /** Squared (weighted) errors of quantisation alone. */
-  readonly quantizedCosts: readonly number[];
-  readonly iterations: readonly number[];
-  /** Squared Frobenius norm of W, and weighted by F. */
+  /** Squared errors under the metric; null for an option the matrix cannot take, its rank above the smaller side. */
+  readonly costs: readonly (number | null)[];
+  /** Squared unweighted errors of the same encodings; null, too, where the cost was predicted. */
+  readonly squaredErrors: readonly (number | null)[];
+  /** Indices of the costs that were predicted and not measured. */
+  readonly predicted: readonly number[];
+  /** Squared norm of W, plain and under the metric. */
   readonly norm: number;
   readonly weightedNorm: number;
 }
 
 /** The result of a sweep: the whole input of planning. */
 export interface SweepTable {
-  readonly version: 1;
+  readonly version: 2;
   readonly model: {
     readonly path: string;
     readonly label: string;
@@ -40,6 +39,7 @@ export interface SweepTable {
   readonly options: readonly Option[];
   readonly matrices: readonly SweepRow[];
   readonly seconds: number;
+  /** Where costs were measured: 'cpu', 'cuda:0', 'cuda:0 + cuda:1'. */
   readonly device: string;
 }
 
@@ -48,6 +48,8 @@ export interface FisherSource {
   readonly file: string;
   readonly hash: string;
   readonly matrices: ReadonlyMap<string, DenseSource>;
+  /** Hash of each matrix's weights. */
+  readonly hashes: ReadonlyMap<string, string>;
 }
 
 export interface FisherReport {

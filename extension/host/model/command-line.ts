@@ -2,6 +2,7 @@ import type { PlanOverride } from '../../core/allocation/types';
 import type { Budget } from '../../core/options/budget';
 import type {
   CompressRequest,
+  MethodRequest,
   EvaluateRequest,
   ExportRequest,
   JobSettings,
@@ -51,13 +52,23 @@ function words(command: Command): string[] {
   }
 }
 
+function methodWords({ method, metric, ranks, states, tailBiting }: MethodRequest): string[] {
+  return [
+    ...option('method', method),
+    ...option('metric', metric),
+    ...option('rank', ranks?.join(',')),
+    ...option('states', states),
+    ...flag('tail-biting', tailBiting),
+  ];
+}
+
 function compressWords(request: CompressRequest): string[] {
   return [
     'compress',
     request.model,
     ...option('out', request.out),
     ...budgetWords(request.budget),
-    ...option('rank', request.rank),
+    ...methodWords(request),
     ...option('calibration', request.calibration),
     ...option('samples', request.calibration === undefined ? undefined : request.samples),
     ...option('fisher', request.fisher),
@@ -81,7 +92,7 @@ function sweepWords(request: SweepRequest): string[] {
   return [
     'sweep',
     request.model,
-    ...option('rank', request.rank),
+    ...methodWords(request),
     ...(request.fisher === undefined ? ['--plain'] : ['--fisher', request.fisher]),
     ...option('scales', request.scales),
     ...option('iterations', request.iterations),

@@ -87,11 +87,11 @@ export function statisticValues(
 const fromReport: Partial<Record<MetricId, (matrix: CompressedMatrix) => number>> = {
   bits: each => each.bits,
   'effective-bits': each => each.effectiveBits,
-  rank: each => each.rank,
+  rank: each => each.option.rank,
   error: each => Math.sqrt(each.cost),
   'relative-error': each => each.errorStored,
   // The share of quantisation's error that the low-rank part took away.
-  'low-rank-gain': each => (each.errorQuantized > 0 ? 1 - each.errorLq / each.errorQuantized : 0),
+  'low-rank-gain': ({ errorQuantized = 0, errorLq }) => (errorQuantized > 0 ? 1 - errorLq / errorQuantized : 0),
 };
 export const isOutcome = (metric: MetricId): boolean => metric in fromReport;
 

@@ -79,7 +79,7 @@ export function compressRecipe(request: CompressRequest): PerplexityRun['recipe'
         : 'plain';
   return [
     { key: 'Budget', value: `${budget.value} ${units[budget.kind]}` },
-    { key: 'Rank', value: String(request.rank ?? 16) },
+    ...(request.ranks !== undefined ? [{ key: 'Rank', value: request.ranks.join(', ') }] : []),
     { key: 'Error', value: weighting, ...(weighedBy !== undefined && { path: weighedBy }) },
     { key: 'Factors', value: request.factors ?? 'nf8' },
     ...(request.seed !== undefined ? [{ key: 'Seed', value: String(request.seed) }] : []),

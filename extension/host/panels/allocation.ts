@@ -1,6 +1,7 @@
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
 import type { SweepRequest } from '../../core/requests/types';
+import type { SweepTable } from '../../core/sensitivity/types';
 import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../protocol/panels';
 import type { JobOf } from '../model/jobs';
 import { LatestWins } from '../model/latest';
@@ -13,7 +14,7 @@ import { sweepFile } from '../sweeps';
 import type { Studio } from '../studio';
 import { formOf, keepForm } from './compress';
 import { modelOf, onModelChange } from './subject';
-import { allSwept, relativeError, summaryOf, sweptOf, whatIf, type Swept } from './swept';
+import { allSwept, rankOf, relativeError, summaryOf, sweptOf, whatIf, type Swept } from './swept';
 
 type Query = PlanQuery & { quick: boolean };
 
@@ -70,7 +71,7 @@ export const allocation: Controller<'allocation'> = ({ studio, target, emit, own
     use: async ({ budget, factors, overrides }) => {
       const model = await open();
       const { table } = await swept();
-      await keepForm(studio, model, { budget, factors, overrides, rank: table.recipe.rank });
+      await keepForm(studio, model, { budget, factors, overrides, ranks: ranksOf(table) });
       await studio.navigate({ to: 'compress', model: model.path });
       return null;
     },
@@ -82,6 +83,8 @@ export const allocation: Controller<'allocation'> = ({ studio, target, emit, own
     },
   };
 };
+
+const ranksOf = ({ options }: SweepTable): number[] => [...new Set(options.map(({ rank }) => rank))];
 
 /** Runs a sweep as a job: it goes on when the panel is closed, and stops when it is cancelled there. */
 async function sweepNow(
@@ -132,6 +135,7 @@ function sweepView({ file, fisher, table, date }: Swept): NonNullable<Allocation
   return {
     recipe: table.recipe,
     options: table.options.length,
+    rank: rankOf(table),
     file,
     ...(fisher !== undefined && { fisher }),
     device: table.device,
@@ -152,7 +156,7 @@ function sweepView({ file, fisher, table, date }: Swept): NonNullable<Allocation
 function currentPlan(studio: Studio, model: Model, { table, norm }: Swept): PlanSummary | undefined {
   const [newest] = madeFrom(studio.jobs.all(), model.path);
   if (!newest) return undefined;
-  const weighting = newest.report.fisher === undefined ? 'plain' : 'fisher';
-  if (table.recipe.weighting !== weighting) return undefined;
+  const weighting = newest.report.recipe.metric.kind;
+  if (table.recipe.metric.kind !== weighting) return undefined;
   return summaryOf(newest.report, norm);
 }

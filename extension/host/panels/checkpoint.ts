@@ -99,11 +99,10 @@ async function tensorTwin(
     difference,
     preview,
     ...(row && {
-      config: row.config,
-      rank: row.rank,
+      option: row.label,
       bits: row.bits,
       effectiveBits: row.effectiveBits,
-      errorQuantized: row.errorQuantized,
+      ...(row.errorQuantized !== undefined && { errorQuantized: row.errorQuantized }),
       errorLq: row.errorLq,
       errorStored: row.errorStored,
     }),

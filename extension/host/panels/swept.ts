@@ -50,6 +50,9 @@ export function summaryOf(plan: Omit<PlanSummary, 'relativeError'>, norm: number
 
 const budgets = [2.25, 2.5, 2.75, 3, 3.25, 3.5, 4];
 
+/** The largest rank of a table's options. */
+export const rankOf = ({ options }: SweepTable): number => Math.max(...options.map(({ rank }) => rank));
+
 /** Plans of the shown table and of those that differ from it in rank alone, at round budgets. */
 export async function whatIf(
   studio: Studio,
@@ -60,7 +63,7 @@ export async function whatIf(
 ): Promise<WhatIf> {
   const byRank = new Map<number, Swept>();
   for (const each of [shown, ...all]) {
-    const { rank } = each.table.recipe;
+    const rank = rankOf(each.table);
     if (!byRank.has(rank) && comparable(shown.table, each.table)) byRank.set(rank, each);
   }
   const rows = await Promise.all(
@@ -85,8 +88,8 @@ export async function whatIf(
 
 /** Whether errors of two tables mean the same: the same matrices, weighted alike. */
 const comparable = (a: SweepTable, b: SweepTable): boolean =>
-  a.recipe.weighting === b.recipe.weighting &&
-  a.recipe.scales === b.recipe.scales &&
-  a.recipe.fisher === b.recipe.fisher &&
+  a.recipe.method === b.recipe.method &&
+  JSON.stringify(a.recipe.metric) === JSON.stringify(b.recipe.metric) &&
+  a.recipe.loop.scales === b.recipe.loop.scales &&
   a.matrices.length === b.matrices.length &&
   a.matrices.every((row, index) => row.name === b.matrices[index]?.name);

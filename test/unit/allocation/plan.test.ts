@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { planBudget, prepare } from '../../../extension/core/allocation/plan';
 import type { Budget } from '../../../extension/core/options/budget';
 import { LqError } from '../../../extension/core/errors';
-import { packedBytes, storageBits } from '../../../extension/core/options/option';
+import { paperConfig, storageBits } from '../../../extension/core/options/config';
+import { describeOption, packedBytes } from '../../../extension/core/options/option';
 import { LLAMA_2_70B, LLAMA_2_7B, syntheticTable, TINY } from './tables';
 
 const tiny = syntheticTable(TINY, 1, 16);
@@ -27,10 +28,10 @@ describe('planBudget', () => {
     const plan = planBudget(tiny, kept, { budget, factors: 'nf8' });
     const rows = plan.matrices.map((row, i) => {
       const matrix = tiny.matrices[i]!;
-      const option = tiny.options[row.option]!;
-      expect([row.name, row.config, row.rank]).toEqual([matrix.name, option.config, option.rank]);
-      expect(row.cost).toBe(matrix.costs[row.option]);
-      const bits = storageBits(option.config, matrix.rows * matrix.cols);
+      const option = tiny.options[row.choice]!;
+      expect([row.name, row.option, row.label]).toEqual([matrix.name, option, describeOption(option)]);
+      expect(row.cost).toBe(matrix.costs[row.choice]);
+      const bits = storageBits(paperConfig(option)!, matrix.rows * matrix.cols);
       expect(row.bits).toBe(bits / (matrix.rows * matrix.cols));
       expect(row.bytes).toBe(packedBytes(option, matrix.rows, matrix.cols, 'nf8'));
       return { bits, bytes: row.bytes };
@@ -82,10 +83,10 @@ describe('planBudget', () => {
       { match: '*.q_proj.*', maxBits: 3 },
     ];
     const plan = planBudget(tiny, kept, { budget: { kind: 'bits', value: 3.2 }, factors: 'nf8', overrides });
-    for (const { name, config } of plan.matrices) {
-      if (name.includes('down_proj')) expect(config.b0).toBe(4);
-      if (name.includes('layers.0')) expect(config.b0).toBeGreaterThanOrEqual(3);
-      if (name.includes('q_proj')) expect(config.b0).toBeLessThanOrEqual(3);
+    for (const { name, rate } of plan.matrices) {
+      if (name.includes('down_proj')) expect(rate).toBe(4);
+      if (name.includes('layers.0')) expect(rate).toBeGreaterThanOrEqual(3);
+      if (name.includes('q_proj')) expect(rate).toBeLessThanOrEqual(3);
     }
     const free = planBudget(tiny, kept, { budget: { kind: 'bits', value: 3.2 }, factors: 'nf8' });
     expect(free.objective).toBeLessThan(plan.objective);
@@ -99,7 +100,7 @@ describe('planBudget', () => {
       code: 'usage',
       tensor: 'model.layers.0.v_proj.weight',
     });
-    const broken = (costs: number[]) => ({ ...tiny, matrices: [{ ...tiny.matrices[0]!, costs }] });
+    const broken = (costs: (number | null)[]) => ({ ...tiny, matrices: [{ ...tiny.matrices[0]!, costs }] });
     const costs = [...tiny.matrices[0]!.costs];
     expect(failure(() => prepare(broken(costs.slice(1)), kept, 'nf8')).code).toBe('sweep-mismatch');
     expect(failure(() => prepare(broken(costs.fill(NaN, 5, 6)), kept, 'nf8')).code).toBe('sweep-mismatch');

@@ -1,5 +1,5 @@
 /** Synthetic sweep tables in the shapes of real models. */
-import { nominalBits, paperGrid, gridOptions } from '../../../extension/core/options/option';
+import { nominalBits, paperGrid, gridOptions } from '../../../extension/core/options/config';
 import type { SweepRow, SweepTable } from '../../../extension/core/sensitivity/types';
 import type { QuantConfig } from '../../../extension/core/native';
 import type { Role } from '../../../extension/core/checkpoint/types';
@@ -49,8 +49,7 @@ export function syntheticTable(shape: Shape, seed: number, rank = 64, grid = pap
         hash: '0'.repeat(16),
         costs,
         squaredErrors: costs,
-        quantizedCosts: costs.map(cost => cost * 1.2),
-        iterations: costs.map(() => 10),
+        predicted: [],
         norm: weight,
         weightedNorm: weight,
       });
@@ -65,7 +64,7 @@ export function syntheticTable(shape: Shape, seed: number, rank = 64, grid = pap
   }
   const parameters = matrices.reduce((sum, row) => sum + row.rows * row.cols, 0);
   return {
-    version: 1,
+    version: 2,
     model: {
       path: '/synthetic',
       label: 'synthetic',
@@ -74,14 +73,9 @@ export function syntheticTable(shape: Shape, seed: number, rank = 64, grid = pap
       keptBytes: 2_100_000,
     },
     recipe: {
-      method: 'lq',
-      weighting: 'plain',
-      scales: 'sqrt-of-means',
-      rank,
-      iterations: 100,
-      patience: 1,
-      oversampling: 10,
-      powerIterations: 2,
+      method: 'lq-lora',
+      metric: { kind: 'plain' },
+      loop: { scales: 'sqrt-of-means', iterations: 100, patience: 1, oversampling: 10, powerIterations: 2 },
       seed,
     },
     options: gridOptions(grid, rank),

@@ -12,6 +12,7 @@ import {
   shardMetadata,
   type MatrixDescription,
 } from '../../../extension/core/packed/format';
+import { paperOption } from '../../../extension/core/options/config';
 import { packedBytes } from '../../../extension/core/options/option';
 import type { Option } from '../../../extension/core/options/types';
 import type { LogicalTensor } from '../../../extension/core/checkpoint/types';
@@ -291,12 +292,7 @@ it('decodes the numbers of descriptors', () => {
 });
 
 describe('packed LQ', () => {
-  const option = (rank: number): Option => ({
-    book: 'nf',
-    config: { b0: 3, b1: 8, b2: 'fp32', B0: 64, B1: 256 },
-    rank,
-    rounding: 'nearest',
-  });
+  const option = (rank: number): Option => paperOption({ b0: 3, b1: 8, b2: 'fp32', B0: 64, B1: 256 }, rank);
   const matrix = (rank: number): MatrixDescription => ({ dtype: 'BF16', shape: [24, 40], option: option(rank) });
 
   async function opened(metadata: (packed: Record<string, string>) => Record<string, string>, rank = 4) {
@@ -304,7 +300,7 @@ describe('packed LQ', () => {
     const specs = [...matrixParts(name, matrix(rank), 'nf8'), bf16('model.norm.weight', 24)];
     const header = serializeHeader(
       specs,
-      metadata(shardMetadata(describeShard(new Map([[name, matrix(rank)]]), 'nf8'))),
+      metadata(shardMetadata(describeShard(new Map([[name, matrix(rank)]]), 'nf8', 0))),
     );
     const file = new Uint8Array(header.fileBytes);
     file.set(header.bytes);

@@ -116,14 +116,9 @@ export async function makeModel(folder: string): Promise<CheckpointIndex> {
 export const RECIPE: PackedRecipe = {
   source: { label: 'tiny', hash: '0123456789abcdef', parameters: 1000, bytes: 2000 },
   method: {
-    method: 'lq',
-    weighting: 'plain',
-    scales: 'sqrt-of-means',
-    rank: 4,
-    iterations: 25,
-    patience: 1,
-    oversampling: 10,
-    powerIterations: 2,
+    method: 'lq-lora',
+    metric: { kind: 'plain' },
+    loop: { scales: 'sqrt-of-means', iterations: 25, patience: 1, oversampling: 10, powerIterations: 2 },
     seed: 1,
   },
   budget: { kind: 'bits', value: 3 },

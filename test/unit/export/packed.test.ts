@@ -6,9 +6,16 @@ import { openCheckpoint } from '../../../extension/core/logical/open';
 import type { CheckpointIndex } from '../../../extension/core/checkpoint/types';
 import { LqError } from '../../../extension/core/errors';
 import { findExporter } from '../../../extension/core/export/exporters';
-import { readPacked } from '../../../extension/core/packed/reader';
-import { planPackedLayout, type PackedTarget } from '../../../extension/core/packed/layout';
+import {
+  lqDestination,
+  planPackedLayout,
+  type PackedLayout,
+  type PackedTarget,
+} from '../../../extension/core/packed/layout';
+import { readPacked, type PackedMatrix } from '../../../extension/core/packed/reader';
 import { createPackedOutput, type PackedJob } from '../../../extension/core/packed/writer';
+import type { LqSource } from '../../../extension/core/native';
+import { paperConfig, paperOption } from '../../../extension/core/options/config';
 import { packedBytes } from '../../../extension/core/options/option';
 import { nodeFiles } from '../../../extension/node/files';
 import { bytesAt, CONFIG_TEXT, context, ERRORS, fillParts, makeModel, partRanges, RECIPE, temporary } from './harness';
@@ -17,11 +24,11 @@ const NAMES = ['model.layers.0.q_proj.weight', 'model.layers.1.q_proj.weight'] a
 const TARGETS: PackedTarget[] = [
   {
     name: NAMES[0],
-    option: { book: 'nf', rounding: 'nearest', rank: 4, config: { b0: 3, b1: 4, b2: 'bf16', B0: 16, B1: 16 } },
+    option: paperOption({ b0: 3, b1: 4, b2: 'bf16', B0: 16, B1: 16 }, 4),
   },
   {
     name: NAMES[1],
-    option: { book: 'nf', rounding: 'nearest', rank: 0, config: { b0: 2, b1: 3, b2: 'fp32', B0: 64, B1: 256 } },
+    option: paperOption({ b0: 2, b1: 3, b2: 'fp32', B0: 64, B1: 256 }, 0),
   },
 ];
 
@@ -36,15 +43,19 @@ beforeEach(async () => {
 });
 afterEach(() => remove());
 
+const fill = (place: PackedLayout['matrices'][number]['source']): void => fillParts(lqDestination(place as LqSource));
+
 async function pack(changes: Partial<PackedJob> = {}): Promise<CheckpointIndex> {
   const output = await createPackedOutput(context(), { ...job, ...changes });
-  for (const { name, destination } of output.layout.matrices) {
-    fillParts(destination);
+  for (const { name, source: place } of output.layout.matrices) {
+    fill(place);
     await output.markDone(name, ERRORS);
   }
   const { out } = await output.finish();
   return openCheckpoint(nodeFiles, out);
 }
+
+const pickOf = ({ option, bytes }: PackedMatrix): Pick<PackedMatrix, 'option' | 'bytes'> => ({ option, bytes });
 
 async function failure(work: Promise<unknown>): Promise<LqError> {
   return work.then(
@@ -55,7 +66,7 @@ async function failure(work: Promise<unknown>): Promise<LqError> {
 
 describe('layout', () => {
   it.each(['nf8', 'bf16', 'fp32'] as const)('spends exactly the planned bytes with %s factors', factors => {
-    const layout = planPackedLayout(source, TARGETS, factors, '/out');
+    const layout = planPackedLayout(source, TARGETS, { factors, seed: 1 }, '/out');
     const kept = source.bytes - NAMES.reduce((sum, name) => sum + source.byName.get(name)!.bytes, 0);
     const packed = TARGETS.map(({ name, option }) => {
       const [rows, cols] = source.byName.get(name)!.shape as [number, number];
@@ -70,8 +81,9 @@ describe('layout', () => {
   });
 
   it('aligns every tensor to its element size and keeps each matrix in its own shard', () => {
-    const layout = planPackedLayout(source, TARGETS, 'fp32', '/out');
-    for (const { tensor, destination, shard } of layout.matrices) {
+    const layout = planPackedLayout(source, TARGETS, { factors: 'fp32', seed: 1 }, '/out');
+    for (const { tensor, source: place, shard } of layout.matrices) {
+      const destination = lqDestination(place as LqSource);
       expect(shard).toBe(`lq-${path.basename(tensor.file)}`);
       for (const range of partRanges(destination)) expect(range.path).toBe(`/out/${shard}`);
       expect(destination.offset.offset % 4).toBe(0);
@@ -79,7 +91,8 @@ describe('layout', () => {
   });
 
   it('refuses targets that are no float matrices', () => {
-    const plan = (name: string) => () => planPackedLayout(source, [{ ...TARGETS[0]!, name }], 'nf8', '/out');
+    const plan = (name: string) => () =>
+      planPackedLayout(source, [{ ...TARGETS[0]!, name }], { factors: 'nf8', seed: 1 }, '/out');
     expect(plan('nowhere.weight')).toThrow(expect.objectContaining({ code: 'tensor-not-found' }) as Error);
     expect(plan('model.layers.0.norm.weight')).toThrow(expect.objectContaining({ code: 'unsupported-dtype' }) as Error);
   });
@@ -96,7 +109,7 @@ describe('a packed checkpoint', () => {
       const { dtype, shape } = source.byName.get(name)!;
       expect(matrix).toMatchObject({ option, dtype, shape, factors: 'nf8' });
       expect(matrix.bytes).toBe(packedBytes(option, shape[0]!, shape[1]!, 'nf8'));
-      const { quantized, l1, l2 } = matrix.source;
+      const { quantized, l1, l2 } = matrix.source as LqSource;
       expect([...bytesAt(quantized.codes).subarray(0, 3)]).toEqual([1, 2, 3]);
       expect(bytesAt(quantized.scales)[0]).toBe(38);
       expect([l1?.kind, l2?.kind]).toEqual(option.rank > 0 ? ['packed', 'packed'] : [undefined, undefined]);
@@ -117,9 +130,9 @@ describe('a packed checkpoint', () => {
       'tokenizer.json',
       'tokenizer_config.json',
     ]);
-    expect(index.config?.quantization_config).toEqual({ quant_method: 'lq-studio', version: 1 });
+    expect(index.config?.quantization_config).toEqual({ quant_method: 'lq-studio', version: 2 });
     const sidecar = JSON.parse(readFileSync(path.join(job.out, 'lq_studio.json'), 'utf8'));
-    expect(sidecar).toMatchObject({ format: 'lq-studio', version: 1, ...RECIPE, factors: 'nf8', bytes: index.bytes });
+    expect(sidecar).toMatchObject({ format: 'lq-studio', version: 2, ...RECIPE, factors: 'nf8', bytes: index.bytes });
     expect(sidecar.matrices[0]).toMatchObject({ ...TARGETS[0], errors: ERRORS });
     expect(Object.keys(sidecar.books)).toEqual(['nf2', 'nf3', 'nf8']);
   });
@@ -141,15 +154,15 @@ describe('a packed checkpoint', () => {
   it('is the same whatever it was interrupted by, and continues after what is done', async () => {
     await pack({ out: path.join(folder, 'whole') });
     const first = await createPackedOutput(context(), job);
-    fillParts(first.layout.matrices[0]!.destination);
+    fill(first.layout.matrices[0]!.source);
     await first.markDone(NAMES[0], ERRORS);
-    fillParts(first.layout.matrices[1]!.destination);
+    fill(first.layout.matrices[1]!.source);
     expect(existsSync(job.out)).toBe(false);
 
     const second = await createPackedOutput(context(), job);
     expect(NAMES.map(name => second.isDone(name))).toEqual([true, false]);
     expect(second.errors(NAMES[0])).toEqual(ERRORS);
-    fillParts(second.layout.matrices[1]!.destination);
+    fill(second.layout.matrices[1]!.source);
     await second.markDone(NAMES[1], ERRORS);
     await second.finish();
     for (const name of readdirSync(path.join(folder, 'whole')))
@@ -204,14 +217,14 @@ describe('reading', () => {
     writeFileSync(file, content);
   };
   const faults: [string, (text: string) => string][] = [
-    ['another version', text => text.replace('\\"version\\":1', '\\"version\\":2')],
+    ['another version', text => text.replace('\\"version\\":2', '\\"version\\":3')],
     ['an unknown factor storage', text => text.replace('\\"nf8\\",', '\\"nf9\\",')],
-    ['an unknown book', text => text.replace('\\"book\\":\\"nf\\"', '\\"book\\":\\"xx\\"')],
+    ['an unknown grid', text => text.replace('\\"kind\\":\\"nf\\"', '\\"kind\\":\\"xx\\"')],
     ['levels out of order', text => text.replace('[-1,', '[ 1,')],
     ['another rank', text => text.replace('\\"rank\\":4', '\\"rank\\":5')],
     ['another shape', text => text.replace('[30,11]', '[31,11]')],
     ['a part of another name', text => text.replace('lq.l2.scales', 'lq.l2.scalez')],
-    ['broken JSON', text => text.replace('\\"version\\":1', '\\"version\\"=1')],
+    ['broken JSON', text => text.replace('\\"version\\":2', '\\"version\\"=2')],
   ];
   it.each(faults)('refuses %s', async (_, change) => {
     await pack();
@@ -220,6 +233,29 @@ describe('reading', () => {
     expect(() => readPacked(index)).toThrow(
       expect.objectContaining({ code: 'packed-format', file: index.file }) as Error,
     );
+  });
+
+  it('opens version 1, which described the paper’s options as a book and a configuration', async () => {
+    const current = readPacked(await pack());
+    for (const name of readdirSync(job.out).filter(each => each.endsWith('.safetensors'))) {
+      const file = path.join(job.out, name);
+      const content = readFileSync(file);
+      const start = 8 + Number(content.readBigUInt64LE());
+      const header = JSON.parse(content.subarray(8, start).toString());
+      const { seed: _seed, matrices, ...description } = JSON.parse(header.__metadata__.lq_studio);
+      const old = Object.entries<PackedTarget>(matrices).map(([matrix, { option, ...rest }]) => {
+        const written = { book: 'nf', config: paperConfig(option), rank: option.rank, rounding: 'nearest' };
+        return [matrix, { ...rest, option: written }];
+      });
+      header.__metadata__.lq_studio = JSON.stringify({ ...description, version: 1, matrices: Object.fromEntries(old) });
+      const json = Buffer.from(JSON.stringify(header));
+      const length = Buffer.alloc(8);
+      length.writeBigUInt64LE(BigInt(json.length));
+      writeFileSync(file, Buffer.concat([length, json, content.subarray(start)]));
+    }
+    const first = readPacked(await openCheckpoint(nodeFiles, job.out));
+    expect([...first.keys()]).toEqual([...NAMES]);
+    for (const [name, { option, bytes }] of first) expect({ option, bytes }).toEqual(pickOf(current.get(name)!));
   });
 
   it('finds nothing in a dense checkpoint', () => expect(readPacked(source).size).toBe(0));

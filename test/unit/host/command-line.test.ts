@@ -16,7 +16,7 @@ describe('copy as command line', () => {
         model: '/models/tiny',
         out: '/models/tiny-lq',
         budget: { kind: 'bits', value: 2.75 },
-        rank: 8,
+        ranks: [8],
         plain: true,
         include: ['*.q_proj.weight'],
         device: 'auto',

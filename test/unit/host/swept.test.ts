@@ -18,16 +18,17 @@ const noRules: { factors: 'nf8'; overrides: PlanOverride[] } = { factors: 'nf8',
 const signal = new AbortController().signal;
 let folder: string;
 
-/** A table of costs on disk, at some rank, under some weighting. */
-function written(name: string, rank: number, weighting: 'plain' | 'fisher' = 'plain'): string {
+/** A table of costs on disk, at some rank, under some metric. */
+function written(name: string, rank: number, kind: 'plain' | 'fisher' = 'plain'): string {
   const table = syntheticTable(TINY, 1, rank);
   const file = path.join(folder, `${name}.json`);
-  writeFileSync(file, JSON.stringify({ ...table, recipe: { ...table.recipe, weighting } }));
+  const metric = kind === 'plain' ? { kind } : { kind, statistics: '0123' };
+  writeFileSync(file, JSON.stringify({ ...table, recipe: { ...table.recipe, metric } }));
   return file;
 }
 
 const sweepJob = (out: string, created: number) =>
-  ({ id: out, method: 'sweep', status: 'done', created, params: { model: model.path, rank: 8, out } }) as Job;
+  ({ id: out, method: 'sweep', status: 'done', created, params: { model: model.path, ranks: [8], out } }) as Job;
 
 /** A studio of these finished sweeps, whose engine plans as the real one does. */
 function studioOf(...files: string[]): Studio {
@@ -48,7 +49,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('tables of costs', () => {
   it('are told newest first, each once, and only of this checkpoint', () => {
-    const other = { ...sweepJob('/c.json', 9), params: { model: '/models/other', rank: 8, out: '/c.json' } } as Job;
+    const other = { ...sweepJob('/c.json', 9), params: { model: '/models/other', ranks: [8], out: '/c.json' } } as Job;
     const jobs = [sweepJob('/a.json', 5), other, sweepJob('/b.json', 4), sweepJob('/a.json', 3)];
     expect(sweepsOf(jobs, model.path)).toEqual([
       { file: '/a.json', date: 5 },

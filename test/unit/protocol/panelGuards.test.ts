@@ -9,7 +9,7 @@ describe('panel guards', () => {
   it('accept a request with and without its optional members', () => {
     expect(check(requests.start.params, request, 'p')).toBeUndefined();
     expect(
-      check(requests.start.params, { ...request, rank: 16, overrides: [{ match: '*', minBits: 4 }] }, 'p'),
+      check(requests.start.params, { ...request, ranks: [16], overrides: [{ match: '*', minBits: 4 }] }, 'p'),
     ).toBeUndefined();
   });
 
@@ -20,7 +20,7 @@ describe('panel guards', () => {
       'p.budget.kind: expected one of bits, effective-bits, bytes',
     ],
     [{ ...request, out: undefined }, 'p.out: expected a string'],
-    [{ ...request, rank: 1.5 }, 'p.rank: expected an integer'],
+    [{ ...request, ranks: [1.5] }, 'p.ranks[0]: expected an integer'],
     [{ ...request, include: 'q_proj' }, 'p.include: expected an array'],
     [[], 'p: expected an object'],
   ])('refuse %j', (value, problem) => {

@@ -1,4 +1,4 @@
-import { codeBooks } from '../../options/books/registry';
+import { shortLabel } from '../../options/option';
 import { matrixParts, parseShardMetadata, type ShardDescription } from '../../packed/format';
 import { LqError } from '../../errors';
 import type { ShardInfo } from '../../checkpoint/types';
@@ -14,11 +14,10 @@ export const recogniseLq: Recogniser = (tensor, source) => {
   const matrix = name === undefined ? undefined : description?.matrices[name];
   if (name === undefined || !description || !matrix) return undefined;
   const names = matrixParts(name, matrix, description.factors).map(part => part.name);
-  const { book, config, rank } = matrix.option;
   return {
     name,
     shape: matrix.shape,
-    dtype: `${codeBooks[book].label}${config.b0} g${config.B0}${rank > 0 ? ` r${rank}` : ''}`,
+    dtype: shortLabel(matrix.option),
     format: 'lq',
     parts: partsOf(source, '', names),
   };

@@ -5,11 +5,11 @@ import {
   gridOptions,
   NF8_FACTORS,
   nominalBits,
-  packedBytes,
   paperGrid,
   quantizedBytes,
   storageBits,
-} from '../../../extension/core/options/option';
+} from '../../../extension/core/options/config';
+import { packedBytes } from '../../../extension/core/options/option';
 import type { QuantConfig } from '../../../extension/core/native';
 import golden from '../../fixtures/code-books.json';
 
@@ -75,7 +75,7 @@ describe('sizes', () => {
 
   it('of factors follow their storage', () => {
     const [option] = gridOptions([config(3, 4, 'bf16', 16, 16)], 8);
-    const q = quantizedBytes(option!.config, 30 * 50);
+    const q = quantizedBytes(config(3, 4, 'bf16', 16, 16), 30 * 50);
     expect(packedBytes(option!, 30, 50, 'fp32')).toBe(q + 8 * 80 * 4);
     expect(packedBytes(option!, 30, 50, 'bf16')).toBe(q + 8 * 80 * 2);
     // 240 elements: 4 blocks, 1 group; 400: 7 blocks, 1 group.
