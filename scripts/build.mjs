@@ -1,7 +1,7 @@
 // Bundles TypeScript with esbuild into dist: the extension host, the engine, the command line, and one script and
-// stylesheet for every folder of webview/ that has a main.tsx.
+// stylesheet for every folder of webview/ that has a main.tsx. Puts the tokenizer library beside the addon.
 //   --production  minified, as packaged      --watch  rebuild on change
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import * as esbuild from 'esbuild';
 import { inRoot, step } from './lib.mjs';
 
@@ -58,7 +58,12 @@ const bundles = [
 
 step(`Bundling${production ? ' for production' : ''}`);
 rmSync(inRoot('dist', 'webview'), { recursive: true, force: true });
-mkdirSync(inRoot('dist'), { recursive: true });
+mkdirSync(inRoot('dist', 'native'), { recursive: true });
+// The package brings binaries for every platform; the engine loads this one (extension/engine/tokenizers.ts).
+copyFileSync(
+  inRoot('node_modules', 'tokenizers', `tokenizers.linux-${process.arch}-gnu.node`),
+  inRoot('dist', 'native', 'tokenizers.node'),
+);
 if (watch) {
   for (const bundle of bundles) await (await esbuild.context(bundle)).watch();
 } else {

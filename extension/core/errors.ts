@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'unsupported-model'
   | 'tokenizer'
   | 'text-too-short'
+  | 'text-encoding'
   | 'no-targets'
   | 'unhealthy'
   | 'packed-format'

@@ -419,8 +419,21 @@ export interface NativeModule {
     weights: ModelWeight[],
   ): Promise<NativeLanguageModel>;
 
+  /**
+   * A tokenizer from the text of its tokenizer.json, by the Rust library that transformers uses.
+   * Throws what that library says of a definition it cannot use.
+   */
+  openTokenizer(definition: string): NativeTokenizer;
+
   /** Operations on arrays, for conformance tests against recorded vectors. */
   readonly arrays: NativeArrayOps;
+}
+
+export interface NativeTokenizer {
+  /** Ids of a text, computed off the main thread; no special tokens are put around it, nothing is cut or padded. */
+  encode(text: string): Promise<number[]>;
+  /** Id of a token, undefined where the vocabulary has none of that text. */
+  idOf(token: string): number | undefined;
 }
 
 export interface NativeArrayOps {

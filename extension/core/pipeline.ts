@@ -27,6 +27,8 @@ import { decompose } from './decomposition/decompose';
 import { LqError } from './errors';
 import { recordRate } from './estimate';
 import { evaluateCheckpoint } from './evaluation/checkpoint';
+import { readTextFile } from './evaluation/text';
+import { TextTokenizer } from './evaluation/tokenizer';
 import { findExporter } from './export/exporters';
 import { requireWritable } from './storage/output';
 import { requireFeasible, requireRoom } from './preflight';
@@ -39,6 +41,8 @@ import type { FisherSource, SweepTable } from './sensitivity/types';
 
 /** A plan that uses much of NF2 is warned about: its four levels are coarse and lopsided. */
 const NF2_WARNING_SHARE = 0.25;
+/** Raised when a model, text or tokenizer is read in another way, so that older figures are not reused. */
+const EVALUATION_VERSION = 2;
 
 // --- Fisher information -------------------------------------------------------------------------------------------------
 
@@ -75,10 +79,14 @@ async function cachedFisher(
   { index, targets }: Opened,
   request: Pick<CompressRequest, 'samples' | 'context'> & { calibration: string },
 ): Promise<FisherSource> {
+  const tokenizer = await TextTokenizer.load(context, index.folder);
   const key = {
+    version: EVALUATION_VERSION,
     model: await modelHash(context, logicalTensors(index)),
+    config: index.config,
+    tokenizer: context.digest(tokenizer.source),
     targets: targets.map(target => target.name),
-    text: context.digest(await context.files.readText(request.calibration)),
+    text: context.digest((await readTextFile(context.files, request.calibration)).text),
     samples: request.samples ?? DEFAULTS.samples,
     context: request.context ?? DEFAULTS.context,
     backend: backendOf(context),
@@ -193,15 +201,21 @@ async function evaluateOnce(
   index: CheckpointIndex,
   request: EvaluateRequest,
 ): Promise<EvaluateReport> {
+  const { text, notes } = await readTextFile(context.files, request.text);
+  const tokenizer = await TextTokenizer.load(context, index.folder);
   const key = {
+    version: EVALUATION_VERSION,
     model: await modelHash(context, logicalTensors(index)),
     config: index.config,
-    text: context.digest(await context.files.readText(request.text)),
+    tokenizer: context.digest(tokenizer.source),
+    bos: tokenizer.bos,
+    text: context.digest(text),
+    notes,
     window: [request.context ?? DEFAULTS.context, request.windows, request.bos],
     backend: backendOf(context),
   };
   const known = await readCached<EvaluateReport>(context, 'evaluation', key);
-  if (known !== undefined) return known;
+  if (known !== undefined) return { ...known, model: request.model, text: request.text };
   const report = await evaluate(context, request);
   await writeCached(context, 'evaluation', key, report);
   return report;
@@ -318,7 +332,14 @@ export async function compress(context: PipelineContext, request: CompressReques
       ...(after !== undefined && measureOf(after)),
     },
     seconds,
-    warnings: warningsOf(chosen, table),
+    warnings: [
+      ...warningsOf(chosen, table),
+      ...new Set([
+        ...(request.calibration === undefined ? [] : (await readTextFile(context.files, request.calibration)).notes),
+        ...(before?.warnings ?? []),
+        ...(after?.warnings ?? []),
+      ]),
+    ],
   };
 }
 

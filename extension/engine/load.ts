@@ -1,9 +1,10 @@
-/** The only place that loads the native addon. */
+/** The only place that loads the native addon; the tokenizer library joins it there. */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { LqError } from '../core/errors';
 import type { NativeModule } from '../core/native';
+import { openTokenizer } from './tokenizers';
 
 /** The surface `native.ts` describes; kSurfaceVersion in native/src/addon.cc. */
 const SURFACE_VERSION = 2;
@@ -32,5 +33,5 @@ export function loadNative(folder: string): NativeModule {
       { file },
     );
   }
-  return addon;
+  return { ...addon, openTokenizer: definition => openTokenizer(folder, definition) };
 }

@@ -214,6 +214,7 @@ export const evaluateShape: { [K in keyof EvaluateReport]-?: Guard<EvaluateRepor
   bos: boolean,
   seconds: number,
   device: string,
+  warnings: array(string),
 };
 export const estimate: Guard<EstimateReport> = object<EstimateReport>({
   matrices: integer,

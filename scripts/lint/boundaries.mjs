@@ -18,7 +18,7 @@ export const rooms = [
   {
     folder: 'extension/core',
     may: ['extension/core'],
-    packages: ['@huggingface/tokenizers', 'javascript-lp-solver', 'picomatch'],
+    packages: ['javascript-lp-solver', 'picomatch'],
   },
   {
     folder: 'extension/protocol',
@@ -34,7 +34,7 @@ export const rooms = [
   {
     folder: 'extension/engine',
     may: ['extension/engine', 'extension/core', 'extension/protocol', 'extension/node'],
-    packages: ['vscode-jsonrpc'],
+    packages: ['tokenizers', 'vscode-jsonrpc'],
     node: true,
   },
   {

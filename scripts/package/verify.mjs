@@ -6,12 +6,13 @@ import { capture } from '../lib.mjs';
 import { cudaProblems } from './cuda.mjs';
 
 const MEBIBYTE = 1024 * 1024;
-export const MAXIMUM_BYTES = 15 * MEBIBYTE;
-/** VS Code's own floor on Linux. */
-const NEWEST_GLIBC = [2, 28];
+/** Two of them are the tokenizer library. */
+export const MAXIMUM_BYTES = 17 * MEBIBYTE;
+/** VS Code's own floor on Linux; its C++ runtime is of GCC 8. */
+const NEWEST = { GLIBC: [2, 28], GLIBCXX: [3, 4, 25], CXXABI: [1, 3, 11], GCC: [8] };
 
-/** Part of every glibc installation. */
-const SYSTEM_LIBRARIES = /^(libc|libm|libpthread|libdl|librt|ld-linux-x86-64)\.so\.\d$/;
+/** Part of every glibc installation, and what Node and VS Code themselves are linked with. */
+const SYSTEM_LIBRARIES = /^((libc|libm|libpthread|libdl|librt|ld-linux-x86-64)\.so\.\d|libstdc\+\+\.so\.6|libgcc_s\.so\.1)$/;
 
 const CUDA_BACKEND = 'dist/native/liblq_cuda.so';
 const EXPECTED = [
@@ -25,6 +26,7 @@ const EXPECTED = [
   'dist/cli.js',
   'dist/native/lqstudio.node',
   'dist/native/libscipy_openblas.so',
+  'dist/native/tokenizers.node',
 ];
 const ALLOWED = [
   ...EXPECTED,
@@ -36,7 +38,15 @@ const ALLOWED = [
 
 const isAllowed = file => ALLOWED.some(rule => (typeof rule === 'string' ? rule === file : rule.test(file)));
 const isElf = file => readFileSync(file).subarray(0, 4).equals(Buffer.from('\x7fELF', 'latin1'));
-const isNewer = ([major, minor]) => major > NEWEST_GLIBC[0] || (major === NEWEST_GLIBC[0] && minor > NEWEST_GLIBC[1]);
+
+/** Whether a version such as GLIBC_2.30 is beyond the floor. */
+function isTooNew(symbol) {
+  const [library, version] = symbol.split('_');
+  const floor = NEWEST[library];
+  const parts = version.split('.').map(Number);
+  const at = parts.findIndex((part, i) => part !== (floor[i] ?? 0));
+  return at >= 0 && parts[at] > (floor[at] ?? 0);
+}
 
 /** Problems of one ELF file: libraries it needs from outside, symbols newer than the floor. */
 function elfProblems(file, name, carried) {
@@ -44,24 +54,25 @@ function elfProblems(file, name, carried) {
   const needed = [...dynamic.matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(match => match[1]);
   const foreign = needed.filter(library => !SYSTEM_LIBRARIES.test(library) && !carried.has(library));
   const versions = capture('readelf', ['-VW', file]).stdout;
-  const newest = [...versions.matchAll(/Name: GLIBC_(\d+)\.(\d+)/g)].map(match => [Number(match[1]), Number(match[2])]);
-  const tooNew = [...new Set(newest.filter(isNewer).map(version => version.join('.')))];
-  const runtimes = /Name: (GLIBCXX|CXXABI|GCC)_/.test(versions) ? ['a C++ runtime of the system'] : [];
+  const needs = [...versions.matchAll(/Name: ((?:GLIBC|GLIBCXX|CXXABI|GCC)_[\d.]+)/g)].map(match => match[1]);
+  const tooNew = [...new Set(needs.filter(isTooNew))];
   return [
     ...foreign.map(library => `${name} needs ${library}, which the package does not carry`),
-    ...tooNew.map(version => `${name} needs glibc ${version}; the floor is ${NEWEST_GLIBC.join('.')}`),
-    ...runtimes.map(runtime => `${name} needs ${runtime}`),
+    ...tooNew.map(version => `${name} needs ${version}, which is newer than VS Code's floor`),
   ];
 }
 
-/** The addon must load, and say what it is, in a plain Node with nothing of ours around it. */
+/** The addon and the tokenizers must load, and say what they are, in a plain Node with nothing of ours around them. */
 function loadProblems(folder, { cuda }) {
   const addon = path.join(folder, 'dist', 'native', 'lqstudio.node');
   const program = `JSON.stringify(require(${JSON.stringify(addon)}).devices())`;
   const loaded = capture(process.execPath, ['-p', program]);
   if (!loaded.ok) return [`the packaged addon does not load: ${loaded.stderr.trim()}`];
   const { devices, libraries } = JSON.parse(loaded.stdout);
+  const tokenizers = path.join(folder, 'dist', 'native', 'tokenizers.node');
+  const library = capture(process.execPath, ['-p', `typeof require(${JSON.stringify(tokenizers)}).Tokenizer.fromString`]);
   return [
+    ...(library.stdout.trim() === 'function' ? [] : [`the packaged tokenizers do not load: ${library.stderr.trim()}`]),
     ...(devices[0].id === 'cpu' ? [] : ['the packaged addon does not offer the CPU']),
     ...(!cuda || libraries[0]?.path.endsWith(CUDA_BACKEND)
       ? []
@@ -93,7 +104,7 @@ export function verifyPackage(vsix, { cuda }) {
       ...files
         .filter(file => isElf(path.join(folder, file.name)))
         .flatMap(file => elfProblems(path.join(folder, file.name), file.name, carried)),
-      ...(bytes > MAXIMUM_BYTES ? [`${(bytes / MEBIBYTE).toFixed(1)} MiB is over the limit of 15`] : []),
+      ...(bytes > MAXIMUM_BYTES ? [`${(bytes / MEBIBYTE).toFixed(1)} MiB is over the limit of ${MAXIMUM_BYTES / MEBIBYTE}`] : []),
       ...loadProblems(folder, { cuda }),
       ...(cuda && names.has(CUDA_BACKEND) ? cudaProblems(path.join(folder, CUDA_BACKEND)) : []),
     ];

@@ -45,7 +45,7 @@ interface Run {
 const native = loadNative(path.resolve('dist/native'));
 const index = await openCheckpoint(nodeFiles, path.resolve(values.model));
 const description = describeModel(index);
-const tokenizer = await TextTokenizer.load(nodeFiles, index.folder);
+const tokenizer = await TextTokenizer.load({ files: nodeFiles, native }, index.folder);
 const context = Number(values.context);
 const { tokens, windows } = await readWindows(
   nodeFiles,

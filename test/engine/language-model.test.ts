@@ -36,7 +36,7 @@ function pipeline(changes: Partial<PipelineContext> = {}): PipelineContext {
 }
 
 async function windowsOf(index: CheckpointIndex, text: string, windows: number) {
-  const tokenizer = await TextTokenizer.load(nodeFiles, index.folder);
+  const tokenizer = await TextTokenizer.load(pipeline(), index.folder);
   return readWindows(nodeFiles, tokenizer, 2048, text, { context: golden.ctx, windows });
 }
 

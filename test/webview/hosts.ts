@@ -375,6 +375,7 @@ export function perplexityView(): PerplexityView {
     bos: false,
     seconds: 23,
     device: 'CPU',
+    warnings: [],
   };
   const run = (bits: number, perplexity: number, weighting: string): PerplexityRun => ({
     ...base,

@@ -31,6 +31,7 @@ export const evalCommand: Command = {
       `perplexity ${report.perplexity.toFixed(4)} over ${report.tokens} tokens, ${report.windows} windows of ` +
         `${report.context}, in ${formatDuration(report.seconds)} on ${report.device}`,
     );
+    for (const warning of report.warnings) terminal.note(`warning: ${warning}`);
     return report;
   },
 };

@@ -34,6 +34,7 @@ export const fisherCommand: Command = {
       `Fisher information of ${report.matrices.length} matrices over ${report.samples} x ${report.context} tokens ` +
         `in ${formatDuration(report.seconds)}: ${report.out}`,
     );
+    for (const warning of report.warnings) terminal.note(`warning: ${warning}`);
     return report;
   },
 };

@@ -20,7 +20,7 @@ export async function evaluateCheckpoint(
 ): Promise<EvaluateReport> {
   const start = context.now();
   const model = describeModel(index);
-  const tokenizer = await TextTokenizer.load(context.files, index.folder);
+  const tokenizer = await TextTokenizer.load(context, index.folder);
   const windows = await readWindows(context.files, tokenizer, model.config.vocab, text, options, context.signal);
   const losses = await windowLosses(context, model, windows);
   return {
@@ -33,5 +33,6 @@ export async function evaluateCheckpoint(
     bos: options.bos ?? false,
     seconds: (context.now() - start) / 1000,
     device: context.device,
+    warnings: [...windows.notes],
   };
 }

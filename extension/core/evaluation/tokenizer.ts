@@ -1,8 +1,8 @@
 /** Text to token ids through the model's own tokenizer.json. */
-import { Tokenizer } from '@huggingface/tokenizers';
 import { joinPath } from '../files/paths';
 import type { FileSystem } from '../files/types';
 import { LqError } from '../errors';
+import type { NativeModule, NativeTokenizer } from '../native';
 
 /** Characters encoded at a time: about a tenth of a second, after which others get their turn and may cancel. */
 const PIECE = 1 << 16;
@@ -10,6 +10,22 @@ const PIECE = 1 << 16;
 const SURROUNDINGS = 256;
 /** Places tried for a cut before the piece is made longer. */
 const ATTEMPTS = 16;
+
+/** Other forms of a tokenizer that model folders hold, and what makes a tokenizer.json of them. */
+const OTHER_FORMS: readonly (readonly [file: string, what: string])[] = [
+  ['tekken.json', "Mistral's tekken format"],
+  ['tokenizer.model', 'a SentencePiece or tiktoken model'],
+  ['sentencepiece.bpe.model', 'a SentencePiece model'],
+  ['spiece.model', 'a SentencePiece model'],
+  ['vocab.json', 'a vocabulary of separate files'],
+  ['vocab.txt', 'a WordPiece vocabulary'],
+];
+
+/** The pipeline's file system and native code: what reading a tokenizer needs. */
+export interface TokenizerHost {
+  readonly files: FileSystem;
+  readonly native: Pick<NativeModule, 'openTokenizer'>;
+}
 
 export interface EncodeOptions {
   /** Stop once this many ids are there; default all. */
@@ -19,7 +35,7 @@ export interface EncodeOptions {
 
 export class TextTokenizer {
   private constructor(
-    private readonly tokenizer: Tokenizer,
+    private readonly tokenizer: NativeTokenizer,
     /** Where it was read. */
     readonly file: string,
     /** The text of tokenizer.json, whose hash is part of recipes. */
@@ -29,42 +45,40 @@ export class TextTokenizer {
   ) {}
 
   /**
-   * Reads tokenizer.json and tokenizer_config.json of a model's folder.
-   * @throws LqError 'tokenizer' when there is none or the library cannot make use of it.
+   * Reads tokenizer.json of a model's folder, and the beginning-of-sequence token from the files transformers reads.
+   * @throws LqError 'tokenizer' when there is none, saying what is there instead; when the library cannot make use of it;
+   *   when it gives other ids each time (BPE dropout).
    */
-  static async load(files: FileSystem, folder: string): Promise<TextTokenizer> {
+  static async load({ files, native }: TokenizerHost, folder: string): Promise<TextTokenizer> {
     const file = joinPath(folder, 'tokenizer.json');
-    if ((await files.stat(file)) === undefined)
-      throw new LqError('tokenizer', `The model's tokenizer.json is missing from ${folder}.`, { file });
-    const configFile = joinPath(folder, 'tokenizer_config.json');
+    if ((await files.stat(file)) === undefined) throw await missing(files, folder, file);
     const source = await files.readText(file);
-    const config = (await files.stat(configFile)) ? parseObject(await files.readText(configFile), configFile) : {};
-    const definition = parseObject(source, file);
+    refuseDropout(parseObject(source, file), file);
+    const bos = await bosToken(files, folder);
+    let tokenizer: NativeTokenizer;
     try {
-      const tokenizer = new Tokenizer(definition, config);
-      return new TextTokenizer(tokenizer, file, source, bosId(tokenizer, config['bos_token']));
+      tokenizer = native.openTokenizer(source);
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      throw new LqError('tokenizer', `The tokenizer cannot be used: ${reason}`, { file });
+      throw unusable(error, file);
     }
+    return new TextTokenizer(tokenizer, file, source, bos === undefined ? undefined : tokenizer.idOf(bos));
   }
 
   /**
    * Ids of a text without special tokens, exactly those of encoding it whole. Long texts are cut between words where
    * encoding the surroundings of the cut, whole and in two, gives the same ids.
-   * @throws LqError 'cancelled'
+   * @throws LqError 'cancelled'; 'tokenizer' when the library has no id for something in the text.
    */
   async encode(text: string, { limit = Infinity, signal }: EncodeOptions = {}): Promise<Int32Array> {
     const pieces: number[][] = [];
     let count = 0;
     for (let at = 0; at < text.length && count < limit;) {
       if (signal?.aborted) throw new LqError('cancelled', 'Cancelled.');
-      const cut = this.findCut(text, at + PIECE);
-      const ids = this.ids(text.slice(at, cut.end));
+      const cut = await this.findCut(text, at + PIECE);
+      const ids = await this.ids(text.slice(at, cut.end));
       pieces.push(ids);
       count += ids.length;
       at = cut.next;
-      await nextTurn();
     }
     const all = new Int32Array(Math.min(count, limit));
     let filled = 0;
@@ -80,7 +94,7 @@ export class TextTokenizer {
    * The first place from `from` on where the text can be cut: one piece ends at `end`, the following begins at `next`.
    * Tokenizers that put a space in front of every text need the space at the cut dropped, the others need it kept.
    */
-  private findCut(text: string, from: number): { end: number; next: number } {
+  private async findCut(text: string, from: number): Promise<{ end: number; next: number }> {
     const whole = { end: text.length, next: text.length };
     const betweenWords = /\p{L} \p{L}/gu;
     for (let start = from; start < text.length; start += PIECE) {
@@ -91,22 +105,69 @@ export class TextTokenizer {
         const end = match.index + match[0].indexOf(' ');
         const left = text.slice(Math.max(0, end - SURROUNDINGS), end);
         const right = text.slice(end, end + SURROUNDINGS);
-        const together = this.ids(left + right).join();
-        const before = this.ids(left);
+        const together = (await this.ids(left + right)).join();
+        const before = await this.ids(left);
         for (const dropped of [0, 1]) {
-          if ([...before, ...this.ids(right.slice(dropped))].join() === together) return { end, next: end + dropped };
+          const after = await this.ids(right.slice(dropped));
+          if ([...before, ...after].join() === together) return { end, next: end + dropped };
         }
       }
     }
     return whole;
   }
 
-  private ids(text: string): number[] {
-    return this.tokenizer.encode(text, { add_special_tokens: false }).ids;
+  private async ids(text: string): Promise<number[]> {
+    try {
+      return await this.tokenizer.encode(text);
+    } catch (error) {
+      throw unusable(error, this.file);
+    }
   }
 }
 
-const nextTurn = (): Promise<void> => new Promise(resolve => setTimeout(resolve, 0));
+function unusable(error: unknown, file: string): LqError {
+  if (error instanceof LqError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new LqError('tokenizer', `The tokenizer cannot be used: ${reason}`, { file });
+}
+
+/** The error for a folder without tokenizer.json: names what is there, and how to convert it. */
+async function missing(files: FileSystem, folder: string, file: string): Promise<LqError> {
+  const absent = `The model's tokenizer.json is missing from ${folder}`;
+  for (const [name, what] of OTHER_FORMS) {
+    if ((await files.stat(joinPath(folder, name))) === undefined) continue;
+    const convert = `python -c "from transformers import AutoTokenizer as T; T.from_pretrained('.').save_pretrained('.')"`;
+    return new LqError('tokenizer', `${absent}. It has ${name}, ${what}; in that folder, this writes it: ${convert}`, {
+      file,
+    });
+  }
+  return new LqError('tokenizer', `${absent}; copy it from the model that the weights come from.`, { file });
+}
+
+/** BPE dropout leaves out merges at random, in training; a perplexity would be another each time. */
+function refuseDropout(definition: Record<string, unknown>, file: string): void {
+  const { model } = definition;
+  const dropout = typeof model === 'object' && model !== null ? (model as { dropout?: unknown }).dropout : undefined;
+  if (typeof dropout === 'number' && dropout > 0)
+    throw new LqError('tokenizer', `tokenizer.json asks for BPE dropout of ${dropout}: its ids are random.`, { file });
+}
+
+/**
+ * The beginning-of-sequence token as transformers finds it: in tokenizer_config.json, and where that lists no
+ * `added_tokens_decoder`, special_tokens_map.json says the last word.
+ */
+async function bosToken(files: FileSystem, folder: string): Promise<string | undefined> {
+  const read = async (name: string): Promise<Record<string, unknown>> => {
+    const file = joinPath(folder, name);
+    return (await files.stat(file)) ? parseObject(await files.readText(file), file) : {};
+  };
+  const config = await read('tokenizer_config.json');
+  const map = 'added_tokens_decoder' in config ? {} : await read('special_tokens_map.json');
+  const token = 'bos_token' in map ? map['bos_token'] : config['bos_token'];
+  // Text, or an object with its content.
+  const content = typeof token === 'object' && token !== null ? (token as { content?: unknown }).content : token;
+  return typeof content === 'string' ? content : undefined;
+}
 
 function parseObject(text: string, file: string): Record<string, unknown> {
   try {
@@ -116,10 +177,4 @@ function parseObject(text: string, file: string): Record<string, unknown> {
     // Said below, with the file's name.
   }
   throw new LqError('tokenizer', `${file} is not a JSON object.`, { file });
-}
-
-/** tokenizer_config.json gives the token as text or as an object with its content. */
-function bosId(tokenizer: Tokenizer, token: unknown): number | undefined {
-  const content = typeof token === 'object' && token !== null ? (token as { content?: unknown }).content : token;
-  return typeof content === 'string' ? tokenizer.token_to_id(content) : undefined;
 }

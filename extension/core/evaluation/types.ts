@@ -11,4 +11,6 @@ export interface EvaluateReport {
   bos: boolean;
   seconds: number;
   device: string;
+  /** What the figure rests on that a reader may not expect, one sentence each. */
+  warnings: string[];
 }

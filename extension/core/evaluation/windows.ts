@@ -1,6 +1,7 @@
 /** Text as the language model is given it: non-overlapping windows of equal length. */
 import type { FileSystem } from '../files/types';
 import { LqError } from '../errors';
+import { readTextFile, type Text } from './text';
 import type { TextTokenizer } from './tokenizer';
 
 export interface WindowOptions {
@@ -49,7 +50,8 @@ export function cutWindows(
 /**
  * Reads a text and cuts it into windows.
  * @param vocab size of the model's vocabulary: a tokenizer that goes beyond is another model's
- * @throws LqError 'usage', 'text-too-short', 'tokenizer', 'file-not-found', 'cancelled'.
+ * @returns also the text, and what reading it changed
+ * @throws LqError 'usage', 'text-too-short', 'text-encoding', 'tokenizer', 'file-not-found', 'cancelled'.
  */
 export async function readWindows(
   files: FileSystem,
@@ -58,15 +60,19 @@ export async function readWindows(
   file: string,
   options: WindowOptions,
   signal?: AbortSignal,
-): Promise<Windows & { text: string }> {
+): Promise<Windows & Text> {
   const { context, windows, bos = false } = options;
   if (!Number.isInteger(context) || context < 2)
     throw new LqError('usage', `A context of ${context} tokens is too short.`);
   if (windows !== undefined && (!Number.isInteger(windows) || windows < 1))
     throw new LqError('usage', `${windows} is not a number of windows.`);
   if (bos && tokenizer.bos === undefined)
-    throw new LqError('tokenizer', 'The tokenizer has no beginning-of-sequence token.', { file: tokenizer.file });
-  const text = await files.readText(file);
+    throw new LqError(
+      'tokenizer',
+      'The tokenizer has no beginning-of-sequence token: tokenizer_config.json and special_tokens_map.json name none.',
+      { file: tokenizer.file },
+    );
+  const { text, notes } = await readTextFile(files, file);
   const ids = await tokenizer.encode(text, {
     ...(windows !== undefined && { limit: windows * context }),
     ...(signal !== undefined && { signal }),
@@ -76,5 +82,5 @@ export async function readWindows(
     const message = `The tokenizer gives id ${ids[beyond]}, the model's vocabulary has ${vocab}: it belongs to another model.`;
     throw new LqError('tokenizer', message, { file: tokenizer.file });
   }
-  return { ...cutWindows(ids, options, bos ? tokenizer.bos : undefined, file), text };
+  return { ...cutWindows(ids, options, bos ? tokenizer.bos : undefined, file), text, notes };
 }

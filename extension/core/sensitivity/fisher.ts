@@ -50,7 +50,7 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
   const start = context.now();
   const model = describeModel(index);
   const places = gradientPlaces(model, targets);
-  const tokenizer = await TextTokenizer.load(context.files, index.folder);
+  const tokenizer = await TextTokenizer.load(context, index.folder);
   const windows = await readWindows(
     context.files,
     tokenizer,
@@ -107,6 +107,7 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
     losses: [...losses],
     matrices,
     seconds: (context.now() - start) / 1000,
+    warnings: [...windows.notes],
   };
 }
 

@@ -60,4 +60,6 @@ export interface FisherReport {
   losses: number[];
   matrices: { name: string; sum: number; max: number }[];
   seconds: number;
+  /** As in an evaluation's report. */
+  warnings: string[];
 }

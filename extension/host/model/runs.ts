@@ -39,6 +39,7 @@ function run(
     { key: 'Text', value: report.text, path: report.text },
     { key: 'Windows', value: `${report.windows} of ${report.context} tokens${report.bos ? ' with BOS' : ''}` },
     { key: 'Device', value: report.device },
+    ...report.warnings.map(value => ({ key: 'Note', value })),
   ];
   if (!compression) {
     const { bitsPerWeight, bytes, label, dtype } = original.header;
@@ -101,6 +102,7 @@ function measuredAlongside(compression: Compression, original: Model): Perplexit
     bos: false,
     seconds: report.seconds['evaluate'] ?? 0,
     device: job.params.device ?? 'auto',
+    warnings: [],
   });
   const date = job.ended ?? job.created;
   return [

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { perplexity } from '../../../extension/core/evaluation/perplexity';
-import { TextTokenizer } from '../../../extension/core/evaluation/tokenizer';
-import { cutWindows, readWindows } from '../../../extension/core/evaluation/windows';
-import { nodeFiles } from '../../../extension/node/files';
+import { perplexity } from '../../extension/core/evaluation/perplexity';
+import { TextTokenizer } from '../../extension/core/evaluation/tokenizer';
+import { cutWindows, readWindows } from '../../extension/core/evaluation/windows';
+import { nodeFiles } from '../../extension/node/files';
+import { native } from './native';
 
 const ids = Int32Array.from({ length: 10 }, (_, i) => i + 100);
 const SAMPLE = 'media/sample/tiny-books-4m';
@@ -33,7 +34,7 @@ describe('windows', () => {
   });
 
   it('are read from a file with as much of it as they need', async () => {
-    const tokenizer = await TextTokenizer.load(nodeFiles, SAMPLE);
+    const tokenizer = await TextTokenizer.load({ files: nodeFiles, native }, SAMPLE);
     const { tokens, windows } = await readWindows(nodeFiles, tokenizer, 2048, TEXT, { context: 32, windows: 5 });
     const all = await readWindows(nodeFiles, tokenizer, 2048, TEXT, { context: 32 });
     expect(windows).toBe(5);
@@ -41,7 +42,7 @@ describe('windows', () => {
   });
 
   it("refuse another model's tokenizer, odd requests and absent texts", async () => {
-    const tokenizer = await TextTokenizer.load(nodeFiles, SAMPLE);
+    const tokenizer = await TextTokenizer.load({ files: nodeFiles, native }, SAMPLE);
     const read = (vocab: number, file: string, options: Parameters<typeof readWindows>[4]) =>
       readWindows(nodeFiles, tokenizer, vocab, file, options);
     await expect(read(500, TEXT, { context: 32 })).rejects.toMatchObject({
