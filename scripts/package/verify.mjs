@@ -12,7 +12,8 @@ export const MAXIMUM_BYTES = 17 * MEBIBYTE;
 const NEWEST = { GLIBC: [2, 28], GLIBCXX: [3, 4, 25], CXXABI: [1, 3, 11], GCC: [8] };
 
 /** Part of every glibc installation, and what Node and VS Code themselves are linked with. */
-const SYSTEM_LIBRARIES = /^((libc|libm|libpthread|libdl|librt|ld-linux-x86-64)\.so\.\d|libstdc\+\+\.so\.6|libgcc_s\.so\.1)$/;
+const SYSTEM_LIBRARIES =
+  /^((libc|libm|libpthread|libdl|librt|ld-linux-x86-64)\.so\.\d|libstdc\+\+\.so\.6|libgcc_s\.so\.1)$/;
 
 const CUDA_BACKEND = 'dist/native/liblq_cuda.so';
 const EXPECTED = [
@@ -70,7 +71,10 @@ function loadProblems(folder, { cuda }) {
   if (!loaded.ok) return [`the packaged addon does not load: ${loaded.stderr.trim()}`];
   const { devices, libraries } = JSON.parse(loaded.stdout);
   const tokenizers = path.join(folder, 'dist', 'native', 'tokenizers.node');
-  const library = capture(process.execPath, ['-p', `typeof require(${JSON.stringify(tokenizers)}).Tokenizer.fromString`]);
+  const library = capture(process.execPath, [
+    '-p',
+    `typeof require(${JSON.stringify(tokenizers)}).Tokenizer.fromString`,
+  ]);
   return [
     ...(library.stdout.trim() === 'function' ? [] : [`the packaged tokenizers do not load: ${library.stderr.trim()}`]),
     ...(devices[0].id === 'cpu' ? [] : ['the packaged addon does not offer the CPU']),
@@ -104,7 +108,9 @@ export function verifyPackage(vsix, { cuda }) {
       ...files
         .filter(file => isElf(path.join(folder, file.name)))
         .flatMap(file => elfProblems(path.join(folder, file.name), file.name, carried)),
-      ...(bytes > MAXIMUM_BYTES ? [`${(bytes / MEBIBYTE).toFixed(1)} MiB is over the limit of ${MAXIMUM_BYTES / MEBIBYTE}`] : []),
+      ...(bytes > MAXIMUM_BYTES
+        ? [`${(bytes / MEBIBYTE).toFixed(1)} MiB is over the limit of ${MAXIMUM_BYTES / MEBIBYTE}`]
+        : []),
       ...loadProblems(folder, { cuda }),
       ...(cuda && names.has(CUDA_BACKEND) ? cudaProblems(path.join(folder, CUDA_BACKEND)) : []),
     ];

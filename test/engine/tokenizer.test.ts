@@ -116,7 +116,9 @@ describe('the tokenizer of a model', () => {
       padding: { strategy: { Fixed: 64 }, direction: 'Right', pad_id: 0, pad_type_id: 0, pad_token: '<unk>' },
     };
     const tokenizer = await TextTokenizer.load(folder({ 'tokenizer.json': JSON.stringify(definition) }), 'm');
-    expect([...(await tokenizer.encode('the hat'))]).toEqual(await native.openTokenizer(sentencePiece).encode('the hat'));
+    expect([...(await tokenizer.encode('the hat'))]).toEqual(
+      await native.openTokenizer(sentencePiece).encode('the hat'),
+    );
   });
 
   it.each([

@@ -6,8 +6,7 @@ import { readTextFile } from '../../../extension/core/evaluation/text';
 function read(bytes: Uint8Array, size = bytes.length) {
   const files = {
     read: () => Promise.resolve(bytes),
-    stat: (path: string) =>
-      Promise.resolve(path === 't' ? { bytes: size, modified: 0, directory: false } : undefined),
+    stat: (path: string) => Promise.resolve(path === 't' ? { bytes: size, modified: 0, directory: false } : undefined),
   } as Partial<FileSystem> as FileSystem;
   return readTextFile(files, 't');
 }
@@ -41,7 +40,11 @@ describe('a text', () => {
     ['UTF-16 without a mark', wide, /UTF-16LE/],
     ['UTF-32', Buffer.of(0xff, 0xfe, 0, 0, 65, 0, 0, 0), /UTF-32/],
     ['Latin-1', Buffer.from('Il était une fois, là-bas, une forêt.', 'latin1'), /0xE9 at 3.*WINDOWS-1252/],
-    ['one broken character among many', Buffer.concat([utf8('été été'), Buffer.of(0xe2, 0x82), utf8(' é')]), /0xE2 at 11 is broken/],
+    [
+      'one broken character among many',
+      Buffer.concat([utf8('été été'), Buffer.of(0xe2, 0x82), utf8(' é')]),
+      /0xE2 at 11 is broken/,
+    ],
     ['an end in the middle of a character', utf8('ééé').subarray(0, 5), /0xC3 at 4 is broken/],
     ['an overlong form', Buffer.concat([utf8('éé'), Buffer.of(0xc0, 0xaf)]), /0xC0 at 4/],
     ['a surrogate', Buffer.concat([utf8('éééé'), Buffer.of(0xed, 0xa0, 0x80)]), /0xED at 8/],
