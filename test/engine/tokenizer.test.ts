@@ -158,6 +158,11 @@ describe('the tokenizer of a model', () => {
     ['no JSON', { 'tokenizer.json': '{' }, /not a JSON object/],
     ['another JSON', { 'tokenizer.json': '[1, 2]' }, /not a JSON object/],
     ['an unknown model', { 'tokenizer.json': '{"model":{"type":"Oracle"},"added_tokens":[]}' }, /cannot be used/],
+    [
+      'merges without their prefix',
+      { 'tokenizer.json': sentencePiece.replace('"BPE",', '"BPE","continuing_subword_prefix":"##",') },
+      /lacks the prefix/,
+    ],
     ['random merges', { 'tokenizer.json': sentencePiece.replace('"BPE",', '"BPE","dropout":0.1,') }, /dropout of 0.1/],
   ])('refuses %s by name', async (_, contents, message) => {
     await expect(TextTokenizer.load(folder(contents as Record<string, string>), 'm')).rejects.toMatchObject({

@@ -19,7 +19,7 @@ export async function evaluateCheckpoint(
   options: WindowOptions,
 ): Promise<EvaluateReport> {
   const start = context.now();
-  const model = describeModel(index);
+  const model = describeModel(index, { context: options.context });
   const tokenizer = await TextTokenizer.load(context, index.folder);
   const windows = await readWindows(context.files, tokenizer, model.config.vocab, text, options, context.signal);
   const losses = await windowLosses(context, model, windows);
@@ -33,6 +33,6 @@ export async function evaluateCheckpoint(
     bos: options.bos ?? false,
     seconds: (context.now() - start) / 1000,
     device: context.device,
-    warnings: [...windows.notes],
+    warnings: [...windows.notes, ...model.warnings],
   };
 }

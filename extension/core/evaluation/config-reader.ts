@@ -13,6 +13,20 @@ export class ConfigReader {
     throw new LqError('unsupported-model', `${what}.`, { file: this.file });
   }
 
+  /** Whether there is such a key, null included: some defaults are for absent keys alone. */
+  stated(name: string): boolean {
+    return this.values[name] !== undefined;
+  }
+
+  get names(): string[] {
+    return Object.keys(this.values);
+  }
+
+  isObject(name: string): boolean {
+    const value = this.values[name];
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  }
+
   has(name: string): boolean {
     return this.values[name] !== undefined && this.values[name] !== null;
   }
@@ -23,6 +37,13 @@ export class ConfigReader {
     if (typeof value === 'number' && Number.isFinite(value)) return value;
     if (value === undefined) this.refuse(`config.json has no ${this.prefix}${name}`);
     this.refuse(`${this.prefix}${name} in config.json is not a number: ${JSON.stringify(value)}`);
+  }
+
+  /** A whole number of at least 1; absent or null is `fallback`, or an error without one. */
+  count(name: string, fallback?: number): number {
+    const value = this.number(name, fallback);
+    if (Number.isInteger(value) && value > 0) return value;
+    this.refuse(`${this.prefix}${name} in config.json is not a whole number above 0: ${JSON.stringify(value)}`);
   }
 
   /** A boolean; absent or null is false. */

@@ -4,9 +4,10 @@ import { joinPath } from '../files/paths';
 import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { nativeError, type PipelineContext } from '../context';
+import { logicalTensors } from '../logical/logical';
 import { readPacked } from '../packed/reader';
 import { languageModelConfig } from './architecture';
-import { modelWeights, type WeightLookup } from './weights';
+import { modelWeights, namingOf, type WeightLookup } from './weights';
 
 /** What the runtime is opened with. */
 export interface ModelDescription {
@@ -14,7 +15,14 @@ export interface ModelDescription {
   readonly weights: readonly ModelWeight[];
   /** The checkpoint, for errors. */
   readonly file: string;
+  /** What a reader of a figure should know, one sentence each. */
+  readonly warnings: readonly string[];
 }
+
+/** Stored buffers of older versions, which are computed from config.json instead. */
+const COMPUTED = /(?:^|\.)(?:rotary_emb\.inv_freq|attn\.(?:masked_)?bias)$/;
+/** Names shown in a warning. */
+const SHOWN = 3;
 
 /** Tensors of a dense or packed checkpoint by the names the model knows them by. @throws LqError 'packed-format'. */
 export function checkpointWeights(index: CheckpointIndex): WeightLookup {
@@ -26,16 +34,43 @@ export function checkpointWeights(index: CheckpointIndex): WeightLookup {
 }
 
 /**
- * The network a checkpoint holds.
- * @param lookup where its weights are; default its own tensors
+ * The network a checkpoint holds. A head of its own is used even where config.json ties it to the embeddings, as
+ * transformers 5 does.
+ * @param options.context tokens that will be run at a time, for what depends on it
+ * @param options.lookup where its weights are; default its own tensors
  * @throws LqError 'unsupported-model', 'tensor-not-found', 'packed-format'.
  */
 export function describeModel(
   index: CheckpointIndex,
-  lookup: WeightLookup = checkpointWeights(index),
+  { context, lookup = checkpointWeights(index) }: { context?: number; lookup?: WeightLookup } = {},
 ): ModelDescription {
-  const config = languageModelConfig(index.config, joinPath(index.folder, 'config.json'));
-  return { config, weights: modelWeights(config, lookup, index.path), file: index.path };
+  const { config, warnings } = languageModelConfig(index.config, joinPath(index.folder, 'config.json'), context);
+  const { head } = namingOf(lookup);
+  const untied = config.tiedEmbeddings && head !== undefined;
+  const network = untied ? { ...config, tiedEmbeddings: false } : config;
+  const weights = modelWeights(network, lookup, index.path);
+  return {
+    config: network,
+    weights,
+    file: index.path,
+    warnings: [
+      ...warnings,
+      ...(untied
+        ? [`config.json ties the head to the embeddings; ${head} in the file was used, as transformers does.`]
+        : []),
+      ...unusedTensors(index, weights),
+    ],
+  };
+}
+
+/** Tensors that belong to no weight of the network: another configuration than the file was made with, or another head. */
+function unusedTensors(index: CheckpointIndex, weights: readonly ModelWeight[]): string[] {
+  const used = new Set(weights.map(({ name }) => name));
+  const unused = logicalTensors(index).filter(({ name }) => !used.has(name) && !COMPUTED.test(name));
+  if (unused.length === 0) return [];
+  const names = unused.slice(0, SHOWN).map(({ name }) => name);
+  const more = unused.length > SHOWN ? ` and ${unused.length - SHOWN} more` : '';
+  return [`${names.join(', ')}${more} in the file ${unused.length === 1 ? 'is' : 'are'} no part of the network.`];
 }
 
 /** Opens the model, runs `work`, and closes it whatever happens. Rejections of the addon become LqErrors. */

@@ -1,9 +1,10 @@
 /**
  * Rotary position embedding from config.json: `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling`
- * (before).
+ * (before). Where a file has both objects, `rope_scaling` replaces the other whole, as in transformers.
  */
 import type { NativeLanguageModelConfig } from '../native';
 import type { ConfigReader } from './config-reader';
+import { ROPE_KEYS } from './families/keys';
 
 const DEFAULT_THETA = 10_000;
 
@@ -11,8 +12,9 @@ const DEFAULT_THETA = 10_000;
 export function readRope(
   config: ConfigReader,
   maxPositions: number,
-): Pick<NativeLanguageModelConfig, 'rope' | 'ropeTheta'> {
-  const scaling = config.object('rope_parameters') ?? config.object('rope_scaling');
+): Pick<NativeLanguageModelConfig, 'rope' | 'ropeTheta'> & { warnings: string[] } {
+  const [before, now] = [config.object('rope_scaling'), config.object('rope_parameters')];
+  const scaling = before !== undefined && before.names.length > 0 ? before : now;
   const ropeTheta = scaling?.has('rope_theta')
     ? scaling.number('rope_theta')
     : config.number('rope_theta', DEFAULT_THETA);
@@ -20,12 +22,32 @@ export function readRope(
     const share = source?.number('partial_rotary_factor', 1) ?? 1;
     if (share !== 1) config.refuse(`A rotary embedding of ${share} of each head is not supported`);
   }
-  if (scaling === undefined) return { ropeTheta, rope: { type: 'default' } };
+  if (scaling === undefined) return { ropeTheta, rope: { type: 'default' }, warnings: [] };
+  if (scaling.names.some(name => scaling.isObject(name)))
+    config.refuse('A rotary embedding for each type of layer is not supported');
   const type = scaling.text('rope_type', scaling.text('type', 'default'));
-  return { ropeTheta, rope: readScaling(type, scaling, maxPositions) };
+  // The model's own field goes before the scaling's, which goes before the length it is now said to have.
+  const original = config.has('original_max_position_embeddings') ? config : scaling;
+  const originalMaxPositions = original.number('original_max_position_embeddings', maxPositions);
+  const unknown = scaling.names.filter(name => !ROPE_KEYS.includes(name));
+  return {
+    ropeTheta,
+    rope: readScaling(type, scaling, maxPositions, originalMaxPositions),
+    warnings: [
+      ...(unknown.length > 0 ? [`The rotary scaling ${type} has keys that were not used: ${unknown.join(', ')}.`] : []),
+      ...(scaling === before && now !== undefined
+        ? ['config.json has rope_scaling and rope_parameters; rope_scaling was used, as transformers does.']
+        : []),
+    ],
+  };
 }
 
-function readScaling(type: string, scaling: ConfigReader, maxPositions: number): NativeLanguageModelConfig['rope'] {
+function readScaling(
+  type: string,
+  scaling: ConfigReader,
+  maxPositions: number,
+  originalMaxPositions: number,
+): NativeLanguageModelConfig['rope'] {
   switch (type) {
     case 'default':
       return { type };
@@ -38,12 +60,11 @@ function readScaling(type: string, scaling: ConfigReader, maxPositions: number):
         factor: scaling.number('factor'),
         lowFreqFactor: scaling.number('low_freq_factor'),
         highFreqFactor: scaling.number('high_freq_factor'),
-        originalMaxPositions: scaling.number('original_max_position_embeddings'),
+        originalMaxPositions,
       };
     case 'yarn': {
       if (scaling.has('truncate') && !scaling.flag('truncate'))
         scaling.refuse('The rotary scaling yarn without truncation is not supported');
-      const originalMaxPositions = scaling.number('original_max_position_embeddings', maxPositions);
       const factor = scaling.number('factor', maxPositions / originalMaxPositions);
       return {
         type,

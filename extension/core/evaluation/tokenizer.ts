@@ -53,7 +53,7 @@ export class TextTokenizer {
     const file = joinPath(folder, 'tokenizer.json');
     if ((await files.stat(file)) === undefined) throw await missing(files, folder, file);
     const source = await files.readText(file);
-    refuseDropout(parseObject(source, file), file);
+    refuseDefinition(parseObject(source, file), file);
     const bos = await bosToken(files, folder);
     let tokenizer: NativeTokenizer;
     try {
@@ -144,12 +144,26 @@ async function missing(files: FileSystem, folder: string, file: string): Promise
   return new LqError('tokenizer', `${absent}; copy it from the model that the weights come from.`, { file });
 }
 
-/** BPE dropout leaves out merges at random, in training; a perplexity would be another each time. */
-function refuseDropout(definition: Record<string, unknown>, file: string): void {
+/**
+ * Refuses BPE dropout, which leaves out merges at random, so that a perplexity would be another each time; and merges that
+ * do not go on with the prefix they should, at which the library aborts the process.
+ */
+function refuseDefinition(definition: Record<string, unknown>, file: string): void {
   const { model } = definition;
-  const dropout = typeof model === 'object' && model !== null ? (model as { dropout?: unknown }).dropout : undefined;
+  if (typeof model !== 'object' || model === null) return;
+  const { dropout, merges, continuing_subword_prefix: prefix } = model as Record<string, unknown>;
   if (typeof dropout === 'number' && dropout > 0)
     throw new LqError('tokenizer', `tokenizer.json asks for BPE dropout of ${dropout}: its ids are random.`, { file });
+  if (typeof prefix !== 'string' || !Array.isArray(merges)) return;
+  for (const merge of merges as unknown[]) {
+    const right: unknown = Array.isArray(merge)
+      ? merge[1]
+      : typeof merge === 'string'
+        ? merge.split(' ')[1]
+        : undefined;
+    if (typeof right === 'string' && !right.startsWith(prefix))
+      throw new LqError('tokenizer', `tokenizer.json merges "${right}", which lacks the prefix "${prefix}".`, { file });
+  }
 }
 
 /**

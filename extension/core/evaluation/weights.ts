@@ -8,6 +8,25 @@ export type WeightLookup = (name: string) => WeightSource | undefined;
 /** Matrices a squared gradient can be asked for, by their kind. */
 export const GRADIENT_KINDS: ReadonlySet<string> = new Set(['q', 'k', 'v', 'o', 'gate', 'up', 'down']);
 
+/** Where the network may lie within the model that was saved: alone, in a causal model, or in one for images too. */
+const PREFIXES = ['model.', '', 'model.language_model.', 'language_model.model.', 'language_model.'];
+/** The head of each, in the order of likelihood. */
+const HEADS = ['lm_head.weight', 'language_model.lm_head.weight', 'model.lm_head.weight'];
+
+/** Names that a checkpoint uses for the network's outer parts. */
+export interface Naming {
+  /** What stands before `layers.0` and `embed_tokens`. */
+  readonly prefix: string;
+  /** Name of a head of its own, when the checkpoint has one. */
+  readonly head: string | undefined;
+}
+
+/** How a checkpoint names the network; a name it does not have is the usual one, for the error that misses it. */
+export function namingOf(lookup: WeightLookup): Naming {
+  const prefix = PREFIXES.find(each => lookup(`${each}embed_tokens.weight`) !== undefined) ?? 'model.';
+  return { prefix, head: HEADS.find(name => lookup(name) !== undefined) };
+}
+
 interface Expected {
   kind: string;
   name: string;
@@ -16,10 +35,12 @@ interface Expected {
 
 /**
  * Every weight the network needs, checked for presence and shape.
+ * @param config with `tiedEmbeddings` as they are in the checkpoint: a head of its own is used
  * @param file the checkpoint, for errors
  * @throws LqError 'tensor-not-found', or 'unsupported-model' when a shape is not what config.json says.
  */
 export function modelWeights(config: NativeLanguageModelConfig, lookup: WeightLookup, file: string): ModelWeight[] {
+  const { prefix, head } = namingOf(lookup);
   const weights: ModelWeight[] = [];
   const add = (layer: number, expected: readonly Expected[]): void => {
     for (const { kind, name, shape } of expected) {
@@ -33,17 +54,17 @@ export function modelWeights(config: NativeLanguageModelConfig, lookup: WeightLo
       weights.push({ layer, kind, name, source });
     }
   };
-  add(-1, outerWeights(config));
-  for (let layer = 0; layer < config.layers; layer++) add(layer, layerWeights(config, `model.layers.${layer}`));
+  add(-1, outerWeights(config, prefix, head ?? 'lm_head.weight'));
+  for (let layer = 0; layer < config.layers; layer++) add(layer, layerWeights(config, `${prefix}layers.${layer}`));
   return weights;
 }
 
-function outerWeights(c: NativeLanguageModelConfig): Expected[] {
+function outerWeights(c: NativeLanguageModelConfig, prefix: string, head: string): Expected[] {
   const matrix = [c.vocab, c.hidden] as const;
   return [
-    { kind: 'embedding', name: 'model.embed_tokens.weight', shape: matrix },
-    { kind: 'final_norm', name: 'model.norm.weight', shape: [1, c.hidden] },
-    ...(c.tiedEmbeddings ? [] : [{ kind: 'head', name: 'lm_head.weight', shape: matrix }]),
+    { kind: 'embedding', name: `${prefix}embed_tokens.weight`, shape: matrix },
+    { kind: 'final_norm', name: `${prefix}norm.weight`, shape: [1, c.hidden] },
+    ...(c.tiedEmbeddings ? [] : [{ kind: 'head', name: head, shape: matrix }]),
   ];
 }
 

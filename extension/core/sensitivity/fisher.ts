@@ -48,7 +48,7 @@ export async function modelHash(context: PipelineContext, tensors: readonly Logi
 export async function computeFisher(context: PipelineContext, input: FisherInput): Promise<FisherReport> {
   const { index, targets, calibration, samples, contextLength, out } = input;
   const start = context.now();
-  const model = describeModel(index);
+  const model = describeModel(index, { context: contextLength });
   const places = gradientPlaces(model, targets);
   const tokenizer = await TextTokenizer.load(context, index.folder);
   const windows = await readWindows(
@@ -107,7 +107,7 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
     losses: [...losses],
     matrices,
     seconds: (context.now() - start) / 1000,
-    warnings: [...windows.notes],
+    warnings: [...windows.notes, ...model.warnings],
   };
 }
 

@@ -17,29 +17,34 @@ const base = {
   max_position_embeddings: 128,
   rms_norm_eps: 1e-5,
 };
-const parse = (changes: Record<string, unknown>) => languageModelConfig({ ...base, ...changes }, 'config.json');
+const read = (changes: Record<string, unknown>, context?: number) =>
+  languageModelConfig({ ...base, ...changes }, 'config.json', context);
+const parse = (changes: Record<string, unknown>) => read(changes).config;
 
 describe('the architecture in config.json', () => {
   it('reads the sample checkpoint', () => {
     const config: unknown = JSON.parse(readFileSync('media/sample/tiny-books-4m/config.json', 'utf8'));
-    expect(languageModelConfig(config as Record<string, unknown>, 'config.json')).toEqual({
-      layers: 4,
-      hidden: 256,
-      heads: 8,
-      kvHeads: 4,
-      headDim: 32,
-      intermediate: 688,
-      vocab: 2048,
-      maxPositions: 512,
-      rmsEps: 1e-5,
-      ropeTheta: 10_000,
-      rope: { type: 'default' },
-      slidingWindow: 0,
-      attentionBias: false,
-      outputBias: false,
-      mlpBias: false,
-      qkNorm: false,
-      tiedEmbeddings: false,
+    expect(languageModelConfig(config as Record<string, unknown>, 'config.json', 512)).toEqual({
+      warnings: [],
+      config: {
+        layers: 4,
+        hidden: 256,
+        heads: 8,
+        kvHeads: 4,
+        headDim: 32,
+        intermediate: 688,
+        vocab: 2048,
+        maxPositions: 512,
+        rmsEps: 1e-5,
+        ropeTheta: 10_000,
+        rope: { type: 'default' },
+        slidingWindow: 0,
+        attentionBias: false,
+        outputBias: false,
+        mlpBias: false,
+        qkNorm: false,
+        tiedEmbeddings: false,
+      },
     });
   });
 
@@ -93,6 +98,18 @@ describe('the architecture in config.json', () => {
     [{ hidden_act: 'gelu' }, /gelu/],
     [{ rope_scaling: { rope_type: 'longrope' } }, /longrope/],
     [{ rope_scaling: { rope_type: 'llama3', factor: 8 } }, /rope_scaling.low_freq_factor/],
+    [{ rope_parameters: { full_attention: { rope_type: 'default' } } }, /each type of layer/],
+    [{ is_causal: false }, /is_causal/],
+    [{ per_layer_config: { 0: { head_dim: 8 } } }, /per_layer_config/],
+    [{ configuration_files: ['config.4.0.0.json'] }, /configuration_files/],
+    [{ num_hidden_layers: 1.5 }, /num_hidden_layers.*1\.5/],
+    [{ model_type: 'mistral', layer_types: ['chunked_attention', 'full_attention'] }, /chunked_attention/],
+    [{ model_type: 'mistral', layer_types: ['full_attention'] }, /names 1 layers/],
+    [{ model_type: 'qwen2', layer_types: ['sliding_attention', 'sliding_attention'] }, /no window is in use/],
+    [
+      { model_type: 'mistral', sliding_window: 8, layer_types: ['full_attention', 'sliding_attention'] },
+      /1 of 2 layers/,
+    ],
     [{ rope_parameters: { rope_type: 'yarn', factor: 2, truncate: false } }, /truncation/],
     [{ partial_rotary_factor: 0.5 }, /0\.5 of each head/],
     [{ quantization_config: { quant_method: 'gptq' } }, /gptq/],
@@ -117,6 +134,64 @@ describe('the architecture in config.json', () => {
       message: expect.stringMatching(message),
     });
     expect(() => parse(changes)).toThrow(refusal);
+  });
+
+  // transformers 5.24: convert_rope_params_to_dict and standardize_rope_params in modeling_rope_utils.py.
+  it('lets rope_scaling replace rope_parameters, and says so', () => {
+    const both = {
+      rope_parameters: { rope_type: 'default', rope_theta: 1e6 },
+      rope_scaling: { rope_type: 'linear', factor: 4 },
+    };
+    expect(read(both)).toMatchObject({
+      config: { ropeTheta: 1e4, rope: { type: 'linear', factor: 4 } },
+      warnings: [expect.stringContaining('rope_scaling was used')],
+    });
+    expect(parse({ ...both, rope_theta: 5e5 })).toMatchObject({ ropeTheta: 5e5 });
+    expect(parse({ ...both, rope_scaling: {} })).toMatchObject({ ropeTheta: 1e6, rope: { type: 'default' } });
+  });
+
+  it("takes the length before scaling from the model's own field, the scaling's, or the model's length", () => {
+    const llama3 = { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4 };
+    const original = (changes: object) => parse({ rope_scaling: llama3, ...changes }).rope.originalMaxPositions;
+    expect(original({})).toBe(128);
+    const own = { rope_scaling: { ...llama3, original_max_position_embeddings: 32 } };
+    expect(original(own)).toBe(32);
+    expect(original({ ...own, original_max_position_embeddings: 64 })).toBe(64);
+  });
+
+  it('reads the windows of layers, with the defaults of transformers', () => {
+    const window = (changes: Record<string, unknown>, context?: number) => read(changes, context).config.slidingWindow;
+    const alternating = { sliding_window: 32, layer_types: ['full_attention', 'sliding_attention'] };
+    expect(window({ model_type: 'mistral' })).toBe(4096);
+    expect(
+      window({ model_type: 'mistral', sliding_window: 32, layer_types: ['full_attention', 'full_attention'] }),
+    ).toBe(0);
+    expect(window({ model_type: 'mistral', ...alternating }, 32)).toBe(0);
+    expect(() => window({ model_type: 'mistral', ...alternating }, 33)).toThrow(/1 of 2 layers/);
+    expect(window({ model_type: 'qwen3', use_sliding_window: true, sliding_window: 32 })).toBe(0);
+    expect(window({ model_type: 'llama', sliding_window: 32 })).toBe(0);
+  });
+
+  it('takes a null number of key-value heads for that of query heads where the family does', () => {
+    expect(parse({ model_type: 'qwen2', num_key_value_heads: null }).kvHeads).toBe(4);
+    expect(() => parse({ model_type: 'qwen2', num_key_value_heads: undefined })).toThrow(/num_key_value_heads/);
+    expect(() => parse({ model_type: 'mistral', num_key_value_heads: null })).toThrow(/num_key_value_heads/);
+    expect(parse({ num_key_value_heads: undefined }).kvHeads).toBe(4);
+  });
+
+  it('warns of keys it does not know, code it does not run, and contexts that are too long', () => {
+    expect(read({ torch_dtype: 'bfloat16', use_cache: true, initializer_range: 0.02 }, 128).warnings).toEqual([]);
+    expect(read({ logit_scale: 0.5, attn_logit_softcapping: 50, rope_interleaved: null }).warnings).toEqual([
+      expect.stringMatching(/logit_scale, attn_logit_softcapping\.$/),
+    ]);
+    expect(read({ sliding_window: 8 }).warnings).toEqual([expect.stringContaining('sliding_window')]);
+    expect(read({ rope_scaling: { type: 'linear', factor: 2, attn_factor: 3 } }).warnings).toEqual([
+      expect.stringContaining('attn_factor'),
+    ]);
+    expect(read({ auto_map: { AutoModelForCausalLM: 'modeling_x.X' } }).warnings).toEqual([
+      expect.stringContaining('auto_map'),
+    ]);
+    expect(read({}, 129).warnings).toEqual([expect.stringContaining('max_position_embeddings of 128')]);
   });
 
   it('refuses a checkpoint without config.json', () => {
@@ -167,6 +242,20 @@ describe('the weights of a model', () => {
       layer: 1,
       kind: 'k_bias',
     });
+  });
+
+  it.each(['', 'model.language_model.', 'language_model.model.'])('are found under the prefix "%s"', prefix => {
+    const renamed = Object.fromEntries(
+      Object.entries(shapes).map(([name, shape]) => [name.replace(/^model\./, prefix), shape]),
+    );
+    const weights = modelWeights(config, lookup(renamed), 'f');
+    expect(weights.map(weight => weight.name).sort()).toEqual(Object.keys(renamed).sort());
+  });
+
+  it('include a head of another name', () => {
+    const known = { ...shapes, 'language_model.lm_head.weight': [50, 64] as [number, number] };
+    const weights = modelWeights({ ...config, tiedEmbeddings: false }, lookup(known), 'f');
+    expect(weights.find(weight => weight.kind === 'head')?.name).toBe('language_model.lm_head.weight');
   });
 
   it('are missed by name', () => {

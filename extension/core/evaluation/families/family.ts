@@ -1,0 +1,42 @@
+/** What sets one family of language models apart from another beyond the numbers in its config.json. */
+import type { NativeLanguageModelConfig } from '../../native';
+import type { ConfigReader } from '../config-reader';
+
+/** Semantics follow the modelling code of transformers 5; a file beside this one holds one family. */
+export interface Family {
+  /** `model_type` in config.json. */
+  readonly type: string;
+  /** Keys that the network depends on beyond those of every family (keys.ts). All others must be inert, or are warned about. */
+  readonly keys: readonly string[];
+  /** When there are as many key-value heads as query heads: where the key is null, also where it is absent, or never. */
+  readonly kvHeadsDefault: 'null' | 'null-or-absent' | 'never';
+  /** Size of a head where the config has no such key; else hidden size / heads. */
+  readonly headDim?: number;
+  /** Whether queries and keys are normalised by head before they are rotated. */
+  readonly qkNorm: boolean;
+  biases(config: ConfigReader): Pick<NativeLanguageModelConfig, 'attentionBias' | 'outputBias' | 'mlpBias'>;
+  /** Tokens each layer attends to, itself included; 0 for all before it. */
+  windows(config: ConfigReader, layers: number): readonly number[];
+}
+
+export const noBiases = { attentionBias: false, outputBias: false, mlpBias: false };
+
+export const everyLayer = (window: number, layers: number): number[] => Array.from({ length: layers }, () => window);
+
+/**
+ * Windows by `layer_types`.
+ * @returns undefined when the config has no such list
+ * @throws LqError 'unsupported-model' for a list of another length, or another kind of layer.
+ */
+export function windowsByType(config: ConfigReader, layers: number, window: number): number[] | undefined {
+  const types = config.list('layer_types');
+  if (types === undefined) return undefined;
+  if (types.length !== layers)
+    config.refuse(`layer_types names ${types.length} layers and num_hidden_layers ${layers}`);
+  return types.map(type => {
+    if (type === 'full_attention' || type === 'attention') return 0;
+    if (type !== 'sliding_attention') config.refuse(`A layer of type ${String(type)} is not supported`);
+    if (window === 0) config.refuse('layer_types has sliding_attention, and no window is in use for it');
+    return window;
+  });
+}

@@ -1,0 +1,14 @@
+import { everyLayer, type Family } from './family';
+
+/** Llama 1 to 3, and the many models published under its name. Keys of windows are not read. */
+export const llama: Family = {
+  type: 'llama',
+  keys: ['attention_bias', 'mlp_bias'],
+  kvHeadsDefault: 'null-or-absent',
+  qkNorm: false,
+  biases: config => {
+    const attention = config.flag('attention_bias');
+    return { attentionBias: attention, outputBias: attention, mlpBias: config.flag('mlp_bias') };
+  },
+  windows: (_, layers) => everyLayer(0, layers),
+};
