@@ -1,150 +1,86 @@
-/** What a subcommand is, and how its arguments are read. */
+/** What a subcommand is: a described request, and what to do with it. */
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { LqError } from '../core/errors';
-import type { JobSettings } from '../core/requests/types';
+import type { RequestDescription } from '../core/requests/describe';
+import type { Flag, Given } from '../core/requests/field';
+import { jobSettings } from '../core/requests/requests';
 import type { EngineClient } from '../protocol/client';
 import type { Terminal } from './terminal';
 
-/** An option: `value` names what it takes; without it the option is a switch. */
-export interface OptionSpec {
-  value?: string;
-  multiple?: boolean;
-  description: string;
-}
-
-export type Values = Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>;
-
 /** What a command runs with. */
-export interface Invocation {
-  positionals: readonly string[];
-  values: Values;
-  /** --threads, --device, --cache, --seed. */
-  settings: JobSettings;
+export interface Invocation<T> {
+  request: T;
   engine: EngineClient;
   terminal: Terminal;
   signal: AbortSignal;
 }
 
-export interface Command {
-  name: string;
+export interface Command<T = unknown> {
   summary: string;
-  /** Names of the positional arguments, for help and for counting them. */
-  arguments: readonly string[];
-  options: Readonly<Record<string, OptionSpec>>;
+  /** Names the command, its arguments and its flags. */
+  request: RequestDescription<T>;
   examples?: readonly string[];
   /** Returns what `--json` prints; prints its own text through the terminal otherwise. */
-  run(invocation: Invocation): Promise<unknown>;
+  run(invocation: Invocation<T>): Promise<unknown>;
 }
 
-export const COMMON: Readonly<Record<string, OptionSpec>> = {
-  threads: { value: 'N', description: 'worker threads (default: all cores)' },
-  device: { value: 'auto|cpu|cuda|cuda:N', description: 'where to compute (default: auto)' },
-  cache: {
-    value: 'DIR',
-    description: 'where reusable results are kept (default: $LQ_STUDIO_CACHE or ~/.cache/lq-studio)',
-  },
-  seed: { value: 'N', description: 'seed of the randomised factorisation (default: 0)' },
+/** A command among others, whose requests it alone knows the type of. */
+export const define = <T>(command: Command<T>): Command => command;
+
+/** Flags of every command that are not part of its request. */
+const OUTPUT: Readonly<Record<string, Flag>> = {
   json: { description: 'print the result, or the error, as JSON on stdout' },
   help: { description: 'show this help' },
 };
 
-/** Target selection, shared by everything that works on matrices. */
-export const SELECTION: Readonly<Record<string, OptionSpec>> = {
-  include: { value: 'GLOB', multiple: true, description: 'compress only matrices whose name matches (repeatable)' },
-  exclude: { value: 'GLOB', multiple: true, description: 'leave matching matrices alone (repeatable)' },
-};
-
-/** Rules for some matrices, within the budget. */
-export const OVERRIDES: Readonly<Record<string, OptionSpec>> = {
-  override: {
-    value: 'GLOB=MIN:MAX',
-    multiple: true,
-    description: 'bits of a code that matching matrices get at least and at most; either may be empty (repeatable)',
-  },
-};
-
-export const BUDGET: Readonly<Record<string, OptionSpec>> = {
-  bits: { value: 'B', description: 'budget in bits per target weight, codes and scales (the paper’s)' },
-  'effective-bits': { value: 'B', description: 'budget in bits per target weight, low-rank factors included' },
-  size: { value: 'SIZE', description: 'budget in bytes of the exported tensors: 1.5GB, 800MiB, …' },
-};
-
-/** Parses a command's arguments strictly; `usage` names what is wrong. */
-export function parse(command: Command, args: readonly string[]): { positionals: string[]; values: Values } {
+/** Parses a command's arguments strictly. @throws LqError 'usage' naming what is wrong. */
+export function parse({ request }: Command, args: readonly string[]): { positionals: string[]; given: Given } {
   const options: NonNullable<ParseArgsConfig['options']> = {};
-  for (const [name, spec] of Object.entries({ ...command.options, ...COMMON }))
-    options[name] = { type: spec.value === undefined ? 'boolean' : 'string', multiple: spec.multiple ?? false };
+  for (const [name, flag] of Object.entries({ ...request.flags, ...OUTPUT }))
+    options[name] = { type: flag.value === undefined ? 'boolean' : 'string', multiple: flag.multiple ?? false };
+  let parsed;
   try {
-    const { positionals, values } = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
-    if (values['help'] !== true && positionals.length !== command.arguments.length)
-      throw new LqError('usage', `${command.name} takes ${describeArguments(command)}; see --help.`);
-    return { positionals, values };
+    parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
   } catch (error) {
-    throw error instanceof LqError ? error : new LqError('usage', (error as Error).message);
+    throw new LqError('usage', (error as Error).message);
   }
-}
-
-function describeArguments(command: Command): string {
-  return command.arguments.length === 0 ? 'no arguments' : command.arguments.join(' ');
-}
-
-export function text(values: Values, name: string): string | undefined {
-  const value = values[name];
-  return typeof value === 'string' ? value : undefined;
-}
-
-export function list(values: Values, name: string): string[] | undefined {
-  const value = values[name];
-  return Array.isArray(value) ? value.filter(item => typeof item === 'string') : undefined;
-}
-
-/** A number option; `usage` when it is not one or is under `minimum`. */
-export function number(values: Values, name: string, minimum = 0): number | undefined {
-  const value = text(values, name);
-  if (value === undefined) return undefined;
-  const parsed = Number(value);
-  if (value.trim() === '' || !Number.isFinite(parsed) || parsed < minimum)
-    throw new LqError('usage', `--${name} must be a number of at least ${minimum}, not "${value}".`);
-  return parsed;
-}
-
-export function integer(values: Values, name: string, minimum = 0): number | undefined {
-  const parsed = number(values, name, minimum);
-  if (parsed !== undefined && !Number.isSafeInteger(parsed))
-    throw new LqError('usage', `--${name} must be a whole number, not "${text(values, name)}".`);
-  return parsed;
-}
-
-export function required(values: Values, name: string): string {
-  const value = text(values, name);
-  if (value === undefined) throw new LqError('usage', `--${name} is required; see --help.`);
-  return value;
-}
-
-/** Drops undefined members, so that optional protocol fields stay absent. */
-export function present<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as never;
+  const { positionals, values } = parsed;
+  if (values['help'] !== true && positionals.length !== request.positionals.length) {
+    const wanted = request.positionals.length === 0 ? 'no arguments' : request.positionals.join(' ');
+    throw new LqError('usage', `${request.command} takes ${wanted}; see --help.`);
+  }
+  return { positionals, given: values };
 }
 
 /** The help page of one command. */
-export function help(command: Command): string {
+export function help({ request, summary, examples }: Command): string {
+  const own = Object.entries(request.flags).filter(([name]) => !(name in jobSettings.flags));
+  const shared = Object.entries(request.flags).filter(([name]) => name in jobSettings.flags);
   const lines = [
-    `Usage: lq-studio ${[command.name, ...command.arguments].join(' ')} [options]`,
+    `Usage: lq-studio ${[request.command, ...request.positionals].join(' ')} [options]`,
     '',
-    command.summary,
+    summary,
     '',
-    ...optionLines('Options', command.options),
-    ...optionLines('Common options', COMMON),
+    ...flagLines('Options', own),
+    ...flagLines('Common options', [...shared, ...Object.entries(OUTPUT)]),
   ];
-  if (command.examples !== undefined) lines.push('Examples:', ...command.examples.map(line => `  ${line}`), '');
+  if (examples !== undefined) lines.push('Examples:', ...examples.map(line => `  ${line}`), '');
   return lines.join('\n');
 }
 
-function optionLines(title: string, options: Readonly<Record<string, OptionSpec>>): string[] {
-  const names = Object.entries(options).map(
-    ([name, spec]) => [`--${name}${spec.value === undefined ? '' : ` ${spec.value}`}`, spec.description] as const,
-  );
-  if (names.length === 0) return [];
-  const width = Math.max(...names.map(([name]) => name.length));
-  return [`${title}:`, ...names.map(([name, description]) => `  ${name.padEnd(width)}  ${description}`), ''];
+function flagLines(title: string, flags: readonly (readonly [string, Flag])[]): string[] {
+  if (flags.length === 0) return [];
+  const names = flags.map(([name, { value }]) => `--${name}${value === undefined ? '' : ` ${value}`}`);
+  // A flag that takes a long list of words does not push all descriptions aside.
+  const width = Math.max(...names.map(({ length }) => (length > 32 ? 0 : length)));
+  return [
+    `${title}:`,
+    ...names.flatMap((name, i) => {
+      const { description } = flags[i]![1];
+      return name.length > width
+        ? [`  ${name}`, `  ${' '.repeat(width)}  ${description}`]
+        : [`  ${name.padEnd(width)}  ${description}`];
+    }),
+    '',
+  ];
 }

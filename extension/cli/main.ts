@@ -3,8 +3,8 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import { LqError } from '../core/errors';
 import { createEngineClient } from '../engine/client';
-import type { JobSettings } from '../core/requests/types';
-import { help, integer, parse, present, text, type Command, type Values } from './command';
+import type { Given } from '../core/requests/field';
+import { help, parse, type Command } from './command';
 import { commands } from './commands';
 import { Terminal } from './terminal';
 
@@ -20,21 +20,22 @@ async function main(args: readonly string[]): Promise<number> {
   const json = args.includes('--json');
   const terminal = new Terminal(json);
   try {
-    const command = commands.find(candidate => candidate.name === name);
+    const command = commands.find(({ request }) => request.command === name);
     if (command === undefined) throw new LqError('usage', `There is no command "${name}"; see lq-studio --help.`);
-    const { positionals, values } = parse(command, rest);
-    if (values['help'] === true) {
+    const { positionals, given } = parse(command, rest);
+    if (given['help'] === true) {
       process.stdout.write(help(command));
       return 0;
     }
-    await execute(command, positionals, values, terminal);
+    await execute(command, positionals, given, terminal);
     return 0;
   } catch (error) {
     return fail(LqError.from(error), terminal);
   }
 }
 
-async function execute(command: Command, positionals: string[], values: Values, terminal: Terminal): Promise<void> {
+async function execute(command: Command, positionals: string[], given: Given, terminal: Terminal): Promise<void> {
+  const request = command.request.read(positionals, { cache: defaultCache(), ...given }, file => path.resolve(file));
   const abort = new AbortController();
   const engine = createEngineClient({
     entry: path.join(__dirname, 'engine.js'),
@@ -50,8 +51,7 @@ async function execute(command: Command, positionals: string[], values: Values, 
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
   try {
-    const settings = settingsOf(values);
-    const result = await command.run({ positionals, values, settings, engine, terminal, signal: abort.signal });
+    const result = await command.run({ request, engine, terminal, signal: abort.signal });
     terminal.clear();
     if (terminal.json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
   } finally {
@@ -61,16 +61,7 @@ async function execute(command: Command, positionals: string[], values: Values, 
   }
 }
 
-function settingsOf(values: Values): JobSettings {
-  return present({
-    threads: integer(values, 'threads'),
-    device: text(values, 'device'),
-    cache: path.resolve(
-      text(values, 'cache') ?? process.env['LQ_STUDIO_CACHE'] ?? path.join(homedir(), '.cache', 'lq-studio'),
-    ),
-    seed: integer(values, 'seed'),
-  });
-}
+const defaultCache = (): string => process.env['LQ_STUDIO_CACHE'] ?? path.join(homedir(), '.cache', 'lq-studio');
 
 function fail(error: LqError, terminal: Terminal): number {
   terminal.clear();
@@ -86,13 +77,13 @@ function fail(error: LqError, terminal: Terminal): number {
 }
 
 function overview(): string {
-  const width = Math.max(...commands.map(command => command.name.length));
+  const width = Math.max(...commands.map(({ request }) => request.command.length));
   return [
     'lq-studio: inspect model checkpoints and compress them (W = Q + L1 L2, a bit budget, one plan).',
     '',
     'Usage: lq-studio COMMAND [options]',
     '',
-    ...commands.map(command => `  ${command.name.padEnd(width)}  ${command.summary}`),
+    ...commands.map(command => `  ${command.request.command.padEnd(width)}  ${command.summary}`),
     '',
     'lq-studio COMMAND --help shows the options of one command.',
     '',

@@ -1,5 +1,6 @@
-/** What requests leave unsaid, and opening what they name. */
-import type { MethodRequest } from './requests/types';
+/** Opening what requests name, and the options they mean. */
+import { DEFAULTS } from './requests/defaults';
+import type { MethodRequest } from './requests/requests';
 import { logicalTensors } from './logical/logical';
 import { openCheckpoint } from './logical/open';
 import { selectTargets } from './logical/targets';
@@ -8,20 +9,6 @@ import type { FileSystem } from './files/types';
 import { LqError } from './errors';
 import { findMethod, methodOptions } from './options/methods/registry';
 import type { Option } from './options/types';
-
-/** The paper's and the reference code's constants, where a request says nothing. */
-export const DEFAULTS = {
-  method: 'lq-lora',
-  samples: 64,
-  context: 512,
-  iterations: 100,
-  // The paper stops at the first rise (1). Errors rise by chance now and then: a little patience finds better iterates.
-  patience: 4,
-  oversampling: 10,
-  powerIterations: 2,
-  scales: 'sqrt-of-means',
-  factors: 'nf8',
-} as const;
 
 /** The options of a request: those of its method. @throws LqError 'usage' for what the method does not have. */
 export const optionsOf = ({ method, ranks, grid, states, tailBiting }: MethodRequest): Option[] =>

@@ -12,7 +12,7 @@ import type {
   PlanRequest,
   SweepRequest,
   FrontierRequest,
-} from './requests/types';
+} from './requests/requests';
 import type { EvaluateReport } from './evaluation/types';
 import type { FisherReport } from './sensitivity/types';
 import { planBudget, prepare } from './allocation/plan';
@@ -32,7 +32,8 @@ import { TextTokenizer } from './evaluation/tokenizer';
 import { findExporter } from './export/exporters';
 import { requireWritable } from './storage/output';
 import { requireFeasible, requireRoom } from './preflight';
-import { DEFAULTS, open, openComplete, optionsOf, type Opened } from './opened';
+import { open, openComplete, optionsOf, type Opened } from './opened';
+import { DEFAULTS } from './requests/defaults';
 import { computeFisher, modelHash, openFisher } from './sensitivity/fisher';
 import { sweep as sweepMatrices } from './sensitivity/sweep';
 import { readSweep } from './sensitivity/sweep-file';
@@ -134,8 +135,11 @@ async function runSweep(
   });
 }
 
+/** What is planned for, from a table's file or the table itself. */
+type PlanInput = Omit<PlanRequest, 'sweep'> & { sweep: string | SweepTable };
+
 /** Plans from a sweep file or table; the exported size counts the tensors that stay as they are. */
-export async function plan(files: FileSystem, request: PlanRequest): Promise<Plan> {
+export async function plan(files: FileSystem, request: PlanInput): Promise<Plan> {
   const { table, kept, factors } = await tableOf(files, request);
   return planBudget(table, kept, {
     budget: request.budget,
@@ -149,7 +153,7 @@ export async function plan(files: FileSystem, request: PlanRequest): Promise<Pla
  * A compression's plan, solved once: a solver that runs against the clock may choose differently another time, and a
  * resumed run must continue with the plan it began with.
  */
-async function planOnce(context: PipelineContext, request: PlanRequest & { sweep: SweepTable }): Promise<Plan> {
+async function planOnce(context: PipelineContext, request: PlanInput & { sweep: SweepTable }): Promise<Plan> {
   const { sweep: table, ...wanted } = request;
   const matrices = table.matrices.map(({ name, hash }) => [name, hash]);
   const key = {
@@ -176,7 +180,7 @@ export async function frontier(files: FileSystem, request: FrontierRequest): Pro
 
 async function tableOf(
   files: FileSystem,
-  { sweep: source, factors = DEFAULTS.factors }: Pick<PlanRequest, 'sweep' | 'factors'>,
+  { sweep: source, factors = DEFAULTS.factors }: Pick<PlanInput, 'sweep' | 'factors'>,
 ): Promise<{ table: SweepTable; kept: { bytes: number }; factors: Plan['factors'] }> {
   const table = typeof source === 'string' ? await readSweep(files, source) : source;
   return { table, kept: { bytes: table.model.keptBytes }, factors };

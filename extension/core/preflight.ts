@@ -1,5 +1,5 @@
 /** Before a compression: can it be done, and what will it take? */
-import type { CompressRequest } from './requests/types';
+import type { CompressRequest } from './requests/requests';
 import type { EstimateReport } from './reports';
 import { folderOf } from './files/paths';
 import type { WritableFileSystem } from './files/types';
@@ -7,7 +7,8 @@ import type { PipelineContext } from './context';
 import { requireOneRank } from './allocation/plan';
 import { LqError } from './errors';
 import { feasibleRange, peakMemory, predictSeconds } from './estimate';
-import { DEFAULTS, keptBytes, open, optionsOf, type Opened } from './opened';
+import { keptBytes, open, optionsOf, type Opened } from './opened';
+import { DEFAULTS } from './requests/defaults';
 
 /** Refuses a budget below what the options can meet, before any work. */
 export function requireFeasible(request: CompressRequest, opened: Opened): void {

@@ -2,7 +2,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { DoctorReport } from '../protocol/engine';
-import type { JobSettings } from '../core/requests/types';
+import type { JobSettings } from '../core/requests/requests';
 import { version } from '../../package.json';
 import { loadNative } from './load';
 import { defaultCache, nativeFolder } from './session';

@@ -2,28 +2,51 @@
 import * as inspection from '../core/analysis/stages';
 import * as pipeline from '../core/pipeline';
 import { estimate } from '../core/preflight';
+import type { RequestDescription } from '../core/requests/describe';
+import {
+  compareRequest,
+  compressRequest,
+  differenceRequest,
+  evaluateRequest,
+  exportRequest,
+  fisherRequest,
+  frontierRequest,
+  healthRequest,
+  jobSettings,
+  planRequest,
+  previewRequest,
+  spectrumRequest,
+  statisticsRequest,
+  sweepRequest,
+} from '../core/requests/requests';
 import { PROTOCOL_VERSION } from '../protocol/engine';
 import { version } from '../../package.json';
 import { doctor } from './doctor';
-import type { Handlers } from './server';
+import type { Handlers, Job } from './server';
 import { createContext } from './session';
 import { nodeFiles } from '../node/files';
 
+/** A handler whose request has been checked: whoever asks, unknown fields and wrong values are refused by name. */
+const checked =
+  <T, R>(request: RequestDescription<T>, work: (params: T, job: Job) => R) =>
+  (params: unknown, job: Job): R =>
+    work(request.check(params), job);
+
 export const handlers: Handlers = {
   handshake: () => ({ version: PROTOCOL_VERSION, engine: version, pid: process.pid }),
-  doctor: params => doctor(params),
-  statistics: (params, job) => inspection.statistics(createContext(params, job), params),
-  spectrum: (params, job) => inspection.spectrum(createContext(params, job), params),
-  preview: (params, job) => inspection.preview(createContext(params, job), params),
-  difference: (params, job) => inspection.difference(createContext(params, job), params),
-  compare: (params, job) => inspection.compare(createContext(params, job), params),
-  health: (params, job) => inspection.health(createContext(params, job), params),
-  fisher: (params, job) => pipeline.fisher(createContext(params, job), params),
-  sweep: (params, job) => pipeline.sweep(createContext(params, job), params),
-  plan: params => pipeline.plan(nodeFiles, params),
-  frontier: params => pipeline.frontier(nodeFiles, params),
-  estimate: (params, job) => estimate(createContext(params, job), params),
-  compress: (params, job) => pipeline.compress(createContext(params, job), params),
-  evaluate: (params, job) => pipeline.evaluate(createContext(params, job), params),
-  export: (params, job) => pipeline.exportCheckpoint(createContext(params, job), params),
+  doctor: checked(jobSettings, doctor),
+  statistics: checked(statisticsRequest, (params, job) => inspection.statistics(createContext(params, job), params)),
+  spectrum: checked(spectrumRequest, (params, job) => inspection.spectrum(createContext(params, job), params)),
+  preview: checked(previewRequest, (params, job) => inspection.preview(createContext(params, job), params)),
+  difference: checked(differenceRequest, (params, job) => inspection.difference(createContext(params, job), params)),
+  compare: checked(compareRequest, (params, job) => inspection.compare(createContext(params, job), params)),
+  health: checked(healthRequest, (params, job) => inspection.health(createContext(params, job), params)),
+  fisher: checked(fisherRequest, (params, job) => pipeline.fisher(createContext(params, job), params)),
+  sweep: checked(sweepRequest, (params, job) => pipeline.sweep(createContext(params, job), params)),
+  plan: checked(planRequest, params => pipeline.plan(nodeFiles, params)),
+  frontier: checked(frontierRequest, params => pipeline.frontier(nodeFiles, params)),
+  estimate: checked(compressRequest, (params, job) => estimate(createContext(params, job), params)),
+  compress: checked(compressRequest, (params, job) => pipeline.compress(createContext(params, job), params)),
+  evaluate: checked(evaluateRequest, (params, job) => pipeline.evaluate(createContext(params, job), params)),
+  export: checked(exportRequest, (params, job) => pipeline.exportCheckpoint(createContext(params, job), params)),
 };

@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { PipelineContext } from '../core/context';
 import { LqError } from '../core/errors';
 import { nodeFiles } from '../node/files';
-import type { JobSettings } from '../core/requests/types';
+import type { JobSettings } from '../core/requests/requests';
 import { loadNative } from './load';
 import type { NativeDevice, NativeModule } from '../core/native';
 import type { Job } from './server';

@@ -1,7 +1,14 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
-import { serve, type Contract, type Handlers, type Message, type Port, type ServerEnd } from '../protocol/channel';
-import { contracts } from '../protocol/panelGuards';
+import {
+  serve,
+  type Handlers,
+  type Message,
+  type Port,
+  type RequestSchemas,
+  type ServerEnd,
+} from '../protocol/channel';
+import { panelRequests } from '../protocol/panelRequests';
 import type { CommonRequests, PanelName, Panels as Protocol, PanelState, PanelTarget } from '../protocol/panels';
 import { page, pageRoots } from './page';
 import { allocation } from './panels/allocation';
@@ -74,9 +81,9 @@ export class Panels implements vscode.Disposable {
     onDispose: vscode.Event<void>,
   ): ServerEnd<Events<N>>['emit'] {
     webview.options = { enableScripts: true, localResourceRoots: pageRoots(this.studio.extension) };
-    // Indexing by a type parameter loses the tie between contract and controller; both tables are typed above. What is
+    // Indexing by a type parameter loses the tie between schemas and controller; both tables are typed above. What is
     // common to all panels is what can be said here.
-    const contract = contracts[name] as unknown as Contract<CommonRequests, Events<N>>;
+    const schemas = panelRequests[name] as unknown as RequestSchemas<CommonRequests>;
     const controller = controllers[name] as unknown as (context: PanelContext<N>) => Partial<Handlers<CommonRequests>>;
     const owned: { dispose(): void }[] = [];
     // A controller emits when something happens, never while it is made.
@@ -84,7 +91,7 @@ export class Panels implements vscode.Disposable {
     const { studio } = this;
     const own = controller({ studio, target, emit, own: disposable => owned.push(disposable) });
     const handlers = { ...commonHandlers(studio), ...own };
-    const end = serve(portOf(webview), contract, handlers, error =>
+    const end = serve<CommonRequests, Events<N>>(portOf(webview), schemas, handlers, error =>
       studio.output.error(`${name} panel: ${error.message}`),
     );
     owned.push(studio.engine.onDidChange(state => emit('engine', state)));

@@ -1,7 +1,7 @@
 import * as vscode from 'vscode';
 import type { FactorStorage } from '../core/options/types';
 import type { QuantConfig } from '../core/native';
-import type { JobSettings } from '../core/requests/types';
+import type { JobSettings } from '../core/requests/requests';
 import { gridConfigs, paperAxes, type GridAxes } from './model/grid';
 
 const section = 'lqStudio';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import * as path from 'node:path';
 import { nodeFiles } from '../node/files';
-import type { CompressRequest, SweepRequest } from '../core/requests/types';
+import type { CompressRequest, SweepRequest } from '../core/requests/requests';
 import type { Model } from './model/models';
 import type { Studio } from './studio';
 

@@ -3,9 +3,10 @@
  * pushed events. Pure; both ends of a panel use it. A request cannot stay unanswered: a handler that throws answers with
  * its error, an unknown method or a malformed parameter answers with an error, and `close` rejects whatever is pending.
  */
+import * as v from 'valibot';
 import { LqError, type ErrorData } from '../core/errors';
 import type { Progress } from '../core/progress';
-import { check, type Guard } from './guards';
+import { describeIssue } from '../core/requests/describe';
 
 export type Message =
   | { kind: 'request'; id: number; method: string; params: unknown }
@@ -26,14 +27,8 @@ export type RequestMap<R> = Record<keyof R, [unknown, unknown]>;
 export type Params<R extends RequestMap<R>, M extends keyof R> = R[M][0];
 export type Result<R extends RequestMap<R>, M extends keyof R> = R[M][1];
 
-export type RequestGuards<R extends RequestMap<R>> = {
-  [M in keyof R]: { params: Guard<R[M][0]>; result: Guard<R[M][1]> };
-};
-export type EventGuards<E> = { [K in keyof E]: Guard<E[K]> };
-export interface Contract<R extends RequestMap<R>, E> {
-  requests: RequestGuards<R>;
-  events: EventGuards<E>;
-}
+/** What the parameters of every request must be: the end that answers trusts none. */
+export type RequestSchemas<R extends RequestMap<R>> = { [M in keyof R]: v.GenericSchema<unknown, R[M][0]> };
 
 /** What a handler is given beside its parameters. */
 export interface RequestContext {
@@ -51,7 +46,7 @@ export interface ServerEnd<E> {
 }
 
 export interface ClientEnd<R extends RequestMap<R>, E> {
-  /** Rejects with LqError: the handler's own, `cancelled`, or `internal` for a malformed answer. */
+  /** Rejects with LqError: the handler's own, `cancelled`, or `internal` for an answer without one. */
   request<M extends keyof R & string>(
     method: M,
     params: R[M][0],
@@ -73,7 +68,7 @@ const owns = (record: object, key: string): boolean => Object.prototype.hasOwnPr
  */
 export function serve<R extends RequestMap<R>, E>(
   port: Port,
-  contract: Contract<R, E>,
+  schemas: RequestSchemas<R>,
   handlers: Handlers<R>,
   onProtocolError: (error: LqError) => void = () => undefined,
 ): ServerEnd<E> {
@@ -87,15 +82,15 @@ export function serve<R extends RequestMap<R>, E>(
       if (!closed) port.post(message);
     };
     try {
-      if (!owns(contract.requests, method)) throw new LqError('usage', `No such request: ${method.slice(0, 100)}`);
+      if (!owns(schemas, method)) throw new LqError('usage', `No such request: ${method.slice(0, 100)}`);
       const name = method as keyof R & string;
-      const problem = check(contract.requests[name].params, params, `${name} parameters`);
-      if (problem !== undefined) {
-        const error = new LqError('usage', problem);
+      const checked = v.safeParse(schemas[name], params, { abortEarly: true });
+      if (!checked.success) {
+        const error = new LqError('usage', `${name}: ${describeIssue(checked.issues[0])}`);
         onProtocolError(error);
         throw error;
       }
-      const result = await handlers[name](params, {
+      const result = await handlers[name](checked.output, {
         signal: controller.signal,
         progress: progress => post({ kind: 'progress', id, progress }),
       });
@@ -134,15 +129,8 @@ interface Pending {
   onProgress: ((progress: Progress) => void) | undefined;
 }
 
-/**
- * Makes requests and hears events.
- * @param onProtocolError told about malformed events, which reach no listener.
- */
-export function connect<R extends RequestMap<R>, E>(
-  port: Port,
-  contract: Contract<R, E>,
-  onProtocolError: (error: LqError) => void = () => undefined,
-): ClientEnd<R, E> {
+/** Makes requests and hears events. Answers come from the same build, whose types the compiler has checked. */
+export function connect<R extends RequestMap<R>, E>(port: Port): ClientEnd<R, E> {
   const pending = new Map<number, Pending>();
   const listeners = new Map<string, Set<(data: unknown) => void>>();
   let nextId = 1;
@@ -156,12 +144,8 @@ export function connect<R extends RequestMap<R>, E>(
       return;
     }
     pending.delete(id);
-    if (message['ok'] === true) {
-      const guard = contract.requests[call.method as keyof R].result;
-      const problem = check(guard, message['result'], `${call.method} result`);
-      if (problem === undefined) call.resolve(message['result']);
-      else call.reject(new LqError('internal', problem));
-    } else {
+    if (message['ok'] === true) call.resolve(message['result']);
+    else {
       const error = message['error'];
       const data =
         isRecord(error) && typeof error['message'] === 'string' ? (error as unknown as ErrorData) : undefined;
@@ -173,9 +157,7 @@ export function connect<R extends RequestMap<R>, E>(
     if (!isRecord(message)) return;
     const kind = message['kind'];
     if ((kind === 'reply' || kind === 'progress') && typeof message['id'] === 'number') settle(message['id'], message);
-    if (kind === 'event' && typeof message['event'] === 'string' && owns(contract.events, message['event'])) {
-      const problem = check(contract.events[message['event'] as keyof E], message['data'], message['event']);
-      if (problem !== undefined) return onProtocolError(new LqError('internal', problem));
+    if (kind === 'event' && typeof message['event'] === 'string') {
       for (const listener of listeners.get(message['event']) ?? []) listener(message['data']);
     }
   });

@@ -9,18 +9,20 @@
 import type { FrontierReport, Plan } from '../core/allocation/types';
 import type {
   CompareReport,
-  CompareRequest,
   DifferenceReport,
-  DifferenceRequest,
   HealthFinding,
-  HealthRequest,
   PreviewReport,
-  PreviewRequest,
   SpectrumReport,
-  SpectrumRequest,
-  StatisticsRequest,
   TensorStatistics,
 } from '../core/analysis/types';
+import type {
+  CompareRequest,
+  DifferenceRequest,
+  HealthRequest,
+  PreviewRequest,
+  SpectrumRequest,
+  StatisticsRequest,
+} from '../core/requests/requests';
 import type { ErrorData } from '../core/errors';
 import type { EvaluateReport } from '../core/evaluation/types';
 import type { Progress } from '../core/progress';
@@ -34,7 +36,7 @@ import type {
   JobSettings,
   PlanRequest,
   SweepRequest,
-} from '../core/requests/types';
+} from '../core/requests/requests';
 import type { FisherReport, SweepTable } from '../core/sensitivity/types';
 
 export const PROTOCOL_VERSION = 1;
@@ -64,10 +66,10 @@ export interface DoctorReport {
 export interface EngineMethods {
   handshake: [{ version: number; client: string }, { version: number; engine: string; pid: number }];
   doctor: [JobSettings, DoctorReport];
-  statistics: [JobSettings & StatisticsRequest, TensorStatistics[]];
-  spectrum: [JobSettings & SpectrumRequest, SpectrumReport];
-  preview: [JobSettings & PreviewRequest, PreviewReport];
-  difference: [JobSettings & DifferenceRequest, DifferenceReport];
+  statistics: [StatisticsRequest, TensorStatistics[]];
+  spectrum: [SpectrumRequest, SpectrumReport];
+  preview: [PreviewRequest, PreviewReport];
+  difference: [DifferenceRequest, DifferenceReport];
   fisher: [FisherRequest, FisherReport];
   sweep: [SweepRequest, SweepTable];
   plan: [PlanRequest, Plan];
@@ -77,8 +79,8 @@ export interface EngineMethods {
   compress: [CompressRequest, CompressReport];
   evaluate: [EvaluateRequest, EvaluateReport];
   export: [ExportRequest, ExportReport];
-  compare: [JobSettings & CompareRequest, CompareReport];
-  health: [JobSettings & HealthRequest, HealthFinding[]];
+  compare: [CompareRequest, CompareReport];
+  health: [HealthRequest, HealthFinding[]];
 }
 export type EngineMethod = keyof EngineMethods;
 export type EngineParams<M extends EngineMethod> = EngineMethods[M][0];

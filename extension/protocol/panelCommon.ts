@@ -1,9 +1,6 @@
 /** What all panels share: what they are of, the strip at their top, and what every one of them may ask of the host. */
-import type { PlanOverride } from '../core/allocation/types';
-import type { Budget } from '../core/options/budget';
 import type { Role } from '../core/checkpoint/types';
-import type { FactorStorage } from '../core/options/types';
-import type { CompressRequest, EvaluateRequest, SweepRequest } from '../core/requests/types';
+import type { Sayable } from '../core/requests/requests';
 
 export type PanelName = 'checkpoint' | 'compress' | 'heatmap' | 'allocation' | 'perplexity' | 'compare';
 
@@ -69,23 +66,13 @@ export interface SavedFile {
   data: string;
 }
 
-/** What `lq-studio` would be asked on the command line to do what was clicked. */
-export type CommandLine =
-  | { command: 'inspect'; model: string }
-  | { command: 'stats'; model: string; tensor?: string }
-  | { command: 'compress'; request: CompressRequest }
-  | { command: 'sweep'; request: SweepRequest }
-  | { command: 'plan'; sweep: string; budget: Budget; factors: FactorStorage; overrides: PlanOverride[] }
-  | { command: 'evaluate'; request: EvaluateRequest }
-  | { command: 'compare'; a: string; b: string; values: boolean };
-
 /** Requests every panel may make: method -> [params, result]. */
 export interface CommonRequests {
   /** Asks where to save and writes. `path` is absent when the user dismissed the dialogue. */
   save: [SavedFile, { path?: string }];
   copy: [{ text: string }, null];
   /** Copies the command line and returns it for the confirmation. */
-  copyCommand: [CommandLine, { text: string }];
+  copyCommand: [Sayable, { text: string }];
   navigate: [Destination, null];
   /** Opens a file in the editor, or reveals a folder. */
   openPath: [{ path: string }, null];

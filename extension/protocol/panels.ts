@@ -2,11 +2,12 @@
  * What a panel (webview) and the host say to each other. Read end to end, this is everything a panel can show or ask for.
  *
  * Transport: `channel.ts` over postMessage. A panel sends requests; the host answers each exactly once, may report progress
- * on the way, and pushes events. Every message is checked on arrival at both ends by the guards of `panelGuards.ts`.
+ * on the way, and pushes events. The host checks every request by the schemas of `panelRequests.ts`.
  * Messages are JSON: a number that is not finite travels as null and reads as "not known". Weights never travel, only
  * down-sampled pictures and statistics. The first request of every panel is `load`.
  */
-import type { Plan, PlanOverride } from '../core/allocation/types';
+import type { Plan } from '../core/allocation/types';
+import type { PlanOverride } from '../core/options/budget';
 import type { Budget } from '../core/options/budget';
 import type { CheckpointProblem, Role, StorageFormat } from '../core/checkpoint/types';
 import type { ErrorData } from '../core/errors';
@@ -15,7 +16,7 @@ import type { SweepRecipe } from '../core/options/recipe';
 import type { DeviceReport } from './engine';
 import type { CompareReport, PreviewReport, SpectrumReport, TensorStatistics } from '../core/analysis/types';
 import type { CompressReport, EstimateReport } from '../core/reports';
-import type { CompressRequest, EvaluateRequest, SweepRequest } from '../core/requests/types';
+import type { CompressRequest, EvaluateRequest, SweepRequest } from '../core/requests/requests';
 import type { EvaluateReport } from '../core/evaluation/types';
 import type { Progress } from '../core/progress';
 import type { CommonEvents, CommonRequests, Destination, ModelHeader, TargetMatrix } from './panelCommon';

@@ -18,12 +18,13 @@ export const rooms = [
   {
     folder: 'extension/core',
     may: ['extension/core'],
-    packages: ['javascript-lp-solver', 'picomatch'],
+    packages: ['javascript-lp-solver', 'picomatch', 'valibot'],
   },
   {
     folder: 'extension/protocol',
-    may: ['extension/protocol', 'extension/core/errors'],
+    may: ['extension/protocol', 'extension/core/errors', 'extension/core/requests'],
     types: ['extension/core'],
+    packages: ['valibot'],
   },
   {
     folder: 'extension/node',
@@ -50,7 +51,7 @@ export const rooms = [
   },
   {
     folder: 'webview',
-    may: ['webview', 'extension/protocol', 'extension/core/format', 'extension/core/errors'],
+    may: ['webview', 'extension/protocol', 'extension/core/format', 'extension/core/errors', 'extension/core/requests'],
     types: ['extension/core'],
     packages: ['@vscode/webview-ui-toolkit', 'chart.js', 'preact'],
   },
@@ -66,6 +67,7 @@ export const ladder = [
   ['storage'],
   ['checkpoint'],
   ['options'],
+  ['requests'],
   ['packed'],
   ['logical'],
   ['evaluation'],
@@ -74,7 +76,7 @@ export const ladder = [
   ['decomposition'],
   ['analysis'],
   ['export'],
-  ['requests', 'reports', 'opened', 'estimate', 'preflight', 'pipeline'],
+  ['reports', 'opened', 'estimate', 'preflight', 'pipeline'],
 ];
 const CORE = 'extension/core/';
 

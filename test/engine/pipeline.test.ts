@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { EngineClient } from '../../extension/protocol/client';
 import type { CompressReport } from '../../extension/core/reports';
-import type { CompressRequest } from '../../extension/core/requests/types';
+import type { CompressRequest } from '../../extension/core/requests/requests';
 import type { Progress } from '../../extension/core/progress';
 import { calibration, evaluation, sample, smallGrid, startEngine, workFolder } from './running';
 
@@ -74,7 +74,7 @@ describe('compress', () => {
     await engine.request('export', { ...settings, model: report.output, format: 'dense', out });
     const dense = await engine.request('evaluate', { ...settings, model: out, text: evaluation, windows: 8 });
     expect(dense.perplexity / report.after.perplexity!).toBeCloseTo(1, 2);
-    const { tensors } = await engine.request('compare', { ...settings, a: out, b: report.output, values: true });
+    const { tensors } = await engine.request('compare', { ...settings, a: out, b: report.output });
     expect(tensors).toHaveLength(39);
     for (const tensor of tensors) expect(tensor.relativeError).toBeLessThan(3e-3);
   });

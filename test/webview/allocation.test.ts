@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { allocationContract } from '../../extension/protocol/panelGuards';
 import type { PlanQuery } from '../../extension/protocol/panels';
 import { llama70, tiny, type Architecture } from './fixtures';
 import { Harness, themes, type PanelOptions } from './harness';
@@ -12,7 +11,7 @@ beforeAll(async () => {
 afterAll(() => harness.stop());
 
 const open = (a: Architecture, options: PanelOptions = {}, view = allocationView(a)) =>
-  harness.open('allocation', allocationContract, allocationHost(a, view), { height: 900, ...options });
+  harness.open('allocation', allocationHost(a, view), { height: 900, ...options });
 
 describe('allocation panel', () => {
   it.each(themes)('has no serious accessibility violation in %s', async theme => {
@@ -128,7 +127,10 @@ describe('allocation panel', () => {
     expect(panel.asked.at(-1)).toEqual(['openPath', { path: '/storage/sweeps/tiny.json' }]);
     await panel.page.getByRole('button', { name: 'More actions' }).click();
     await panel.page.getByRole('menuitem', { name: 'Copy as Command Line' }).click();
-    expect(panel.asked.at(-1)).toMatchObject(['copyCommand', { command: 'plan', sweep: '/storage/sweeps/tiny.json' }]);
+    expect(panel.asked.at(-1)).toMatchObject([
+      'copyCommand',
+      { command: 'plan', request: { sweep: '/storage/sweeps/tiny.json' } },
+    ]);
     await panel.close();
   });
 

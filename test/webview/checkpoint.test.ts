@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { checkpointContract } from '../../extension/protocol/panelGuards';
 import type { CheckpointView } from '../../extension/protocol/panels';
 import { checkpointView, compressedHeader, hostileName, hostileView, manyTensors, tiny } from './fixtures';
 import { Harness, themes, type PanelOptions } from './harness';
@@ -13,7 +12,7 @@ afterAll(() => harness.stop());
 
 async function open(view: CheckpointView, options: PanelOptions = {}) {
   const handlers = checkpointHost(view, values => panel.host.emit('statistics', values));
-  const panel = await harness.open('checkpoint', checkpointContract, handlers, options);
+  const panel = await harness.open('checkpoint', handlers, options);
   return panel;
 }
 const withTwin = (): CheckpointView => ({ ...checkpointView(tiny), twin: compressedHeader(tiny) });
@@ -167,7 +166,7 @@ describe('checkpoint panel', () => {
     await panel.page.getByRole('button', { name: 'Copy as command line' }).click();
     expect(panel.asked.at(-1)).toMatchObject([
       'copyCommand',
-      { command: 'stats', tensor: 'model.layers.0.self_attn.v_proj.weight' },
+      { command: 'stats', request: { tensors: ['model.layers.0.self_attn.v_proj.weight'] } },
     ]);
     await panel.close();
   });

@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { compressContract } from '../../extension/protocol/panelGuards';
 import type { CompressView } from '../../extension/protocol/panels';
 import { Harness, themes, type PanelOptions } from './harness';
 import { compressHost, compressView, doneJob, failedJob, runningJob } from './hosts';
@@ -10,8 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => harness.stop());
 
-const open = (view: CompressView, options: PanelOptions = {}) =>
-  harness.open('compress', compressContract, compressHost(view), options);
+const open = (view: CompressView, options: PanelOptions = {}) => harness.open('compress', compressHost(view), options);
 
 describe('compress panel', () => {
   it.each(themes)('has no serious accessibility violation in %s, as form, at work and done', async theme => {

@@ -1,6 +1,6 @@
 /**
  * Runs a panel's bundle in plain headless Chromium, as VS Code would: its theme variables, its default stylesheet, its body
- * classes, our content security policy, and a host that answers over the real channel with its real guards.
+ * classes, our content security policy, and a host that answers over the real channel with its real checks.
  */
 import { createServer, type Server } from 'node:http';
 import { mkdirSync, readFileSync } from 'node:fs';
@@ -11,13 +11,21 @@ import * as esbuild from 'esbuild';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import {
   serve,
-  type Contract,
   type Handlers,
   type Message,
-  type RequestMap,
   type ServerEnd,
 } from '../../extension/protocol/channel';
-import type { PanelName } from '../../extension/protocol/panels';
+import { panelRequests } from '../../extension/protocol/panelRequests';
+import type { CommonRequests, PanelName, Panels } from '../../extension/protocol/panels';
+
+interface HandlersOf {
+  checkpoint: Handlers<Panels['checkpoint']['requests']>;
+  compress: Handlers<Panels['compress']['requests']>;
+  heatmap: Handlers<Panels['heatmap']['requests']>;
+  allocation: Handlers<Panels['allocation']['requests']>;
+  perplexity: Handlers<Panels['perplexity']['requests']>;
+  compare: Handlers<Panels['compare']['requests']>;
+}
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const root = path.resolve(here, '../..');
@@ -128,12 +136,11 @@ export class Harness {
   }
 
   /** Opens a panel with a host that answers with the given handlers; common requests have answers of their own. */
-  async open<R extends RequestMap<R>, E>(
-    name: PanelName,
-    contract: Contract<R, E>,
-    handlers: Handlers<R>,
+  async open<N extends PanelName>(
+    name: N,
+    handlers: HandlersOf[N],
     options: PanelOptions = {},
-  ): Promise<OpenPanel<E>> {
+  ): Promise<OpenPanel<Panels[N]['events']>> {
     const theme = options.theme ?? 'dark';
     const context = await this.browser.newContext({
       viewport: { width: options.width ?? 1280, height: options.height ?? 800 },
@@ -154,7 +161,8 @@ export class Harness {
       if (message.kind === 'request') asked.push([message.method, message.params]);
       receive(message);
     });
-    const host = serve(
+    // Indexing by a type parameter loses the tie between schemas and handlers; the signature above has it.
+    const host = serve<CommonRequests, Panels[N]['events']>(
       {
         post: message => {
           if (page.isClosed()) return;
@@ -167,7 +175,7 @@ export class Harness {
           return () => (receive = () => undefined);
         },
       },
-      contract,
+      panelRequests[name],
       handlers,
       error => problems.push(error.message),
     );

@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { heatmapContract } from '../../extension/protocol/panelGuards';
 import { llama70, tiny, type Architecture } from './fixtures';
 import { Harness, themes, type PanelOptions } from './harness';
 import { heatmapHost, heatmapView } from './hosts';
@@ -11,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => harness.stop());
 
 const open = (a: Architecture, options: PanelOptions = {}) =>
-  harness.open('heatmap', heatmapContract, heatmapHost(heatmapView(a)), options);
+  harness.open('heatmap', heatmapHost(heatmapView(a)), options);
 
 describe('heatmap panel', () => {
   it.each(themes)('has no serious accessibility violation in %s', async theme => {

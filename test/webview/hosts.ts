@@ -3,7 +3,7 @@ import type { SweepRecipe } from '../../extension/core/options/recipe';
 import type { Handlers } from '../../extension/protocol/channel';
 import type { CompareReport } from '../../extension/core/analysis/types';
 import type { CompressReport, EstimateReport } from '../../extension/core/reports';
-import type { CompressRequest } from '../../extension/core/requests/types';
+import type { CompressRequest } from '../../extension/core/requests/requests';
 import type {
   AllocationRequests,
   AllocationView,

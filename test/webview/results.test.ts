@@ -1,5 +1,4 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { compareContract, perplexityContract } from '../../extension/protocol/panelGuards';
 import { Harness, themes } from './harness';
 import { compareHost, perplexityHost, perplexityView } from './hosts';
 
@@ -10,8 +9,7 @@ beforeAll(async () => {
 afterAll(() => harness.stop());
 
 describe('perplexity panel', () => {
-  const open = (view = perplexityView(), options = {}) =>
-    harness.open('perplexity', perplexityContract, perplexityHost(view), options);
+  const open = (view = perplexityView(), options = {}) => harness.open('perplexity', perplexityHost(view), options);
 
   it.each(themes)('has no serious accessibility violation in %s', async theme => {
     const panel = await open(perplexityView(), { theme, height: 900 });
@@ -88,8 +86,7 @@ describe('perplexity panel', () => {
 });
 
 describe('compare panel', () => {
-  const open = (chosen: boolean, options = {}) =>
-    harness.open('compare', compareContract, compareHost(chosen), options);
+  const open = (chosen: boolean, options = {}) => harness.open('compare', compareHost(chosen), options);
 
   it.each(themes)('has no serious accessibility violation in %s', async theme => {
     const panel = await open(true, { theme });

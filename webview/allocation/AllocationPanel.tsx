@@ -9,7 +9,7 @@ import {
   formatNumber,
   formatPercent,
 } from '../../extension/core/format';
-import type { PlanOverride } from '../../extension/core/allocation/types';
+import type { PlanOverride } from '../../extension/core/options/budget';
 import type { Budget } from '../../extension/core/options/budget';
 import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../extension/protocol/panels';
 import { Button, Segments, Slider, TextField } from '../controls';
@@ -135,7 +135,10 @@ function Planned(props: {
       <Strip
         host={host}
         header={view.header}
-        command={{ command: 'plan', sweep: sweep.file, budget: query.budget, factors: query.factors, overrides }}
+        command={{
+          command: 'plan',
+          request: { sweep: sweep.file, budget: query.budget, factors: query.factors, overrides },
+        }}
         menu={[
           {
             label: 'Heatmap',

@@ -1,7 +1,8 @@
 /** Every matrix of the plan, and the rules that the solver has to respect. */
 import { useMemo, useState } from 'preact/hooks';
 import { formatBits, formatBytes, formatPercent, formatShape } from '../../extension/core/format';
-import type { PlanOverride, PlanRow } from '../../extension/core/allocation/types';
+import type { PlanRow } from '../../extension/core/allocation/types';
+import type { PlanOverride } from '../../extension/core/options/budget';
 import type { AllocationView, PlanAnswer } from '../../extension/protocol/panels';
 import { Button, Select, TextField, type Choice } from '../controls';
 import { navigate } from '../shared/actions';

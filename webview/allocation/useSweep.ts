@@ -1,7 +1,7 @@
 /** A sweep as the panel follows it: started, watched, cancelled. */
 import { useState } from 'preact/hooks';
 import type { Progress } from '../../extension/core/progress';
-import type { SweepRequest } from '../../extension/core/requests/types';
+import type { SweepRequest } from '../../extension/core/requests/requests';
 import type { AllocationView } from '../../extension/protocol/panels';
 import { notifyError } from '../shared/notices';
 import type { AllocationHost } from './host';

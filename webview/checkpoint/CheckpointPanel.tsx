@@ -82,7 +82,7 @@ function Loaded({ view }: { view: CheckpointView }) {
       <Strip
         host={host}
         header={view.header}
-        command={{ command: 'inspect', model }}
+        command={{ command: 'inspect', request: { model } }}
         menu={[
           { label: 'Heatmap', icon: 'table', onSelect: go('heatmap') },
           { label: 'Allocation', icon: 'chart', onSelect: go('allocation') },
@@ -92,7 +92,7 @@ function Loaded({ view }: { view: CheckpointView }) {
           {
             label: 'Copy Statistics as Command Line',
             icon: 'terminal',
-            onSelect: () => copyCommand(host, { command: 'stats', model }),
+            onSelect: () => copyCommand(host, { command: 'stats', request: { model } }),
           },
         ]}
         primary={

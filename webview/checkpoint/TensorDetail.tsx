@@ -31,7 +31,9 @@ export function TensorDetail({ host, view, row, statistics }: Props & { statisti
             class="icon-button push"
             aria-label="Copy as command line"
             title="Copy as command line"
-            onClick={() => copyCommand(host, { command: 'stats', model: view.header.path, tensor: row.name })}
+            onClick={() =>
+              copyCommand(host, { command: 'stats', request: { model: view.header.path, tensors: [row.name] } })
+            }
           >
             <Icon name="terminal" />
           </button>

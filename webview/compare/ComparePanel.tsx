@@ -185,7 +185,10 @@ function Report({
                 label: 'Copy as Command Line',
                 icon: 'terminal',
                 onSelect: () =>
-                  copyCommand(host, { command: 'compare', a: a.path, b: b.path, values: measured.length > 0 }),
+                  copyCommand(host, {
+                    command: 'compare',
+                    request: { a: a.path, b: b.path, ...(measured.length === 0 && { structure: true }) },
+                  }),
               },
             ]}
           />

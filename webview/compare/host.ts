@@ -1,6 +1,6 @@
 /** This panel's connection to the host, which its parts are given. */
-import { compareContract } from '../../extension/protocol/panelGuards';
+import type { CompareEvents, CompareRequests } from '../../extension/protocol/panels';
 import { connectHost } from '../shared/host';
 
-export const host = connectHost(compareContract);
+export const host = connectHost<CompareRequests, CompareEvents>();
 export type CompareHost = typeof host;

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { formatBytes, formatCount, formatInteger } from '../../extension/core/format';
-import type { CompressRequest } from '../../extension/core/requests/types';
+import type { CompressRequest } from '../../extension/core/requests/requests';
 import type { CommonRequests, CompressView } from '../../extension/protocol/panels';
 import { Checkbox } from '../controls';
 import { Field, SegmentsInput, SelectInput, TextInput } from '../shared/Field';

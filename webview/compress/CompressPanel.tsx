@@ -1,7 +1,7 @@
 /** One form, then progress, then the result. The job belongs to the host and goes on when the panel closes. */
 import { useEffect, useState } from 'preact/hooks';
 import type { CompressView, JobState } from '../../extension/protocol/panels';
-import type { CompressRequest } from '../../extension/core/requests/types';
+import type { CompressRequest } from '../../extension/core/requests/requests';
 import { Button } from '../controls';
 import { notifyError } from '../shared/notices';
 import { Await, EngineBanner, Strip, useRequest } from '../shared/Panel';

@@ -10,7 +10,7 @@ import {
   formatPercent,
 } from '../../extension/core/format';
 import { describeError } from '../../extension/protocol/channel';
-import type { CompressRequest } from '../../extension/core/requests/types';
+import type { CompressRequest } from '../../extension/core/requests/requests';
 import type { EstimateReport } from '../../extension/core/reports';
 import type { CompressView } from '../../extension/protocol/panels';
 import { Fact } from '../shared/Panel';

@@ -10,7 +10,7 @@ import {
   formatPercent,
 } from '../../extension/core/format';
 import type { CompressedMatrix, CompressReport } from '../../extension/core/reports';
-import type { CompressRequest } from '../../extension/core/requests/types';
+import type { CompressRequest } from '../../extension/core/requests/requests';
 import type { ModelHeader } from '../../extension/protocol/panels';
 import { Button } from '../controls';
 import { navigate, openPath } from '../shared/actions';

@@ -1,8 +1,8 @@
 /** The form as text fields hold it, and the request it becomes once every field is right. */
-import type { PlanOverride } from '../../extension/core/allocation/types';
+import type { PlanOverride } from '../../extension/core/options/budget';
 import type { Budget } from '../../extension/core/options/budget';
 import type { FactorStorage } from '../../extension/core/options/types';
-import type { CompressRequest } from '../../extension/core/requests/types';
+import type { CompressRequest } from '../../extension/core/requests/requests';
 
 export type Importance = 'plain' | 'calibration' | 'fisher';
 export interface Form {

@@ -1,6 +1,6 @@
 /** This panel's connection to the host, which its parts are given. */
-import { compressContract } from '../../extension/protocol/panelGuards';
+import type { CompressEvents, CompressRequests } from '../../extension/protocol/panels';
 import { connectHost } from '../shared/host';
 
-export const host = connectHost(compressContract);
+export const host = connectHost<CompressRequests, CompressEvents>();
 export type CompressHost = typeof host;

@@ -62,7 +62,7 @@ function Loaded({ view }: { view: HeatmapView }) {
       <Strip
         host={host}
         header={view.header}
-        command={{ command: metric?.status === 'compute' ? 'stats' : 'inspect', model: path }}
+        command={{ command: metric?.status === 'compute' ? 'stats' : 'inspect', request: { model: path } }}
         menu={[
           {
             label: 'Open Checkpoint',

@@ -1,6 +1,6 @@
 /** This panel's connection to the host, which its parts are given. */
-import { heatmapContract } from '../../extension/protocol/panelGuards';
+import type { HeatmapEvents, HeatmapRequests } from '../../extension/protocol/panels';
 import { connectHost } from '../shared/host';
 
-export const host = connectHost(heatmapContract);
+export const host = connectHost<HeatmapRequests, HeatmapEvents>();
 export type HeatmapHost = typeof host;

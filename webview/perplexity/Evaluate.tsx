@@ -1,7 +1,7 @@
 /** One more evaluation: of which checkpoint, on which text. */
 import { useState } from 'preact/hooks';
 import { formatNumber } from '../../extension/core/format';
-import type { EvaluateRequest } from '../../extension/core/requests/types';
+import type { EvaluateRequest } from '../../extension/core/requests/requests';
 import type { Progress } from '../../extension/core/progress';
 import type { PerplexityRun, PerplexityView } from '../../extension/protocol/panels';
 import { Button, Menu } from '../controls';

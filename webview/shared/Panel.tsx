@@ -3,7 +3,8 @@ import { render, type ComponentChildren } from 'preact';
 import { useCallback, useEffect, useState } from 'preact/hooks';
 import type { ErrorData } from '../../extension/core/errors';
 import { describeError } from '../../extension/protocol/channel';
-import type { CommandLine, CommonEvents, ModelHeader } from '../../extension/protocol/panels';
+import type { Sayable } from '../../extension/core/requests/requests';
+import type { CommonEvents, ModelHeader } from '../../extension/protocol/panels';
 import { Button, Menu, Spinner, type MenuItem } from '../controls';
 import { formatBits, formatBytes, formatCount, formatDuration } from '../../extension/core/format';
 import { copyCommand, openPath } from './actions';
@@ -138,7 +139,7 @@ export function Strip(props: {
   header: ModelHeader;
   primary?: ComponentChildren;
   menu?: readonly MenuItem[];
-  command?: CommandLine;
+  command?: Sayable;
 }) {
   const { header, host, command } = props;
   const menu = [

@@ -1,5 +1,6 @@
 /** What clicks ask of the host in every panel. How it went is told as a notice, so callers need not wait. */
-import type { CommandLine, Destination, SavedFile } from '../../extension/protocol/panels';
+import type { Sayable } from '../../extension/core/requests/requests';
+import type { Destination, SavedFile } from '../../extension/protocol/panels';
 import type { CommonHost } from './host';
 import { notify, notifyError } from './notices';
 
@@ -27,7 +28,7 @@ export function copyText(host: CommonHost, text: string, what: string): void {
 }
 
 /** Copies the command line that does what was clicked. */
-export function copyCommand(host: CommonHost, command: CommandLine): void {
+export function copyCommand(host: CommonHost, command: Sayable): void {
   host
     .request('copyCommand', command)
     .then(({ text }) => notify(`Copied: ${text}`))

@@ -1,6 +1,6 @@
 /** This panel's end of the channel, and what it remembers across reloads. */
 import { useCallback, useState } from 'preact/hooks';
-import { connect, type ClientEnd, type Contract, type RequestMap } from '../../extension/protocol/channel';
+import { connect, type ClientEnd, type RequestMap } from '../../extension/protocol/channel';
 import type { CommonRequests, PanelState, PanelTarget } from '../../extension/protocol/panels';
 
 const api = acquireVsCodeApi<PanelState>();
@@ -9,20 +9,16 @@ export type Host<R extends RequestMap<R>, E> = ClientEnd<R, E>;
 /** The requests every panel can make: what shared pieces need. */
 export type CommonHost = Pick<ClientEnd<CommonRequests, unknown>, 'request'>;
 
-/** Joins the host. A malformed event is a bug on one of the two sides: it surfaces as an uncaught error of the page. */
-export function connectHost<R extends RequestMap<R>, E>(contract: Contract<R, E>): Host<R, E> {
-  return connect(
-    {
-      post: message => api.postMessage(message),
-      listen: receive => {
-        const hear = (event: MessageEvent<unknown>) => receive(event.data);
-        window.addEventListener('message', hear);
-        return () => window.removeEventListener('message', hear);
-      },
+/** Joins the host. */
+export function connectHost<R extends RequestMap<R>, E>(): Host<R, E> {
+  return connect({
+    post: message => api.postMessage(message),
+    listen: receive => {
+      const hear = (event: MessageEvent<unknown>) => receive(event.data);
+      window.addEventListener('message', hear);
+      return () => window.removeEventListener('message', hear);
     },
-    contract,
-    problem => reportError(problem),
-  );
+  });
 }
 
 /** What the host's page says this panel is of. */

@@ -1,19 +1,12 @@
-import path from 'node:path';
-import type { Command } from '../command';
+import { compareRequest } from '../../core/requests/requests';
+import { define } from '../command';
 import { table } from '../terminal';
 
-export const compareCommand: Command = {
-  name: 'compare',
+export const compareCommand = define({
   summary: 'Compare two checkpoints: structure, then the values of tensors both have.',
-  arguments: ['A', 'B'],
-  options: { structure: { description: 'compare names and shapes only' } },
-  async run({ positionals, values, settings, engine, terminal, signal }) {
-    const [a, b] = positionals.map(position => path.resolve(position)) as [string, string];
-    const report = await engine.request(
-      'compare',
-      { ...settings, a, b, values: values['structure'] !== true },
-      { signal, onProgress: terminal.progress },
-    );
+  request: compareRequest,
+  async run({ request, engine, terminal, signal }) {
+    const report = await engine.request('compare', request, { signal, onProgress: terminal.progress });
     for (const name of report.onlyA) terminal.print(`only in A: ${name}`);
     for (const name of report.onlyB) terminal.print(`only in B: ${name}`);
     for (const tensor of report.reshaped) terminal.print(`shape differs: ${tensor.name} ${tensor.a} -> ${tensor.b}`);
@@ -27,4 +20,4 @@ export const compareCommand: Command = {
     for (const line of table(['tensor', 'shape', 'A', 'B', 'relative error'], rows, [0, 1, 2, 3])) terminal.print(line);
     return report;
   },
-};
+});

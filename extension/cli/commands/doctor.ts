@@ -1,13 +1,12 @@
 import { formatBytes } from '../../core/format';
-import type { Command } from '../command';
+import { jobSettings } from '../../core/requests/requests';
+import { define } from '../command';
 
-export const doctorCommand: Command = {
-  name: 'doctor',
+export const doctorCommand = define({
   summary: 'Show what LQ Studio found on this machine: native module, devices, libraries, cache.',
-  arguments: [],
-  options: {},
-  async run({ settings, engine, terminal, signal }) {
-    const report = await engine.request('doctor', settings, { signal });
+  request: jobSettings,
+  async run({ request, engine, terminal, signal }) {
+    const report = await engine.request('doctor', request, { signal });
     terminal.print(`LQ Studio ${report.version}, Node ${report.node}, ${report.platform}`);
     terminal.print(`native module ${report.native.version}: ${report.native.path}`);
     for (const device of report.devices) {
@@ -22,4 +21,4 @@ export const doctorCommand: Command = {
     );
     return report;
   },
-};
+});

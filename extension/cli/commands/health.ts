@@ -1,15 +1,13 @@
-import path from 'node:path';
 import { LqError } from '../../core/errors';
-import type { Command } from '../command';
+import { healthRequest } from '../../core/requests/requests';
+import { define } from '../command';
 
-export const healthCommand: Command = {
-  name: 'health',
+export const healthCommand = define({
   summary: 'Scan a checkpoint for faults: headers, missing shards, NaN, Inf, dead rows. Fails when there are errors.',
-  arguments: ['MODEL'],
-  options: {},
-  async run({ positionals, settings, engine, terminal, signal }) {
-    const model = path.resolve(positionals[0] as string);
-    const findings = await engine.request('health', { ...settings, model }, { signal, onProgress: terminal.progress });
+  request: healthRequest,
+  async run({ request, engine, terminal, signal }) {
+    const { model } = request;
+    const findings = await engine.request('health', request, { signal, onProgress: terminal.progress });
     for (const finding of findings)
       terminal.print(`${finding.severity.padEnd(11)} ${finding.tensor ?? finding.file ?? ''}: ${finding.message}`);
     const errors = findings.filter(finding => finding.severity === 'error');
@@ -22,4 +20,4 @@ export const healthCommand: Command = {
     else terminal.print(`${model}: no errors, ${findings.length} remarks`);
     return { model, errors: errors.length, findings };
   },
-};
+});

@@ -1,18 +1,16 @@
-import path from 'node:path';
 import { inspectReport } from '../../core/analysis/inspect';
 import { openCheckpoint } from '../../core/logical/open';
 import { formatBytes, formatCount } from '../../core/format';
 import { nodeFiles } from '../../node/files';
-import type { Command } from '../command';
+import { inspectRequest } from '../../core/requests/requests';
+import { define } from '../command';
 import { table } from '../terminal';
 
-export const inspectCommand: Command = {
-  name: 'inspect',
+export const inspectCommand = define({
   summary: 'List the tensors of a checkpoint from its headers: no weight is read.',
-  arguments: ['MODEL'],
-  options: {},
-  async run({ positionals, terminal }) {
-    const index = await openCheckpoint(nodeFiles, path.resolve(positionals[0] as string));
+  request: inspectRequest,
+  async run({ request, terminal }) {
+    const index = await openCheckpoint(nodeFiles, request.model);
     const report = inspectReport(index);
     const rows = report.layers.map(layer => [
       layer.name,
@@ -31,4 +29,4 @@ export const inspectCommand: Command = {
     for (const problem of index.problems) terminal.print(`${problem.severity}: ${problem.message}`);
     return report;
   },
-};
+});

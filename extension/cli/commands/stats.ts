@@ -1,18 +1,12 @@
-import path from 'node:path';
-import { list, present, type Command } from '../command';
+import { statisticsRequest } from '../../core/requests/requests';
+import { define } from '../command';
 import { table } from '../terminal';
 
-export const statsCommand: Command = {
-  name: 'stats',
+export const statsCommand = define({
   summary: 'Statistics of tensors, streamed: moments, extremes, zeros, NaN and Inf, histogram.',
-  arguments: ['MODEL'],
-  options: { tensor: { value: 'NAME', multiple: true, description: 'only this tensor (repeatable)' } },
-  async run({ positionals, values, settings, engine, terminal, signal }) {
-    const statistics = await engine.request(
-      'statistics',
-      { ...settings, model: path.resolve(positionals[0] as string), ...present({ tensors: list(values, 'tensor') }) },
-      { signal, onProgress: terminal.progress },
-    );
+  request: statisticsRequest,
+  async run({ request, engine, terminal, signal }) {
+    const statistics = await engine.request('statistics', request, { signal, onProgress: terminal.progress });
     const digits = (value: number): string => value.toPrecision(4);
     const rows = statistics.map(s => [
       s.name,
@@ -25,4 +19,4 @@ export const statsCommand: Command = {
     for (const line of table(header, rows)) terminal.print(line);
     return { tensors: Object.fromEntries(statistics.map(s => [s.name, s])) };
   },
-};
+});

@@ -8,7 +8,8 @@ import { buildProblem } from './problem';
 import type { Problem } from './problem';
 import { supported } from './relaxation';
 import { solve } from './solve';
-import type { AllocationRequest, FrontierPoint, KeptTensors, Plan, PlanOverride, PlanRow } from './types';
+import type { AllocationRequest, FrontierPoint, KeptTensors, Plan, PlanRow } from './types';
+import type { PlanOverride } from '../options/budget';
 import type { Budget } from '../options/budget';
 
 /** A table made ready for one factor storage and set of overrides; any number of budgets can be solved from it. */

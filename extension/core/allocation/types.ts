@@ -1,13 +1,6 @@
 /** The plan: one option for every matrix under a budget. */
-import type { Budget } from '../options/budget';
+import type { Budget, PlanOverride } from '../options/budget';
 import type { FactorStorage, Option } from '../options/types';
-
-/** A user's rule for the matrices a glob selects: only options whose codes take bits per weight within these. */
-export interface PlanOverride {
-  readonly match: string;
-  readonly minBits?: number;
-  readonly maxBits?: number;
-}
 
 export interface PlanRow {
   readonly name: string;

@@ -5,14 +5,16 @@ import type {
   PreviewReport,
   SpectrumReport,
   TensorStatistics,
-  CompareRequest,
   DifferenceReport,
+} from './types';
+import type {
+  CompareRequest,
   DifferenceRequest,
   HealthRequest,
   PreviewRequest,
   SpectrumRequest,
   StatisticsRequest,
-} from './types';
+} from '../requests/requests';
 import { readCached, writeCached } from '../storage/cache';
 import { quoteName } from '../checkpoint/safetensors';
 import { contentHash } from '../checkpoint/sources';
@@ -158,7 +160,7 @@ export async function compare(context: PipelineContext, params: CompareRequest):
   const a = await openWeights(context, params.a);
   const b = await openWeights(context, params.b);
   const structure = compareStructure(a.index, b.index);
-  if (!params.values) return structure;
+  if (params.structure === true) return structure;
   const inA = new Map(a.readable.map(weight => [weight.tensor.name, weight]));
   const inB = new Map(b.readable.map(weight => [weight.tensor.name, weight]));
   const report = stageReporter(context, 'compare', structure.tensors.length);

@@ -1,31 +1,4 @@
-/** What the analysis stages are asked and report. */
-
-export interface StatisticsRequest {
-  model: string;
-  tensors?: string[];
-  bins?: number;
-}
-
-export interface SpectrumRequest {
-  model: string;
-  tensor: string;
-  count?: number;
-}
-
-export interface PreviewRequest {
-  model: string;
-  tensor: string;
-  rows: number;
-  cols: number;
-}
-
-export interface DifferenceRequest {
-  a: string;
-  b: string;
-  tensor: string;
-  rows: number;
-  cols: number;
-}
+/** What the analysis stages report. */
 
 export interface DifferenceReport {
   name: string;
@@ -34,16 +7,6 @@ export interface DifferenceReport {
   rows: number;
   cols: number;
   mean: number[];
-}
-
-export interface CompareRequest {
-  a: string;
-  b: string;
-  values: boolean;
-}
-
-export interface HealthRequest {
-  model: string;
 }
 
 export interface TensorStatistics {

@@ -8,3 +8,10 @@ export interface Budget {
   readonly kind: 'bits' | 'effective-bits' | 'bytes';
   readonly value: number;
 }
+
+/** A user's rule for the matrices a glob selects: only options whose codes take bits per weight within these. */
+export interface PlanOverride {
+  readonly match: string;
+  readonly minBits?: number;
+  readonly maxBits?: number;
+}

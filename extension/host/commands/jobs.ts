@@ -1,5 +1,6 @@
 import * as vscode from 'vscode';
-import { commandLine, type Command } from '../model/command-line';
+import type { Sayable } from '../../core/requests/requests';
+import { commandLine } from '../model/command-line';
 import { isActive, type Job } from '../model/jobs';
 import { summary } from '../runs';
 import type { Studio } from '../studio';
@@ -52,7 +53,7 @@ async function openRun(studio: Studio, job: Job): Promise<void> {
   else await studio.navigate({ to: 'checkpoint', model: job.result?.out ?? model });
 }
 
-function commandOf(job: Job): Command {
+function commandOf(job: Job): Sayable {
   switch (job.method) {
     case 'compress':
       return { command: 'compress', request: job.params };

@@ -1,5 +1,5 @@
 import * as path from 'node:path';
-import type { CompressRequest } from '../../core/requests/types';
+import type { CompressRequest } from '../../core/requests/requests';
 import type { JobState } from '../../protocol/panels';
 import type { Defaults } from '../settings';
 import type { JobOf } from './jobs';

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { CompressRequest } from '../../core/requests/types';
+import type { CompressRequest } from '../../core/requests/requests';
 import type { EvaluateReport } from '../../core/evaluation/types';
 import type { Measure } from '../../core/reports';
 import type { PerplexityRun } from '../../protocol/panels';

@@ -1,6 +1,6 @@
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
-import type { SweepRequest } from '../../core/requests/types';
+import type { SweepRequest } from '../../core/requests/requests';
 import type { SweepTable } from '../../core/sensitivity/types';
 import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../protocol/panels';
 import type { JobOf } from '../model/jobs';

@@ -2,7 +2,7 @@ import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
 import type { DeviceReport } from '../../protocol/engine';
-import type { CompressRequest } from '../../core/requests/types';
+import type { CompressRequest } from '../../core/requests/requests';
 import type { CompressView, TargetMatrix } from '../../protocol/panels';
 import { targetMatrices } from '../model/header';
 import type { Job, JobOf } from '../model/jobs';

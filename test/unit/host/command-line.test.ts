@@ -29,8 +29,8 @@ describe('copy as command line', () => {
   });
 
   it('says what shows statistics, of one tensor or of all', () => {
-    expect(commandLine({ command: 'stats', model: '/m' })).toBe('lq-studio stats /m');
-    expect(commandLine({ command: 'stats', model: '/m', tensor: 'a.weight' })).toBe(
+    expect(commandLine({ command: 'stats', request: { model: '/m' } })).toBe('lq-studio stats /m');
+    expect(commandLine({ command: 'stats', request: { model: '/m', tensors: ['a.weight'] } })).toBe(
       'lq-studio stats /m --tensor a.weight',
     );
   });
@@ -42,13 +42,13 @@ describe('copy as command line', () => {
   });
 
   it('gives sizes in whole bytes and other budgets without rounding noise', () => {
-    const plan = { command: 'plan', sweep: '/s.json', factors: 'nf8' } as const;
+    const plan = { sweep: '/s.json', factors: 'nf8' } as const;
     const overrides = [{ match: '*down*', minBits: 4 }];
-    expect(commandLine({ ...plan, overrides, budget: { kind: 'bytes', value: 1.5e9 + 0.4 } })).toBe(
-      "lq-studio plan /s.json --size 1500000000 --factors nf8 --override '*down*=4:'",
-    );
-    expect(commandLine({ ...plan, overrides: [], budget: { kind: 'effective-bits', value: 0.1 + 0.2 } })).toContain(
-      '--effective-bits 0.3 ',
-    );
+    expect(
+      commandLine({ command: 'plan', request: { ...plan, overrides, budget: { kind: 'bytes', value: 1.5e9 + 0.4 } } }),
+    ).toBe("lq-studio plan /s.json --size 1500000000 --factors nf8 --override '*down*=4:'");
+    expect(
+      commandLine({ command: 'plan', request: { ...plan, budget: { kind: 'effective-bits', value: 0.1 + 0.2 } } }),
+    ).toContain('--effective-bits 0.3 ');
   });
 });

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LqError } from '../../../extension/core/errors';
 import { isJob, JobManager, type Job } from '../../../extension/host/model/jobs';
 import { RecordStore } from '../../../extension/host/model/records';
-import type { CompressRequest } from '../../../extension/core/requests/types';
+import type { CompressRequest } from '../../../extension/core/requests/requests';
 
 interface Call {
   method: string;

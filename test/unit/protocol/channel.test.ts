@@ -1,14 +1,14 @@
 import { describe, expect, it, vi } from 'vitest';
 import { LqError } from '../../../extension/core/errors';
+import * as v from 'valibot';
 import {
   connect,
   serve,
-  type Contract,
   type Handlers,
   type Message,
   type Port,
+  type RequestSchemas,
 } from '../../../extension/protocol/channel';
-import { array, nothing, number, object, optional, string } from '../../../extension/protocol/guards';
 
 interface Requests {
   add: [{ a: number; b: number; note?: string }, number];
@@ -17,12 +17,9 @@ interface Requests {
 interface Events {
   ticks: number[];
 }
-const contract: Contract<Requests, Events> = {
-  requests: {
-    add: { params: object<Requests['add'][0]>({ a: number, b: number, note: optional(string) }), result: number },
-    wait: { params: nothing, result: nothing },
-  },
-  events: { ticks: array(number) },
+const schemas: RequestSchemas<Requests> = {
+  add: v.strictObject({ a: v.number(), b: v.number(), note: v.exactOptional(v.string()) }),
+  wait: v.null(),
 };
 
 /** Two ends joined by JSON, as a webview's are. */
@@ -45,7 +42,7 @@ function wire(): { a: Port; b: Port; seen: Message[] } {
 
 function join(handlers: Partial<Handlers<Requests>> = {}) {
   const { a, b, seen } = wire();
-  const server = serve(b, contract, {
+  const server = serve<Requests, Events>(b, schemas, {
     add: ({ a, b }) => a + b,
     wait: (_none, { signal }) =>
       new Promise((_resolve, reject) =>
@@ -53,7 +50,7 @@ function join(handlers: Partial<Handlers<Requests>> = {}) {
       ),
     ...handlers,
   });
-  return { client: connect(a, contract), server, seen, port: a };
+  return { client: connect<Requests, Events>(a), server, seen, port: a };
 }
 
 describe('channel', () => {
@@ -81,18 +78,13 @@ describe('channel', () => {
     const { client, port } = join();
     await expect(client.request('add', { a: 1, b: 'two' } as never)).rejects.toMatchObject({
       code: 'usage',
-      message: 'add parameters.b: expected a finite number',
+      message: 'add: b: expected number, not "two"',
     });
     for (const method of ['nope', 'constructor', '__proto__']) {
       const reply = new Promise(resolve => port.listen(resolve));
       port.post({ kind: 'request', id: 99, method, params: null });
       expect(await reply).toMatchObject({ kind: 'reply', id: 99, ok: false, error: { code: 'usage' } });
     }
-  });
-
-  it('rejects an answer that is not of the declared type', async () => {
-    const { client } = join({ add: () => 'three' as never });
-    await expect(client.request('add', { a: 1, b: 2 })).rejects.toMatchObject({ code: 'internal' });
   });
 
   it('reports progress to the request it belongs to', async () => {
@@ -135,19 +127,16 @@ describe('channel', () => {
     await expect(client.request('add', { a: 1, b: 2 })).rejects.toMatchObject({ code: 'cancelled' });
   });
 
-  it('delivers events that pass their guard, and reports the others', () => {
+  it('delivers events to those who listen', () => {
     const { a, b } = wire();
-    const problems: LqError[] = [];
-    const client = connect(a, contract, problem => problems.push(problem));
-    const server = serve(b, contract, { add: () => 0, wait: () => null });
+    const client = connect<Requests, Events>(a);
+    const server = serve<Requests, Events>(b, schemas, { add: () => 0, wait: () => null });
     const heard = vi.fn();
     const stop = client.on('ticks', heard);
     server.emit('ticks', [1, 2]);
-    server.emit('ticks', ['x'] as never);
     stop();
     server.emit('ticks', [3]);
     expect(heard.mock.calls).toEqual([[[1, 2]]]);
-    expect(problems.map(p => p.message)).toEqual(['ticks[0]: expected a finite number']);
   });
 
   it('ignores messages of others on the same window', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { CompressRequest } from '../../../extension/core/requests/types';
+import type { CompressRequest } from '../../../extension/core/requests/requests';
 import { toForm, toRequest } from '../../../webview/compress/form';
 import { describeRank, makeScale, orderOf } from '../../../webview/heatmap/scale';
 

@@ -1,0 +1,225 @@
+/**
+ * Everything that can be asked, each request described once: engine and panels check with these descriptions, the command
+ * line reads its flags from them, and the editor says a request as a command line with them.
+ */
+import * as v from 'valibot';
+import { describeRequest, type RequestOf } from './describe';
+import { choiceFlag, path, pathFlag, switchFlag, textFlag, whole, listFlag, asIs } from './field';
+import {
+  budget,
+  budgetSchema,
+  context,
+  factors,
+  iteration,
+  method,
+  model,
+  outFile,
+  outFolder,
+  overrides,
+  samples,
+  selection,
+  settings,
+  windows,
+} from './fields';
+
+/** Settings alone. */
+export const jobSettings = describeRequest('doctor', settings);
+export type JobSettings = RequestOf<typeof jobSettings>;
+
+// --- Looking ------------------------------------------------------------------------------------------------------------
+
+export const inspectRequest = describeRequest('inspect', { ...model, ...settings });
+export type InspectRequest = RequestOf<typeof inspectRequest>;
+
+export const statisticsRequest = describeRequest('stats', {
+  ...model,
+  tensors: {
+    schema: v.exactOptional(v.array(v.string())),
+    spoken: listFlag('tensor', 'NAME', 'only this tensor (repeatable)', asIs),
+  },
+  bins: { schema: v.exactOptional(whole(0)) },
+  ...settings,
+});
+export type StatisticsRequest = RequestOf<typeof statisticsRequest>;
+
+export const spectrumRequest = describeRequest('spectrum', {
+  ...model,
+  tensor: { schema: v.string() },
+  count: { schema: v.exactOptional(whole(1)) },
+  ...settings,
+});
+export type SpectrumRequest = RequestOf<typeof spectrumRequest>;
+
+const cells = { rows: { schema: whole(1) }, cols: { schema: whole(1) } };
+export const previewRequest = describeRequest('preview', {
+  ...model,
+  tensor: { schema: v.string() },
+  ...cells,
+  ...settings,
+});
+export type PreviewRequest = RequestOf<typeof previewRequest>;
+
+const pair = { a: { schema: path, positional: 'A' }, b: { schema: path, positional: 'B' } };
+export const differenceRequest = describeRequest('difference', {
+  ...pair,
+  tensor: { schema: v.string() },
+  ...cells,
+  ...settings,
+});
+export type DifferenceRequest = RequestOf<typeof differenceRequest>;
+
+export const compareRequest = describeRequest('compare', {
+  ...pair,
+  structure: {
+    schema: v.exactOptional(v.boolean()),
+    spoken: switchFlag('structure', 'compare names, shapes and formats only; read no weights'),
+  },
+  ...settings,
+});
+export type CompareRequest = RequestOf<typeof compareRequest>;
+
+export const healthRequest = describeRequest('health', { ...model, ...settings });
+export type HealthRequest = RequestOf<typeof healthRequest>;
+
+// --- Compressing --------------------------------------------------------------------------------------------------------
+
+/** Exactly one way to weight errors. */
+function oneWeighting(request: { calibration?: string; fisher?: string; plain?: boolean }): string | undefined {
+  const given = [request.calibration !== undefined, request.fisher !== undefined, request.plain === true];
+  return given.filter(Boolean).length === 1
+    ? undefined
+    : 'give exactly one of --calibration FILE, --fisher FILE and --plain';
+}
+
+const calibrationFlag = pathFlag('calibration', 'FILE', 'weight errors with statistics of this text');
+
+export const fisherRequest = describeRequest('fisher', {
+  ...model,
+  calibration: { schema: path, spoken: pathFlag('calibration', 'FILE', 'calibration text') },
+  samples,
+  context,
+  ...outFile,
+  ...selection,
+  ...settings,
+});
+export type FisherRequest = RequestOf<typeof fisherRequest>;
+
+/** What a matrix may become. */
+export const methodRequest = describeRequest('methods', method);
+export type MethodRequest = RequestOf<typeof methodRequest>;
+
+export const sweepRequest = describeRequest(
+  'sweep',
+  {
+    ...model,
+    ...method,
+    ...iteration,
+    out: { schema: v.exactOptional(path), spoken: pathFlag('out', 'FILE', 'file to write the table of costs to') },
+    ...selection,
+    ...settings,
+  },
+  [
+    request =>
+      (request.fisher === undefined) === (request.plain === true) ? undefined : 'give either --fisher FILE or --plain',
+  ],
+);
+export type SweepRequest = RequestOf<typeof sweepRequest>;
+
+const sweepFile = { sweep: { schema: path, positional: 'SWEEP' } };
+
+export const planRequest = describeRequest('plan', {
+  ...sweepFile,
+  budget,
+  factors,
+  overrides,
+  /** True while a slider moves: answer in milliseconds with a rounded plan and its bound. */
+  quick: { schema: v.exactOptional(v.boolean()) },
+  ...settings,
+});
+export type PlanRequest = RequestOf<typeof planRequest>;
+
+/** The curve of error against size. */
+export const frontierRequest = describeRequest('frontier', {
+  ...sweepFile,
+  kind: { schema: budgetSchema.entries.kind },
+  factors,
+  overrides,
+  count: { schema: v.exactOptional(whole(2)) },
+  ...settings,
+});
+export type FrontierRequest = RequestOf<typeof frontierRequest>;
+
+export const evaluateRequest = describeRequest('eval', {
+  ...model,
+  text: { schema: path, spoken: pathFlag('text', 'FILE', 'evaluation text') },
+  context,
+  windows,
+  bos: {
+    schema: v.exactOptional(v.boolean()),
+    spoken: switchFlag('bos', 'start every window with the beginning-of-sequence token'),
+  },
+  ...settings,
+});
+export type EvaluateRequest = RequestOf<typeof evaluateRequest>;
+
+const FORMATS = ['packed', 'dense'] as const;
+
+export const compressRequest = describeRequest(
+  'compress',
+  {
+    ...model,
+    ...outFolder,
+    budget,
+    calibration: { schema: v.exactOptional(path), spoken: calibrationFlag },
+    samples,
+    ...method,
+    ...iteration,
+    factors,
+    evalText: {
+      schema: v.exactOptional(path),
+      spoken: pathFlag('eval-text', 'FILE', 'measure perplexity on this text before and after'),
+    },
+    context,
+    windows,
+    format: {
+      schema: v.exactOptional(v.picklist(FORMATS)),
+      spoken: choiceFlag('format', FORMATS, 'what to write (default: packed)'),
+    },
+    /** The table of costs, as `sweep` would write it: other budgets can then be planned without measuring again. */
+    sweepOut: {
+      schema: v.exactOptional(path),
+      spoken: pathFlag('sweep-out', 'FILE', 'also write the table of costs there'),
+    },
+    ...selection,
+    overrides,
+    ...settings,
+  },
+  [oneWeighting],
+);
+export type CompressRequest = RequestOf<typeof compressRequest>;
+
+export const exportRequest = describeRequest('export', {
+  ...model,
+  format: { schema: v.string(), spoken: textFlag('format', 'packed|dense', 'format to write') },
+  ...outFolder,
+  ...settings,
+});
+export type ExportRequest = RequestOf<typeof exportRequest>;
+
+/** Requests that can be said as a command line. */
+export const sayable = {
+  inspect: inspectRequest,
+  stats: statisticsRequest,
+  compare: compareRequest,
+  compress: compressRequest,
+  fisher: fisherRequest,
+  sweep: sweepRequest,
+  plan: planRequest,
+  evaluate: evaluateRequest,
+  export: exportRequest,
+};
+
+/** A request with its name among them. */
+export type Sayable = {
+  [C in keyof typeof sayable]: { command: C; request: RequestOf<(typeof sayable)[C]> };
+}[keyof typeof sayable];
