@@ -9,12 +9,7 @@ import { fileURLToPath } from 'node:url';
 import axe from 'axe-core';
 import * as esbuild from 'esbuild';
 import { chromium, type Browser, type Page } from 'playwright-core';
-import {
-  serve,
-  type Handlers,
-  type Message,
-  type ServerEnd,
-} from '../../extension/protocol/channel';
+import { serve, type Handlers, type Message, type ServerEnd } from '../../extension/protocol/channel';
 import { panelRequests } from '../../extension/protocol/panelRequests';
 import type { CommonRequests, PanelName, Panels } from '../../extension/protocol/panels';
 
