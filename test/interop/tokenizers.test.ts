@@ -32,7 +32,7 @@ it('tokenizers of every part give the ids of the Rust library', async () => {
       compared++;
       const ours = await tokenizer.encode(text).then(
         ids => ids.join(),
-        (error: { code?: string }) => error.code,
+        (error: unknown) => (error as { code?: string }).code,
       );
       const theirs = expected[i]?.join() ?? 'tokenizer';
       if (ours !== theirs) wrong.push(`${name}, ${JSON.stringify(text)}: ${ours} where Rust has ${theirs}`);

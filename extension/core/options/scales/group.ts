@@ -10,7 +10,8 @@ export const group: ScaleKind<ScalesOf<'group'>> = {
   label: ({ size }) => `g${size}`,
   fault({ size, type }) {
     if (!Number.isSafeInteger(size) || size <= 0) return `a group has a positive number of weights, not ${size}`;
-    return type === 'fp16' ? undefined : `group scales are fp16, not ${String(type)}`;
+    // Options also come from files.
+    return (type as string) === 'fp16' ? undefined : `group scales are fp16, not ${type}`;
   },
   parts({ size }, grid, rows, cols) {
     const groups = Math.ceil(cols / size);

@@ -14,7 +14,7 @@ export const twoLevel: ScaleKind<ScalesOf<'two-level'>> = {
   label: ({ b1, b2, B0, B1 }) => `b1=${b1} ${b2} ${B0}x${B1}`,
   fault({ b1, b2, B0, B1 }) {
     if (![2, 3, 4, 8].includes(b1)) return `block scales have 2, 3, 4 or 8 bits, not ${b1}`;
-    if (!Object.hasOwn(SCALE_DTYPES, b2)) return `group scales are bf16, fp16 or fp32, not ${String(b2)}`;
+    if (!Object.hasOwn(SCALE_DTYPES, b2)) return `group scales are bf16, fp16 or fp32, not ${b2}`;
     if (![B0, B1].every(size => Number.isSafeInteger(size) && size > 0)) return 'block sizes are positive integers';
     return undefined;
   },
