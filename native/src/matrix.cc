@@ -39,6 +39,11 @@ Matrix Matrix::load_float(const WeightSource& source, Backend& backend, const Co
 
 Matrix Matrix::load(const WeightSource& source, Backend& backend, const Control& control) {
   if (const auto* dense = std::get_if<DenseSource>(&source)) return load_dense(*dense, control);
+  if (const auto* gguf = std::get_if<GgufSource>(&source)) {
+    Matrix m(gguf->rows * gguf->cols * 4, Dtype::F32, gguf->rows, gguf->cols);
+    load_gguf(*gguf, reinterpret_cast<float*>(m.data_.get()), control);
+    return m;
+  }
   return load_float(source, backend, control);
 }
 

@@ -50,11 +50,6 @@ Napi::Float32Array to_array(Napi::Env env, const std::vector<float>& values) {
   return array;
 }
 
-const std::string& path_of(const WeightSource& source) {
-  if (const auto* dense = std::get_if<DenseSource>(&source)) return dense->path;
-  return std::get<LqSource>(source).quantized.codes.path;
-}
-
 // Runs `streamed` on a dense tensor of the CPU, `whole` on anything else. Failures name the file.
 template <typename Streamed, typename Whole>
 Status inspect(Device& device, const WeightSource& source, const Control& control, const Streamed& streamed,

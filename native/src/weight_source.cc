@@ -8,7 +8,9 @@
 #include "arguments.h"
 #include "convert.h"
 #include "file.h"
+#include "gguf/blocks.h"
 #include "task.h"
+#include "threads.h"
 
 namespace lq {
 namespace {
@@ -75,6 +77,14 @@ int64_t first_not_finite(const float* x, int64_t count) {
   return -1;
 }
 
+void require_finite(const float* x, int64_t first, int64_t count, const std::string& path) {
+  const int64_t bad = first_not_finite(x, count);
+  if (bad < 0) return;
+  Status status{StatusCode::not_finite, first + bad, {}};
+  std::strncpy(status.message, "the weight has a NaN or an infinity", sizeof status.message - 1);
+  throw_status(status, path);
+}
+
 void load_dense(const DenseSource& s, float* out, const Control& control) {
   constexpr int64_t kPiece = int64_t{1} << 20;  // elements
   if (!is_float(s.dtype)) {
@@ -90,12 +100,37 @@ void load_dense(const DenseSource& s, float* out, const Control& control) {
     const int64_t n = std::min(kPiece, count - first);
     file.read(s.offset + first * width, n * width, bytes.data());
     cpu::to_float(bytes.data(), s.dtype, 0, n, out + first);
-    if (const int64_t bad = first_not_finite(out + first, n); bad >= 0) {
-      Status status{StatusCode::not_finite, first + bad, {}};
-      std::strncpy(status.message, "the weight has a NaN or an infinity", sizeof status.message - 1);
-      throw_status(status, s.path);
-    }
+    require_finite(out + first, first, n, s.path);
   }
+}
+
+std::optional<Dtype> element_type(const std::string& name) {
+  for (const auto& [known, dtype] : kDtypes) {
+    if (name == known && is_float(dtype)) return dtype;
+  }
+  return std::nullopt;
+}
+
+// Bytes of one row, or 0 for a type that cannot be read or a row that is no whole number of blocks.
+int64_t gguf_row_bytes(const std::string& type, int64_t cols) {
+  if (const auto dtype = element_type(type)) return cols * (dtype_bits(*dtype) / 8);
+  const cpu::gguf::BlockFormat* format = cpu::gguf::find_format(type);
+  return format == nullptr || cols % format->weights != 0 ? 0 : cols / format->weights * format->bytes;
+}
+
+GgufSource parse_gguf(const Napi::Value& value) {
+  GgufSource s{text(value, "type"), integer(value, "rows"), integer(value, "cols"), parse_range(member(value, "range")),
+               0};
+  if (member(value, "heads").IsNumber()) s.heads = integer(value, "heads");
+  const int64_t row = gguf_row_bytes(s.type, s.cols), extent = s.rows == 1 ? s.cols : s.rows;
+  if (row == 0) throw Napi::TypeError::New(value.Env(), "a row of " + s.type + " is not a whole number of blocks");
+  if (s.range.bytes != s.rows * row) {
+    throw Napi::TypeError::New(value.Env(), "the range of a GGUF tensor has another size than its type and shape give");
+  }
+  if (s.heads > 0 && (extent % (2 * s.heads) != 0 || (s.rows == 1 && !element_type(s.type)))) {
+    throw Napi::TypeError::New(value.Env(), "the rows of a GGUF tensor do not divide into pairs of its heads");
+  }
+  return s;
 }
 
 // A packed tensor's parts.
@@ -182,7 +217,9 @@ FactorSource parse_factor(const Napi::Value& value) {
 }
 
 WeightSource parse_weight(const Napi::Value& value) {
-  if (text(value, "kind") == "dense") return parse_dense(value);
+  const std::string kind = text(value, "kind");
+  if (kind == "dense") return parse_dense(value);
+  if (kind == "gguf") return parse_gguf(value);
   LqSource s{integer(value, "rows"), integer(value, "cols"), parse_packed(member(value, "quantized")), {}, {}};
   if (s.quantized.count != s.rows * s.cols) throw Napi::TypeError::New(value.Env(), "quantized.count is wrong");
   if (const Napi::Value l1 = member(value, "l1"); l1.IsObject()) s.l1 = parse_factor(l1);
@@ -193,6 +230,12 @@ WeightSource parse_weight(const Napi::Value& value) {
 
 int64_t element_count(const WeightSource& source) {
   return std::visit([](const auto& s) { return s.rows * s.cols; }, source);
+}
+
+const std::string& path_of(const WeightSource& source) {
+  if (const auto* dense = std::get_if<DenseSource>(&source)) return dense->path;
+  if (const auto* gguf = std::get_if<GgufSource>(&source)) return gguf->range.path;
+  return std::get<LqSource>(source).quantized.codes.path;
 }
 
 void read_bytes(const ByteRange& range, void* out) { File(range.path).read(range.offset, range.bytes, out); }
@@ -215,8 +258,45 @@ std::unique_ptr<LoadedPacked> load_packed(const LqSource& s, Backend& backend, c
   return out;
 }
 
+void load_gguf(const GgufSource& s, float* out, const Control& control) {
+  constexpr int64_t kPiece = int64_t{16} << 20;  // bytes
+  const File file(s.range.path);
+  const cpu::gguf::BlockFormat* format = cpu::gguf::find_format(s.type);
+  const std::optional<Dtype> dtype = element_type(s.type);
+  // The elements of a bias are permuted like the rows of its matrix.
+  const bool vector = s.rows == 1 && s.heads > 0;
+  const int64_t all = vector ? s.cols : s.rows, cols = vector ? 1 : s.cols;
+  const int64_t row_bytes = gguf_row_bytes(s.type, cols), per_piece = std::max<int64_t>(1, kPiece / row_bytes);
+  const int64_t head = s.heads > 0 ? all / s.heads : 0;
+  std::vector<uint8_t> bytes(static_cast<size_t>(std::min(all, per_piece) * row_bytes));
+  for (int64_t first = 0; first < all; first += per_piece) {
+    if (control.cancelled != nullptr && control.cancelled(control.user)) {
+      throw_error(StatusCode::cancelled, "cancelled");
+    }
+    const int64_t rows = std::min(per_piece, all - first);
+    file.read(s.range.offset + first * row_bytes, rows * row_bytes, bytes.data());
+    cpu::parallel_for(0, rows, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        int64_t row = first + i;
+        // Stored (head, pair, half), wanted (head, half, pair).
+        if (head > 0) row = row / head * head + row % 2 * (head / 2) + row % head / 2;
+        const uint8_t* from = bytes.data() + i * row_bytes;
+        if (format != nullptr) {
+          cpu::gguf::decode(*format, from, cols / format->weights, out + row * cols);
+        } else {
+          cpu::to_float(from, *dtype, 0, cols, out + row * cols);
+        }
+      }
+    });
+  }
+}
+
 void load_weight(const WeightSource& source, Backend& backend, float* out, const Control& control) {
   if (const auto* dense = std::get_if<DenseSource>(&source)) return load_dense(*dense, out, control);
+  if (const auto* gguf = std::get_if<GgufSource>(&source)) {
+    load_gguf(*gguf, out, control);
+    return require_finite(out, 0, gguf->rows * gguf->cols, gguf->range.path);
+  }
   const auto& s = std::get<LqSource>(source);
   const std::unique_ptr<LoadedPacked> packed = load_packed(s, backend, control);
   const bool factors = packed->rank > 0;

@@ -44,7 +44,16 @@ struct LqSource {
   PackedTensor quantized;
   std::optional<FactorSource> l1, l2;
 };
-using WeightSource = std::variant<DenseSource, LqSource>;
+
+// A tensor of a GGUF file: whole blocks a row, or elements of a floating-point type.
+struct GgufSource {
+  std::string type;  // as ggml names it
+  int64_t rows, cols;
+  ByteRange range;
+  // Not 0: rows are stored in the order of rotary pairs within each of so many heads, as llama.cpp wants q and k.
+  int64_t heads;
+};
+using WeightSource = std::variant<DenseSource, LqSource, GgufSource>;
 
 // These throw a TypeError that names the property when the value is not of the declared shape, or a size disagrees.
 QuantConfig parse_config(const Napi::Value& value);
@@ -54,6 +63,8 @@ DenseSource parse_dense(const Napi::Value& value);
 FactorSource parse_factor(const Napi::Value& value);
 WeightSource parse_weight(const Napi::Value& value);
 
+// The file a weight is in, for errors.
+const std::string& path_of(const WeightSource& source);
 // Elements of a weight.
 int64_t element_count(const WeightSource& source);
 
@@ -77,6 +88,9 @@ struct LoadedPacked {
 };
 // Throws like load_weight.
 std::unique_ptr<LoadedPacked> load_packed(const LqSource& source, Backend& backend, const Control& control);
+
+// Fills out [rows, cols] with a GGUF tensor in fp32, NaN and Inf as they are. Throws TaskFailure: io_error.
+void load_gguf(const GgufSource& source, float* out, const Control& control);
 
 // Fills out [rows, cols] with the weight in fp32; Q + L1 L2 is put together by `backend`. Throws TaskFailure: io_error,
 // not_finite with the flat index of the first NaN or Inf, unsupported for a dtype that is no float, or the backend's.

@@ -1,7 +1,7 @@
 /**
  * What a tensor's name says about its place in a network: the families' own naming in transformers, and a few kin.
  * Llama, Mistral, Qwen2/3, Gemma, Phi, Mixtral and DeepSeek experts, OPT, GPT-2, GPT-NeoX, Falcon, BLOOM, BERT, RoBERTa,
- * DistilBERT, T5, and the original Meta names.
+ * DistilBERT, T5, the original Meta names, and GGUF's.
  */
 import type { Role } from './types';
 
@@ -11,26 +11,26 @@ export interface Place {
   readonly layer: number;
 }
 
-const BLOCK_CONTAINERS: ReadonlySet<string> = new Set(['layers', 'layer', 'h', 'blocks', 'block']);
+const BLOCK_CONTAINERS: ReadonlySet<string> = new Set(['layers', 'layer', 'h', 'blocks', 'block', 'blk']);
 
 /** By the module's own name, where that is enough. */
 const MODULE_ROLES: ReadonlyMap<string, Role> = new Map(
   Object.entries({
-    q: 'q_proj query q_lin wq q',
-    k: 'k_proj key k_lin wk k',
-    v: 'v_proj value v_lin wv v',
-    o: 'o_proj out_proj out_lin wo o',
-    qkv: 'qkv_proj c_attn query_key_value qkv Wqkv in_proj',
-    gate: 'gate_proj w1 wi_0',
-    up: 'up_proj w3 wi_1',
-    down: 'down_proj w2',
+    q: 'q_proj query q_lin wq q attn_q',
+    k: 'k_proj key k_lin wk k attn_k',
+    v: 'v_proj value v_lin wv v attn_v',
+    o: 'o_proj out_proj out_lin wo o attn_output',
+    qkv: 'qkv_proj c_attn query_key_value qkv Wqkv in_proj attn_qkv',
+    gate: 'gate_proj w1 wi_0 ffn_gate',
+    up: 'up_proj w3 wi_1 ffn_up',
+    down: 'down_proj w2 ffn_down',
     gate_up: 'gate_up_proj',
     fc1: 'fc1 c_fc lin1 dense_h_to_4h wi',
     fc2: 'fc2 lin2 dense_4h_to_h',
-    embedding: 'embed_tokens word_embeddings tok_embeddings wte embed_in token_type_embeddings shared',
-    position: 'position_embeddings wpe embed_positions relative_attention_bias',
+    embedding: 'embed_tokens word_embeddings tok_embeddings wte embed_in token_type_embeddings shared token_embd',
+    position: 'position_embeddings position_embd wpe embed_positions relative_attention_bias',
     head: 'lm_head embed_out classifier score',
-    rotary: 'rotary_emb',
+    rotary: 'rotary_emb rope_freqs',
   }).flatMap(([role, names]) => names.split(' ').map(name => [name, role as Role] as const)),
 );
 

@@ -1,10 +1,11 @@
 /** What a checkpoint is, as values: made by reading headers, never by reading weights. */
-import type { Dtype } from '../dtypes';
+import type { BlockType, Dtype } from '../dtypes';
+import type { GgufMetadata } from './gguf/values';
 
 /** One stored tensor. Offsets are absolute byte positions in `file`, exact below 2^53. */
 export interface TensorInfo {
   readonly name: string;
-  readonly dtype: Dtype;
+  readonly dtype: Dtype | BlockType;
   readonly shape: readonly number[];
   /** Absolute path of the file that holds it. */
   readonly file: string;
@@ -12,7 +13,7 @@ export interface TensorInfo {
   readonly bytes: number;
 }
 
-/** One safetensors file of a checkpoint. */
+/** One file of a checkpoint. */
 export interface ShardInfo {
   /** Absolute path. */
   readonly file: string;
@@ -37,7 +38,7 @@ export interface CheckpointProblem {
 export interface CheckpointIndex {
   /** What the user opened, absolute. */
   readonly path: string;
-  /** The safetensors file or index that `path` led to. */
+  /** The safetensors or GGUF file or the index that `path` led to. */
   readonly file: string;
   /** The folder that holds config.json, tokenizer and shards. */
   readonly folder: string;
@@ -46,8 +47,10 @@ export interface CheckpointIndex {
   /** In natural order of their names. */
   readonly tensors: readonly TensorInfo[];
   readonly byName: ReadonlyMap<string, TensorInfo>;
-  /** config.json when there is one, unvalidated. */
+  /** config.json when there is one, unvalidated; of a GGUF file what it would be. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** Keys and values of a GGUF file, from which its `config` is made. */
+  readonly gguf?: GgufMetadata;
   /** adapter_config.json when there is one. */
   readonly adapterConfig?: Readonly<Record<string, unknown>>;
   /** Bytes of the few tiny tensors that describe packed weights (see formats/descriptors.ts), by name. */
@@ -81,7 +84,7 @@ export type Role =
 
 /** How the bytes of a logical weight are stored. */
 export type StorageFormat =
-  'dense' | 'lq' | 'gptq' | 'awq' | 'bitsandbytes' | 'compressed-tensors' | 'mxfp4' | 'fp8' | 'lora';
+  'dense' | 'lq' | 'gguf' | 'gptq' | 'awq' | 'bitsandbytes' | 'compressed-tensors' | 'mxfp4' | 'fp8' | 'lora';
 
 /** A weight as the model sees it: one dense tensor, or the codes, scales and factors another tool packed it into. */
 export interface LogicalTensor {

@@ -3,6 +3,7 @@ import { dtypeBits, elementCount } from '../dtypes';
 import { recogniseBitsandbytes4, recogniseBitsandbytes8 } from './formats/bitsandbytes';
 import { recogniseFp8, recogniseMxfp4 } from './formats/block-scaled';
 import { recognisePackedTensors, recogniseScaledTensors } from './formats/compressed-tensors';
+import { recogniseGguf } from './formats/gguf';
 import { recogniseGptqOrAwq } from './formats/gptq-awq';
 import { recogniseLora } from './formats/lora';
 import { recogniseLq } from './formats/lq';
@@ -12,6 +13,7 @@ import { placeOf } from '../checkpoint/roles';
 import type { LogicalTensor, TensorInfo } from '../checkpoint/types';
 
 const RECOGNISERS: readonly Recogniser[] = [
+  recogniseGguf,
   recogniseLq,
   recogniseGptqOrAwq,
   recogniseBitsandbytes4,

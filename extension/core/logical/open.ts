@@ -2,6 +2,9 @@
 import { LqError } from '../errors';
 import { readPacked } from '../packed/reader';
 import { readDescriptors } from '../checkpoint/formats/descriptors';
+import { ggufConfig } from '../checkpoint/gguf/config';
+import { GGUF_SUFFIX, ggufParts, openGguf } from '../checkpoint/gguf/open';
+import type { GgufMetadata } from '../checkpoint/gguf/values';
 import { logicalTensors } from './logical';
 import { compareNatural } from '../checkpoint/order';
 import { baseName, folderOf, joinPath, trimPath } from '../files/paths';
@@ -14,8 +17,8 @@ const FILE_SUFFIX = '.safetensors';
 const CONFIG_FILES: readonly string[] = ['config.json', 'adapter_config.json'];
 
 /**
- * Opens a `.safetensors` file (only that file), a `*.safetensors.index.json` with its shards, a Hugging Face folder, or
- * the config.json within one. `path` is absolute.
+ * Opens a `.safetensors` file (only that file), a `*.safetensors.index.json` with its shards, a Hugging Face folder, the
+ * config.json within one, or a `.gguf` file with the other parts when it is split. `path` is absolute.
  *
  * A shard that is missing or damaged becomes a problem of the index and the rest is still there; a single file that is
  * damaged is an error.
@@ -24,14 +27,20 @@ const CONFIG_FILES: readonly string[] = ['config.json', 'adapter_config.json'];
 export async function openCheckpoint(files: FileSystem, path: string): Promise<CheckpointIndex> {
   const source = await locate(files, trimPath(path));
   const problems: CheckpointProblem[] = [];
+  // A GGUF file describes its model itself; a config.json beside it is another checkpoint's.
   const configs = Promise.all(
-    CONFIG_FILES.map(name => readConfig(files, joinPath(folderOf(source.file), name), problems)),
+    source.kind === 'gguf'
+      ? []
+      : CONFIG_FILES.map(name => readConfig(files, joinPath(folderOf(source.file), name), problems)),
   );
-  const contents =
-    source.kind === 'file' ? await openFile(files, source.file) : await openShards(files, source.file, problems);
-  const [config, adapterConfig] = await configs;
+  const contents = await readContents(files, source, problems);
+  const [ownConfig, adapterConfig] = await configs;
 
   const tensors = contents.tensors.sort((a, b) => compareNatural(a.name, b.name));
+  const byName = new Map(tensors.map(tensor => [tensor.name, tensor]));
+  const descriptors = await readDescriptors(files, tensors, problems);
+  const { metadata } = contents;
+  const config = metadata ? ggufConfig(metadata, { byName, descriptors }) : ownConfig;
   const index = {
     path: trimPath(path),
     file: source.file,
@@ -39,10 +48,11 @@ export async function openCheckpoint(files: FileSystem, path: string): Promise<C
     label: labelOf(source.file),
     shards: contents.shards,
     tensors,
-    byName: new Map(tensors.map(tensor => [tensor.name, tensor])),
+    byName,
     ...(config && { config }),
     ...(adapterConfig && { adapterConfig }),
-    descriptors: await readDescriptors(files, tensors, problems),
+    ...(metadata && { gguf: metadata }),
+    descriptors,
     problems,
     bytes: tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
   };
@@ -63,7 +73,7 @@ function packedProblems(index: CheckpointIndex): CheckpointProblem[] {
 }
 
 interface Source {
-  kind: 'file' | 'index';
+  kind: 'file' | 'index' | 'gguf';
   file: string;
 }
 
@@ -73,8 +83,9 @@ async function locate(files: FileSystem, path: string): Promise<Source> {
   if (stat.directory) return locateInFolder(files, path);
   if (path.endsWith(INDEX_SUFFIX)) return { kind: 'index', file: path };
   if (path.endsWith(FILE_SUFFIX)) return { kind: 'file', file: path };
+  if (path.endsWith(GGUF_SUFFIX)) return { kind: 'gguf', file: ggufParts(path)[0]! };
   if (CONFIG_FILES.includes(baseName(path))) return locateInFolder(files, folderOf(path));
-  throw new LqError('not-a-checkpoint', `${baseName(path)} is not a safetensors file, its index, or a model's folder`, {
+  throw new LqError('not-a-checkpoint', `${baseName(path)} is not a safetensors or GGUF file, an index, or a model's folder`, {
     file: path,
   });
 }
@@ -90,10 +101,13 @@ async function locateInFolder(files: FileSystem, folder: string): Promise<Source
   if (weights.includes('adapter_model.safetensors')) return found('file', 'adapter_model.safetensors');
   if (indexes.length === 1) return found('index', indexes[0]!);
   if (indexes.length === 0 && weights.length === 1) return found('file', weights[0]!);
-  const choices = [...indexes, ...weights];
+  const ggufs = names.filter(name => name.endsWith(GGUF_SUFFIX));
+  const first = ggufs.filter(name => baseName(ggufParts(joinPath(folder, name))[0]!) === name);
+  if (indexes.length + weights.length === 0 && first.length === 1) return found('gguf', first[0]!);
+  const choices = [...indexes, ...weights, ...first];
   const message =
     choices.length === 0
-      ? `${baseName(folder)} holds no safetensors file`
+      ? `${baseName(folder)} holds no safetensors or GGUF file`
       : `${baseName(folder)} holds several checkpoints, open one of them: ${choices.slice(0, 5).join(', ')}`;
   throw new LqError('not-a-checkpoint', message, { file: folder });
 }
@@ -101,6 +115,19 @@ async function locateInFolder(files: FileSystem, folder: string): Promise<Source
 interface Contents {
   shards: ShardInfo[];
   tensors: TensorInfo[];
+  /** Of a GGUF file. */
+  metadata?: GgufMetadata;
+}
+
+function readContents(files: FileSystem, { kind, file }: Source, problems: CheckpointProblem[]): Promise<Contents> {
+  switch (kind) {
+    case 'file':
+      return openFile(files, file);
+    case 'index':
+      return openShards(files, file, problems);
+    case 'gguf':
+      return openGguf(files, file, problems);
+  }
 }
 
 async function openFile(files: FileSystem, file: string): Promise<Contents> {

@@ -4,8 +4,8 @@ import type { CheckpointProblem, TensorInfo } from '../types';
 import type { Dtype } from '../../dtypes';
 import type { FileSystem } from '../../files/types';
 
-/** bitsandbytes' quant_state, compressed-tensors' weight_shape, the alpha of a LoRA. */
-const DESCRIPTOR = /\.(?:quant_state\.bitsandbytes__\w+|weight_shape|alpha)$/;
+/** bitsandbytes' quant_state, compressed-tensors' weight_shape, the alpha of a LoRA, GGUF's rotary scaling. */
+const DESCRIPTOR = /\.(?:quant_state\.bitsandbytes__\w+|weight_shape|alpha)$|^rope_freqs\.weight$/;
 const MAX_BYTES = 4096;
 /** Files open at once. */
 const CONCURRENCY = 16;

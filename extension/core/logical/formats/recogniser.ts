@@ -3,7 +3,7 @@ import type { CheckpointIndex, StorageFormat, TensorInfo } from '../../checkpoin
 /** What recognising needs of a checkpoint: headers, configuration and the tiny descriptive tensors. */
 export type FormatSource = Pick<
   CheckpointIndex,
-  'tensors' | 'byName' | 'shards' | 'config' | 'adapterConfig' | 'descriptors'
+  'tensors' | 'byName' | 'shards' | 'config' | 'adapterConfig' | 'gguf' | 'descriptors'
 >;
 
 /** A logical weight found in several stored tensors. */
