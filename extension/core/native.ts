@@ -6,7 +6,7 @@
  * `code` (a StatusCode name of native/include/lq/types.h, for example 'not_finite'), `index` and `message`; the caller adds
  * file and tensor.
  */
-import type { Dtype } from './dtypes';
+import type { BlockType, Dtype } from './dtypes';
 
 export type ScaleType = 'bf16' | 'fp16' | 'fp32';
 
@@ -147,7 +147,20 @@ export interface EncodedSource {
   l2?: FactorSource;
 }
 
-export type WeightSource = DenseSource | LqSource | EncodedSource;
+/**
+ * A tensor of a GGUF file: rows of whole blocks, or of elements of a floating-point type. `heads` is given when rows are
+ * stored in the order of rotary pairs within so many heads; they are read in the order of halves.
+ */
+export interface GgufSource {
+  kind: 'gguf';
+  type: BlockType | Dtype;
+  rows: number;
+  cols: number;
+  range: ByteRange;
+  heads?: number;
+}
+
+export type WeightSource = DenseSource | LqSource | EncodedSource | GgufSource;
 
 /** How an encoding is judged and found. */
 export interface EncodeParameters {

@@ -80,7 +80,7 @@ async function cachedFisher(
   { index, targets }: Opened,
   request: Pick<CompressRequest, 'samples' | 'context'> & { calibration: string },
 ): Promise<FisherSource> {
-  const tokenizer = await TextTokenizer.load(context, index.folder);
+  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
   const key = {
     version: EVALUATION_VERSION,
     model: await modelHash(context, logicalTensors(index)),
@@ -206,7 +206,7 @@ async function evaluateOnce(
   request: EvaluateRequest,
 ): Promise<EvaluateReport> {
   const { text, notes } = await readTextFile(context.files, request.text);
-  const tokenizer = await TextTokenizer.load(context, index.folder);
+  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
   const key = {
     version: EVALUATION_VERSION,
     model: await modelHash(context, logicalTensors(index)),

@@ -1,6 +1,7 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { LqError, type ErrorData } from '../core/errors';
+import { ggufParts } from '../core/checkpoint/gguf/open';
 import { compareNatural } from '../core/checkpoint/order';
 import type { Model, Models } from './model/models';
 
@@ -14,10 +15,9 @@ export interface Checkpoint {
   readonly error?: ErrorData;
 }
 
-const pattern = '**/{*.safetensors,*.safetensors.index.json,config.json,adapter_config.json}';
+const pattern = '**/{*.safetensors,*.gguf,*.safetensors.index.json,config.json,adapter_config.json}';
 /** Half-written outputs, caches, and what is never a checkpoint of one's own. */
 const excluded = '**/{node_modules,.git,.lq-cache,*.partial,*.replaced}/**';
-const indexSuffix = '.safetensors.index.json';
 const outsideKey = 'lqStudio.outside';
 const limit = 5000;
 
@@ -95,7 +95,7 @@ export class Checkpoints implements vscode.Disposable {
   }
 
   private watchOutside(given: string): void {
-    const folder = given.endsWith('.safetensors') || given.endsWith(indexSuffix) ? path.dirname(given) : given;
+    const folder = /\.(?:safetensors|gguf|safetensors\.index\.json)$/.test(given) ? path.dirname(given) : given;
     const watcher = vscode.workspace.createFileSystemWatcher(new vscode.RelativePattern(vscode.Uri.file(folder), '*'));
     this.listen(watcher);
     this.outsideWatchers.set(given, watcher);
@@ -123,14 +123,17 @@ export class Checkpoints implements vscode.Disposable {
 
   private async find(): Promise<Checkpoint[]> {
     const started = performance.now();
-    const [indexes, weights] = await Promise.all([
+    const [indexes, weights, ggufs] = await Promise.all([
       findLocal('**/*.safetensors.index.json'),
       findLocal('**/*.safetensors'),
+      findLocal('**/*.gguf'),
     ]);
     const whole = await Promise.all(indexes.map(file => this.open(file)));
     const covered = new Set(whole.flatMap(each => each.model?.index.shards.map(shard => shard.file) ?? []));
     const single = weights.filter(file => !covered.has(file));
-    const rest = await Promise.all([...single, ...this.outside()].map(file => this.open(file)));
+    // A split GGUF file stands in the list once, by its first part.
+    const parts = new Set(ggufs.map(file => ggufParts(file)[0]!));
+    const rest = await Promise.all([...single, ...parts, ...this.outside()].map(file => this.open(file)));
     const byPath = new Map([...whole, ...rest].map(each => [each.path, each]));
     const all = [...byPath.values()].sort((a, b) => compareNatural(a.path, b.path));
     this.output.debug(`Found ${all.length} checkpoints in ${Math.round(performance.now() - started)} ms`);

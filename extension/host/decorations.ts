@@ -5,7 +5,7 @@ import { dtypeLabel } from './model/header';
 import type { Model, Models } from './model/models';
 import { decorationsEnabled, onSettings } from './settings';
 
-/** Badge and tooltip of safetensors files and indexes in the Explorer: parameters, type, bits per weight. */
+/** Badge and tooltip of safetensors files, indexes and GGUF files in the Explorer: parameters, type, bits per weight. */
 export class Decorations implements vscode.FileDecorationProvider, vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<undefined>();
   readonly onDidChangeFileDecorations = this.changed.event;
@@ -25,7 +25,8 @@ export class Decorations implements vscode.FileDecorationProvider, vscode.Dispos
   }
 
   async provideFileDecoration(uri: vscode.Uri): Promise<vscode.FileDecoration | undefined> {
-    if (uri.scheme !== 'file' || !/\.safetensors(\.index\.json)?$/.test(uri.path) || !decorationsEnabled()) return;
+    if (uri.scheme !== 'file' || !/\.(?:safetensors(?:\.index\.json)?|gguf)$/.test(uri.path) || !decorationsEnabled())
+      return;
     try {
       return decorationOf(await this.models.open(uri.fsPath));
     } catch (error) {

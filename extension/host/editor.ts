@@ -7,10 +7,10 @@ interface CheckpointDocument extends vscode.CustomDocument {
   readonly uri: vscode.Uri;
 }
 
-/** One for shards, one that the index can be opened with. */
+/** One for shards and GGUF files, one that the index can be opened with. */
 export const editorTypes = ['lqStudio.checkpoint', 'lqStudio.checkpointIndex'] as const;
 
-/** The read-only editor of `.safetensors` files and, when chosen, of their indexes. */
+/** The read-only editor of `.safetensors` and `.gguf` files and, when chosen, of indexes. */
 export class CheckpointEditor implements vscode.CustomReadonlyEditorProvider<CheckpointDocument>, vscode.Disposable {
   private readonly registrations: vscode.Disposable[];
 

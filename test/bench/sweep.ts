@@ -6,13 +6,13 @@
 import { spawnSync } from 'node:child_process';
 import os from 'node:os';
 import path from 'node:path';
+import { tensorSource } from '../../extension/core/checkpoint/sources';
 import { logicalTensors } from '../../extension/core/logical/logical';
 import { openCheckpoint } from '../../extension/core/logical/open';
 import { selectTargets } from '../../extension/core/logical/targets';
 import { nativeBook } from '../../extension/core/options/books/registry';
 import { paperGrid } from '../../extension/core/options/config';
 import { loadNative } from '../../extension/engine/load';
-import type { DenseSource } from '../../extension/core/native';
 import { nodeFiles } from '../../extension/node/files';
 
 const RANK = 8;
@@ -40,18 +40,10 @@ const options = grid.map(config => ({ config, book: books[config.b0]!, rank: RAN
 
 const sources = targets.map(target => {
   const part = target.parts[0]!;
-  const [rows, cols] = part.shape as [number, number];
   return {
     name: target.name,
     part,
-    source: {
-      kind: 'dense',
-      path: part.file,
-      offset: part.offset,
-      dtype: part.dtype,
-      rows,
-      cols,
-    } satisfies DenseSource,
+    source: tensorSource(part),
   };
 });
 

@@ -2,11 +2,12 @@
 import type { WeightSource } from '../native';
 import { logicalTensors } from '../logical/logical';
 import { openCheckpoint } from '../logical/open';
+import { isReadable } from '../checkpoint/gguf/source';
 import { quoteName } from '../checkpoint/safetensors';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
 import type { PipelineContext, Where } from '../context';
 import { LqError } from '../errors';
-import { weightLookup } from '../packed/lookup';
+import { weightLookup } from '../logical/lookup';
 
 /** Element types that can be measured; the others of the format are listed only. */
 const MEASURABLE = /^(?:F64|F32|F16|BF16|F8_E4M3|F8_E5M2|[IU](?:8|16|32|64)|BOOL)$/;
@@ -31,7 +32,10 @@ export async function openWeights(context: PipelineContext, path: string): Promi
   const logical = logicalTensors(index);
   const readable = new Map<string, Weight>();
   for (const tensor of logical) {
-    const decodable = tensor.format === 'lq' || (tensor.format === 'dense' && MEASURABLE.test(tensor.dtype));
+    const decodable =
+      tensor.format === 'lq' ||
+      (tensor.format === 'gguf' && isReadable(tensor.parts[0]!.dtype)) ||
+      (tensor.format === 'dense' && MEASURABLE.test(tensor.dtype));
     const source = decodable && tensor.parameters > 0 ? lookup(tensor.name) : undefined;
     if (source !== undefined) readable.set(tensor.name, { tensor, source });
   }

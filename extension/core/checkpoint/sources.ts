@@ -1,8 +1,16 @@
 /** Tensors as the native module reads them, and the hashes that identify their content. */
 import type { DenseSource } from '../native';
 import { callNative, type PipelineContext } from '../context';
+import { isDtype, type Dtype } from '../dtypes';
 import { LqError } from '../errors';
 import type { LogicalTensor, TensorInfo } from './types';
+
+/** A tensor of elements, as safetensors holds them. @throws LqError 'unsupported-dtype' for blocks of a GGUF file. */
+export function elementTensor(tensor: TensorInfo): TensorInfo & { readonly dtype: Dtype } {
+  const { name, dtype, file } = tensor;
+  if (isDtype(dtype)) return { ...tensor, dtype };
+  throw new LqError('unsupported-dtype', `${name} is stored in blocks of ${dtype}.`, { file, tensor: name });
+}
 
 /** Where a stored tensor's bytes are. Rank 2 keeps its shape, anything else is [1, n]. */
 export function tensorSource(tensor: TensorInfo): DenseSource {
@@ -10,7 +18,8 @@ export function tensorSource(tensor: TensorInfo): DenseSource {
     tensor.shape.length === 2
       ? (tensor.shape as [number, number])
       : [1, tensor.shape.reduce((product, size) => product * size, 1)];
-  return { kind: 'dense', path: tensor.file, offset: tensor.offset, dtype: tensor.dtype, rows, cols };
+  const { file: path, offset, dtype } = elementTensor(tensor);
+  return { kind: 'dense', path, offset, dtype, rows, cols };
 }
 
 /** The bytes of a logical tensor that is stored densely; `unsupported-dtype` names the format of one that is not. */

@@ -20,7 +20,7 @@ export async function evaluateCheckpoint(
 ): Promise<EvaluateReport> {
   const start = context.now();
   const model = describeModel(index, { context: options.context });
-  const tokenizer = await TextTokenizer.load(context, index.folder);
+  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
   const windows = await readWindows(context.files, tokenizer, model.config.vocab, text, options, context.signal);
   const losses = await windowLosses(context, model, windows);
   return {

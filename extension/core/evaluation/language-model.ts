@@ -1,11 +1,10 @@
 /** A checkpoint opened in the native runtime. */
 import type { ModelWeight, NativeLanguageModel, NativeLanguageModelConfig } from '../native';
 import { joinPath } from '../files/paths';
-import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { nativeError, type PipelineContext } from '../context';
 import { logicalTensors } from '../logical/logical';
-import { readPacked } from '../packed/reader';
+import { weightLookup } from '../logical/lookup';
 import { languageModelConfig } from './architecture';
 import { modelWeights, namingOf, type WeightLookup } from './weights';
 
@@ -19,19 +18,10 @@ export interface ModelDescription {
   readonly warnings: readonly string[];
 }
 
-/** Stored buffers of older versions, which are computed from config.json instead. */
-const COMPUTED = /(?:^|\.)(?:rotary_emb\.inv_freq|attn\.(?:masked_)?bias)$/;
+/** Stored buffers that are computed from the configuration instead: of older versions, and of GGUF files. */
+const COMPUTED = /(?:^|\.)(?:rotary_emb\.inv_freq|attn\.(?:masked_)?bias)$|^rope_freqs\.weight$/;
 /** Names shown in a warning. */
 const SHOWN = 3;
-
-/** Tensors of a dense or packed checkpoint by the names the model knows them by. @throws LqError 'packed-format'. */
-export function checkpointWeights(index: CheckpointIndex): WeightLookup {
-  const packed = readPacked(index);
-  return name => {
-    const tensor = index.byName.get(name);
-    return tensor === undefined ? packed.get(name)?.source : tensorSource(tensor);
-  };
-}
 
 /**
  * The network a checkpoint holds. A head of its own is used even where config.json ties it to the embeddings, as
@@ -42,9 +32,13 @@ export function checkpointWeights(index: CheckpointIndex): WeightLookup {
  */
 export function describeModel(
   index: CheckpointIndex,
-  { context, lookup = checkpointWeights(index) }: { context?: number; lookup?: WeightLookup } = {},
+  { context, lookup = weightLookup(index) }: { context?: number; lookup?: WeightLookup } = {},
 ): ModelDescription {
-  const { config, warnings } = languageModelConfig(index.config, joinPath(index.folder, 'config.json'), context);
+  const { config, warnings } = languageModelConfig(
+    index.config,
+    index.gguf ? index.file : joinPath(index.folder, 'config.json'),
+    context,
+  );
   const { head } = namingOf(lookup);
   const untied = config.tiedEmbeddings && head !== undefined;
   const network = untied ? { ...config, tiedEmbeddings: false } : config;

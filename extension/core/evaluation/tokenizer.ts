@@ -1,7 +1,9 @@
 /** Text to token ids through the model's own tokenizer.json. */
 import { joinPath } from '../files/paths';
 import type { FileSystem } from '../files/types';
+import type { CheckpointIndex } from '../checkpoint/types';
 import { LqError } from '../errors';
+import { ggufTokenizer } from './gguf-tokenizer';
 import type { NativeModule, NativeTokenizer } from '../native';
 
 /** Characters encoded at a time: about a tenth of a second, after which others get their turn and may cancel. */
@@ -45,6 +47,42 @@ export class TextTokenizer {
   ) {}
 
   /**
+   * The tokenizer of a checkpoint: that in the keys of a GGUF file, else the folder's, which also stands in for one in a
+   * GGUF file that cannot be rebuilt exactly.
+   * @throws LqError 'tokenizer' as `load` does.
+   */
+  static async ofCheckpoint(
+    host: TokenizerHost,
+    { folder, file, gguf }: Pick<CheckpointIndex, 'folder' | 'file' | 'gguf'>,
+  ): Promise<TextTokenizer> {
+    if (gguf) {
+      try {
+        const found = await ggufTokenizer(host.files, gguf, file);
+        if (found) return TextTokenizer.open(host, JSON.stringify(found.definition), file, found.bos);
+      } catch (error) {
+        const beside = (await host.files.stat(joinPath(folder, 'tokenizer.json'))) !== undefined;
+        if (!beside || !(error instanceof LqError && error.code === 'tokenizer')) throw error;
+      }
+    }
+    return TextTokenizer.load(host, folder);
+  }
+
+  private static open(
+    { native }: Pick<TokenizerHost, 'native'>,
+    source: string,
+    file: string,
+    bos: string | undefined,
+  ): TextTokenizer {
+    let tokenizer: NativeTokenizer;
+    try {
+      tokenizer = native.openTokenizer(source);
+    } catch (error) {
+      throw unusable(error, file);
+    }
+    return new TextTokenizer(tokenizer, file, source, bos === undefined ? undefined : tokenizer.idOf(bos));
+  }
+
+  /**
    * Reads tokenizer.json of a model's folder, and the beginning-of-sequence token from the files transformers reads.
    * @throws LqError 'tokenizer' when there is none, saying what is there instead; when the library cannot make use of it;
    *   when it gives other ids each time (BPE dropout).
@@ -54,14 +92,7 @@ export class TextTokenizer {
     if ((await files.stat(file)) === undefined) throw await missing(files, folder, file);
     const source = await files.readText(file);
     refuseDefinition(parseObject(source, file), file);
-    const bos = await bosToken(files, folder);
-    let tokenizer: NativeTokenizer;
-    try {
-      tokenizer = native.openTokenizer(source);
-    } catch (error) {
-      throw unusable(error, file);
-    }
-    return new TextTokenizer(tokenizer, file, source, bos === undefined ? undefined : tokenizer.idOf(bos));
+    return TextTokenizer.open({ native }, source, file, await bosToken(files, folder));
   }
 
   /**

@@ -1,5 +1,5 @@
 /** From stored tensors to the weights a model has: packed formats are put together, dense tensors stand for themselves. */
-import { dtypeBits, elementCount } from '../dtypes';
+import { dtypeBits, elementCount, isDtype } from '../dtypes';
 import { recogniseBitsandbytes4, recogniseBitsandbytes8 } from './formats/bitsandbytes';
 import { recogniseFp8, recogniseMxfp4 } from './formats/block-scaled';
 import { recognisePackedTensors, recogniseScaledTensors } from './formats/compressed-tensors';
@@ -74,7 +74,8 @@ function describe(weight: PackedWeight, transposes: (name: string) => boolean): 
     parameters,
     bytes,
     // An empty dense tensor still has the bits of its type.
-    bitsPerWeight: dense ? dtypeBits(dense.dtype) : parameters > 0 ? (8 * bytes) / parameters : 0,
+    bitsPerWeight:
+      dense && isDtype(dense.dtype) ? dtypeBits(dense.dtype) : parameters > 0 ? (8 * bytes) / parameters : 0,
     ...placeOf(weight.name),
     transposed: weight.shape.length === 2 && transposes(weight.name),
     parts: weight.parts,

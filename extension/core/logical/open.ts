@@ -85,9 +85,13 @@ async function locate(files: FileSystem, path: string): Promise<Source> {
   if (path.endsWith(FILE_SUFFIX)) return { kind: 'file', file: path };
   if (path.endsWith(GGUF_SUFFIX)) return { kind: 'gguf', file: ggufParts(path)[0]! };
   if (CONFIG_FILES.includes(baseName(path))) return locateInFolder(files, folderOf(path));
-  throw new LqError('not-a-checkpoint', `${baseName(path)} is not a safetensors or GGUF file, an index, or a model's folder`, {
-    file: path,
-  });
+  throw new LqError(
+    'not-a-checkpoint',
+    `${baseName(path)} is not a safetensors or GGUF file, an index, or a model's folder`,
+    {
+      file: path,
+    },
+  );
 }
 
 /** The file transformers and peft would load: a whole model before its shards, a model before an adapter. */

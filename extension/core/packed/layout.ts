@@ -4,6 +4,7 @@ import { baseName, joinPath } from '../files/paths';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../checkpoint/serialize';
 import type { CheckpointIndex, TensorInfo } from '../checkpoint/types';
 import { LqError } from '../errors';
+import { elementTensor } from '../checkpoint/sources';
 import type { FactorStorage, Option } from '../options/types';
 import type { TensorCopy } from '../storage/copy';
 import { indexFileOf, shardName } from '../checkpoint/shards';
@@ -50,7 +51,7 @@ export function planPackedLayout(
     const packed = new Map(own.flatMap(({ name }) => (described.has(name) ? [[name, described.get(name)!]] : [])));
     const specs = own.flatMap((tensor): TensorSpec[] => {
       const matrix = packed.get(tensor.name);
-      return matrix ? matrixParts(tensor.name, matrix, factors) : [tensor];
+      return matrix ? matrixParts(tensor.name, matrix, factors) : [elementTensor(tensor)];
     });
     const metadata = shardMetadata(describeShard(packed, factors, seed));
     const header = serializeHeader(aligned(specs), metadata);
@@ -139,5 +140,5 @@ function describeTarget(source: CheckpointIndex, name: string, option: Option): 
         tensor: name,
       },
     );
-  return { dtype: tensor.dtype, shape: [rows, cols], option };
+  return { dtype: elementTensor(tensor).dtype, shape: [rows, cols], option };
 }

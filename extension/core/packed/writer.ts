@@ -1,4 +1,5 @@
 /** Writing packed checkpoints: a plan's matrices one by one, resumable, and everything around them. */
+import { elementTensor } from '../checkpoint/sources';
 import type { Budget } from '../options/budget';
 import { joinPath } from '../files/paths';
 import type { CheckpointIndex } from '../checkpoint/types';
@@ -113,7 +114,7 @@ function sidecar(
   const described = new Map(
     layout.matrices.map(({ name, tensor, option }) => {
       const [rows, cols] = tensor.shape as [number, number];
-      return [name, { dtype: tensor.dtype, shape: [rows, cols] as const, option }];
+      return [name, { dtype: elementTensor(tensor).dtype, shape: [rows, cols] as const, option }];
     }),
   );
   const matrices = layout.matrices.map(({ name, tensor, option, shard }) => {

@@ -50,7 +50,7 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
   const start = context.now();
   const model = describeModel(index, { context: contextLength });
   const places = gradientPlaces(model, targets);
-  const tokenizer = await TextTokenizer.load(context, index.folder);
+  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
   const windows = await readWindows(
     context.files,
     tokenizer,

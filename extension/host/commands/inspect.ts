@@ -75,7 +75,7 @@ async function fileOf(studio: Studio, argument: Argument): Promise<string | unde
 
 /** Dialogues of some platforms cannot offer both at once, so the kind is chosen first. */
 async function choosePath(): Promise<string | undefined> {
-  const file = { label: '$(file) File…', description: '.safetensors, an index, or config.json' };
+  const file = { label: '$(file) File…', description: '.safetensors, .gguf, an index, or config.json' };
   const folder = { label: '$(folder) Folder…', description: 'a Hugging Face checkpoint' };
   const chosen = await vscode.window.showQuickPick([folder, file], { placeHolder: 'Open a checkpoint from a' });
   if (!chosen) return undefined;

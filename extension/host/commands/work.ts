@@ -141,7 +141,7 @@ async function modelToCheck(studio: Studio, argument: Argument, problems: Health
     return await modelFor(studio, argument, 'Checkpoint to check', { broken: true });
   } catch (thrown) {
     const { code, message, file, tensor } = LqError.from(thrown);
-    const isWeights = file !== undefined && /\.safetensors(\.index\.json)?$/.test(file);
+    const isWeights = file !== undefined && /\.(?:safetensors(?:\.index\.json)?|gguf)$/.test(file);
     // What is not there at all has no place in the Problems panel.
     if (!isWeights || code === 'file-not-found') throw thrown;
     const finding = { severity: 'error', code, message, file, ...(tensor !== undefined && { tensor }) } as const;

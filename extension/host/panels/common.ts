@@ -60,7 +60,7 @@ const prompts: Record<Pick, { title: string; label: string; filters?: Record<str
   evaluation: { title: 'Evaluation Text', label: 'Evaluate on This', filters: { Text: ['txt', 'md', '*'] } },
   fisher: { title: 'Fisher Information', label: 'Use', filters: { Safetensors: ['safetensors'] } },
   output: { title: 'Folder of the Result', label: 'Write Into', folders: true },
-  checkpoint: { title: 'Checkpoint', label: 'Open', filters: { Checkpoint: ['safetensors', 'json'] } },
+  checkpoint: { title: 'Checkpoint', label: 'Open', filters: { Checkpoint: ['safetensors', 'gguf', 'json'] } },
 };
 
 /** Asks for a file, or for the folder that is to hold a result. Undefined when dismissed. */

@@ -282,8 +282,7 @@ constexpr BlockFormat kFormats[] = {
 }  // namespace
 
 float e8m0_half(uint8_t exponent) {
-  const uint32_t bits =
-      exponent < 2 ? uint32_t{0x00200000} << exponent : static_cast<uint32_t>(exponent - 1) << 23;
+  const uint32_t bits = exponent < 2 ? uint32_t{0x00200000} << exponent : static_cast<uint32_t>(exponent - 1) << 23;
   return std::bit_cast<float>(bits);
 }
 

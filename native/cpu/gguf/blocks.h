@@ -1,7 +1,7 @@
 // The block types of GGUF: their sizes and values.
 //
-// Layouts are those of ggml (ggml/src/ggml-common.h, ggml-quants.c); every decoder is held bit for bit against the `gguf`
-// package in test/interop. A row is a whole number of blocks; blocks follow one another without gaps.
+// Layouts are those of ggml (ggml/src/ggml-common.h, ggml-quants.c); every decoder is held bit for bit against the
+// `gguf` package in test/interop. A row is a whole number of blocks; blocks follow one another without gaps.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // The fixed tables of GGUF's non-linear types, as the format defines them (ggml/src/ggml-common.h, MIT).
 //
-// A row of a grid is one number: element i of the row is the index of its magnitude in bits [i * width, (i + 1) * width),
-// of two bits in the rows of eight and of three bits in the rows of four.
+// A row of a grid is one number: element i of the row is the index of its magnitude in bits [i * width, (i + 1) *
+// width), of two bits in the rows of eight and of three bits in the rows of four.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { LqError } from '../../../extension/core/errors';
-import { dtypeBits } from '../../../extension/core/dtypes';
+import { dtypeBits, type Dtype } from '../../../extension/core/dtypes';
 import { headerLength, parseHeader, type SafetensorsHeader } from '../../../extension/core/checkpoint/safetensors';
 import { serializeHeader } from '../../../extension/core/checkpoint/serialize';
 import { parseShardIndex } from '../../../extension/core/checkpoint/shard-index';
@@ -56,7 +56,7 @@ it('a file is refused with a typed error, or every byte of it is accounted for',
       for (const { name, dtype, shape, offset, bytes } of header.tensors) {
         expect(offset).toBe(end);
         end += bytes;
-        const bits = shape.reduce((product, size) => product * BigInt(size), BigInt(dtypeBits(dtype)));
+        const bits = shape.reduce((product, size) => product * BigInt(size), BigInt(dtypeBits(dtype as Dtype)));
         expect(BigInt(bytes) * 8n).toBe(bits);
         if (name !== '__proto__') expect(entries[name]).toMatchObject({ dtype, shape });
       }

@@ -1,7 +1,6 @@
 /** Tiny tensors whose content, not header, says what a packed weight is. They are read when a checkpoint is opened. */
 import { LqError } from '../../errors';
 import type { CheckpointProblem, TensorInfo } from '../types';
-import type { Dtype } from '../../dtypes';
 import type { FileSystem } from '../../files/types';
 
 /** bitsandbytes' quant_state, compressed-tensors' weight_shape, the alpha of a LoRA, GGUF's rotary scaling. */
@@ -42,21 +41,22 @@ export function jsonDescriptor(bytes: Uint8Array | undefined): unknown {
 }
 
 /** Elements of an integer or float tensor as numbers; undefined for types no descriptor uses. */
-export function numericDescriptor(bytes: Uint8Array | undefined, dtype: Dtype): number[] | undefined {
+export function numericDescriptor(bytes: Uint8Array | undefined, dtype: TensorInfo['dtype']): number[] | undefined {
   const read = READERS[dtype];
   if (!bytes || !read) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Array.from({ length: Math.floor(bytes.length / read.size) }, (_, i) => read.at(view, i * read.size));
 }
 
-const READERS: Partial<Record<Dtype, { size: number; at: (view: DataView, offset: number) => number }>> = {
-  I32: { size: 4, at: (view, offset) => view.getInt32(offset, true) },
-  I64: { size: 8, at: (view, offset) => Number(view.getBigInt64(offset, true)) },
-  F32: { size: 4, at: (view, offset) => view.getFloat32(offset, true) },
-  F64: { size: 8, at: (view, offset) => view.getFloat64(offset, true) },
-  BF16: { size: 2, at: (view, offset) => bfloat16(view.getUint16(offset, true)) },
-  F16: { size: 2, at: (view, offset) => float16(view.getUint16(offset, true)) },
-};
+const READERS: Partial<Record<TensorInfo['dtype'], { size: number; at: (view: DataView, offset: number) => number }>> =
+  {
+    I32: { size: 4, at: (view, offset) => view.getInt32(offset, true) },
+    I64: { size: 8, at: (view, offset) => Number(view.getBigInt64(offset, true)) },
+    F32: { size: 4, at: (view, offset) => view.getFloat32(offset, true) },
+    F64: { size: 8, at: (view, offset) => view.getFloat64(offset, true) },
+    BF16: { size: 2, at: (view, offset) => bfloat16(view.getUint16(offset, true)) },
+    F16: { size: 2, at: (view, offset) => float16(view.getUint16(offset, true)) },
+  };
 
 function bfloat16(bits: number): number {
   const word = new DataView(new ArrayBuffer(4));

@@ -1,7 +1,7 @@
 /** Key-value pairs of a GGUF header: scalars as they are, long arrays by where they lie. */
 import { quoteName } from '../safetensors';
 import type { FileSystem } from '../../files/types';
-import { HeaderCursor } from './cursor';
+import type { HeaderCursor } from './cursor';
 import type { GgufArray, GgufScalar, GgufValue } from './values';
 
 const ARRAY = 9;

@@ -27,7 +27,8 @@ export function ggufParts(file: string): string[] {
   const match = PART.exec(name);
   const count = Number(match?.[2] ?? 0);
   if (!match || count < 1 || count > MAX_PARTS) return [file];
-  const part = (i: number): string => `${name.slice(0, match.index)}-${String(i + 1).padStart(5, '0')}-of-${match[2]!}.gguf`;
+  const part = (i: number): string =>
+    `${name.slice(0, match.index)}-${String(i + 1).padStart(5, '0')}-of-${match[2]!}.gguf`;
   return Array.from({ length: count }, (_, i) => joinPath(folderOf(file), part(i)));
 }
 
@@ -36,11 +37,7 @@ export function ggufParts(file: string): string[] {
  * rest is still there; a whole file that is damaged is an error.
  * @throws LqError of `readGgufHeader`.
  */
-export async function openGguf(
-  files: FileSystem,
-  file: string,
-  problems: CheckpointProblem[],
-): Promise<GgufContents> {
+export async function openGguf(files: FileSystem, file: string, problems: CheckpointProblem[]): Promise<GgufContents> {
   const parts = ggufParts(file);
   if (parts.length === 1) {
     const header = await readGgufHeader(files, file);
@@ -112,7 +109,10 @@ function splitProblems(header: GgufHeader, file: string, index: number, count: n
   const no = header.metadata.get('split.no');
   const of = header.metadata.get('split.count');
   if (no === index && of === count) return [];
-  const says = no === undefined || of === undefined ? 'does not say which part it is' : `says it is part ${Number(no) + 1} of ${String(of)}`;
+  const says =
+    no === undefined || of === undefined
+      ? 'does not say which part it is'
+      : `says it is part ${Number(no) + 1} of ${String(of)}`;
   const message = `${baseName(file)} ${says}`;
   return [{ severity: 'warning', code: 'shard-disagrees', message, file }];
 }

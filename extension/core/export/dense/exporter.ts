@@ -5,6 +5,7 @@
 import { joinPath, baseName } from '../../files/paths';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../../checkpoint/serialize';
 import { callNative } from '../../context';
+import { LqError } from '../../errors';
 import { overLanes } from '../../lanes';
 import type { DenseSource } from '../../native';
 import type { ExportContext, Exporter } from '../exporter';
@@ -13,6 +14,7 @@ import { openOutput, partialFolder } from '../../storage/output';
 import { unmarkConfig } from '../../packed/config';
 import { aligned, denseFile } from '../../packed/format';
 import { readPacked, type PackedMatrix } from '../../packed/reader';
+import { elementTensor } from '../../checkpoint/sources';
 import { indexFileOf, shardName } from '../../checkpoint/shards';
 import { copySideFiles } from '../../checkpoint/side-files';
 
@@ -25,11 +27,17 @@ export const dense: Exporter = {
 
 async function exportDense({ pipeline, index, out, overwrite }: ExportContext): ReturnType<Exporter['run']> {
   const { files } = pipeline;
+  if (index.gguf)
+    throw new LqError('usage', `${index.label} is a GGUF file; only safetensors checkpoints are exported.`, {
+      file: index.file,
+    });
   const matrices = readPacked(index);
   const parts = new Set([...matrices.values()].flatMap(matrix => matrix.parts.map(part => part.name)));
   const folder = partialFolder(out);
   const shards = index.shards.map(shard => {
-    const kept = index.tensors.filter(tensor => tensor.file === shard.file && !parts.has(tensor.name));
+    const kept = index.tensors
+      .filter(tensor => tensor.file === shard.file && !parts.has(tensor.name))
+      .map(elementTensor);
     const rebuilt = [...matrices.values()].filter(matrix => matrix.parts[0]!.file === shard.file);
     const header = serializeHeader(aligned([...rebuilt, ...kept] satisfies TensorSpec[]), { format: 'pt' });
     return {
