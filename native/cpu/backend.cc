@@ -9,6 +9,7 @@
 
 #include "blas.h"
 #include "decompose.h"
+#include "encode/encode.h"
 #include "kernels/kernels.h"
 #include "lm/model.h"
 #include "packed_product.h"
@@ -92,6 +93,21 @@ class CpuBackend final : public Backend {
   Status packed_product(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
                         int32_t rank, const float* x, int64_t tokens, float* out, const Control& control) override {
     return guarded([&] { return cpu::packed_product(q, l1, l2, rows, cols, rank, x, tokens, out, control); });
+  }
+  Status encode_costs(const EncodeProblem& problem, const EncodeOption* options, int64_t count, bool predict,
+                      EncodeCost* out, EncodeCost* norm, const Control& control) override {
+    return guarded([&] { return cpu::encode_costs(problem, options, count, predict, out, norm, control); });
+  }
+  Status encode(const EncodeProblem& problem, EncodedView* out, float* l1, float* l2, EncodeCost* cost,
+                const Control& control) override {
+    return guarded([&] { return cpu::encode(problem, out, l1, l2, cost, control); });
+  }
+  Status decode(const EncodedView& e, const float* l1, const float* l2, float* out, const Control& control) override {
+    return guarded([&] { return cpu::decode(e, l1, l2, out, control); });
+  }
+  Status encoded_cost(const EncodeProblem& problem, const EncodedView& e, const float* l1, const float* l2,
+                      EncodeCost* cost, const Control& control) override {
+    return guarded([&] { return cpu::encoded_cost(problem, e, l1, l2, cost, control); });
   }
   Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,
                                LanguageModel** out) override {

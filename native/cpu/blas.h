@@ -21,6 +21,16 @@ bool symmetric_eigen(int64_t n, double* a, double* values, bool vectors);
 // overwritten.
 bool thin_svd(int64_t m, int64_t n, double* a, double* s, double* u, double* vt);
 
+// The lower Cholesky factor of the symmetric a [n, n] (its lower triangle), in place, over the pool; what is above the
+// diagonal is left alone. False when a is not positive definite.
+bool cholesky(int64_t n, double* a);
+
+// x [rows, n] becomes x (L L')^-1 for the lower L [n, n].
+void cholesky_solve(int64_t rows, int64_t n, const double* l, double* x);
+
+// x [rows, n] becomes x L^-1 for the lower L [n, n] with leading dimension ldl; x has leading dimension ldx.
+void solve_lower(int64_t rows, int64_t n, const double* l, int64_t ldl, double* x, int64_t ldx);
+
 // What OpenBLAS says of itself: version, kernel chosen for this processor.
 const char* blas_description();
 

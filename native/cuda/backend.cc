@@ -24,6 +24,8 @@ namespace {
 // Calls at once. Two hide what one matrix waits for behind the other; small matrices fill a device by fours.
 constexpr int kLanes = 4;
 
+constexpr const char* kEncodesOnCpu = "this device does not encode matrices; the device cpu does";
+
 void check_problem(const LqProblem& problem) {
   check_matrix(problem.weight);
   if (problem.max_iterations < 1) fail(StatusCode::invalid_argument, "%d iterations", problem.max_iterations);
@@ -148,6 +150,20 @@ class CudaBackend final : public Backend {
     return on_device([&](const Stream& stream) {
       cuda::packed_product(stream, q, l1, l2, rows, cols, rank, x, tokens, out, Watch(control));
     });
+  }
+  Status encode_costs(const EncodeProblem&, const EncodeOption*, int64_t, bool, EncodeCost*, EncodeCost*,
+                      const Control&) override {
+    return guarded([] { fail(StatusCode::unsupported, "%s", kEncodesOnCpu); });
+  }
+  Status encode(const EncodeProblem&, EncodedView*, float*, float*, EncodeCost*, const Control&) override {
+    return guarded([] { fail(StatusCode::unsupported, "%s", kEncodesOnCpu); });
+  }
+  Status decode(const EncodedView&, const float*, const float*, float*, const Control&) override {
+    return guarded([] { fail(StatusCode::unsupported, "%s", kEncodesOnCpu); });
+  }
+  Status encoded_cost(const EncodeProblem&, const EncodedView&, const float*, const float*, EncodeCost*,
+                      const Control&) override {
+    return guarded([] { fail(StatusCode::unsupported, "%s", kEncodesOnCpu); });
   }
   Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,
                                LanguageModel** out) override {

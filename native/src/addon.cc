@@ -9,7 +9,7 @@ namespace lq {
 namespace {
 
 // The number in extension/engine/load.ts; raised when the surface changes.
-constexpr int kSurfaceVersion = 2;
+constexpr int kSurfaceVersion = 3;
 
 Napi::Value devices(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -71,6 +71,8 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("singularValues", Napi::Function::New(env, promised<singular_values_op>, "singularValues"));
   exports.Set("sweep", Napi::Function::New(env, promised<sweep_op>, "sweep"));
   exports.Set("decompose", Napi::Function::New(env, promised<decompose_op>, "decompose"));
+  exports.Set("encodeCosts", Napi::Function::New(env, promised<encode_costs_op>, "encodeCosts"));
+  exports.Set("encode", Napi::Function::New(env, promised<encode_op>, "encode"));
   exports.Set("reconstruct", Napi::Function::New(env, promised<reconstruct_op>, "reconstruct"));
   exports.Set("arrays", make_array_ops(env));
   register_language_model(env, exports);

@@ -6,13 +6,11 @@
 #include <vector>
 
 #include "arguments.h"
-#include "convert.h"
-#include "file.h"
 #include "lq_arguments.h"
 #include "matrix.h"
 #include "measures.h"
 #include "ops.h"
-#include "threads.h"
+#include "store.h"
 #include "weight_source.h"
 
 namespace lq {
@@ -51,43 +49,6 @@ struct LoadedProblem {
   LqProblem problem;
 };
 
-void refuse_integers(const Napi::Env& env, const DenseSource& weight) {
-  switch (weight.dtype) {
-    case Dtype::F64:
-    case Dtype::F32:
-    case Dtype::F16:
-    case Dtype::BF16:
-    case Dtype::F8_E4M3:
-    case Dtype::F8_E5M2:
-      return;
-    default:
-      throw Napi::TypeError::New(env, "the weight's type is not a floating-point type");
-  }
-}
-
-// A packed tensor in memory, in buffers of the right size.
-struct PackedBuffers {
-  PackedBuffers(const QuantConfig& config, const CodeBook& book, int64_t count)
-      : book(book),
-        codes(static_cast<size_t>(code_bytes(config, count))),
-        scales(static_cast<size_t>(scale_bytes(config, count))),
-        groups(static_cast<size_t>(group_bytes(config, count))),
-        view{config, &this->book, count, codes.data(), scales.data(), groups.data(), 0} {}
-  PackedBuffers(const PackedBuffers&) = delete;
-
-  void write(const ByteRange& to_codes, const ByteRange& to_scales, const ByteRange& to_groups,
-             const ByteRange& to_offset) const {
-    write_bytes(to_codes, codes.data());
-    write_bytes(to_scales, scales.data());
-    write_bytes(to_groups, groups.data());
-    write_bytes(to_offset, &view.offset);
-  }
-
-  const CodeBook book;
-  std::vector<uint8_t> codes, scales, groups;
-  QuantizedView view;
-};
-
 struct Destination {
   ByteRange codes, scales, groups, offset;
   std::optional<FactorSource> l1, l2;
@@ -113,49 +74,6 @@ Destination parse_destination(const Napi::Value& value, const OptionArgument& op
     throw Napi::TypeError::New(value.Env(), "a factor has another shape than the rank gives");
   }
   return d;
-}
-
-// Rounds values to a floating-point type and writes them at the tensor's place.
-void write_dense(const DenseSource& to, const float* values, const Control& control) {
-  const File file(to.path, File::Mode::write);
-  const int64_t n = to.rows * to.cols, width = dtype_bits(to.dtype) / 8;
-  constexpr int64_t kPiece = 4 << 20;
-  std::vector<uint16_t> rounded;
-  for (int64_t at = 0; at < n; at += kPiece) {
-    if (control.cancelled(control.user)) throw_error(StatusCode::cancelled, "cancelled");
-    const int64_t m = std::min(kPiece, n - at);
-    if (to.dtype == Dtype::F32) {
-      file.write(to.offset + at * width, m * width, values + at);
-      continue;
-    }
-    rounded.resize(static_cast<size_t>(m));
-    cpu::parallel_for(0, m, 1 << 16, [&](int64_t b, int64_t e) {
-      for (int64_t i = b; i < e; ++i) {
-        const float x = values[at + i];
-        rounded[static_cast<size_t>(i)] = to.dtype == Dtype::BF16 ? cpu::to_bf16(x) : cpu::to_f16(x);
-      }
-    });
-    file.write(to.offset + at * width, m * width, rounded.data());
-  }
-}
-
-bool is_writable(Dtype dtype) { return dtype == Dtype::F32 || dtype == Dtype::BF16 || dtype == Dtype::F16; }
-
-// Stores a factor at its destination and leaves in `values` what was stored.
-void store_factor(const FactorSource& to, std::vector<float>& values, Backend& backend, const Control& control) {
-  if (const auto* dense = std::get_if<DenseSource>(&to)) {
-    write_dense(*dense, values.data(), control);
-    for (float& x : values) {
-      if (dense->dtype == Dtype::BF16) x = cpu::from_bf16(cpu::to_bf16(x));
-      if (dense->dtype == Dtype::F16) x = cpu::from_f16(cpu::to_f16(x));
-    }
-    return;
-  }
-  const PackedTensor& place = std::get<PackedFactor>(to).packed;
-  PackedBuffers packed(place.config, place.book, place.count);
-  check(backend.quantize({values.data(), Dtype::F32, 1, place.count}, &packed.view, control), place.codes.path);
-  packed.write(place.codes, place.scales, place.groups, place.offset);
-  check(backend.dequantize(packed.view, values.data(), control), place.codes.path);
 }
 
 }  // namespace
@@ -237,12 +155,7 @@ Napi::Value decompose_op(const Napi::CallbackInfo& info) {
                                           fisher_argument(info[3], weight),
                                           parse_destination(info[4], option, weight.rows, weight.cols),
                                           {}});
-  for (const auto* factor : {&call->destination.l1, &call->destination.l2}) {
-    const auto* dense = factor->has_value() ? std::get_if<DenseSource>(&**factor) : nullptr;
-    if (dense != nullptr && !is_writable(dense->dtype)) {
-      throw Napi::TypeError::New(info.Env(), "factors are stored as F32, BF16, F16 or packed");
-    }
-  }
+  for (const auto* factor : {&call->destination.l1, &call->destination.l2}) refuse_unwritable(info.Env(), *factor);
 
   const auto work = [call](const Control& control) -> Status {
     const int64_t rows = call->weight.rows, cols = call->weight.cols;

@@ -24,6 +24,9 @@ Napi::Value singular_values_op(const Napi::CallbackInfo& info);
 Napi::Value sweep_op(const Napi::CallbackInfo& info);
 Napi::Value decompose_op(const Napi::CallbackInfo& info);
 Napi::Value reconstruct_op(const Napi::CallbackInfo& info);
+// encode_ops.cc
+Napi::Value encode_costs_op(const Napi::CallbackInfo& info);
+Napi::Value encode_op(const Napi::CallbackInfo& info);
 // array_ops.cc
 Napi::Object make_array_ops(Napi::Env env);
 

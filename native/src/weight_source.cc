@@ -7,6 +7,7 @@
 
 #include "arguments.h"
 #include "convert.h"
+#include "encode_arguments.h"
 #include "file.h"
 #include "gguf/blocks.h"
 #include "task.h"
@@ -220,6 +221,7 @@ WeightSource parse_weight(const Napi::Value& value) {
   const std::string kind = text(value, "kind");
   if (kind == "dense") return parse_dense(value);
   if (kind == "gguf") return parse_gguf(value);
+  if (kind == "encoded") return parse_encoded(value);
   LqSource s{integer(value, "rows"), integer(value, "cols"), parse_packed(member(value, "quantized")), {}, {}};
   if (s.quantized.count != s.rows * s.cols) throw Napi::TypeError::New(value.Env(), "quantized.count is wrong");
   if (const Napi::Value l1 = member(value, "l1"); l1.IsObject()) s.l1 = parse_factor(l1);
@@ -235,6 +237,7 @@ int64_t element_count(const WeightSource& source) {
 const std::string& path_of(const WeightSource& source) {
   if (const auto* dense = std::get_if<DenseSource>(&source)) return dense->path;
   if (const auto* gguf = std::get_if<GgufSource>(&source)) return gguf->range.path;
+  if (const auto* encoded = std::get_if<EncodedSource>(&source)) return encoded->places.parts[0]->path;
   return std::get<LqSource>(source).quantized.codes.path;
 }
 
@@ -297,6 +300,7 @@ void load_weight(const WeightSource& source, Backend& backend, float* out, const
     load_gguf(*gguf, out, control);
     return require_finite(out, 0, gguf->rows * gguf->cols, gguf->range.path);
   }
+  if (const auto* encoded = std::get_if<EncodedSource>(&source)) return load_encoded(*encoded, backend, out, control);
   const auto& s = std::get<LqSource>(source);
   const std::unique_ptr<LoadedPacked> packed = load_packed(s, backend, control);
   const bool factors = packed->rank > 0;

@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -53,7 +54,31 @@ struct GgufSource {
   // Not 0: rows are stored in the order of rotary pairs within each of so many heads, as llama.cpp wants q and k.
   int64_t heads;
 };
-using WeightSource = std::variant<DenseSource, LqSource, GgufSource>;
+
+// An option and the levels its book points to when it is used.
+struct EncodeOptionArgument {
+  EncodeOption option;  // its book is set by EncodedBuffers, or by with_book
+  CodeBook book;        // nf
+
+  EncodeOption with_book() const {
+    EncodeOption o = option;
+    o.book = o.grid == GridKind::nf ? &book : nullptr;
+    return o;
+  }
+};
+
+struct EncodedPlaces {
+  std::array<std::optional<ByteRange>, kPartCount> parts;
+  std::optional<FactorSource> l1, l2;
+};
+
+struct EncodedSource {
+  int64_t rows, cols;
+  EncodeOptionArgument option;
+  uint64_t seed;
+  EncodedPlaces places;
+};
+using WeightSource = std::variant<DenseSource, LqSource, EncodedSource, GgufSource>;
 
 // These throw a TypeError that names the property when the value is not of the declared shape, or a size disagrees.
 QuantConfig parse_config(const Napi::Value& value);

@@ -45,5 +45,6 @@ void check_factorization(Suite& suite);
 void check_decomposition(Suite& suite);
 void check_inspection(Suite& suite);
 void check_packed_product(Suite& suite);
+void check_encoding(Suite& suite);
 
 }  // namespace lq::contract

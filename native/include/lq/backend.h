@@ -7,13 +7,14 @@
 // test/contract, which runs the whole set on every backend.
 #pragma once
 
+#include "lq/encode.h"
 #include "lq/language_model.h"
 #include "lq/types.h"
 
 namespace lq {
 
 // Changes whenever a struct or a virtual function here changes; a library with another number is refused by name.
-constexpr int32_t kBackendAbi = 2;
+constexpr int32_t kBackendAbi = 3;
 
 struct DeviceInfo {
   char name[128];        // "CPU (avx512, 2 threads)", "NVIDIA H200"
@@ -61,6 +62,22 @@ class Backend {
   // out for random data. invalid_argument: sizes that disagree, tokens < 1, a rank without factors.
   virtual Status packed_product(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
                                 int32_t rank, const float* x, int64_t tokens, float* out, const Control& control) = 0;
+
+  // Costs of many options of one matrix (encode.h), which share its transform and the factors of its metric; `norm` is
+  // what the whole target costs. With `predict` a cost that can be predicted within a few percent is not measured.
+  // unsupported: an option that cannot be done, named, before anything is encoded. not_finite: a weight, with its flat
+  // index. progress: options finished. A cost does not depend on what is asked for beside it, nor on threads.
+  virtual Status encode_costs(const EncodeProblem& problem, const EncodeOption* options, int64_t count, bool predict,
+                              EncodeCost* out, EncodeCost* norm, const Control& control) = 0;
+  // Encodes under out->option into out's parts, l1 [rows, rank] and l2 [rank, cols] (null at rank 0). Deterministic for
+  // a problem; the cost is the one encode_costs measures. progress: rows of columns encoded.
+  virtual Status encode(const EncodeProblem& problem, EncodedView* out, float* l1, float* l2, EncodeCost* cost,
+                        const Control& control) = 0;
+  // The weight [rows, cols] in fp32, exactly as encode.h defines it.
+  virtual Status decode(const EncodedView& e, const float* l1, const float* l2, float* out, const Control& control) = 0;
+  // What an encoding costs under the problem's metric, against its target.
+  virtual Status encoded_cost(const EncodeProblem& problem, const EncodedView& e, const float* l1, const float* l2,
+                              EncodeCost* cost, const Control& control) = 0;
 
   // A transformer on this device. The provider outlives the model. Free with destroy().
   virtual Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,

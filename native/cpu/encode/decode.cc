@@ -1,0 +1,159 @@
+// The weight from its parts, operation by operation as lq/encode.h orders them.
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+
+#include "convert.h"
+#include "encode/encode.h"
+#include "encode/fields.h"
+#include "encode/grid.h"
+#include "encode/option.h"
+#include "encode/rotation.h"
+#include "encode/trellis_code.h"
+#include "quantizer.h"
+#include "status.h"
+#include "threads.h"
+
+namespace lq::cpu {
+namespace {
+
+const uint8_t* part(const EncodedView& e, EncodedPart p) { return e.parts[static_cast<size_t>(p)]; }
+
+Status check_view(const EncodedView& e) {
+  const Status status = check_option(e.option);
+  if (failed(status)) return status;
+  if (e.rows < 1 || e.cols < 1) return error(StatusCode::invalid_argument, -1, "the matrix is empty");
+  for (int32_t i = 0; i < kPartCount; ++i) {
+    if (e.parts[i] == nullptr && part_bytes(e.option, e.rows, e.cols, static_cast<EncodedPart>(i)) > 0) {
+      return error(StatusCode::invalid_argument, -1, "the encoded matrix has no %s", kPartNames[i]);
+    }
+  }
+  return ok();
+}
+
+// A stretch of bits of a tile's stream, positions below 0 being its start or, tail-biting, its end.
+class Stream {
+ public:
+  Stream(const EncodedView& e, int64_t i, int64_t j, int64_t weights)
+      : codes_(part(e, EncodedPart::codes) + tile_offset(e.option, e.rows, e.cols, i, j) / 8),
+        bits_(tile_bits(e.option, weights)),
+        states_(e.option.states) {
+    if (e.option.tail_biting) return;
+    const int32_t width = static_cast<int32_t>(start_bits(e.option));
+    start_ = static_cast<int64_t>(load_field(part(e, EncodedPart::starts), i * tiles_along(e.cols) + j, width));
+    start_width_ = width;
+  }
+
+  uint32_t state(int64_t end) const {
+    uint32_t state = 0;
+    for (int64_t i = 0; i < states_; ++i) {
+      int64_t at = end - states_ + i;
+      uint32_t bit;
+      if (at < 0 && start_width_ > 0) {
+        bit = static_cast<uint32_t>(start_ >> (start_width_ + at)) & 1u;
+      } else {
+        at = (at % bits_ + bits_) % bits_;
+        bit = codes_[at / 8] >> (at % 8) & 1u;
+      }
+      state |= bit << i;
+    }
+    return state;
+  }
+
+ private:
+  const uint8_t* codes_;
+  int64_t bits_, states_, start_ = 0, start_width_ = 0;
+};
+
+// Values of rows [begin, end), a whole number of rows of tiles, in units of the row scales.
+void decode_trellis(const EncodedView& e, const std::vector<float>* values, int64_t begin, int64_t end, float* out) {
+  const EncodeOption& o = e.option;
+  const uint32_t mask = (1u << o.states) - 1;
+  for (int64_t i = begin / kTileSide; i * kTileSide < end; ++i) {
+    const int64_t height = tile_extent(e.rows, i);
+    for (int64_t j = 0; j < tiles_along(e.cols); ++j) {
+      const int64_t width = tile_extent(e.cols, j);
+      const Stream stream(e, i, j, height * width);
+      const uint8_t* codes = part(e, EncodedPart::codes) + tile_offset(o, e.rows, e.cols, i, j) / 8;
+      uint32_t state = 0;
+      for (int64_t t = 0; t < height * width; ++t) {
+        const int64_t stop = trellis_end(o, t);
+        const int32_t bits = step_bits(o, t);
+        if (stop < o.states || t == 0) {
+          state = stream.state(stop);
+        } else {
+          uint32_t newest = 0;
+          for (int32_t i = 0; i < bits; ++i) {
+            const int64_t at = stop - bits + i;
+            newest |= static_cast<uint32_t>(codes[at / 8] >> (at % 8) & 1) << i;
+          }
+          state = (state >> bits | newest << (o.states - bits)) & mask;
+        }
+        out[(i * kTileSide - begin + t / width) * e.cols + j * kTileSide + t % width] =
+            values[bits == step_bits(o, 0) ? 0 : 1][state];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Status decode(const EncodedView& e, const float* l1, const float* l2, float* out, const Control& control) {
+  const Status status = check_view(e);
+  if (failed(status)) return status;
+  const EncodeOption& o = e.option;
+  if (o.rank > 0 && (l1 == nullptr || l2 == nullptr)) {
+    return error(StatusCode::invalid_argument, -1, "an encoded matrix of rank %d has no factors", o.rank);
+  }
+  const bool trellis = o.grid == GridKind::trellis;
+  std::vector<float> values[2];
+  for (int32_t which = 0; which < (trellis ? o.step : 0); ++which) {
+    values[which] = trellis_values(o.states, step_bits(o, which));
+  }
+  const Grid grid = trellis ? Grid{} : stored_grid(e);
+  std::vector<float> block_scales;
+  if (o.scales == ScaleKind::two_level) decode_scales(two_level_view(e), block_scales);
+  float multiplier = 1;
+  if (o.scales != ScaleKind::two_level) std::memcpy(&multiplier, part(e, EncodedPart::multiplier), 4);
+  const Rotation rotation(e.cols, e.seed);
+  std::atomic<bool> stopped = false;
+  parallel_for(0, e.rows, kTileSide, [&](int64_t b, int64_t end) {
+    if (stopped || is_cancelled(control)) {
+      stopped = true;
+      return;
+    }
+    float* rows = out + b * e.cols;
+    if (trellis) {
+      decode_trellis(e, values, b, end, rows);
+    } else {
+      decode_grid(e, grid, b, end, rows);
+    }
+    const int64_t groups = groups_a_row(o, e.cols);
+    for (int64_t i = b; i < end; ++i) {
+      float* w = out + i * e.cols;
+      for (int64_t j = 0; j < e.cols; ++j) {
+        switch (o.scales) {
+          case ScaleKind::two_level:
+            w[j] *= block_scales[static_cast<size_t>((i * e.cols + j) / o.config.block)];
+            break;
+          case ScaleKind::group:
+            w[j] *= load_f16(part(e, EncodedPart::group_scales), i * groups + j / o.group);
+            break;
+          case ScaleKind::row:
+            w[j] *= load_f16(part(e, EncodedPart::row_scales), i);
+            break;
+        }
+      }
+      if (o.transform == Transform::hadamard) rotation.inverse(w);
+      for (int64_t j = 0; j < e.cols && multiplier != 1; ++j) w[j] *= multiplier;
+      for (int64_t k = 0; k < o.rank; ++k) {
+        const float left = l1[i * o.rank + k];
+        for (int64_t j = 0; j < e.cols; ++j) w[j] += left * l2[k * e.cols + j];
+      }
+    }
+  });
+  return stopped ? cancelled() : ok();
+}
+
+}  // namespace lq::cpu

@@ -1,0 +1,243 @@
+#include "encode/matrix.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "blas.h"
+#include "convert.h"
+#include "encode/kernels.h"
+#include "encode/option.h"
+#include "status.h"
+#include "threads.h"
+
+namespace lq::cpu {
+namespace {
+
+// H = R R' with R upper, from the lower factor of H turned around. H is made definite by as little as it takes.
+std::vector<double> upper_factor(const std::vector<double>& h, int64_t n) {
+  for (double jitter = 0;; jitter = jitter == 0 ? 1e-7 : jitter * 10) {
+    std::vector<double> r(h.rbegin(), h.rend());  // both indices reversed
+    for (int64_t i = 0; i < n; ++i) r[static_cast<size_t>(i * n + i)] += jitter;
+    if (!cholesky(n, r.data())) continue;
+    for (int64_t i = 0; i < n; ++i) std::fill_n(r.begin() + i * n + i + 1, n - i - 1, 0.0);
+    std::reverse(r.begin(), r.end());
+    return r;
+  }
+}
+
+// N of EncodeSpace for blocks of `unit` columns.
+std::vector<float> feedback(const std::vector<double>& r, int64_t n, int64_t unit) {
+  std::vector<float> out(r.size());
+  parallel_for(0, (n + unit - 1) / unit, 1, [&](int64_t block, int64_t) {
+    const int64_t at = block * unit, width = std::min(unit, n - at);
+    // With both indices turned around, R_BB is a lower triangle L, and x R_BB^-1 is x L^-1.
+    std::vector<double> l(static_cast<size_t>(width * width)), x(static_cast<size_t>(std::max<int64_t>(at * width, 1)));
+    for (int64_t i = 0; i < width; ++i) {
+      for (int64_t j = 0; j < width; ++j) {
+        l[static_cast<size_t>(i * width + j)] = r[static_cast<size_t>((at + width - 1 - i) * n + at + width - 1 - j)];
+      }
+    }
+    for (int64_t k = 0; k < at; ++k) {
+      for (int64_t j = 0; j < width; ++j) {
+        x[static_cast<size_t>(k * width + j)] = r[static_cast<size_t>(k * n + at + width - 1 - j)];
+      }
+    }
+    if (at > 0) solve_lower(at, width, l.data(), width, x.data(), width);
+    for (int64_t k = 0; k < at; ++k) {
+      for (int64_t j = 0; j < width; ++j) {
+        out[static_cast<size_t>(k * n + at + width - 1 - j)] =
+            static_cast<float>(x[static_cast<size_t>(k * width + j)]);
+      }
+    }
+  });
+  return out;
+}
+
+double trace_of_blocks(const std::vector<double>& r, int64_t n, int64_t unit) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = i; j < std::min(n, (i / unit + 1) * unit); ++j) {
+      sum += r[static_cast<size_t>(i * n + j)] * r[static_cast<size_t>(i * n + j)];
+    }
+  }
+  return sum;
+}
+
+}  // namespace
+
+bool EncodeMatrix::polled() const { return is_cancelled(control); }
+
+Status EncodeMatrix::load_target() {
+  rows = problem.weight.rows;
+  cols = problem.weight.cols;
+  target.resize(static_cast<size_t>(rows * cols));
+  parallel_for(0, rows * cols, 1 << 18, [&](int64_t b, int64_t e) {
+    to_float(problem.weight.data, problem.weight.dtype, b, e - b, target.data() + b);
+  });
+  const bool kfac = problem.metric.kind == MetricKind::kfac;
+  row_weights.assign(static_cast<size_t>(rows), 1.0);
+  if (kfac) std::copy_n(problem.metric.row_weight, rows, row_weights.begin());
+  if (problem.cross != nullptr) {
+    // W + alpha W C H^-1.
+    std::vector<double> h = second_moment();
+    if (metric_scale > 0) {
+      if (!cholesky(cols, h.data())) {
+        return error(StatusCode::invalid_argument, -1,
+                     "the second moment is not positive definite; the correction needs more damping");
+      }
+      const double step = problem.alpha / metric_scale;
+      const std::vector<double> c(problem.cross, problem.cross + cols * cols);
+      parallel_for(0, rows, kPanelRows, [&](int64_t b, int64_t e) {
+        if (stopped()) return;
+        float* w = target.data() + b * cols;
+        const std::vector<double> in(w, w + (e - b) * cols);
+        std::vector<double> x(in.size());
+        dgemm(false, false, e - b, cols, cols, in.data(), cols, c.data(), cols, x.data(), cols);
+        cholesky_solve(e - b, cols, h.data(), x.data());
+        for (size_t i = 0; i < x.size(); ++i) w[i] = static_cast<float>(in[i] + step * x[i]);
+      });
+    }
+  }
+  float largest = 0;
+  for (const float w : target) largest = std::max(largest, std::abs(w));
+  if (!(largest < 1e36f)) {
+    return error(StatusCode::unsupported, -1, "weights of 1e36 and above in magnitude cannot be encoded");
+  }
+  // fp16 scales of weights in this range neither overflow nor lose precision.
+  if (largest > 0 && (largest < 0x1p-10f || largest >= 0x1p13f)) {
+    multiplier = std::ldexp(1.0f, std::max(-120, std::ilogb(largest)));
+    for (float& w : target) w /= multiplier;
+  }
+  return stopped() ? cancelled() : ok();
+}
+
+std::vector<double> EncodeMatrix::second_moment() {
+  std::vector<double> h(static_cast<size_t>(cols * cols));
+  const Metric& metric = problem.metric;
+  double sum = 0;
+  if (metric.kind == MetricKind::kfac) {
+    const float* a = metric.second_moment;
+    parallel_for(0, cols, 16, [&](int64_t b, int64_t e) {
+      for (int64_t i = b; i < e; ++i) {
+        for (int64_t j = 0; j < cols; ++j) {
+          h[static_cast<size_t>(i * cols + j)] = (static_cast<double>(a[i * cols + j]) + a[j * cols + i]) / 2;
+        }
+      }
+    });
+  } else {
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < cols; ++j) h[static_cast<size_t>(j * cols + j)] += metric.fisher[i * cols + j];
+    }
+  }
+  for (int64_t j = 0; j < cols; ++j) sum += h[static_cast<size_t>(j * cols + j)];
+  const double mean = sum / static_cast<double>(cols);
+  const double damping = metric.kind == MetricKind::kfac ? metric.damping : 1e-6;
+  metric_scale = mean * (1 + damping);
+  // Nothing is known of the inputs: every error costs nothing, and the plain error guides the rounding.
+  if (!(mean > 0)) std::fill(h.begin(), h.end(), 0.0);
+  const double divisor = mean > 0 ? metric_scale : 1;
+  for (double& x : h) x /= divisor;
+  for (int64_t j = 0; j < cols; ++j) {
+    h[static_cast<size_t>(j * cols + j)] += mean > 0 ? damping / (1 + damping) : 1;
+  }
+  return h;
+}
+
+Status EncodeMatrix::make_space(Transform transform, bool by_tile, bool by_column) {
+  std::unique_ptr<EncodeSpace>& made = spaces_[static_cast<size_t>(transform)];
+  made = std::make_unique<EncodeSpace>();
+  EncodeSpace& space = *made;
+  const bool rotated = transform == Transform::hadamard;
+  space.target = target;
+  if (rotated) {
+    rotation_ = std::make_unique<Rotation>(cols, problem.seed);
+    space.rotation = rotation_.get();
+    parallel_for(0, rows, 16, [&](int64_t b, int64_t e) {
+      for (int64_t i = b; i < e; ++i) rotation_->forward(space.target.data() + i * cols);
+    });
+  }
+  const MetricKind kind = problem.metric.kind;
+  if (kind == MetricKind::plain || (kind == MetricKind::fisher && !rotated)) return ok();
+  std::vector<double> h = second_moment();
+  if (rotated) rotation_->both_sides(h.data());
+  space.h.assign(h.begin(), h.end());
+  if (by_tile || by_column) {
+    const std::vector<double> r = upper_factor(h, cols);
+    if (by_tile) {
+      space.by_tile = feedback(r, cols, kTileSide);
+      space.tile_trace = trace_of_blocks(r, cols, kTileSide);
+    }
+    if (by_column) space.by_column = feedback(r, cols, 1);
+  }
+  space.target_h.resize(space.target.size());
+  parallel_for(0, rows, kPanelRows, [&](int64_t b, int64_t e) {
+    if (stopped()) return;
+    sgemm(false, false, e - b, cols, cols, 1, space.target.data() + b * cols, cols, space.h.data(), cols, 0,
+          space.target_h.data() + b * cols, cols);
+  });
+  return stopped() ? cancelled() : ok();
+}
+
+Status EncodeMatrix::prepare(const EncodeOption* options, int64_t count) {
+  Status status = check_problem(problem);
+  if (!failed(status)) status = load_target();
+  for (const Transform transform : {Transform::none, Transform::hadamard}) {
+    bool wanted = false, by_tile = false, by_column = false;
+    for (int64_t i = 0; i < count; ++i) {
+      if (options[i].transform != transform) continue;
+      wanted = true;
+      if (options[i].rounding == Rounding::nearest) continue;
+      (options[i].grid == GridKind::trellis ? by_tile : by_column) = true;
+    }
+    if (wanted && !failed(status)) status = make_space(transform, by_tile, by_column);
+  }
+  return status;
+}
+
+void EncodeMatrix::add_cost(const EncodeSpace& space, int64_t row, int64_t count, float* e, const float* eh,
+                            EncodeCost* cost) const {
+  const EncodeKernels& k = encode_kernels();
+  const double unit = static_cast<double>(multiplier) * static_cast<double>(multiplier);
+  for (int64_t i = 0; i < count; ++i) {
+    float* x = e + i * cols;
+    const double squared = unit * k.dot(x, x, cols);
+    cost->squared_error += squared;
+    switch (problem.metric.kind) {
+      case MetricKind::plain:
+        cost->cost += squared;
+        break;
+      case MetricKind::fisher: {
+        if (space.rotation != nullptr) space.rotation->inverse(x);
+        const float* f = problem.metric.fisher + (row + i) * cols;
+        double sum = 0;
+        for (int64_t j = 0; j < cols; ++j) {
+          sum += static_cast<double>(f[j]) * static_cast<double>(x[j]) * static_cast<double>(x[j]);
+        }
+        cost->cost += unit * sum;
+        break;
+      }
+      case MetricKind::kfac:
+        cost->cost += unit * metric_scale * row_weights[static_cast<size_t>(row + i)] *
+                      std::max(0.0, k.dot(x, eh + i * cols, cols));
+        break;
+    }
+  }
+}
+
+EncodeCost EncodeMatrix::norm() const {
+  const EncodeSpace& space = spaces_[0] != nullptr ? *spaces_[0] : *spaces_[1];
+  std::vector<EncodeCost> parts(static_cast<size_t>(panels()), EncodeCost{0, 0, true});
+  parallel_for(0, rows, kPanelRows, [&](int64_t b, int64_t e) {
+    std::vector<float> copy(space.target.begin() + b * cols, space.target.begin() + e * cols);
+    add_cost(space, b, e - b, copy.data(), space.target_h.empty() ? nullptr : space.target_h.data() + b * cols,
+             &parts[static_cast<size_t>(b / kPanelRows)]);
+  });
+  EncodeCost total{0, 0, true};
+  for (const EncodeCost& part : parts) {
+    total.cost += part.cost;
+    total.squared_error += part.squared_error;
+  }
+  return total;
+}
+
+}  // namespace lq::cpu

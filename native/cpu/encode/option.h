@@ -1,0 +1,19 @@
+// What can be encoded, and how errors about it read.
+#pragma once
+
+#include "lq/encode.h"
+
+namespace lq::cpu {
+
+// invalid_argument for values out of range, unsupported (with a sentence) for a combination that cannot be done.
+Status check_option(const EncodeOption& option);
+// The same for what an option needs of a metric; also checks that the metric's statistics are there, finite and not
+// negative.
+Status check_problem(const EncodeProblem& problem);
+
+// Bits that step t of a trellis takes.
+constexpr int32_t step_bits(const EncodeOption& o, int64_t t) {
+  return static_cast<int32_t>(trellis_end(o, t) - trellis_end(o, t - 1));
+}
+
+}  // namespace lq::cpu

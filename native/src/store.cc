@@ -1,0 +1,81 @@
+#include "store.h"
+
+#include <algorithm>
+
+#include "convert.h"
+#include "file.h"
+#include "task.h"
+#include "threads.h"
+
+namespace lq {
+namespace {
+
+void check(const Status& status, const std::string& file) {
+  if (status.code != StatusCode::ok) throw_status(status, file);
+}
+
+}  // namespace
+
+void refuse_integers(const Napi::Env& env, const DenseSource& weight) {
+  switch (weight.dtype) {
+    case Dtype::F64:
+    case Dtype::F32:
+    case Dtype::F16:
+    case Dtype::BF16:
+    case Dtype::F8_E4M3:
+    case Dtype::F8_E5M2:
+      return;
+    default:
+      throw Napi::TypeError::New(env, "the weight's type is not a floating-point type");
+  }
+}
+
+void write_dense(const DenseSource& to, const float* values, const Control& control) {
+  const File file(to.path, File::Mode::write);
+  const int64_t n = to.rows * to.cols, width = dtype_bits(to.dtype) / 8;
+  constexpr int64_t kPiece = 4 << 20;
+  std::vector<uint16_t> rounded;
+  for (int64_t at = 0; at < n; at += kPiece) {
+    if (control.cancelled(control.user)) throw_error(StatusCode::cancelled, "cancelled");
+    const int64_t m = std::min(kPiece, n - at);
+    if (to.dtype == Dtype::F32) {
+      file.write(to.offset + at * width, m * width, values + at);
+      continue;
+    }
+    rounded.resize(static_cast<size_t>(m));
+    cpu::parallel_for(0, m, 1 << 16, [&](int64_t b, int64_t e) {
+      for (int64_t i = b; i < e; ++i) {
+        const float x = values[at + i];
+        rounded[static_cast<size_t>(i)] = to.dtype == Dtype::BF16 ? cpu::to_bf16(x) : cpu::to_f16(x);
+      }
+    });
+    file.write(to.offset + at * width, m * width, rounded.data());
+  }
+}
+
+bool is_writable(Dtype dtype) { return dtype == Dtype::F32 || dtype == Dtype::BF16 || dtype == Dtype::F16; }
+
+void refuse_unwritable(const Napi::Env& env, const std::optional<FactorSource>& factor) {
+  const auto* dense = factor.has_value() ? std::get_if<DenseSource>(&*factor) : nullptr;
+  if (dense != nullptr && !is_writable(dense->dtype)) {
+    throw Napi::TypeError::New(env, "factors are stored as F32, BF16, F16 or packed");
+  }
+}
+
+void store_factor(const FactorSource& to, std::vector<float>& values, Backend& backend, const Control& control) {
+  if (const auto* dense = std::get_if<DenseSource>(&to)) {
+    write_dense(*dense, values.data(), control);
+    for (float& x : values) {
+      if (dense->dtype == Dtype::BF16) x = cpu::from_bf16(cpu::to_bf16(x));
+      if (dense->dtype == Dtype::F16) x = cpu::from_f16(cpu::to_f16(x));
+    }
+    return;
+  }
+  const PackedTensor& place = std::get<PackedFactor>(to).packed;
+  PackedBuffers packed(place.config, place.book, place.count);
+  check(backend.quantize({values.data(), Dtype::F32, 1, place.count}, &packed.view, control), place.codes.path);
+  packed.write(place.codes, place.scales, place.groups, place.offset);
+  check(backend.dequantize(packed.view, values.data(), control), place.codes.path);
+}
+
+}  // namespace lq
