@@ -95,6 +95,12 @@ void solve_lower(int64_t rows, int64_t n, const double* l, int64_t ldl, double* 
                     static_cast<blasint>(n), 1.0, l, static_cast<blasint>(ldl), x, static_cast<blasint>(ldx));
 }
 
+void solve_unit_upper(int64_t rows, int64_t n, const float* u, int64_t ldu, float* x, int64_t ldx) {
+  hold_to_one_thread();
+  scipy_cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasUnit, static_cast<blasint>(rows),
+                    static_cast<blasint>(n), 1.0f, u, static_cast<blasint>(ldu), x, static_cast<blasint>(ldx));
+}
+
 const char* blas_description() {
   static const std::string description =
       std::string(scipy_openblas_get_config()) + ", " + scipy_openblas_get_corename();

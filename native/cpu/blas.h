@@ -31,6 +31,10 @@ void cholesky_solve(int64_t rows, int64_t n, const double* l, double* x);
 // x [rows, n] becomes x L^-1 for the lower L [n, n] with leading dimension ldl; x has leading dimension ldx.
 void solve_lower(int64_t rows, int64_t n, const double* l, int64_t ldl, double* x, int64_t ldx);
 
+// x [rows, n] becomes x U^-1 for the upper U [n, n] with ones, not stored, on its diagonal; leading dimensions ldu,
+// ldx.
+void solve_unit_upper(int64_t rows, int64_t n, const float* u, int64_t ldu, float* x, int64_t ldx);
+
 // What OpenBLAS says of itself: version, kernel chosen for this processor.
 const char* blas_description();
 

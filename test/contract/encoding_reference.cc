@@ -27,13 +27,6 @@ double half_value(uint16_t bits) {
   return bits >> 15 != 0 ? -magnitude : magnitude;
 }
 
-double round_to_half(double x) {
-  int exponent;
-  std::frexp(x, &exponent);
-  const double step = std::ldexp(1.0, std::max(exponent - 11, -24));
-  return std::nearbyint(x / step) * step;
-}
-
 double stored_half(const uint8_t* part, int64_t index) {
   uint16_t bits;
   std::memcpy(&bits, part + 2 * index, 2);
@@ -68,7 +61,7 @@ std::vector<double> values_of(int states, int bits) {
     const uint32_t p = static_cast<uint32_t>(s) % (1u << rest), u = static_cast<uint32_t>(s) >> rest;
     const uint32_t stratum = (u ^ mix(p, rest, 0xC2B2AE35u, 0x27D4EB2Fu)) % (1u << bits);
     const uint32_t r = (stratum << rest) + mix(p, rest, 0x9E3779B1u, 0x85EBCA6Bu);
-    out[static_cast<size_t>(s)] = round_to_half(static_cast<double>(static_cast<float>(q[r] / sigma)));
+    out[static_cast<size_t>(s)] = half(static_cast<double>(static_cast<float>(q[r] / sigma)));
   }
   return out;
 }
@@ -221,6 +214,42 @@ std::vector<double> damped(const EncodeProblem& p) {
 }
 
 }  // namespace
+
+double half(double x) {
+  int exponent;
+  std::frexp(x, &exponent);
+  const double step = std::ldexp(1.0, std::max(exponent - 11, -24));
+  return std::nearbyint(x / step) * step;
+}
+
+std::vector<double> inverse_factor(const EncodeProblem& p) {
+  const int64_t n = p.weight.cols;
+  std::vector<double> h = damped(p), inverse(h.size(), 0.0);
+  for (int64_t i = 0; i < n; ++i) inverse[static_cast<size_t>(i * n + i)] = 1;
+  for (int64_t k = 0; k < n; ++k) {  // Gauss-Jordan
+    const double pivot = h[static_cast<size_t>(k * n + k)];
+    for (int64_t j = 0; j < n; ++j) {
+      h[static_cast<size_t>(k * n + j)] /= pivot;
+      inverse[static_cast<size_t>(k * n + j)] /= pivot;
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      const double f = h[static_cast<size_t>(i * n + k)];
+      for (int64_t j = 0; i != k && j < n; ++j) {
+        h[static_cast<size_t>(i * n + j)] -= f * h[static_cast<size_t>(k * n + j)];
+        inverse[static_cast<size_t>(i * n + j)] -= f * inverse[static_cast<size_t>(k * n + j)];
+      }
+    }
+  }
+  std::vector<double> u(h.size(), 0.0);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = i; j < n; ++j) {
+      double sum = inverse[static_cast<size_t>(i * n + j)];
+      for (int64_t k = 0; k < i; ++k) sum -= u[static_cast<size_t>(k * n + i)] * u[static_cast<size_t>(k * n + j)];
+      u[static_cast<size_t>(i * n + j)] = i == j ? std::sqrt(sum) : sum / u[static_cast<size_t>(i * n + i)];
+    }
+  }
+  return u;
+}
 
 std::vector<double> reference_target(const EncodeProblem& p) {
   const int64_t rows = p.weight.rows, n = p.weight.cols;

@@ -24,6 +24,11 @@ double reference_cost(const EncodeProblem& problem, const std::vector<double>& t
 // The target of a problem.
 std::vector<double> reference_target(const EncodeProblem& problem);
 
+// x rounded to fp16.
+double half(double x);
+// The upper U with H^-1 = U' U of a kfac metric.
+std::vector<double> inverse_factor(const EncodeProblem& problem);
+
 // The least squared error of any path of a trellis code for `targets`, free at both ends.
 double least_trellis_error(const EncodeOption& option, const std::vector<double>& targets);
 

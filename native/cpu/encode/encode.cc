@@ -17,12 +17,6 @@
 namespace lq::cpu {
 namespace {
 
-Status check_available(const EncodeOption& option) {
-  if (option.grid != GridKind::trellis) return error(StatusCode::unsupported, -1, "only trellis grids are encoded");
-  if (option.rank > 0) return error(StatusCode::unsupported, -1, "a trellis is encoded without low rank");
-  return ok();
-}
-
 Status check_finite(const EncodeCost& cost) {
   if (std::isfinite(cost.cost) && std::isfinite(cost.squared_error)) return ok();
   return error(StatusCode::unsupported, -1,
@@ -66,17 +60,14 @@ EncodeCost EncodeRun::cost() const {
 
 std::unique_ptr<EncodeRun> make_run(const EncodeMatrix& matrix, const EncodeTarget& target, const EncodedView& out,
                                     float* error) {
-  return make_trellis_run(matrix, target, out, error);
+  return out.option.grid == GridKind::trellis ? make_trellis_run(matrix, target, out, error)
+                                              : make_scalar_run(matrix, target, out, error);
 }
 
 Status encode_costs(const EncodeProblem& problem, const EncodeOption* options, int64_t count, bool predict,
                     EncodeCost* out, EncodeCost* norm, const Control& control) {
   for (int64_t i = 0; i < count; ++i) {
     const Status status = check_option(options[i]);
-    if (failed(status)) return status;
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    const Status status = check_available(options[i]);
     if (failed(status)) return status;
   }
   EncodeMatrix matrix(problem, control);
@@ -105,7 +96,6 @@ Status encode_costs(const EncodeProblem& problem, const EncodeOption* options, i
 Status encode(const EncodeProblem& problem, EncodedView* out, float*, float*, EncodeCost* cost,
               const Control& control) {
   Status status = check_option(out->option);
-  if (!failed(status)) status = check_available(out->option);
   if (failed(status)) return status;
   out->seed = problem.seed;
   EncodeMatrix matrix(problem, control);

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "kernels/kernels.h"
+
 namespace lq::cpu {
 
 // One step of the trellis as the search reads it: see TrellisCode.
@@ -29,10 +31,32 @@ constexpr int64_t viterbi_scratch(int32_t states, int32_t least_bits, int64_t co
   return (count + 1) << (states - least_bits);
 }
 
+// A few columns of 16 rows being rounded; arrays are [width][16] or [16], a row a lane.
+struct RoundArgs {
+  const float* target;    // what a column is rounded to, but for the feedback inside the chunk; descend: errors times h
+  const float* original;  // what errors are measured from
+  const float* feedback;  // at the chunk's first row and column, or null; descend: h
+  int64_t ld;
+  int64_t width;
+  const float* scale;
+  const float* inverse;
+  bool integers;     // low .. high of each lane in units of the scale, else the levels of `table`
+  const float* low;  // [16]
+  const float* high;
+  const BookTable* table;
+  float* value;    // as decoded
+  float* error;    // original - value
+  uint8_t* index;  // of the level; of the integer, from low
+};
+
 struct EncodeKernels {
   int32_t lanes;  // the order of ViterbiStep::interleaved depends on it
   // Fills path and returns its squared error.
   float (*viterbi)(const ViterbiArgs& args);
+  // Columns in order, each to the level nearest to its target with the feedback of the columns before it.
+  void (*round)(const RoundArgs& args);
+  // Columns in order, each to the level nearest to where the quadratic cost has its least; whether any moved.
+  bool (*descend)(const RoundArgs& args);
   // In each run of b consecutive elements of x [n], b a power of two that divides n: the Hadamard transform, as
   // lq/encode.h orders it, without its scale.
   void (*hadamard)(float* x, int64_t n, int64_t b);

@@ -195,6 +195,80 @@ void hadamard(float* x, int64_t n, int64_t b) {
   }
 }
 
+constexpr int64_t kRows = 16;
+
+// Nearest levels of x [16] in units of the scales.
+void nearest(const RoundArgs& a, const float* x, float* level, uint8_t* index) {
+  if (a.integers) {
+    // Adding 1.5 * 2^23 rounds to an integer, ties to even.
+    constexpr float kRound = 12582912.0f;
+    for (int64_t r = 0; r < kRows; ++r) {
+      float v = x[r] > a.low[r] ? x[r] : a.low[r];
+      v = v < a.high[r] ? v : a.high[r];
+      v = (v + kRound) - kRound;
+      level[r] = v;
+      index[r] = static_cast<uint8_t>(static_cast<int32_t>(v - a.low[r]));
+    }
+    return;
+  }
+  int32_t code[kRows] = {};
+  const int32_t last = (1 << a.table->bits) - 1;
+  for (int32_t i = 0; i < last; ++i) {
+    const float threshold = a.table->thresholds[i];
+    for (int64_t r = 0; r < kRows; ++r) code[r] += x[r] > threshold ? 1 : 0;
+  }
+  for (int64_t r = 0; r < kRows; ++r) {
+    level[r] = a.table->levels[code[r]];
+    index[r] = static_cast<uint8_t>(code[r]);
+  }
+}
+
+void round(const RoundArgs& a) {
+  for (int64_t j = 0; j < a.width; ++j) {
+    float x[kRows], level[kRows];
+    for (int64_t r = 0; r < kRows; ++r) x[r] = a.target[j * kRows + r];
+    for (int64_t k = 0; a.feedback != nullptr && k < j; ++k) {
+      const float n = a.feedback[k * a.ld + j];
+      for (int64_t r = 0; r < kRows; ++r) x[r] += a.error[k * kRows + r] * n;
+    }
+    for (int64_t r = 0; r < kRows; ++r) x[r] *= a.inverse[j * kRows + r];
+    nearest(a, x, level, a.index + j * kRows);
+    for (int64_t r = 0; r < kRows; ++r) {
+      const int64_t at = j * kRows + r;
+      a.value[at] = level[r] * a.scale[at];
+      a.error[at] = a.original[at] - a.value[at];
+    }
+  }
+}
+
+bool descend(const RoundArgs& a) {
+  bool moved = false;
+  float change[64][kRows];  // chunks are narrower
+  for (int64_t j = 0; j < a.width; ++j) {
+    const float diagonal = a.feedback[j * a.ld + j], inverse = diagonal > 0 ? 1 / diagonal : 0;
+    float x[kRows], level[kRows], slope[kRows];
+    for (int64_t r = 0; r < kRows; ++r) slope[r] = a.target[j * kRows + r];
+    for (int64_t k = 0; k < j; ++k) {
+      const float h = a.feedback[k * a.ld + j];
+      for (int64_t r = 0; r < kRows; ++r) slope[r] -= change[k][r] * h;
+    }
+    for (int64_t r = 0; r < kRows; ++r) {
+      const int64_t at = j * kRows + r;
+      x[r] = (a.value[at] + slope[r] * inverse) * a.inverse[at];
+    }
+    nearest(a, x, level, a.index + j * kRows);
+    for (int64_t r = 0; r < kRows; ++r) {
+      const int64_t at = j * kRows + r;
+      const float value = level[r] * a.scale[at];
+      change[j][r] = value - a.value[at];
+      moved |= change[j][r] != 0;
+      a.value[at] = value;
+      a.error[at] = a.original[at] - value;
+    }
+  }
+  return moved;
+}
+
 // Products in single precision, pieces of 64 of them summed in double.
 double dot(const float* x, const float* y, int64_t n) {
   double total = 0;
@@ -212,4 +286,4 @@ double dot(const float* x, const float* y, int64_t n) {
 
 }  // namespace
 
-const EncodeKernels encode_table = {kLanes, viterbi, hadamard, dot};
+const EncodeKernels encode_table = {kLanes, viterbi, round, descend, hadamard, dot};
