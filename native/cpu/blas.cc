@@ -89,10 +89,10 @@ void cholesky_solve(int64_t rows, int64_t n, const double* l, double* x) {
   scipy_cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit, m, ld, 1.0, l, ld, x, ld);
 }
 
-void solve_lower(int64_t rows, int64_t n, const double* l, int64_t ldl, double* x, int64_t ldx) {
+void solve_upper(int64_t rows, int64_t n, const double* u, int64_t ldu, double* x, int64_t ldx) {
   hold_to_one_thread();
-  scipy_cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit, static_cast<blasint>(rows),
-                    static_cast<blasint>(n), 1.0, l, static_cast<blasint>(ldl), x, static_cast<blasint>(ldx));
+  scipy_cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasNonUnit, static_cast<blasint>(rows),
+                    static_cast<blasint>(n), 1.0, u, static_cast<blasint>(ldu), x, static_cast<blasint>(ldx));
 }
 
 void solve_unit_upper(int64_t rows, int64_t n, const float* u, int64_t ldu, float* x, int64_t ldx) {

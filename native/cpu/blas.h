@@ -28,8 +28,8 @@ bool cholesky(int64_t n, double* a);
 // x [rows, n] becomes x (L L')^-1 for the lower L [n, n].
 void cholesky_solve(int64_t rows, int64_t n, const double* l, double* x);
 
-// x [rows, n] becomes x L^-1 for the lower L [n, n] with leading dimension ldl; x has leading dimension ldx.
-void solve_lower(int64_t rows, int64_t n, const double* l, int64_t ldl, double* x, int64_t ldx);
+// x [rows, n] becomes x U^-1 for the upper U [n, n] with leading dimension ldu; x has leading dimension ldx.
+void solve_upper(int64_t rows, int64_t n, const double* u, int64_t ldu, double* x, int64_t ldx);
 
 // x [rows, n] becomes x U^-1 for the upper U [n, n] with ones, not stored, on its diagonal; leading dimensions ldu,
 // ldx.

@@ -111,8 +111,8 @@ void check_search(Suite& suite) {
     Problem even(16, 16, MetricKind::plain, 1.0);
     for (size_t i = 0; i < targets.size(); ++i) even.weight[i] = static_cast<float>(targets[i]);
     const double least = least_trellis_error(o, targets), found = check_one(suite, even, o);
-    // The refit takes off a little more.
-    suite.check(name_of(o, 16, 16) + " search", found <= least * (1 + 1e-5) && found > 0.85 * least,
+    // Scales a few percent above the root mean square, and their refit, put it on either side.
+    suite.check(name_of(o, 16, 16) + " search", found <= 1.04 * least && found > 0.85 * least,
                 std::to_string(found) + ", least " + std::to_string(least));
     suite.check(name_of(o, 16, 16) + " cost", cost > 0, std::to_string(cost));
   }
@@ -157,7 +157,7 @@ void check_trellis(Suite& suite) {
     suite.at_most(name_of(o, 128, 256) + " against nearest", measured[0].cost, 0.7 * measured[1].cost);
     for (int i = 0; i < 2; ++i) {
       suite.at_most(name_of(both[i], 128, 256) + " predicted", std::abs(predicted[i].cost / measured[i].cost - 1),
-                    i == 1 || rate[0] > 2 * rate[1] ? 0.06 : 0.2);
+                    0.06);
       suite.check(name_of(both[i], 128, 256) + " predicted", !predicted[i].measured && measured[i].measured, "");
     }
   }
@@ -270,6 +270,28 @@ void check_scalar(Suite& suite) {
   check_gptq(suite, kfac, o);
 }
 
+void check_low_rank(Suite& suite) {
+  const EncodeOption options[] = {trellis(3, 1), scalar(GridKind::integer, 3, ScaleKind::group, Rounding::feedback),
+                                  scalar(GridKind::fitted, 3, ScaleKind::two_level, Rounding::nearest)};
+  for (const MetricKind kind : {MetricKind::plain, MetricKind::fisher, MetricKind::kfac}) {
+    Problem p(48, 80, kind);
+    const std::vector<float> steep = decaying(48, 80, 3);
+    std::copy(steep.begin(), steep.end(), p.weight.begin());
+    for (EncodeOption o : options) {
+      const double alone = check_one(suite, p, o);
+      o.rank = 5;
+      // The spectrum has a dozen large values.
+      suite.at_most(name_of(o, 48, 80) + " against rank 0", check_one(suite, p, o), 0.8 * alone);
+    }
+  }
+  EncodeOption o = trellis(2, 1);
+  o.rank = 49;
+  const Problem p(48, 80, MetricKind::plain);
+  EncodeCost cost{}, norm{};
+  suite.code("a rank above the rows", suite.backend.encode_costs(p.problem, &o, 1, false, &cost, &norm, kNoControl),
+             StatusCode::invalid_argument);
+}
+
 void check_correction(Suite& suite) {
   Problem p(32, 48, MetricKind::kfac);
   const std::vector<float> cross = gaussian(48 * 48, 31, 0.05);
@@ -333,6 +355,7 @@ void check_encoding(Suite& suite) {
   check_trellis(suite);
   check_gaussian(suite);
   check_scalar(suite);
+  check_low_rank(suite);
   check_correction(suite);
   check_edges(suite);
 }

@@ -7,6 +7,7 @@
 
 #include "blas.h"
 #include "encode/kernels.h"
+#include "encode/low_rank.h"
 #include "encode/matrix.h"
 #include "encode/option.h"
 #include "encode/run.h"
@@ -23,24 +24,102 @@ Status check_finite(const EncodeCost& cost) {
                "the error overflows double precision; scale the weights or the metric down");
 }
 
-EncodeTarget target_of(const EncodeSpace& space) {
-  return {space.target.data(), space.target_h.empty() ? nullptr : space.target_h.data()};
+// Alternations of low-rank part and codes; the best is kept, which is one of the first in practice.
+constexpr int32_t kAlternations = 3;
+
+Status run_panels(const EncodeMatrix& matrix, const EncodeTarget& target, const EncodedView& view, float* error,
+                  EncodeCost* cost) {
+  const std::unique_ptr<EncodeRun> run = make_run(matrix, target, view, error);
+  run->begin();
+  parallel_for(0, matrix.panels(), 1, [&](int64_t p, int64_t) { run->panel(p); });
+  if (matrix.stopped()) return cancelled();
+  run->finish();
+  *cost = run->cost();
+  return check_finite(*cost);
+}
+
+// Parts of one alternation, in the places of a view when that has any.
+struct Parts {
+  explicit Parts(const EncodedView& like) : view(like) {
+    for (int32_t i = 0; i < kPartCount; ++i) {
+      if (like.parts[i] == nullptr) continue;
+      bytes[i].resize(static_cast<size_t>(part_bytes(like.option, like.rows, like.cols, static_cast<EncodedPart>(i))));
+      view.parts[i] = bytes[i].data();
+    }
+  }
+  Parts(const Parts&) = delete;
+  void copy_to(const EncodedView& out) const {
+    for (int32_t i = 0; i < kPartCount; ++i) std::copy(bytes[i].begin(), bytes[i].end(), out.parts[i]);
+  }
+  std::vector<uint8_t> bytes[kPartCount];
+  EncodedView view;
+};
+
+// Low-rank part of what the codes leave, codes of what the low-rank part leaves. l1 and l2 may be null.
+Status run_low_rank(const EncodeMatrix& matrix, const EncodedView& out, float* l1, float* l2, EncodeCost* cost) {
+  const EncodeSpace& space = matrix.space(out.option.transform);
+  const int64_t rows = matrix.rows, cols = matrix.cols;
+  const int32_t rank = out.option.rank;
+  std::vector<float> rest = space.target, target(rest.size()), target_h(space.target_h.size()), error(rest.size());
+  LowRank best;
+  Parts parts(out);
+  for (int32_t round = 0; round < kAlternations; ++round) {
+    LowRank factors;
+    const Status factored = low_rank_of(matrix, space, rest, rank, &factors);
+    if (failed(factored)) return factored;
+    parallel_for(0, rows, kPanelRows, [&](int64_t b, int64_t e) {
+      if (matrix.stopped()) return;
+      float* t = target.data() + b * cols;
+      std::copy(space.target.begin() + b * cols, space.target.begin() + e * cols, t);
+      sgemm(false, false, e - b, cols, rank, -1, factors.l1.data() + b * rank, rank, factors.l2.data(), cols, 1, t,
+            cols);
+      if (target_h.empty()) return;
+      sgemm(false, false, e - b, cols, cols, 1, t, cols, space.h.data(), cols, 0, target_h.data() + b * cols, cols);
+    });
+    if (matrix.stopped()) return cancelled();
+    EncodeCost found{};
+    const Status status = run_panels(matrix, {target.data(), target_h.empty() ? nullptr : target_h.data()}, parts.view,
+                                     error.data(), &found);
+    if (failed(status)) return status;
+    // What the codes leave of the whole: their error and the low-rank part.
+    for (size_t i = 0; i < rest.size(); ++i) rest[i] = space.target[i] - target[i] + error[i];
+    if (round > 0 && !(found.cost < cost->cost)) continue;
+    *cost = found;
+    best = std::move(factors);
+    parts.copy_to(out);
+  }
+  if (l1 == nullptr) return ok();
+  std::copy(best.l1.begin(), best.l1.end(), l1);
+  for (int64_t k = 0; k < rank; ++k) {
+    float* row = best.l2.data() + k * cols;
+    if (space.rotation != nullptr) space.rotation->inverse(row);
+    for (int64_t j = 0; j < cols; ++j) l2[k * cols + j] = row[j] * matrix.multiplier;
+  }
+  return ok();
+}
+
+Status run_option(const EncodeMatrix& matrix, const EncodedView& out, float* l1, float* l2, EncodeCost* cost) {
+  if (out.option.rank > 0) return run_low_rank(matrix, out, l1, l2, cost);
+  const EncodeSpace& space = matrix.space(out.option.transform);
+  return run_panels(matrix, {space.target.data(), space.target_h.empty() ? nullptr : space.target_h.data()}, out,
+                    nullptr, cost);
 }
 
 // A trellis code's error is white: with the factors of H = N D N' it costs its variance times the traces of D, row by
-// row (the feedback takes care of N).
+// row (the feedback takes care of N), and the feedback's own share of the targets is coded with the rest.
 EncodeCost predict_trellis(const EncodeMatrix& matrix, const EncodeOption& option) {
   const EncodeSpace& space = matrix.space(option.transform);
   const double trace = space.by_tile.empty() || option.rounding == Rounding::nearest ? static_cast<double>(matrix.cols)
                                                                                      : space.tile_trace;
+  const double error = gaussian_error(option);
   double sum = 0;
   for (int64_t i = 0; i < matrix.rows; ++i) {
     const float* y = space.target.data() + i * matrix.cols;
     sum += matrix.row_weights[static_cast<size_t>(i)] * encode_kernels().dot(y, y, matrix.cols);
   }
   const double unit = static_cast<double>(matrix.multiplier) * static_cast<double>(matrix.multiplier);
-  return {unit * matrix.metric_scale * gaussian_error(option) * sum * trace / static_cast<double>(matrix.cols), 0,
-          false};
+  const double raised = 1 + (option.rounding == Rounding::nearest ? 0 : error * space.feedback_variance);
+  return {unit * matrix.metric_scale * error * raised * sum * trace / static_cast<double>(matrix.cols), 0, false};
 }
 
 bool is_predictable(const EncodeProblem& problem, const EncodeOption& option) {
@@ -79,24 +158,21 @@ Status encode_costs(const EncodeProblem& problem, const EncodeOption* options, i
       out[i] = predict_trellis(matrix, options[i]);
     } else {
       const EncodedView view{options[i], matrix.rows, matrix.cols, problem.seed, {}};
-      const std::unique_ptr<EncodeRun> run =
-          make_run(matrix, target_of(matrix.space(options[i].transform)), view, nullptr);
-      run->begin();
-      parallel_for(0, matrix.panels(), 1, [&](int64_t p, int64_t) { run->panel(p); });
-      if (matrix.stopped()) return cancelled();
-      out[i] = run->cost();
+      status = run_option(matrix, view, nullptr, nullptr, &out[i]);
+      if (failed(status)) return status;
     }
-    status = check_finite(out[i]);
-    if (failed(status)) return status;
     report(control, static_cast<double>(i + 1), static_cast<double>(count));
   }
   return check_finite(*norm);
 }
 
-Status encode(const EncodeProblem& problem, EncodedView* out, float*, float*, EncodeCost* cost,
+Status encode(const EncodeProblem& problem, EncodedView* out, float* l1, float* l2, EncodeCost* cost,
               const Control& control) {
   Status status = check_option(out->option);
   if (failed(status)) return status;
+  if (out->option.rank > 0 && (l1 == nullptr || l2 == nullptr)) {
+    return error(StatusCode::invalid_argument, -1, "rank %d has no room for its factors", out->option.rank);
+  }
   out->seed = problem.seed;
   EncodeMatrix matrix(problem, control);
   status = matrix.prepare(&out->option, 1);
@@ -104,14 +180,7 @@ Status encode(const EncodeProblem& problem, EncodedView* out, float*, float*, En
   if (matrix.rows != out->rows || matrix.cols != out->cols) {
     return error(StatusCode::invalid_argument, -1, "the encoded matrix has another shape than the weight");
   }
-  const std::unique_ptr<EncodeRun> run =
-      make_run(matrix, target_of(matrix.space(out->option.transform)), *out, nullptr);
-  run->begin();
-  parallel_for(0, matrix.panels(), 1, [&](int64_t p, int64_t) { run->panel(p); });
-  if (matrix.stopped()) return cancelled();
-  run->finish();
-  *cost = run->cost();
-  return check_finite(*cost);
+  return run_option(matrix, *out, l1, l2, cost);
 }
 
 Status encoded_cost(const EncodeProblem& problem, const EncodedView& e, const float* l1, const float* l2,

@@ -24,6 +24,8 @@ struct EncodeSpace {
   // is w + sum over the columns k before it of (w_k - q_k) N_k. Only what is above the blocks is filled.
   std::vector<float> by_tile, by_column;  // N for blocks of kTileSide columns, and of one
   double tile_trace = 0;                  // trace of D for the blocks of kTileSide columns
+  double feedback_variance = 0;           // of their targets, over the variance of the code's errors
+  std::vector<float> factor;              // the upper R with h = R R', where an option has low rank
 };
 
 class EncodeMatrix {
@@ -57,7 +59,7 @@ class EncodeMatrix {
   Status load_target();
   // The metric's H divided by its mean diagonal, which becomes metric_scale; for a Fisher weight, of its column means.
   std::vector<double> second_moment();
-  Status make_space(Transform transform, bool by_tile, bool by_column);
+  Status make_space(Transform transform, bool by_tile, bool by_column, bool factor);
 
   std::unique_ptr<Rotation> rotation_;
   std::unique_ptr<EncodeSpace> spaces_[2];

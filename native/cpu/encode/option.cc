@@ -32,7 +32,6 @@ Status check_trellis(const EncodeOption& o) {
 
 Status check_option(const EncodeOption& o) {
   if (o.rank < 0) return error(StatusCode::invalid_argument, -1, "negative rank");
-  if (o.rank > 0) return unsupported("low rank beside an encoding is not there yet");
   if (o.grid == GridKind::trellis) return check_trellis(o);
   const int32_t least = 2, most = o.grid == GridKind::fitted || o.grid == GridKind::fp4 ? 4 : 8;
   if (o.bits < least || o.bits > most || (o.grid == GridKind::fp4 && o.bits != 4)) {
