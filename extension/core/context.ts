@@ -104,7 +104,7 @@ export function stageReporter(
   context: PipelineContext,
   stage: Progress['stage'],
   total: number,
-): (done: number, extra?: Pick<Progress, 'item' | 'partial'>) => void {
+): (done: number, extra?: Pick<Progress, 'item' | 'partial' | 'count'>) => void {
   const start = context.now();
   return (done, extra = {}) => {
     const elapsed = (context.now() - start) / 1000;

@@ -14,7 +14,10 @@ import type { FactorStorage, Option } from './options/types';
  * decomposition.
  */
 export type Work = 'fisher' | 'sweep' | 'decompose' | 'evaluate';
-type Rates = Partial<Record<Work, number>>;
+/** The paces of the last runs, newest first. */
+type Rates = Partial<Record<Work, number[]>>;
+/** Runs that are remembered: the middle one counts, so that neither a contended run nor one from the cache is believed alone. */
+const REMEMBERED = 5;
 
 /** Units a second where nothing has been measured: two CPU cores, or one accelerator of the last generation. */
 const DEFAULT_RATES: Readonly<Record<'cpu' | 'cuda', Readonly<Record<Work, number>>>> = {
@@ -28,15 +31,20 @@ const SHORTEST_MEASURE_S = 0.2;
 export async function recordRate(context: PipelineContext, work: Work, units: number, seconds: number): Promise<void> {
   if (seconds < SHORTEST_MEASURE_S || units <= 0) return;
   const rates = (await readCached<Rates>(context, 'rates', context.device)) ?? {};
-  await writeCached(context, 'rates', context.device, { ...rates, [work]: units / seconds });
+  const known = [units / seconds, ...pacesOf(rates, work)].slice(0, REMEMBERED);
+  await writeCached(context, 'rates', context.device, { ...rates, [work]: known });
 }
 
 /** Seconds that `units` of work will take here. */
 export async function predictSeconds(context: PipelineContext, work: Work, units: number): Promise<number> {
   const rates = (await readCached<Rates>(context, 'rates', context.device)) ?? {};
   const fallback = DEFAULT_RATES[backendOf(context)][work];
-  return units / (rates[work] ?? fallback);
+  const known = pacesOf(rates, work).sort((a, b) => b - a);
+  return units / (known[Math.floor((known.length - 1) / 2)] ?? fallback);
 }
+
+/** An earlier version kept one number. */
+const pacesOf = (rates: Rates, work: Work): number[] => [rates[work] ?? []].flat();
 
 /** Processes, runtime and scratch of the stages that work matrix by matrix. */
 const BASE_MEMORY = 300e6;
@@ -44,16 +52,30 @@ const BASE_MEMORY = 300e6;
 const ACTIVATION_COPIES = 24;
 const BATCH_TOKENS = 4096;
 
-/** Bytes the engine and its client need at most: the larger of the matrix stages and the language model. */
-export function peakMemory(index: CheckpointIndex, targets: readonly LogicalTensor[], languageModel: boolean): number {
+/**
+ * Bytes the engine and its client need at most: the larger of the matrix stages and the language model. The model is held as
+ * it is stored, with one layer and the output head in fp32; Fisher information adds gradients of both, every layer's input,
+ * and the sums themselves.
+ */
+export function peakMemory(
+  index: CheckpointIndex,
+  targets: readonly LogicalTensor[],
+  { evaluates, calibrates }: { evaluates: boolean; calibrates: boolean },
+): number {
+  const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
   const largest = Math.max(0, ...targets.map(target => target.parameters));
   const matrixStages = BASE_MEMORY + 3 * 4 * largest;
-  if (!languageModel) return matrixStages;
+  if (!evaluates && !calibrates) return matrixStages;
   const layers = new Map<number, number>();
   for (const target of targets) layers.set(target.layer, (layers.get(target.layer) ?? 0) + target.parameters);
   const layer = Math.max(0, ...layers.values());
   const hidden = Math.max(0, ...targets.map(target => Math.min(...target.shape)));
-  return Math.max(matrixStages, BASE_MEMORY + index.bytes + 4 * layer + 4 * ACTIVATION_COPIES * BATCH_TOKENS * hidden);
+  const vocabulary = index.config?.['vocab_size'];
+  const head = typeof vocabulary === 'number' ? vocabulary * hidden : 0;
+  const stream = 4 * BATCH_TOKENS * hidden;
+  const forward = BASE_MEMORY + index.bytes + 4 * Math.max(layer, head) + ACTIVATION_COPIES * stream;
+  const backward = 4 * Math.max(layer, head) + layers.size * stream + 4 * weights;
+  return Math.max(matrixStages, forward + (calibrates ? backward : 0));
 }
 
 /** Smallest and largest value of a budget kind that the options can meet. */

@@ -1,5 +1,7 @@
 /** Numbers as a person would write them: at most four significant digits, units, a true minus sign, a dash for unknown. */
 
+import type { Progress, Stage } from './progress';
+
 const MISSING = '–';
 const minus = (text: string) => text.replace('-', '−');
 
@@ -87,4 +89,64 @@ export function baseName(path: string): string {
       .split(/[/\\]/)
       .pop() ?? path
   );
+}
+
+/** What a stage does, in words. */
+export const stageTitles: Readonly<Record<Stage, string>> = {
+  open: 'Reading headers',
+  baseline: 'Evaluating the original',
+  fisher: 'Fisher information',
+  sweep: 'Measuring costs',
+  plan: 'Planning',
+  decompose: 'Decomposing',
+  write: 'Writing',
+  evaluate: 'Evaluating',
+  statistics: 'Statistics',
+  compare: 'Comparing',
+  export: 'Exporting',
+};
+
+/** What a stage's pieces are. */
+const pieces: Partial<Record<Stage, string>> = {
+  baseline: 'window',
+  fisher: 'sequence',
+  sweep: 'matrix',
+  decompose: 'matrix',
+  evaluate: 'window',
+  statistics: 'tensor',
+  compare: 'tensor',
+  export: 'tensor',
+};
+
+/** The piece at work, such as `matrix 17 of 210`; empty where there are none to count. */
+export function formatPiece({ stage, done, total, count = { done, total } }: Progress): string {
+  const piece = pieces[stage];
+  if (piece === undefined || count.total <= 1) return '';
+  const at = Math.min(count.total, Math.floor(count.done + 1e-6) + 1);
+  return `${piece} ${formatInteger(at)} of ${formatInteger(count.total)}`;
+}
+
+/** How far a request is: the share of its time from 0 to 1, undefined where nothing is known. */
+export function shareOf({ whole, done, total }: Progress): number | undefined {
+  if (whole) return whole.share;
+  return total > 0 ? Math.min(1, done / total) : undefined;
+}
+
+/** Seconds until a request is done, undefined where they are not known. */
+export const secondsLeftOf = ({ whole, secondsLeft }: Progress): number | undefined =>
+  // On a JSON wire what is not known is null.
+  (whole ? whole.secondsLeft : secondsLeft) ?? undefined;
+
+/** Such as `43 %, Measuring costs, matrix 17 of 210, 3 min left`. */
+export function formatProgress(progress: Progress): string {
+  const share = shareOf(progress);
+  const left = secondsLeftOf(progress);
+  return [
+    share === undefined ? '' : `${Math.floor(100 * share)} %`,
+    stageTitles[progress.stage],
+    formatPiece(progress),
+    left === undefined ? '' : `${formatDuration(left)} left`,
+  ]
+    .filter(Boolean)
+    .join(', ');
 }

@@ -44,7 +44,8 @@ export async function overLanes<T, R>(context: PipelineContext, job: LaneJob<T, 
       const item = items[i]!;
       const reportItem: ItemReport = (share, partial) => {
         shares[i] = share;
-        report(done(), { item: nameOf(item), ...(partial !== undefined && { partial }) });
+        const count = { done: shares.filter(each => each === 1).length, total: items.length };
+        report(done(), { item: nameOf(item), count, ...(partial !== undefined && { partial }) });
       };
       try {
         throwIfCancelled(context);

@@ -13,8 +13,9 @@ import type {
   SweepRequest,
   FrontierRequest,
 } from './requests/requests';
+import type { Stage } from './progress';
 import type { EvaluateReport } from './evaluation/types';
-import type { FisherReport } from './sensitivity/types';
+import type { FisherReport, FisherSource, SweepTable } from './sensitivity/types';
 import { planBudget, prepare } from './allocation/plan';
 import type { FrontierReport, Plan } from './allocation/types';
 import { cachePath, readCached, writeCached } from './storage/cache';
@@ -31,14 +32,14 @@ import { readTextFile } from './evaluation/text';
 import { TextTokenizer } from './evaluation/tokenizer';
 import { findExporter } from './export/exporters';
 import { requireWritable } from './storage/output';
-import { requireFeasible, requireRoom } from './preflight';
-import { open, openComplete, optionsOf, type Opened } from './opened';
+import { predict, requireFeasible, requireRoom } from './preflight';
 import { DEFAULTS } from './requests/defaults';
+import { open, openComplete, optionsOf, type Opened } from './opened';
 import { computeFisher, modelHash, openFisher } from './sensitivity/fisher';
 import { sweep as sweepMatrices } from './sensitivity/sweep';
 import { readSweep } from './sensitivity/sweep-file';
 import { fisherMetric, plainMetric, type Metric } from './sensitivity/metric';
-import type { FisherSource, SweepTable } from './sensitivity/types';
+import { trackWhole, type Part } from './whole';
 
 /** A plan that uses much of NF2 is warned about: its four levels are coarse and lopsided. */
 const NF2_WARNING_SHARE = 0.25;
@@ -250,9 +251,10 @@ function requireOneWeighting({ calibration, fisher: file, plain }: CompressReque
  * Compresses a checkpoint: Fisher information, sweep, plan, decomposition, output, and perplexity before and after when a
  * text is given. A request that was stopped or whose engine died continues where it was when it is made again.
  */
-export async function compress(context: PipelineContext, request: CompressRequest): Promise<CompressReport> {
+export async function compress(asked: PipelineContext, request: CompressRequest): Promise<CompressReport> {
   requireOneWeighting(request);
-  const opened = await open(context.files, request);
+  const opened = await open(asked.files, request);
+  const context = await asOneRequest(asked, request, opened);
   const { index, targets } = opened;
   await requireWritable(context, { out: request.out, source: index.folder, overwrite: request.overwrite ?? false });
   requireFeasible(request, opened);
@@ -276,7 +278,7 @@ export async function compress(context: PipelineContext, request: CompressReques
   const measured = request.evalText !== undefined;
 
   const before = measured
-    ? await timed('evaluate', () => evaluateOnce(context, index, evaluation(request.model)))
+    ? await timed('evaluate', () => evaluateOnce(asStage(context, 'baseline'), index, evaluation(request.model)))
     : undefined;
   const metric = await timed('fisher', () => metricFor(context, opened, request));
   const table = await timed('sweep', () => runSweep(context, opened, request, metric));
@@ -346,6 +348,32 @@ export async function compress(context: PipelineContext, request: CompressReques
     ],
   };
 }
+
+/** The context of a compression, whose progress tells how far the whole of it is. */
+async function asOneRequest(
+  context: PipelineContext,
+  request: CompressRequest,
+  opened: Opened,
+): Promise<PipelineContext> {
+  const { seconds } = await predict(context, request, opened);
+  const evaluated = request.evalText !== undefined;
+  const parts: Part[] = [
+    ...(evaluated ? [{ stage: 'baseline', seconds: seconds.baseline } as const] : []),
+    ...(request.calibration !== undefined ? [{ stage: 'fisher', seconds: seconds.fisher } as const] : []),
+    { stage: 'sweep', seconds: seconds.sweep },
+    { stage: 'decompose', seconds: seconds.decompose },
+    ...(request.format === 'dense' ? [{ stage: 'export', seconds: seconds.decompose } as const] : []),
+    ...(evaluated ? [{ stage: 'evaluate', seconds: seconds.evaluate } as const] : []),
+  ];
+  const track = trackWhole(parts, context.now);
+  return { ...context, report: progress => context.report(track(progress)) };
+}
+
+/** The same work under another name, where a request does it twice. */
+const asStage = (context: PipelineContext, stage: Stage): PipelineContext => ({
+  ...context,
+  report: progress => context.report({ ...progress, stage }),
+});
 
 const measureOf = ({ perplexity, tokens, windows }: EvaluateReport) => ({ perplexity, tokens, windows });
 

@@ -1,14 +1,21 @@
 /** Before a compression: can it be done, and what will it take? */
 import type { CompressRequest } from './requests/requests';
-import type { EstimateReport } from './reports';
-import { folderOf } from './files/paths';
+import type { EstimateReport, RequestProblem } from './reports';
+import { folderOf, trimPath } from './files/paths';
 import type { WritableFileSystem } from './files/types';
 import type { PipelineContext } from './context';
 import { requireOneRank } from './allocation/plan';
 import { LqError } from './errors';
 import { feasibleRange, peakMemory, predictSeconds } from './estimate';
-import { keptBytes, open, optionsOf, type Opened } from './opened';
+import { describeModel } from './evaluation/language-model';
+import { TextTokenizer } from './evaluation/tokenizer';
+import { readWindows } from './evaluation/windows';
 import { DEFAULTS } from './requests/defaults';
+import { keptBytes, open, optionsOf, type Opened } from './opened';
+import { factorBytes } from './options/option';
+import { fisherTensors } from './sensitivity/fisher';
+import { requireWritable } from './storage/output';
+import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
 
 /** Refuses a budget below what the options can meet, before any work. */
 export function requireFeasible(request: CompressRequest, opened: Opened): void {
@@ -45,14 +52,21 @@ function rangeOf(request: CompressRequest, opened: Opened): { minimum: number; m
 /** Time, memory and size of a compression, before it starts. */
 export async function estimate(context: PipelineContext, request: CompressRequest): Promise<EstimateReport> {
   const opened = await open(context.files, request);
+  return { ...(await predict(context, request, opened)), problems: await problemsOf(context, request, opened) };
+}
+
+/** Time, memory and size alone. */
+export async function predict(
+  context: PipelineContext,
+  request: CompressRequest,
+  opened: Opened,
+): Promise<Omit<EstimateReport, 'problems'>> {
   const { index, targets } = opened;
   const parameters = targets.reduce((sum, target) => sum + target.parameters, 0);
   const tokens = (request.samples ?? DEFAULTS.samples) * (request.context ?? DEFAULTS.context);
   const evaluated = request.evalText === undefined ? 0 : await evaluatedTokens(context, request);
   const range = rangeOf(request, opened);
-  const { kind, value } = request.budget;
-  const bits = Math.min(Math.max(value, range.minimum), range.maximum);
-  const needsModel = request.calibration !== undefined || request.evalText !== undefined;
+  const bits = Math.min(Math.max(request.budget.value, range.minimum), range.maximum);
   return {
     matrices: targets.length,
     parameters,
@@ -61,12 +75,100 @@ export async function estimate(context: PipelineContext, request: CompressReques
         request.calibration === undefined ? 0 : await predictSeconds(context, 'fisher', index.parameters * tokens),
       sweep: await predictSeconds(context, 'sweep', parameters * optionsOf(request).length),
       decompose: await predictSeconds(context, 'decompose', parameters),
-      evaluate: 2 * (await predictSeconds(context, 'evaluate', index.parameters * evaluated)),
+      baseline: await predictSeconds(context, 'evaluate', index.parameters * evaluated),
+      evaluate: await predictSeconds(context, 'evaluate', index.parameters * evaluated),
     },
-    peakMemory: peakMemory(index, targets, needsModel),
-    outputBytes: Math.round(kind === 'bytes' ? bits : keptBytes(opened) + (bits * parameters) / 8),
+    peakMemory: peakMemory(index, targets, {
+      evaluates: request.evalText !== undefined,
+      calibrates: request.calibration !== undefined,
+    }),
+    outputBytes: Math.round(outputBytes(request, opened, bits)),
     feasible: range,
   };
+}
+
+/** Tensor bytes of the output at a budget that can be met: exact for sizes, else within what the last option leaves unspent. */
+function outputBytes(request: CompressRequest, opened: Opened, value: number): number {
+  const { index, targets } = opened;
+  if (request.format === 'dense') return index.bytes;
+  if (request.budget.kind === 'bytes') return value;
+  const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
+  const stored = keptBytes(opened) + (value * weights) / 8;
+  if (request.budget.kind === 'effective-bits') return stored;
+  // A budget in bits leaves the factors out; it is of one rank.
+  const rank = optionsOf(request)[0]?.rank ?? 0;
+  const storage = request.factors ?? DEFAULTS.factors;
+  const factors = targets.reduce((sum, { shape }) => {
+    const [rows, cols] = [shape[0] ?? 1, shape[1] ?? 1];
+    return sum + (rank === 0 ? 0 : factorBytes(storage, rows * rank) + factorBytes(storage, rank * cols));
+  }, 0);
+  return stored + factors;
+}
+
+/** What would make a compression fail, each with the field to change; the same checks stop one that is started anyway. */
+async function problemsOf(
+  context: PipelineContext,
+  request: CompressRequest,
+  opened: Opened,
+): Promise<RequestProblem[]> {
+  const { index, targets } = opened;
+  const { calibration, fisher, evalText, out } = request;
+  const problems: RequestProblem[] = [];
+  const check = async (field: RequestProblem['field'], work: () => void | Promise<unknown>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      const { code, message } = LqError.from(error);
+      if (code === 'cancelled') throw error;
+      const suggestion = code === 'output-exists' ? await freeName(context.files, out) : undefined;
+      problems.push({ field, code, message, ...(suggestion !== undefined && { suggestion }) });
+    }
+  };
+  const text = (file: string, windows: number): Promise<unknown> => requireText(context, index, file, windows, request);
+  await check('ranks', () => requireRanks(request, targets));
+  await check('budget', () => requireFeasible(request, opened));
+  if (calibration !== undefined)
+    await check('calibration', () => text(calibration, request.samples ?? DEFAULTS.samples));
+  if (evalText !== undefined) await check('evalText', () => text(evalText, request.windows ?? 1));
+  if (fisher !== undefined) await check('fisher', () => fisherTensors(context.files, fisher, targets));
+  await check('out', async () => {
+    await requireWritable(context, { out, source: index.folder, overwrite: request.overwrite ?? false });
+    await requireRoom(context.files, request, opened);
+  });
+  return problems;
+}
+
+/** The path with the least number behind it that nothing is at. */
+async function freeName(files: WritableFileSystem, out: string): Promise<string> {
+  const stem = trimPath(out).replace(/-\d+$/, '');
+  for (let number = 2; ; number++) {
+    const free = `${stem}-${number}`;
+    if ((await files.stat(free)) === undefined) return free;
+  }
+}
+
+/** A rank beyond the shorter side of a matrix stores more than the matrix. */
+function requireRanks(request: CompressRequest, targets: readonly LogicalTensor[]): void {
+  const rank = Math.max(0, ...optionsOf(request).map(option => option.rank));
+  const smallest = targets.reduce((least, each) => (Math.min(...each.shape) < Math.min(...least.shape) ? each : least));
+  const most = Math.min(...smallest.shape);
+  if (rank <= most) return;
+  const message = `Rank ${rank} is more than ${smallest.name} has: it is ${smallest.shape.join(' × ')}. The most is ${most}.`;
+  throw new LqError('usage', message, { tensor: smallest.name, details: { most } });
+}
+
+/** Refuses a text that cannot be read or is too short for so many windows; reads no more of it than they need. */
+async function requireText(
+  context: PipelineContext,
+  index: CheckpointIndex,
+  file: string,
+  windows: number,
+  request: CompressRequest,
+): Promise<void> {
+  const { config } = describeModel(index);
+  const tokenizer = await TextTokenizer.load(context, index.folder);
+  const options = { context: request.context ?? DEFAULTS.context, windows };
+  await readWindows(context.files, tokenizer, config.vocab, file, options, context.signal);
 }
 
 /** Tokens of an evaluation text, guessed from its size: English text has about four bytes a token. */

@@ -1,4 +1,5 @@
 /** What the pipeline's requests that span several stages report. */
+import type { ErrorCode } from './errors';
 import type { Plan } from './allocation/types';
 import type { SweepRecipe } from './options/recipe';
 import type { Option } from './options/types';
@@ -44,11 +45,23 @@ export interface CompressReport extends Omit<Plan, 'matrices' | 'seconds'> {
 export interface EstimateReport {
   matrices: number;
   parameters: number;
-  seconds: { fisher: number; sweep: number; decompose: number; evaluate: number };
+  /** What is in the cache already takes none. */
+  seconds: { baseline: number; fisher: number; sweep: number; decompose: number; evaluate: number };
   peakMemory: number;
   outputBytes: number;
   /** Range of the chosen budget kind that can be met. */
   feasible: { minimum: number; maximum: number };
+  /** What would make the request fail, found before any work. */
+  problems: RequestProblem[];
+}
+
+/** Something wrong with a request, and the field of it that has to change. */
+export interface RequestProblem {
+  field: 'budget' | 'ranks' | 'calibration' | 'fisher' | 'evalText' | 'out';
+  code: ErrorCode;
+  message: string;
+  /** A value that would do, where one is known. */
+  suggestion?: string;
 }
 
 export interface ExportReport {

@@ -39,8 +39,12 @@ export class Checkpoints implements vscode.Disposable {
   ) {
     const watcher = vscode.workspace.createFileSystemWatcher(pattern);
     this.listen(watcher);
+    // A folder that is renamed or deleted says nothing of the files in it.
+    const folders = vscode.workspace.createFileSystemWatcher('**', true, true, false);
+    folders.onDidDelete(uri => void this.onRemoved(uri));
     this.disposables.push(
       watcher,
+      folders,
       vscode.workspace.onDidChangeWorkspaceFolders(() => this.refresh()),
     );
     for (const each of this.outside()) this.watchOutside(each);
@@ -112,6 +116,16 @@ export class Checkpoints implements vscode.Disposable {
     watcher.onDidCreate(changed);
     watcher.onDidChange(changed);
     watcher.onDidDelete(changed);
+  }
+
+  /** Looks again when what was removed held a checkpoint. */
+  private async onRemoved(uri: vscode.Uri): Promise<void> {
+    if (uri.scheme !== 'file') return;
+    const inside = `${uri.fsPath}${path.sep}`;
+    const held = (await this.list()).filter(({ file }) => file.startsWith(inside));
+    if (held.length === 0) return;
+    for (const { file } of held) this.stale.add(file);
+    await this.reload();
   }
 
   private async reload(): Promise<void> {

@@ -1,5 +1,6 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
+import { LqError } from '../core/errors';
 import { Checkpoints } from './checkpoints';
 import { publishContext } from './commands/inspect';
 import { registerCommands } from './commands/register';
@@ -8,7 +9,7 @@ import { CheckpointEditor } from './editor';
 import { Engine } from './engine';
 import { HealthProblems } from './health';
 import { Hovers } from './hovers';
-import { createJobs, watchJobs } from './jobs';
+import { createJobs, createJobStore, watchJobs } from './jobs';
 import { Models } from './model/models';
 import { Selection } from './model/selection';
 import { StatisticsCache } from './model/statistics';
@@ -17,6 +18,7 @@ import { Panels } from './panels';
 import { RunTree } from './runs';
 import { Status } from './status';
 import type { Studio } from './studio';
+import { offerCommandLine } from './terminal';
 import { CheckpointTree } from './tree';
 
 /** What tests in the extension host look at: VS Code has no way to read another's tree or decorations. */
@@ -49,7 +51,8 @@ export function activate(context: vscode.ExtensionContext): Internals | undefine
   const statistics = new StatisticsCache(path.join(storage, 'statistics'), message => output.warn(message));
   own({ dispose: () => void statistics.flush() });
   // Jobs belong to a workspace: its window is the one that offers to go on with them.
-  const jobs = createJobs(engine, (context.storageUri ?? context.globalStorageUri).fsPath, output);
+  const store = createJobStore((context.storageUri ?? context.globalStorageUri).fsPath, output);
+  const jobs = createJobs(engine, store, output);
   const studio: Studio = {
     extension: context.extensionUri,
     storage,
@@ -61,6 +64,7 @@ export function activate(context: vscode.ExtensionContext): Internals | undefine
     jobs,
     statistics,
     selection: new Selection(),
+    compressions: new Selection(),
     navigate: destination => navigate(studio, panels, destination),
   };
   const panels = own(new Panels(studio));
@@ -80,12 +84,15 @@ export function activate(context: vscode.ExtensionContext): Internals | undefine
   const status = own(new Status(engine, jobs));
   own(registerCommands(studio, { tree, view }, problems));
   own(
-    watchJobs(studio, () => {
+    watchJobs(studio, store, () => {
       runs.refresh();
       status.update();
     }),
   );
 
+  offerCommandLine(context).catch((error: unknown) => {
+    output.warn(`lq-studio is not on the PATH of terminals: ${LqError.from(error).message}`);
+  });
   own(checkpoints.onDidChange(() => void publishContext(checkpoints)));
   void publishContext(checkpoints);
   return context.extensionMode === vscode.ExtensionMode.Test ? { studio, tree, decorations } : undefined;

@@ -5,24 +5,28 @@ import { LqError } from '../core/errors';
 import { formatBytes } from '../core/format';
 import type { Engine } from './engine';
 import { limitCache } from './model/cache-limit';
-import { isActive, isJob, JobManager, type Job } from './model/jobs';
+import { openRun } from './open-run';
+import { isActive, isJob, isResumable, JobManager, type Job } from './model/jobs';
 import { RecordStore } from './model/records';
 import { messageOf } from './notify';
 import { summary } from './runs';
 import { cacheLimit, jobSettings } from './settings';
 import type { Studio } from './studio';
 
-/** The window's job manager, remembered under `folder`. */
-export function createJobs(engine: Engine, folder: string, output: vscode.LogOutputChannel): JobManager {
-  const warn = (message: string) => output.warn(message);
+/** Where the window's jobs are remembered. */
+export const createJobStore = (folder: string, output: vscode.LogOutputChannel): RecordStore<Job> =>
+  new RecordStore<Job>(path.join(folder, 'jobs'), isJob, message => output.warn(message));
+
+/** The window's job manager. */
+export function createJobs(engine: Engine, store: RecordStore<Job>, output: vscode.LogOutputChannel): JobManager {
   return new JobManager({
     engine,
-    store: new RecordStore<Job>(path.join(folder, 'jobs'), isJob, warn),
+    store,
     owner: process.pid,
     alive,
     now: () => Date.now(),
     id: () => `${new Date().toISOString().replace(/[^\dT]/g, '')}-${randomBytes(3).toString('hex')}`,
-    warn,
+    warn: message => output.warn(message),
   });
 }
 
@@ -38,18 +42,23 @@ function alive(pid: number): boolean {
 
 /** How often a job of a process that still runs is looked at again: a closed window takes a while to end. */
 const lookAgainMs = 5000;
+/** A job whose window was there so recently was cut off by a reload: it goes on by itself. */
+const reloadMs = 120_000;
 
 /**
- * Brings back the jobs of the last session and offers to go on with what was interrupted; then tells of every job's end
- * with the actions that follow from it.
+ * Brings back the jobs of the last session: what a reload cut off goes on, what was left behind longer ago is offered.
+ * Follows the jobs of other windows on the same store. Tells of the end of every job of this window, with the actions that
+ * follow from it.
  */
-export function watchJobs(studio: Studio, onRestored: () => void): { dispose(): void } {
+export function watchJobs(studio: Studio, store: RecordStore<Job>, onRestored: () => void): { dispose(): void } {
   let timer: NodeJS.Timeout | undefined;
+  let disposed = false;
   const restore = async () => {
     const { interrupted, elsewhere } = await studio.jobs.restore();
     onRestored();
-    for (const job of interrupted) void offerResume(studio, job);
-    if (elsewhere.length > 0) timer = setTimeout(attempt, lookAgainMs);
+    for (const job of interrupted) bringBack(studio, job);
+    clearTimeout(timer);
+    if (elsewhere.length > 0 && !disposed) timer = setTimeout(attempt, lookAgainMs);
   };
   const attempt = () => {
     restore().catch((error: unknown) => {
@@ -57,8 +66,14 @@ export function watchJobs(studio: Studio, onRestored: () => void): { dispose(): 
     });
   };
   attempt();
+  let unwatch: (() => void) | undefined;
+  store.watch(attempt).then(
+    end => (disposed ? end() : (unwatch = end)),
+    (error: unknown) => studio.output.warn(`Other windows are not followed: ${LqError.from(error).message}`),
+  );
   const atWork = new Set<string>();
   const stop = studio.jobs.onChange(job => {
+    if (studio.jobs.isElsewhere(job)) return;
     if (isActive(job)) atWork.add(job.id);
     else if (atWork.delete(job.id)) {
       void tell(studio, job);
@@ -67,10 +82,20 @@ export function watchJobs(studio: Studio, onRestored: () => void): { dispose(): 
   });
   return {
     dispose: () => {
+      disposed = true;
       clearTimeout(timer);
+      unwatch?.();
       stop();
     },
   };
+}
+
+function bringBack(studio: Studio, job: Job): void {
+  const { seen = job.started ?? job.created } = job;
+  const reloaded = job.error === undefined && Date.now() - seen < reloadMs;
+  if (!reloaded || !vscode.workspace.isTrusted) return void offerResume(studio, job);
+  studio.output.info(`${job.title} was cut off and goes on.`);
+  studio.jobs.resume(job.id);
 }
 
 /** Once nothing is at work, the cache is brought within the size that the settings allow. */
@@ -93,11 +118,12 @@ async function tell(studio: Studio, job: Job): Promise<void> {
   if (job.status === 'done') await offerNext(studio, job);
   if (job.status === 'interrupted') await offerResume(studio, job);
   if (job.status === 'failed' && job.error) {
-    const retry = 'Try Again';
+    // Asking for the same again helps where the machine was at fault; otherwise the request has to change.
+    const [again, show] = ['Try Again', 'Show'];
     const message = `${job.title}: ${messageOf(LqError.fromData(job.error))}`;
-    const chosen = await vscode.window.showErrorMessage(message, retry, 'Show Output');
-    if (chosen === retry) studio.jobs.resume(job.id);
-    else if (chosen !== undefined) studio.output.show();
+    const chosen = await vscode.window.showErrorMessage(message, ...(isResumable(job) ? [again] : []), show);
+    if (chosen === again) studio.jobs.resume(job.id);
+    else if (chosen === show) await openRun(studio, job);
   }
 }
 

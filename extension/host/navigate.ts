@@ -4,13 +4,14 @@ import type { Destination } from '../protocol/panels';
 import { showCheckpoint } from './editor';
 import type { Panels } from './panels';
 import { openPath } from './panels/common';
+import { formOf } from './panels/compress';
 import type { Studio } from './studio';
 
 /** Where a panel or a command sends the user. */
 export async function navigate(
-  studio: Pick<Studio, 'models' | 'selection'>,
+  studio: Studio,
   panels: Panels,
-  { to, model, tensor, other }: Destination,
+  { to, model, tensor, other, job }: Destination,
 ): Promise<void> {
   switch (to) {
     case 'checkpoint': {
@@ -20,7 +21,13 @@ export async function navigate(
       await showCheckpoint(file);
       return;
     }
-    case 'compress':
+    case 'compress': {
+      if (model === undefined) throw new LqError('usage', 'No checkpoint was named.');
+      const show = job === undefined ? { form: formOf(studio, await studio.models.open(model)) } : { job };
+      studio.compressions.ask(model, show);
+      panels.show(to, { model });
+      return;
+    }
     case 'heatmap':
     case 'allocation':
     case 'perplexity':

@@ -13,7 +13,7 @@ import type { CommonRequests, PanelName, Panels as Protocol, PanelState, PanelTa
 import { page, pageRoots } from './page';
 import { allocation } from './panels/allocation';
 import { checkpoint } from './panels/checkpoint';
-import { commonHandlers } from './panels/common';
+import { commonHandlers, jobsOf } from './panels/common';
 import { compare } from './panels/compare';
 import { compress } from './panels/compress';
 import type { Controller, PanelContext } from './panels/controller';
@@ -90,11 +90,12 @@ export class Panels implements vscode.Disposable {
     const emit: ServerEnd<Events<N>>['emit'] = (event, data) => end.emit(event, data);
     const { studio } = this;
     const own = controller({ studio, target, emit, own: disposable => owned.push(disposable) });
-    const handlers = { ...commonHandlers(studio), ...own };
+    const handlers = { ...commonHandlers(studio, target), ...own };
     const end = serve<CommonRequests, Events<N>>(portOf(webview), schemas, handlers, error =>
       studio.output.error(`${name} panel: ${error.message}`),
     );
     owned.push(studio.engine.onDidChange(state => emit('engine', state)));
+    owned.push({ dispose: studio.jobs.onChange(() => emit('jobs', jobsOf(studio, target))) });
     onDispose(() => {
       for (const disposable of owned) disposable.dispose();
       end.close();

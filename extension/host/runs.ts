@@ -1,8 +1,7 @@
 import * as vscode from 'vscode';
-import { formatBits, formatBytes, formatDate, formatDuration, formatNumber } from '../core/format';
+import { formatBits, formatBytes, formatDate, formatDuration, formatNumber, formatProgress } from '../core/format';
 import { shownName } from './model/describe';
-import { isActive, type Job, type JobManager, type JobStatus } from './model/jobs';
-import { progressText } from './model/progress';
+import { isActive, isResumable, type Job, type JobManager, type JobStatus } from './model/jobs';
 
 /**
  * The view of jobs at work, left behind and finished, newest first. Its elements are their ids: a job is another object
@@ -36,10 +35,10 @@ export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposab
     if (!job) return new vscode.TreeItem('Removed');
     const item = new vscode.TreeItem(shownName(job.title));
     item.id = id;
-    item.description = summary(job);
+    item.description = this.jobs.isElsewhere(job) ? `${summary(job)}, in another window` : summary(job);
     item.iconPath = icon(job);
     item.tooltip = new vscode.MarkdownString().appendText(tooltip(job));
-    item.contextValue = job.status === 'done' ? 'run' : `job.${isActive(job) ? 'running' : job.status}`;
+    item.contextValue = contextOf(job, this.jobs.isElsewhere(job));
     item.command = { command: 'lqStudio.openRun', title: 'Show Result', arguments: [id] };
     item.accessibilityInformation = { label: `${job.title}, ${job.status}, ${item.description}` };
     return item;
@@ -49,6 +48,14 @@ export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposab
     this.stop();
     this.changed.dispose();
   }
+}
+
+/** What the menus of a line go by. */
+function contextOf(job: Job, elsewhere: boolean): string {
+  if (job.status === 'done') return 'run';
+  if (elsewhere) return 'job.elsewhere';
+  if (isActive(job)) return 'job.running';
+  return isResumable(job) ? 'job.stopped.resumable' : 'job.stopped';
 }
 
 function icon(job: Job): vscode.ThemeIcon {
@@ -70,7 +77,7 @@ export function summary(job: Job): string {
     case 'queued':
       return 'waiting';
     case 'running':
-      return job.progress ? progressText(job.progress) : 'starting';
+      return job.progress ? formatProgress(job.progress) : 'starting';
     case 'interrupted':
       return 'interrupted, can be resumed';
     case 'cancelled':

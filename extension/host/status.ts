@@ -1,7 +1,8 @@
 import * as vscode from 'vscode';
+import { formatProgress } from '../core/format';
 import type { Engine } from './engine';
-import { isActive, type Job, type JobManager } from './model/jobs';
-import { progressDetail, progressText } from './model/progress';
+import { isActive, isResumable, type Job, type JobManager } from './model/jobs';
+import { progressDetail } from './model/progress';
 
 /** One item in the status bar: the job at work, one that can be resumed, or an engine that died. Otherwise none. */
 export class Status implements vscode.Disposable {
@@ -23,15 +24,16 @@ export class Status implements vscode.Disposable {
   update(): void {
     const all = this.jobs.all();
     const busy = all.some(isActive);
-    const interrupted = all.some(job => job.status === 'interrupted');
+    const left = all.find(job => job.status === 'interrupted');
+    const interrupted = left !== undefined;
     void vscode.commands.executeCommand('setContext', 'lqStudio.busy', busy);
-    void vscode.commands.executeCommand('setContext', 'lqStudio.interrupted', interrupted);
+    void vscode.commands.executeCommand('setContext', 'lqStudio.interrupted', all.some(isResumable));
     void vscode.commands.executeCommand('setContext', 'lqStudio.hasRuns', all.length > 0);
     const current = this.jobs.current();
-    if (current) this.show(...atWork(current, all.filter(isActive).length - 1));
+    if (current) this.show(...atWork(current, all.filter(isActive).length - 1), current);
     else if (this.engine.state.state === 'failed') this.showFailure();
     else if (interrupted) {
-      this.show('$(debug-pause) LQ Studio: interrupted', 'A job was interrupted and can be resumed.');
+      this.show('$(debug-pause) LQ Studio: interrupted', 'A job was interrupted and can be resumed.', left);
     } else this.item.hide();
   }
 
@@ -39,10 +41,12 @@ export class Status implements vscode.Disposable {
     for (const disposable of this.disposables) disposable.dispose();
   }
 
-  private show(text: string, tooltip: string): void {
+  private show(text: string, tooltip: string, job?: Job): void {
     this.item.text = text;
     this.item.tooltip = new vscode.MarkdownString().appendText(tooltip);
-    this.item.command = 'lqStudio.showJobs';
+    this.item.command = job
+      ? { title: 'Show Job', command: 'lqStudio.openRun', arguments: [job.id] }
+      : 'lqStudio.showJobs';
     this.item.backgroundColor = undefined;
     this.item.show();
   }
@@ -55,7 +59,7 @@ export class Status implements vscode.Disposable {
 }
 
 function atWork(job: Job, waiting: number): [text: string, tooltip: string] {
-  const progress = job.progress ? progressText(job.progress) : 'starting';
+  const progress = job.progress ? formatProgress(job.progress) : 'starting';
   const detail = job.progress ? progressDetail(job.progress) : 'The engine is starting.';
   const more = waiting > 0 ? `\n${waiting} more waiting.` : '';
   return [`$(loading~spin) ${progress}`, `${job.title}\n${detail}${more}`];

@@ -1,5 +1,5 @@
 import type * as vscode from 'vscode';
-import type { Destination } from '../protocol/panels';
+import type { CompressShow, Destination } from '../protocol/panels';
 import type { Checkpoints } from './checkpoints';
 import type { Engine } from './engine';
 import type { JobManager } from './model/jobs';
@@ -19,7 +19,10 @@ export interface Studio {
   readonly engine: Engine;
   readonly jobs: JobManager;
   readonly statistics: StatisticsCache;
-  readonly selection: Selection;
+  /** Tensors that checkpoints' panels are to show. */
+  readonly selection: Selection<string>;
+  /** What compress panels are to show. */
+  readonly compressions: Selection<CompressShow>;
   /** Takes the user to a panel, a file, the settings or a command. */
   navigate(destination: Destination): Promise<void>;
 }

@@ -8,12 +8,13 @@ import { LqError, type ErrorData } from '../core/errors';
 import type { Progress } from '../core/progress';
 import { describeIssue } from '../core/requests/describe';
 
+/** `page` names the client that counts the ids: a reloaded page begins again at 1 and must not get its predecessor's answers. */
 export type Message =
-  | { kind: 'request'; id: number; method: string; params: unknown }
-  | { kind: 'cancel'; id: number }
-  | { kind: 'progress'; id: number; progress: Progress }
-  | { kind: 'reply'; id: number; ok: true; result: unknown }
-  | { kind: 'reply'; id: number; ok: false; error: ErrorData }
+  | { kind: 'request'; page: string; id: number; method: string; params: unknown }
+  | { kind: 'cancel'; page: string; id: number }
+  | { kind: 'progress'; page: string; id: number; progress: Progress }
+  | { kind: 'reply'; page: string; id: number; ok: true; result: unknown }
+  | { kind: 'reply'; page: string; id: number; ok: false; error: ErrorData }
   | { kind: 'event'; event: string; data: unknown };
 
 /** One end of a wire. `listen` returns the function that stops listening. */
@@ -32,7 +33,7 @@ export type RequestSchemas<R extends RequestMap<R>> = { [M in keyof R]: v.Generi
 
 /** What a handler is given beside its parameters. */
 export interface RequestContext {
-  /** Aborted when the other end cancels or the channel closes. */
+  /** Aborted when the other end cancels, another page takes its place, or the channel closes. */
   signal: AbortSignal;
   progress(progress: Progress): void;
 }
@@ -74,12 +75,21 @@ export function serve<R extends RequestMap<R>, E>(
 ): ServerEnd<E> {
   const running = new Map<number, AbortController>();
   let closed = false;
+  let current: string | undefined;
 
-  const answer = async (id: number, method: string, params: unknown): Promise<void> => {
+  /** A page that was loaded anew asks nothing about what the one before it wanted. */
+  const turnTo = (page: string): void => {
+    if (page === current) return;
+    for (const controller of running.values()) controller.abort();
+    running.clear();
+    current = page;
+  };
+
+  const answer = async (page: string, id: number, method: string, params: unknown): Promise<void> => {
     const controller = new AbortController();
     running.set(id, controller);
     const post = (message: Message) => {
-      if (!closed) port.post(message);
+      if (!closed && page === current) port.post(message);
     };
     try {
       if (!owns(schemas, method)) throw new LqError('usage', `No such request: ${method.slice(0, 100)}`);
@@ -92,22 +102,24 @@ export function serve<R extends RequestMap<R>, E>(
       }
       const result = await handlers[name](checked.output, {
         signal: controller.signal,
-        progress: progress => post({ kind: 'progress', id, progress }),
+        progress: progress => post({ kind: 'progress', page, id, progress }),
       });
-      post({ kind: 'reply', id, ok: true, result });
+      post({ kind: 'reply', page, id, ok: true, result });
     } catch (error) {
-      post({ kind: 'reply', id, ok: false, error: LqError.from(error).toJSON() });
+      post({ kind: 'reply', page, id, ok: false, error: LqError.from(error).toJSON() });
     } finally {
-      running.delete(id);
+      if (running.get(id) === controller) running.delete(id);
     }
   };
 
   const stop = port.listen(message => {
-    if (!isRecord(message) || typeof message['id'] !== 'number') return;
-    const { kind, id } = message as { kind: unknown; id: number };
-    if (kind === 'cancel') running.get(id)?.abort();
-    if (kind === 'request' && typeof message['method'] === 'string')
-      void answer(id, message['method'], message['params']);
+    if (!isRecord(message) || typeof message['id'] !== 'number' || typeof message['page'] !== 'string') return;
+    const { kind, id, page } = message as { kind: unknown; id: number; page: string };
+    if (kind === 'cancel' && page === current) running.get(id)?.abort();
+    if (kind === 'request' && typeof message['method'] === 'string') {
+      turnTo(page);
+      void answer(page, id, message['method'], message['params']);
+    }
   });
 
   return {
@@ -131,6 +143,7 @@ interface Pending {
 
 /** Makes requests and hears events. Answers come from the same build, whose types the compiler has checked. */
 export function connect<R extends RequestMap<R>, E>(port: Port): ClientEnd<R, E> {
+  const page = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
   const pending = new Map<number, Pending>();
   const listeners = new Map<string, Set<(data: unknown) => void>>();
   let nextId = 1;
@@ -156,7 +169,8 @@ export function connect<R extends RequestMap<R>, E>(port: Port): ClientEnd<R, E>
   const stop = port.listen(message => {
     if (!isRecord(message)) return;
     const kind = message['kind'];
-    if ((kind === 'reply' || kind === 'progress') && typeof message['id'] === 'number') settle(message['id'], message);
+    const ours = (kind === 'reply' || kind === 'progress') && message['page'] === page;
+    if (ours && typeof message['id'] === 'number') settle(message['id'], message);
     if (kind === 'event' && typeof message['event'] === 'string') {
       for (const listener of listeners.get(message['event']) ?? []) listener(message['data']);
     }
@@ -170,7 +184,7 @@ export function connect<R extends RequestMap<R>, E>(port: Port): ClientEnd<R, E>
         const id = nextId++;
         const cancel = () => {
           if (pending.delete(id)) {
-            port.post({ kind: 'cancel', id });
+            port.post({ kind: 'cancel', page, id });
             reject(new LqError('cancelled', 'Cancelled'));
           }
         };
@@ -188,7 +202,7 @@ export function connect<R extends RequestMap<R>, E>(port: Port): ClientEnd<R, E>
           onProgress: options.onProgress,
         });
         options.signal?.addEventListener('abort', cancel, { once: true });
-        port.post({ kind: 'request', id, method, params });
+        port.post({ kind: 'request', page, id, method, params });
       }),
     on: (event, listener) => {
       const heard = listeners.get(event) ?? new Set();

@@ -1,6 +1,8 @@
 /** What all panels share: what they are of, the strip at their top, and what every one of them may ask of the host. */
 import type { Role } from '../core/checkpoint/types';
+import type { ErrorData } from '../core/errors';
 import type { Sayable } from '../core/requests/requests';
+import type { Progress } from '../core/progress';
 
 export type PanelName = 'checkpoint' | 'compress' | 'heatmap' | 'allocation' | 'perplexity' | 'compare';
 
@@ -57,6 +59,33 @@ export interface Destination {
   model?: string;
   tensor?: string;
   other?: string;
+  /** The job to show, when there are several of the checkpoint. */
+  job?: string;
+}
+
+/**
+ * Long work as every view shows it. It belongs to the host: it goes on when views are closed, and ends early only by an
+ * explicit `cancelJob`.
+ */
+export interface JobView {
+  id: string;
+  method: 'compress' | 'evaluate' | 'export' | 'sweep';
+  /** Such as `Compress tiny-books-4m`. */
+  title: string;
+  /** The checkpoint it works on: a path. */
+  model: string;
+  /** `interrupted`: the editor or the engine went away; what was finished is kept and `resumeJob` goes on. */
+  state: 'queued' | 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted';
+  /** Another window runs it: it can be watched here, not cancelled. */
+  elsewhere: boolean;
+  /** Whether going on with the same request can help. */
+  resumable: boolean;
+  /** Milliseconds since 1970, as are the others. */
+  created: number;
+  started?: number;
+  ended?: number;
+  progress?: Progress;
+  error?: ErrorData;
 }
 
 /** A file the panel has made. Text as it is, PNG as base64 without a prefix. */
@@ -81,9 +110,18 @@ export interface CommonRequests {
     { what: 'calibration' | 'evaluation' | 'fisher' | 'output' | 'checkpoint'; current?: string },
     { path?: string },
   ];
+  /** What is at work on this panel's checkpoint or stopped before its end, newest first. */
+  jobs: [null, JobView[]];
+  cancelJob: [{ job: string }, null];
+  /** Asks for the same again; what was finished is not done twice. */
+  resumeJob: [{ job: string }, null];
+  /** Takes a job that is not at work off the lists; no file is touched. */
+  removeJob: [{ job: string }, null];
 }
 
 export interface CommonEvents {
   /** The engine's process: panels show `failed` with the reason and a button. */
   engine: { state: 'stopped' | 'starting' | 'running' | 'failed'; reason?: string };
+  /** One of them changed: all as `jobs` answers. */
+  jobs: JobView[];
 }

@@ -26,6 +26,7 @@ const commandLine = v.variant(
   ) as never,
 ) as unknown as v.GenericSchema<unknown, Sayable>;
 
+const job = v.strictObject({ job: text });
 const common: RequestSchemas<CommonRequests> = {
   save: v.strictObject({ name: text, type: v.picklist(['csv', 'json', 'md', 'png']), data: text }),
   copy: v.strictObject({ text }),
@@ -38,16 +39,20 @@ const common: RequestSchemas<CommonRequests> = {
     model: optionalText,
     tensor: optionalText,
     other: optionalText,
+    job: optionalText,
   }),
   openPath: v.strictObject({ path: text }),
   pick: v.strictObject({
     what: v.picklist(['calibration', 'evaluation', 'fisher', 'output', 'checkpoint']),
     current: optionalText,
   }),
+  jobs: nothing,
+  cancelJob: job,
+  resumeJob: job,
+  removeJob: job,
 };
 
 const cells = v.strictObject({ tensor: text, rows: count, cols: count });
-const job = v.strictObject({ job: text });
 const metric = v.union([
   v.picklist([
     ...(['bits', 'effective-bits', 'rank', 'error', 'relative-error', 'low-rank-gain'] as const),
@@ -81,8 +86,6 @@ export const panelRequests: {
     estimate: compressRequest.schema,
     match: v.strictObject({ include: selection.include.schema, exclude: selection.exclude.schema }),
     start: compressRequest.schema,
-    resume: job,
-    cancel: job,
   },
   heatmap: {
     ...common,

@@ -6,20 +6,17 @@
  * Messages are JSON: a number that is not finite travels as null and reads as "not known". Weights never travel, only
  * down-sampled pictures and statistics. The first request of every panel is `load`.
  */
+import type { Budget, PlanOverride } from '../core/options/budget';
 import type { Plan } from '../core/allocation/types';
-import type { PlanOverride } from '../core/options/budget';
-import type { Budget } from '../core/options/budget';
 import type { CheckpointProblem, Role, StorageFormat } from '../core/checkpoint/types';
-import type { ErrorData } from '../core/errors';
 import type { FactorStorage } from '../core/options/types';
 import type { SweepRecipe } from '../core/options/recipe';
-import type { DeviceReport } from './engine';
 import type { CompareReport, PreviewReport, SpectrumReport, TensorStatistics } from '../core/analysis/types';
 import type { CompressReport, EstimateReport } from '../core/reports';
 import type { CompressRequest, EvaluateRequest, SweepRequest } from '../core/requests/requests';
+import type { DeviceReport } from './engine';
 import type { EvaluateReport } from '../core/evaluation/types';
-import type { Progress } from '../core/progress';
-import type { CommonEvents, CommonRequests, Destination, ModelHeader, TargetMatrix } from './panelCommon';
+import type { CommonEvents, CommonRequests, Destination, JobView, ModelHeader, TargetMatrix } from './panelCommon';
 
 export * from './panelCommon';
 
@@ -93,18 +90,13 @@ export interface CheckpointEvents extends CommonEvents {
 // --- Compress: one form, then progress, then the result -----------------------------------------------------------
 
 /** A compression the host runs; it outlives the panel. */
-export interface JobState {
-  id: string;
-  /** `interrupted`: the editor or the engine went away; what was finished is kept and `resume` goes on. */
-  state: 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted';
+export interface JobState extends JobView {
   request: CompressRequest;
-  /** Milliseconds since 1970. */
-  started: number;
-  ended?: number;
-  progress?: Progress;
-  error?: ErrorData;
   report?: CompressReport;
 }
+
+/** What the panel is to show first: a job, or the form for a new compression. */
+export type CompressShow = { job: string } | { form: CompressRequest };
 
 export interface CompressView {
   header: ModelHeader;
@@ -112,9 +104,12 @@ export interface CompressView {
   canCompute: boolean;
   targets: TargetMatrix[];
   devices: DeviceReport[];
-  /** Settings' defaults, or what the user chose last for this checkpoint. */
+  /** What a new compression begins with: settings' defaults, what was started last, or a plan that was handed on. */
   form: CompressRequest;
-  job?: JobState;
+  /** Compressions of this checkpoint, newest first. */
+  jobs: JobState[];
+  /** Asked for before the panel was there. */
+  show?: CompressShow;
 }
 
 export interface CompressRequests extends CommonRequests {
@@ -123,12 +118,15 @@ export interface CompressRequests extends CommonRequests {
   estimate: [CompressRequest, EstimateReport];
   /** Which targets the globs select. */
   match: [{ include?: string[]; exclude?: string[] }, { names: string[]; parameters: number }];
+  /** Starts a compression; asked twice for the same, the one that runs answers. */
   start: [CompressRequest, JobState];
-  resume: [{ job: string }, JobState];
-  cancel: [{ job: string }, null];
 }
 export interface CompressEvents extends CommonEvents {
+  /** A compression of this checkpoint changed. */
   job: JobState;
+  /** Compressions came or went. */
+  changed: CompressView;
+  show: CompressShow;
 }
 
 // --- Heatmap ------------------------------------------------------------------------------------------------------
@@ -272,8 +270,8 @@ export interface AllocationRequests extends CommonRequests {
   whatIf: [Omit<PlanQuery, 'budget'>, WhatIf];
   /** Plans from another table of this checkpoint, beginning with a budget and the rules at hand. */
   choose: [{ file: string; budget: Budget; overrides: PlanOverride[] }, AllocationView];
-  /** Measures all costs first; progress is reported and it can be cancelled. */
-  sweep: [SweepRequest, AllocationView];
+  /** Measures all costs: a job, which `jobs` tells of; `changed` brings what it found. */
+  sweep: [SweepRequest, { job: string }];
 }
 export interface AllocationEvents extends CommonEvents {
   changed: AllocationView;
@@ -320,7 +318,8 @@ export interface PerplexityView {
 
 export interface PerplexityRequests extends CommonRequests {
   load: [null, PerplexityView];
-  evaluate: [EvaluateRequest, PerplexityRun];
+  /** Evaluates: a job, which `jobs` tells of; its run has the job's id and comes with `changed`. */
+  evaluate: [EvaluateRequest, { job: string }];
   /** Forgets a run; no file is touched. */
   forget: [{ id: string }, null];
 }

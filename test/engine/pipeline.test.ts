@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { EngineClient } from '../../extension/protocol/client';
@@ -167,6 +167,46 @@ describe('a run that ends early', () => {
 });
 
 describe('estimate', () => {
+  it.each([0, 4, 16, 64])('knows the size of the output at rank %i, factors included', async rank => {
+    const wanted: CompressRequest = { ...request(`rank-${rank}`), ranks: [rank], iterations: 1 };
+    const { outputBytes, problems } = await engine.request('estimate', wanted);
+    const report = await engine.request('compress', wanted);
+    expect(problems).toEqual([]);
+    expect(Math.abs(outputBytes / report.after.bytes - 1)).toBeLessThan(0.05);
+  });
+
+  it('finds what would make a compression fail, and names the field that has to change', async () => {
+    const short = path.join(folder, 'short.txt');
+    writeFileSync(short, 'Once upon a time there was a text of few words.');
+    const empty = path.join(folder, 'empty.txt');
+    writeFileSync(empty, '');
+    const there = path.join(folder, 'there');
+    mkdirSync(there);
+    writeFileSync(path.join(there, 'model.safetensors'), '');
+    const { plain: _plain, ...weighted } = request('estimated');
+    const problemsOf = async (change: Partial<CompressRequest>, base: CompressRequest = request('estimated')) =>
+      (await engine.request('estimate', { ...base, ...change })).problems;
+    expect(await problemsOf({})).toEqual([]);
+    expect(await problemsOf({ calibration: short, samples: 64 }, weighted)).toMatchObject([
+      { field: 'calibration', code: 'text-too-short' },
+    ]);
+    expect(await problemsOf({ calibration: path.join(folder, 'none.txt') }, weighted)).toMatchObject([
+      { field: 'calibration', code: 'file-not-found' },
+    ]);
+    expect(await problemsOf({ evalText: empty })).toMatchObject([{ field: 'evalText', code: 'text-too-short' }]);
+    expect(await problemsOf({ ranks: [4096] })).toMatchObject([{ field: 'ranks' }]);
+    expect(await problemsOf({ budget: { kind: 'bits', value: 1 } })).toMatchObject([
+      { field: 'budget', code: 'budget-infeasible' },
+    ]);
+    expect(await problemsOf({ fisher: path.join(sample, 'model-00001-of-00002.safetensors') }, weighted)).toMatchObject(
+      [{ field: 'fisher', code: 'fisher-mismatch' }],
+    );
+    expect(await problemsOf({ out: there })).toEqual([
+      { field: 'out', code: 'output-exists', message: `${there} exists already.`, suggestion: `${there}-2` },
+    ]);
+    expect(await problemsOf({ out: there, overwrite: true })).toEqual([]);
+  });
+
   it('knows the size beforehand and learns the pace from earlier runs', async () => {
     const wanted = { ...request('estimated'), evalText: evaluation, windows: 4 };
     const estimate = await engine.request('estimate', wanted);

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { PlanQuery } from '../../extension/protocol/panels';
-import { llama70, tiny, type Architecture } from './fixtures';
+import { llama70, tiny } from './fixtures';
+import type { Architecture } from './fixtures';
 import { Harness, themes, type PanelOptions } from './harness';
-import { allocationHost, allocationView } from './hosts';
+import { allocationHost, allocationView, runningJob, sweepJob } from './hosts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -156,8 +157,55 @@ describe('allocation panel', () => {
     await panel.page.getByText('No costs have been measured yet').waitFor();
     expect(await panel.violations()).toEqual([]);
     await panel.page.getByRole('button', { name: 'Measure Costs' }).click();
-    await panel.page.getByRole('slider').waitFor();
     expect(panel.asked.find(([method]) => method === 'sweep')?.[1]).toMatchObject({ rank: 16 });
+    panel.host.emit('jobs', [sweepJob]);
+    await panel.page.getByText('Measuring costs, matrix 4 of 28').waitFor();
+    panel.host.emit('changed', allocationView(tiny));
+    await panel.page.getByRole('slider').waitFor();
+    await panel.close();
+  });
+
+  it('follows a measurement that was begun before the panel was opened, and cancels it only when told to', async () => {
+    const { sweep: _none, ...view } = allocationView(tiny);
+    const panel = await harness.open('allocation', {
+      ...allocationHost(tiny, view),
+      jobs: () => [sweepJob],
+    });
+    await panel.page.getByText('Measuring costs, matrix 4 of 28').waitFor();
+    expect(await panel.page.getByRole('button', { name: 'Measure Costs' }).count()).toBe(0);
+    await panel.page.getByRole('button', { name: 'Cancel' }).click();
+    expect(panel.asked.at(-1)).toEqual(['cancelJob', { job: 'sweep-1' }]);
+    panel.host.emit('jobs', [{ ...sweepJob, state: 'cancelled', resumable: true }]);
+    await panel.page.getByRole('button', { name: 'Resume' }).click();
+    expect(panel.asked.at(-1)).toEqual(['resumeJob', { job: 'sweep-1' }]);
+    // Closing asks for nothing.
+    await panel.close();
+    expect(panel.asked.filter(([method]) => method === 'cancelJob')).toHaveLength(1);
+  });
+
+  it('keeps budget and rules when costs of another rank arrive', async () => {
+    const panel = await open(tiny);
+    await panel.page.getByText('optimal').waitFor();
+    const field = panel.page.getByRole('textbox', { name: /^Budget/ });
+    await field.fill('3.25');
+    await field.press('Enter');
+    await panel.page.getByRole('textbox', { name: 'Matrices the rule is for' }).fill('*.v_proj.weight');
+    await panel.page.getByRole('button', { name: 'Add Rule' }).click();
+    const view = allocationView(tiny);
+    panel.host.emit('changed', { ...view, sweep: { ...view.sweep!, file: '/storage/sweeps/more.json' } });
+    await panel.page.getByRole('list', { name: 'Rules in force' }).getByText('*.v_proj.weight').waitFor();
+    await expect.poll(() => panel.page.getByRole('slider').inputValue()).toBe('3.25');
+    await panel.close();
+  });
+
+  it('tells of other work on the checkpoint, and takes to it', async () => {
+    const panel = await harness.open('allocation', {
+      ...allocationHost(tiny),
+      jobs: () => [runningJob],
+    });
+    await panel.page.getByRole('list', { name: 'At work on this checkpoint' }).getByText('61 %, 34 s left').waitFor();
+    await panel.page.getByRole('button', { name: 'Compress tiny-books-4m' }).click();
+    expect(panel.asked.at(-1)).toEqual(['navigate', { to: 'compress', model: '/models/tiny-books-4m', job: 'job-1' }]);
     await panel.close();
   });
 });

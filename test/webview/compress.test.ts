@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { EstimateReport } from '../../extension/core/reports';
 import type { CompressView } from '../../extension/protocol/panels';
 import { Harness, themes, type PanelOptions } from './harness';
 import { compressHost, compressView, doneJob, failedJob, runningJob } from './hosts';
@@ -20,7 +21,7 @@ describe('compress panel', () => {
     expect(form.problems).toEqual([]);
     await form.close();
     for (const [name, job] of Object.entries({ running: runningJob, interrupted: failedJob, done: doneJob() })) {
-      const panel = await open(compressView(job), { theme });
+      const panel = await open({ ...compressView(job), show: { job: job.id } }, { theme });
       await panel.page.locator('.job').waitFor();
       await panel.screenshot(`compress-${name}-${theme}`);
       expect(await panel.violations()).toEqual([]);
@@ -35,7 +36,7 @@ describe('compress panel', () => {
     await panel.page.getByRole('textbox', { name: 'Except these matrices' }).fill('*.q_proj.*, *.k_proj.*');
     await panel.page.getByText('20 of 28 matrices').waitFor();
     await panel.page.getByRole('textbox', { name: 'Rank' }).fill('16');
-    await panel.page.getByText('Nothing', { exact: true }).click();
+    await panel.page.getByText('All weights alike', { exact: true }).click();
     await expect
       .poll(() => panel.asked.filter(([method]) => method === 'estimate').at(-1)?.[1])
       .toMatchObject({
@@ -84,16 +85,26 @@ describe('compress panel', () => {
     const panel = await open(compressView(runningJob));
     const bar = panel.page.getByRole('progressbar');
     expect(await bar.getAttribute('aria-valuenow')).toBe('61');
+    await panel.page.getByText('Measuring costs, matrix 17 of 28').waitFor();
+    await panel.page.getByRole('timer').getByText('34 s left').waitFor();
+    const whole = { ...runningJob.progress!.whole!, at: 3, share: 0.9, secondsLeft: 3 };
     panel.host.emit('job', {
       ...runningJob,
-      progress: { stage: 'decompose', done: 7, total: 28, item: 'model.x', secondsLeft: 3 },
+      progress: { stage: 'decompose', done: 7, total: 28, item: 'model.x', whole },
     });
-    await panel.page.getByText('7 of 28').waitFor();
+    await panel.page.getByText('Decomposing, matrix 8 of 28').waitFor();
+    expect(await bar.getAttribute('aria-valuenow')).toBe('90');
+    // The baseline was an evaluation too, and the one at the end is still to come.
+    expect(
+      await panel.page.locator('.stages li').evaluateAll(all => all.map(one => one.getAttribute('class'))),
+    ).toEqual([...['done', 'done', 'done', 'now', 'next']]);
     await panel.page.getByRole('button', { name: 'Cancel' }).click();
-    expect(panel.asked.at(-1)).toEqual(['cancel', { job: 'job-1' }]);
+    expect(panel.asked.at(-1)).toEqual(['cancelJob', { job: 'job-1' }]);
     panel.host.emit('job', failedJob);
     await panel.page.getByText('The engine ended with signal SIGKILL').waitFor();
     await panel.page.getByRole('button', { name: 'Resume' }).click();
+    expect(panel.asked.at(-1)).toEqual(['resumeJob', { job: 'job-1' }]);
+    panel.host.emit('job', runningJob);
     await panel.page.getByText('Compressing').waitFor();
     panel.host.emit('job', doneJob());
     await panel.page.getByText('Compressed in 2 min').waitFor();
@@ -107,6 +118,117 @@ describe('compress panel', () => {
     const [, saved] = panel.asked.at(-1)! as [string, { name: string; data: string }];
     expect(saved.data.split('\r\n')).toHaveLength(28 + 2);
     expect(saved.data).toMatch(/^Matrix,Configuration,Rank,Bits/);
+    await panel.close();
+  });
+
+  it('begins the form with a plan that is handed on, though the checkpoint was compressed before', async () => {
+    const view = compressView(doneJob());
+    const overrides = [{ match: '*.v_proj.weight', minBits: 4 }];
+    const planned = { ...view.form, budget: { kind: 'bits' as const, value: 3.25 }, overrides };
+    const panel = await open({ ...view, form: planned, show: { form: planned } });
+    const budget = panel.page.getByRole('textbox', { name: 'Budget' });
+    await expect.poll(() => budget.inputValue()).toBe('3.25');
+    await panel.page.getByText('*.v_proj.weight ≥ 4').waitFor();
+    // The result is one click away, and a new compression from there has the plan again.
+    await panel.page.getByRole('region', { name: 'Earlier compressions' }).getByRole('button').click();
+    await panel.page.getByText('Compressed in 2 min').waitFor();
+    panel.host.emit('show', { form: { ...planned, budget: { kind: 'bits', value: 3.5 } } });
+    await expect.poll(() => budget.inputValue()).toBe('3.5');
+    await panel.close();
+  });
+
+  it('shows the job that is asked for, not another of the same checkpoint', async () => {
+    const first = {
+      ...doneJob(),
+      id: 'first',
+      request: { ...doneJob().request, budget: { kind: 'bits' as const, value: 3 } },
+    };
+    const failed = {
+      ...failedJob,
+      id: 'failed',
+      state: 'failed' as const,
+      resumable: false,
+      error: { code: 'output-exists' as const, message: 'The folder exists already.' },
+    };
+    const panel = await open({ ...compressView(failed, first), show: { job: 'first' } });
+    await panel.page.getByText('Compressed in 2 min').waitFor();
+    panel.host.emit('show', { job: 'failed' });
+    await panel.page.getByText('The folder exists already.').waitFor();
+    // Asking for the same again cannot help here.
+    expect(await panel.page.getByRole('button', { name: 'Resume' }).count()).toBe(0);
+    await panel.page.getByRole('button', { name: 'Remove' }).click();
+    expect(panel.asked.at(-1)).toEqual(['removeJob', { job: 'failed' }]);
+    panel.host.emit('changed', compressView(first));
+    await panel.page.getByText('Held fixed').waitFor();
+    await panel.close();
+  });
+
+  it('starts once at a double click', async () => {
+    let answer: () => void = () => undefined;
+    const view = compressView();
+    const handlers = compressHost(view);
+    const panel = await harness.open('compress', {
+      ...handlers,
+      start: request => new Promise(resolve => (answer = () => resolve({ ...runningJob, request }))),
+    });
+    await panel.page.getByText('Peak memory').waitFor();
+    await panel.page.getByRole('button', { name: 'Start' }).dblclick();
+    answer();
+    await panel.page.getByText('Compressing').waitFor();
+    expect(panel.asked.filter(([method]) => method === 'start')).toHaveLength(1);
+    await panel.close();
+  });
+
+  it('keeps what was typed while another tab was looked at', async () => {
+    const panel = await open(compressView());
+    await panel.page.getByRole('textbox', { name: 'Rank' }).fill('12');
+    const state: unknown = await panel.page.evaluate(() => (window as unknown as { __state: unknown }).__state);
+    await panel.close();
+    const again = await open(compressView(), { state });
+    await expect.poll(() => again.page.getByRole('textbox', { name: 'Rank' }).inputValue()).toBe('12');
+    await again.close();
+  });
+
+  it('shows beside the field what would fail later, starts nothing, and offers a free name for a folder that is taken', async () => {
+    const view = compressView();
+    const handlers = compressHost(view);
+    const panel = await harness.open('compress', {
+      ...handlers,
+      estimate: async request => {
+        const estimate = await handlers.estimate(request, {
+          signal: new AbortController().signal,
+          progress: () => undefined,
+        });
+        const problems: EstimateReport['problems'] = [];
+        if (request.calibration) {
+          problems.push({
+            field: 'calibration',
+            code: 'text-too-short',
+            message: 'calib.txt has 900 tokens; 64 windows need 32,768.',
+          });
+        }
+        if (!request.out.endsWith('-2')) {
+          problems.push({
+            field: 'out',
+            code: 'output-exists',
+            message: 'It exists already.',
+            suggestion: '/models/free-2',
+          });
+        }
+        return { ...estimate, problems };
+      },
+    });
+    const start = panel.page.locator('vscode-button', { hasText: 'Start' });
+    await panel.page.getByRole('alert').getByText('calib.txt has 900 tokens').waitFor();
+    await panel.page.getByRole('alert').getByText('It exists already.').waitFor();
+    expect(await start.getAttribute('disabled')).not.toBeNull();
+    await panel.page.getByRole('button', { name: 'Use free-2' }).click();
+    await panel.page.getByText('All weights alike').click();
+    await expect.poll(() => start.getAttribute('disabled')).toBeNull();
+    await panel.page.getByRole('button', { name: 'Start' }).click();
+    await expect
+      .poll(() => panel.asked.find(([method]) => method === 'start')?.[1])
+      .toMatchObject({ out: '/models/free-2', plain: true });
     await panel.close();
   });
 });

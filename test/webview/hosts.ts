@@ -17,6 +17,7 @@ import type {
   HeatmapView,
   HeatValue,
   JobState,
+  JobView,
   Metric,
   PerplexityRequests,
   PerplexityRun,
@@ -48,6 +49,10 @@ export const common: Handlers<CommonRequests> = {
   navigate: () => null,
   openPath: () => null,
   pick: ({ what }) => ({ path: `/data/${what}.txt` }),
+  jobs: () => [],
+  cancelJob: () => null,
+  resumeJob: () => null,
+  removeJob: () => null,
 };
 
 /** @param emit sends statistics as the host does: as events, before the answer. */
@@ -106,30 +111,56 @@ const form: CompressRequest = {
   context: 512,
 };
 
-export function compressView(job?: JobState): CompressView {
+export function compressView(...jobs: JobState[]): CompressView {
   return {
     header: header(tiny),
     canCompute: true,
     targets: targets(tiny),
     devices: [{ id: 'cpu', name: 'CPU, 8 cores', detail: 'AVX-512', memoryTotal: 32e9, memoryFree: 21e9 }],
     form,
-    ...(job && { job }),
+    jobs,
   };
 }
 
 export const runningJob: JobState = {
   id: 'job-1',
+  method: 'compress',
+  title: 'Compress tiny-books-4m',
+  model: '/models/tiny-books-4m',
   state: 'running',
+  elsewhere: false,
+  resumable: false,
   request: form,
+  created: TODAY,
   started: TODAY,
   progress: {
     stage: 'sweep',
     item: 'model.layers.2.mlp.up_proj.weight',
-    done: 17,
-    total: 28,
-    secondsLeft: 34,
+    done: 1_759_000,
+    total: 2_899_968,
+    count: { done: 16, total: 28 },
     device: 'CPU, 8 cores',
+    whole: {
+      stages: ['baseline', 'fisher', 'sweep', 'decompose', 'evaluate'],
+      at: 2,
+      share: 0.614,
+      elapsed: 54,
+      secondsLeft: 34,
+    },
   },
+};
+
+export const sweepJob: JobView = {
+  id: 'sweep-1',
+  method: 'sweep',
+  title: 'Measure costs of tiny-books-4m',
+  model: '/models/tiny-books-4m',
+  state: 'running',
+  elsewhere: false,
+  resumable: false,
+  created: TODAY,
+  started: TODAY,
+  progress: { stage: 'sweep', done: 300_000, total: 2_899_968, count: { done: 3, total: 28 } },
 };
 
 export function compressReport(): CompressReport {
@@ -161,6 +192,8 @@ export const doneJob = (): JobState => ({
 export const failedJob: JobState = {
   ...runningJob,
   state: 'interrupted',
+  resumable: true,
+  ended: TODAY + 60_000,
   error: {
     code: 'engine-died',
     message: 'The engine ended with signal SIGKILL while sweeping model.layers.2.mlp.up_proj.weight',
@@ -170,10 +203,20 @@ export const failedJob: JobState = {
 const estimate = (request: CompressRequest): EstimateReport => ({
   matrices: 28,
   parameters: 2_899_968,
-  seconds: { fisher: request.calibration ? 19 : 0, sweep: 64, decompose: 11, evaluate: request.evalText ? 24 : 0 },
+  seconds: {
+    baseline: request.evalText ? 12 : 0,
+    fisher: request.calibration ? 19 : 0,
+    sweep: 64,
+    decompose: 11,
+    evaluate: request.evalText ? 12 : 0,
+  },
   peakMemory: 412e6,
   outputBytes: request.format === 'dense' ? 7.9e6 : 3.2e6,
   feasible: request.budget.kind === 'bytes' ? { minimum: 2.9e6, maximum: 3.9e6 } : { minimum: 2.0322, maximum: 4.375 },
+  problems:
+    request.budget.value < 2.0322
+      ? [{ field: 'budget', code: 'budget-infeasible', message: 'A budget of 1.5 bits cannot be met.' }]
+      : [],
 });
 
 export function compressHost(view: CompressView): Handlers<CompressRequests> {
@@ -189,8 +232,6 @@ export function compressHost(view: CompressView): Handlers<CompressRequests> {
       return { names: chosen.map(({ name }) => name), parameters };
     },
     start: request => ({ ...runningJob, request }),
-    resume: () => runningJob,
-    cancel: () => null,
   };
 }
 
@@ -361,7 +402,7 @@ export function allocationHost(
       overrides,
       sweep: { ...view.sweep!, file, rank: 32 },
     }),
-    sweep: () => allocationView(a),
+    sweep: () => ({ job: 'sweep-1' }),
   };
 }
 
@@ -440,10 +481,7 @@ export function perplexityHost(view: PerplexityView): Handlers<PerplexityRequest
   return {
     ...common,
     load: () => view,
-    evaluate: ({ model, text, context }, { progress }) => {
-      progress({ stage: 'evaluate', done: 371, total: 371 });
-      return { ...view.runs[3]!, id: 'new', label: 'new run', model, text, context: context ?? 512 };
-    },
+    evaluate: () => ({ job: 'new' }),
     forget: () => null,
   };
 }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Harness, themes } from './harness';
-import { compareHost, perplexityHost, perplexityView } from './hosts';
+import { compareHost, perplexityHost, perplexityView, sweepJob } from './hosts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -69,12 +69,19 @@ describe('perplexity panel', () => {
     await expect
       .poll(() => panel.page.locator('vscode-text-field').first().locator('input').inputValue())
       .toBe('/data/evaluation.txt');
-    // With no run to evaluate before it, the answer of the fixture stands for the new one.
     await panel.close();
 
     const full = await open();
     await full.page.getByRole('button', { name: 'Evaluate', exact: true }).click();
+    await expect.poll(() => full.asked.some(([method]) => method === 'evaluate')).toBe(true);
+    const job = { ...sweepJob, id: 'new', method: 'evaluate' as const, title: 'Evaluate tiny-books-4m' };
+    full.host.emit('jobs', [{ ...job, progress: { stage: 'evaluate', done: 30, total: 371 } }]);
+    await full.page.getByText('Evaluating, window 31 of 371').waitFor();
+    const view = perplexityView();
+    full.host.emit('jobs', []);
+    full.host.emit('changed', { ...view, runs: [{ ...view.runs[3]!, id: 'new', label: 'new run' }, ...view.runs] });
     await full.page.getByText('new run: perplexity').waitFor();
+    expect(await full.page.getByRole('region', { name: 'Recipe' }).textContent()).toContain('new run');
     expect(full.asked.find(([method]) => method === 'evaluate')?.[1]).toEqual({
       model: '/models/tiny-books-4m',
       text: '/data/eval.txt',

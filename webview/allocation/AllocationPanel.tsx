@@ -9,14 +9,14 @@ import {
   formatNumber,
   formatPercent,
 } from '../../extension/core/format';
-import type { PlanOverride } from '../../extension/core/options/budget';
-import type { Budget } from '../../extension/core/options/budget';
+import type { PlanOverride, Budget } from '../../extension/core/options/budget';
 import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../extension/protocol/panels';
 import { Button, Segments, Slider, TextField } from '../controls';
 import { navigate, openPath } from '../shared/actions';
-import { isString, useSaved } from '../shared/host';
+import { isNumber, isString, useSaved } from '../shared/host';
 import { notifyError } from '../shared/notices';
 import { Await, EngineBanner, Fact, Failure, Strip, useRequest } from '../shared/Panel';
+import { Activity } from '../shared/jobs';
 import { CurveFigure } from './CurveFigure';
 import { LayersFigure } from './LayersFigure';
 import { PlanTable } from './PlanTable';
@@ -36,8 +36,9 @@ export function AllocationPanel() {
         ) : (
           <>
             <Strip host={host} header={view.header} />
-            <EngineBanner on={host.on} />
-            <SweepFirst host={host} view={view} onDone={load.replace} />
+            <EngineBanner host={host} />
+            <Activity host={host} shownHere={job => job.method === 'sweep'} />
+            <SweepFirst host={host} view={view} />
           </>
         )
       }
@@ -48,6 +49,9 @@ export function AllocationPanel() {
 type Kind = Budget['kind'];
 const isKind = (value: unknown): value is Kind => value === 'bits' || value === 'effective-bits' || value === 'bytes';
 
+const isRules = (value: unknown): value is PlanOverride[] =>
+  Array.isArray(value) && value.every(one => isString((one as PlanOverride | null)?.match));
+
 /** A plan measured in a budget's own unit. */
 export const amount = (plan: { bits: number; effectiveBits: number; bytes: number }, kind: Kind): number =>
   kind === 'bits' ? plan.bits : kind === 'effective-bits' ? plan.effectiveBits : plan.bytes;
@@ -57,9 +61,14 @@ const write = (value: number, kind: Kind): string => (kind === 'bytes' ? formatB
 function Loaded(props: { view: AllocationView; sweep: Sweep; onView: (view: AllocationView) => void }) {
   const { view, sweep } = props;
   const [factors] = useState(view.factors);
+  // Kept with the panel: another table of costs, and a look at another tab, leave budget and rules as they are.
   const [kind, setKind] = useSaved<Kind>('kind', view.budget.kind, isKind);
-  const [overrides, setOverrides] = useState<PlanOverride[]>(view.overrides);
-  const [value, setValue] = useState<number | undefined>(kind === view.budget.kind ? view.budget.value : undefined);
+  const [overrides, setOverrides] = useSaved<PlanOverride[]>('rules', view.overrides, isRules);
+  const [value, setValue] = useSaved<number | null>(
+    'value',
+    kind === view.budget.kind ? view.budget.value : null,
+    (kept): kept is number | null => kept === null || isNumber(kept),
+  );
   const curve = useRequest(signal => host.request('curve', { factors, overrides }, { signal }), [factors, overrides]);
   const points = curve.result.state === 'ready' ? curve.result.value.points : [];
 
@@ -73,7 +82,7 @@ function Loaded(props: { view: AllocationView; sweep: Sweep; onView: (view: Allo
           kind={kind}
           onKind={(next, plan) => {
             setKind(next);
-            setValue(plan ? amount(plan.plan, next) : undefined);
+            setValue(plan ? amount(plan.plan, next) : null);
           }}
           value={value}
           onValue={setValue}
@@ -84,7 +93,8 @@ function Loaded(props: { view: AllocationView; sweep: Sweep; onView: (view: Allo
       ) : (
         <>
           <Strip host={host} header={view.header} />
-          <EngineBanner on={host.on} />
+          <EngineBanner host={host} />
+          <Activity host={host} shownHere={job => job.method === 'sweep'} />
           <Await of={curve} what="Planning">
             {() => null}
           </Await>
@@ -100,7 +110,7 @@ function Planned(props: {
   points: readonly PlanSummary[];
   kind: Kind;
   onKind: (kind: Kind, plan: PlanAnswer | undefined) => void;
-  value: number | undefined;
+  value: number | null;
   onValue: (value: number) => void;
   overrides: PlanOverride[];
   onOverrides: (overrides: PlanOverride[]) => void;
@@ -162,7 +172,8 @@ function Planned(props: {
           </Button>
         }
       />
-      <EngineBanner on={host.on} />
+      <EngineBanner host={host} />
+      <Activity host={host} shownHere={job => job.method === 'sweep'} />
       <div class="scroll allocation">
         <BudgetControl
           kind={kind}
@@ -188,16 +199,7 @@ function Planned(props: {
           <LayersFigure host={host} view={view} sweep={sweep} answer={answer} />
         </div>
         <Await of={other} what="Planning other ranks">
-          {found => (
-            <WhatIfFigure
-              host={host}
-              view={view}
-              sweep={sweep}
-              whatIf={found}
-              onPick={choose}
-              onSwept={swept => props.onView({ ...swept, budget: query.budget, overrides })}
-            />
-          )}
+          {found => <WhatIfFigure host={host} view={view} sweep={sweep} whatIf={found} onPick={choose} />}
         </Await>
         <PlanTable
           host={host}

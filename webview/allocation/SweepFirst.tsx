@@ -4,34 +4,22 @@ import type { AllocationView } from '../../extension/protocol/panels';
 import { Button } from '../controls';
 import { copyCommand } from '../shared/actions';
 import { TextInput } from '../shared/Field';
-import { Name } from '../shared/Name';
+import { JobBar, Stopped } from '../shared/jobs';
 import { Empty } from '../shared/Panel';
-import { describeProgress } from '../shared/progress';
-import { ProgressBar } from '../shared/ProgressBar';
 import type { AllocationHost } from './host';
 import { readRank, useSweep } from './useSweep';
 
-export function SweepFirst(props: {
-  host: AllocationHost;
-  view: AllocationView;
-  onDone: (view: AllocationView) => void;
-}) {
-  const { host, view } = props;
+export function SweepFirst({ host, view }: { host: AllocationHost; view: AllocationView }) {
   const [typed, setTyped] = useState('16');
   const { rank, problem } = readRank(typed);
-  const { running, begin } = useSweep(host, props.onDone);
+  const { running, stopped, begin } = useSweep(host);
   const request = { model: view.header.path, rank };
   if (running) {
-    const { progress } = running;
     return (
       <div class="empty">
         <h2>Measuring costs</h2>
-        <ProgressBar label="Measuring costs" done={progress?.done ?? 0} total={progress?.total ?? 0} />
-        <p class="muted">
-          {progress?.item ? <Name name={progress.item} /> : 'Starting the engine'}
-          {progress && `, ${describeProgress(progress)}`}
-        </p>
-        <Button onClick={running.cancel}>Cancel</Button>
+        <JobBar host={host} job={running} />
+        <p class="muted">Goes on when this panel is closed; the status bar shows it.</p>
       </div>
     );
   }
@@ -40,6 +28,7 @@ export function SweepFirst(props: {
       title="No costs have been measured yet"
       action={
         <div class="empty-form">
+          {stopped && <Stopped host={host} job={stopped} />}
           <TextInput label="Rank" numeric value={typed} problem={problem} onInput={setTyped} />
           <Button primary disabled={problem !== undefined || !view.canCompute} onClick={() => begin(request)}>
             Measure Costs

@@ -5,7 +5,7 @@ import type { AllocationView, PlanSummary, WhatIf } from '../../extension/protoc
 import { Button, TextField } from '../controls';
 import { copyCommand } from '../shared/actions';
 import { Figure } from '../shared/Figure';
-import { describeProgress } from '../shared/progress';
+import { JobBar, Stopped } from '../shared/jobs';
 import type { AllocationHost, Sweep } from './host';
 import { readRank, useSweep } from './useSweep';
 
@@ -16,7 +16,6 @@ export function WhatIfFigure(props: {
   whatIf: WhatIf;
   /** A cell was clicked: that plan, from that table. */
   onPick: (file: string, plan: PlanSummary) => void;
-  onSwept: (view: AllocationView) => void;
 }) {
   const { view, sweep, whatIf } = props;
   return (
@@ -31,7 +30,7 @@ export function WhatIfFigure(props: {
           plans.map((plan, index) => [rank, whatIf.bits[index], plan?.effectiveBits, plan?.bytes, plan?.relativeError]),
         ),
       }}
-      tools={<AnotherRank host={props.host} view={view} sweep={sweep} onSwept={props.onSwept} />}
+      tools={<AnotherRank host={props.host} view={view} sweep={sweep} />}
       note="Predicted error, with the size below it. Choose a cell to go on from that plan. Bits are without factors: compare plans of several ranks by their size."
     >
       <div class="what-if-scroll">
@@ -76,16 +75,11 @@ export function WhatIfFigure(props: {
 }
 
 /** Costs are measured at one rank; another needs a sweep of its own, under the same weighting. */
-function AnotherRank(props: {
-  host: AllocationHost;
-  view: AllocationView;
-  sweep: Sweep;
-  onSwept: (view: AllocationView) => void;
-}) {
+function AnotherRank(props: { host: AllocationHost; view: AllocationView; sweep: Sweep }) {
   const { host, view, sweep } = props;
   const [typed, setTyped] = useState(String(Math.max(1, 2 * sweep.rank)));
   const { rank, problem } = readRank(typed);
-  const { running, begin } = useSweep(host, props.onSwept);
+  const { running, stopped, begin } = useSweep(host);
   const request = {
     model: view.header.path,
     method: 'lq-lora',
@@ -93,18 +87,10 @@ function AnotherRank(props: {
     scales: sweep.recipe.loop.scales,
     ...(sweep.fisher !== undefined && { fisher: sweep.fisher }),
   };
-  if (running) {
-    return (
-      <span class="another-rank">
-        <span class="muted number" role="status">
-          {running.progress ? describeProgress(running.progress) : 'Starting the engine'}
-        </span>
-        <Button onClick={running.cancel}>Cancel</Button>
-      </span>
-    );
-  }
+  if (running) return <JobBar host={host} job={running} />;
   return (
     <span class="another-rank">
+      {stopped && <Stopped host={host} job={stopped} />}
       <TextField
         label="Another rank"
         numeric

@@ -1,28 +1,24 @@
-/** A sweep as the panel follows it: started, watched, cancelled. */
-import { useState } from 'preact/hooks';
-import type { Progress } from '../../extension/core/progress';
+/** Sweeps as the panel follows them: jobs of the host, which go on when the panel is closed. */
 import type { SweepRequest } from '../../extension/core/requests/requests';
-import type { AllocationView } from '../../extension/protocol/panels';
+import type { JobView } from '../../extension/protocol/panels';
+import { isActive, useJobs } from '../shared/jobs';
 import { notifyError } from '../shared/notices';
 import type { AllocationHost } from './host';
 
-export interface RunningSweep {
-  cancel: () => void;
-  progress?: Progress;
-}
-
-export function useSweep(host: AllocationHost, onDone: (view: AllocationView) => void) {
-  const [running, setRunning] = useState<RunningSweep>();
-  const begin = (request: SweepRequest) => {
-    const abort = new AbortController();
-    const cancel = () => abort.abort();
-    setRunning({ cancel });
-    host
-      .request('sweep', request, { signal: abort.signal, onProgress: progress => setRunning({ cancel, progress }) })
-      .then(onDone, notifyError)
-      .finally(() => setRunning(undefined));
+export function useSweep(host: AllocationHost): {
+  /** The sweep at work. */
+  running: JobView | undefined;
+  /** The newest one, when it stopped before its end. */
+  stopped: JobView | undefined;
+  begin: (request: SweepRequest) => void;
+} {
+  const [newest] = useJobs(host).filter(({ method }) => method === 'sweep');
+  const active = newest !== undefined && isActive(newest);
+  return {
+    running: active ? newest : undefined,
+    stopped: active ? undefined : newest,
+    begin: request => void host.request('sweep', request).catch(notifyError),
   };
-  return { running, begin };
 }
 
 /** The rank of a sweep as it is typed. */

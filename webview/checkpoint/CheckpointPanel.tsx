@@ -6,6 +6,7 @@ import { copyCommand, navigate } from '../shared/actions';
 import { isNumber, isString, useSaved } from '../shared/host';
 import { notify, notifyError } from '../shared/notices';
 import { Await, EngineBanner, Strip, useRequest } from '../shared/Panel';
+import { Activity } from '../shared/jobs';
 import { Splitter } from '../shared/Splitter';
 import { Files, Metadata, Problems } from './Headers';
 import { Overview } from './Overview';
@@ -59,7 +60,7 @@ function Loaded({ view }: { view: CheckpointView }) {
   const selected = useMemo(() => view.rows.find(row => row.name === savedSelection), [view, savedSelection]);
   const scanAll = () => {
     const abort = new AbortController();
-    setScan({ abort, done: 0, total: view.rows.length });
+    setScan({ abort, stage: 'statistics', done: 0, total: view.rows.length });
     host
       .request(
         'statistics',
@@ -107,7 +108,8 @@ function Loaded({ view }: { view: CheckpointView }) {
           )
         }
       />
-      <EngineBanner on={host.on} />
+      <EngineBanner host={host} />
+      <Activity host={host} />
       <Tabs
         label="Parts of the checkpoint"
         value={tab}

@@ -13,7 +13,7 @@ import { Table } from '../shared/Table';
 import type { CheckpointHost, StatisticsByName } from './host';
 
 /** Statistics of all tensors being computed. */
-export interface Scan extends Pick<Progress, 'done' | 'total' | 'secondsLeft'> {
+export interface Scan extends Progress {
   abort: AbortController;
 }
 

@@ -21,6 +21,7 @@ import { notifyError } from '../shared/notices';
 import { describeProgress } from '../shared/progress';
 import { Table } from '../shared/Table';
 import { Await, Empty, EngineBanner, Fact, useRequest } from '../shared/Panel';
+import { Activity } from '../shared/jobs';
 import { host } from './host';
 
 export function ComparePanel() {
@@ -51,7 +52,8 @@ function Loaded({ view, onView }: { view: CompareView; onView: (view: CompareVie
         <Button icon="swap" label="Swap the sides" disabled={!a || !b} onClick={() => void swap()} />
         <Side name="B" header={b} onChoose={() => void choose('b')} />
       </header>
-      <EngineBanner on={host.on} />
+      <EngineBanner host={host} />
+      <Activity host={host} />
       {a && b ? (
         <Compared key={`${a.path}\n${b.path}`} a={a} b={b} canCompute={view.canCompute} />
       ) : (
@@ -124,9 +126,7 @@ function Report({
 }) {
   const [tab, setTab] = useSaved<Tab>('tab', 'shared', isTab);
   const [values, setValues] = useState<Values>(new Map());
-  const [running, setRunning] = useState<
-    Pick<Progress, 'done' | 'total' | 'secondsLeft'> & { abort: AbortController }
-  >();
+  const [running, setRunning] = useState<Progress & { abort: AbortController }>();
   const add = (fresh: CompareReport['tensors']) =>
     setValues(old => {
       const next = new Map(old);
@@ -137,7 +137,7 @@ function Report({
   const tensors = useMemo(() => report.tensors.map(one => values.get(one.name) ?? one), [report, values]);
   const begin = () => {
     const abort = new AbortController();
-    setRunning({ abort, done: 0, total: tensors.length });
+    setRunning({ abort, stage: 'compare', done: 0, total: tensors.length });
     host
       .request('values', null, {
         signal: abort.signal,

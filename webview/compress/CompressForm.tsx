@@ -1,36 +1,62 @@
 /** What to spend, how to weigh errors, which matrices, where to; the estimate beside it follows every change. */
+import type { RequestProblem } from '../../extension/core/reports';
 import type { ComponentChildren } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { formatBytes, formatCount, formatInteger } from '../../extension/core/format';
+import {
+  formatBits,
+  formatBytes,
+  formatCount,
+  formatDate,
+  formatInteger,
+  formatNumber,
+} from '../../extension/core/format';
 import type { CompressRequest } from '../../extension/core/requests/requests';
-import type { CommonRequests, CompressView } from '../../extension/protocol/panels';
-import { Checkbox } from '../controls';
+import type { CommonRequests, CompressView, JobState } from '../../extension/protocol/panels';
+import { Button, Checkbox } from '../controls';
 import { Field, SegmentsInput, SelectInput, TextInput } from '../shared/Field';
+import { isActive } from '../shared/jobs';
 import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
 import type { CompressHost } from './host';
 import { Estimate } from './Estimate';
-import { splitGlobs, toForm, toRequest, type Form } from './form';
+import { splitGlobs, toRequest, type Form } from './form';
 
 type Set = <F extends keyof Form>(field: F, value: Form[F]) => void;
 /** What is typed: the parts of the form that are text, whatever they are read as. */
 type TextFieldName = { [F in keyof Form]: string extends Form[F] ? F : never }[keyof Form];
 type Pick = CommonRequests['pick'][0]['what'];
 
+/** Where the form shows what is wrong with a field of the request. */
+const fieldOf: Record<RequestProblem['field'], keyof Form> = {
+  budget: 'budget',
+  ranks: 'rank',
+  calibration: 'calibration',
+  fisher: 'fisher',
+  evalText: 'evalText',
+  out: 'out',
+};
+
 export function CompressForm(props: {
   host: CompressHost;
   view: CompressView;
-  initial: CompressRequest;
+  /** Compressions of this checkpoint, newest first. */
+  jobs: readonly JobState[];
+  form: Form;
+  onForm: (form: Form) => void;
   /** The request, while every field is right. */
   onRequest: (request: CompressRequest | undefined) => void;
-  /** Back to the job that is running or done. */
-  onBack?: () => void;
+  onShow: (job: string) => void;
 }) {
-  const { host, view } = props;
-  const [form, setForm] = useState<Form>(() => toForm(props.initial));
-  const set: Set = (field, value) => setForm(old => ({ ...old, [field]: value }));
-  const { request, problems } = useMemo(() => toRequest(form, view.form), [form]);
-  useEffect(() => props.onRequest(request), [request]);
+  const { host, view, form } = props;
+  const change = (fields: Partial<Form>) => props.onForm({ ...form, ...fields });
+  const set: Set = (field, value) => change({ [field]: value });
+  const { request, problems } = useMemo(() => toRequest(form, view.form), [form, view.form]);
+  const [found, setFound] = useState<readonly RequestProblem[] | undefined>();
+  // What is typed may be right and impossible all the same: only what is known to be possible is started.
+  const startable = found?.length === 0 ? request : undefined;
+  useEffect(() => props.onRequest(startable), [startable]);
+  for (const { field, message } of found ?? []) problems[fieldOf[field]] ??= message;
+  const taken = found?.find(({ suggestion }) => suggestion !== undefined);
 
   const text = (field: TextFieldName) => ({
     value: form[field],
@@ -48,23 +74,16 @@ export function CompressForm(props: {
   return (
     <div class="scroll compress">
       <div class="compress-form">
-        {props.onBack && (
-          <p>
-            <button type="button" class="link blue" onClick={props.onBack}>
-              Back to the last compression
-            </button>
-          </p>
-        )}
+        <Earlier jobs={props.jobs} onShow={props.onShow} />
         <Group title="Budget" about="What the compressed weights may cost.">
           <SegmentsInput
             label="Held fixed"
             value={form.budgetKind}
             onChange={kind =>
-              setForm(old => ({
-                ...old,
+              change({
                 budgetKind: kind,
-                budget: kind === 'bytes' ? '' : old.budgetKind === 'bytes' ? '2.75' : old.budget,
-              }))
+                budget: kind === 'bytes' ? '' : form.budgetKind === 'bytes' ? '2.75' : form.budget,
+              })
             }
             choices={[
               { value: 'bits', label: 'Bits' },
@@ -116,13 +135,13 @@ export function CompressForm(props: {
         </Group>
         <Group title="Importance" about="Which errors count: all alike, or those the loss feels.">
           <SegmentsInput
-            label="Weigh errors by"
+            label="Which errors count"
             value={form.importance}
             onChange={value => set('importance', value)}
             choices={[
               { value: 'calibration', label: 'Fisher, from text' },
               { value: 'fisher', label: 'Fisher, from file' },
-              { value: 'plain', label: 'Nothing' },
+              { value: 'plain', label: 'All weights alike' },
             ]}
           />
           {form.importance === 'calibration' && (
@@ -165,6 +184,14 @@ export function CompressForm(props: {
         </Group>
         <Group title="Output">
           <TextInput label="Folder" name="Output folder" {...path('out', 'output')} />
+          {taken?.suggestion !== undefined && (
+            <Field label="">
+              <Button onClick={() => set('out', taken.suggestion!)}>
+                Use {taken.suggestion.split(/[/\\]/).at(-1)!.slice(0, 80)}
+              </Button>
+              <Button onClick={() => set('overwrite', true)}>Replace</Button>
+            </Field>
+          )}
           <SegmentsInput
             note={
               form.format === 'dense'
@@ -214,10 +241,50 @@ export function CompressForm(props: {
           />
         </details>
       </div>
-      <Estimate host={host} view={view} request={request} />
+      <Estimate host={host} view={view} request={request} onProblems={setFound} />
     </div>
   );
 }
+
+/** What was compressed before, or stopped before its end, one click away. */
+function Earlier({ jobs, onShow }: { jobs: readonly JobState[]; onShow: (job: string) => void }) {
+  const ended = jobs.filter(job => !isActive(job)).slice(0, 5);
+  if (ended.length === 0) return null;
+  return (
+    <section class="earlier" aria-label="Earlier compressions">
+      <h2>Earlier</h2>
+      <ul>
+        {ended.map(job => (
+          <li key={job.id}>
+            <button type="button" class="link blue" onClick={() => onShow(job.id)}>
+              {describeBudget(job.request)}
+            </button>
+            <span class="muted">
+              {job.report
+                ? [
+                    `${formatBits(job.report.effectiveBits)} effective bits`,
+                    formatBytes(job.report.after.bytes),
+                    job.report.after.perplexity !== undefined &&
+                      `perplexity ${formatNumber(job.report.after.perplexity)}`,
+                  ]
+                    .filter(Boolean)
+                    .join(', ')
+                : job.state}
+              {`, ${formatDate(job.ended ?? job.created)}`}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+const describeBudget = ({ budget, ranks }: CompressRequest): string =>
+  [
+    budget.kind === 'bytes' ? formatBytes(budget.value) : formatBits(budget.value),
+    budget.kind === 'bits' ? ' bits' : budget.kind === 'effective-bits' ? ' effective bits' : '',
+    ranks === undefined ? '' : `, rank ${ranks.join(', ')}`,
+  ].join('');
 
 function Group(props: { title: string; about?: string; children: ComponentChildren }) {
   return (

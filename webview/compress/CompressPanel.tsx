@@ -1,17 +1,21 @@
 /** One form, then progress, then the result. The job belongs to the host and goes on when the panel closes. */
 import { useEffect, useState } from 'preact/hooks';
-import type { CompressView, JobState } from '../../extension/protocol/panels';
 import type { CompressRequest } from '../../extension/core/requests/requests';
+import type { CompressShow, CompressView, JobState } from '../../extension/protocol/panels';
 import { Button } from '../controls';
+import { isString, useSaved } from '../shared/host';
+import { Activity, isActive } from '../shared/jobs';
 import { notifyError } from '../shared/notices';
 import { Await, EngineBanner, Strip, useRequest } from '../shared/Panel';
 import { CompressForm } from './CompressForm';
+import { isForm, toForm, type Form } from './form';
+import { host } from './host';
 import { JobProgress } from './JobProgress';
 import { JobResult } from './JobResult';
-import { host } from './host';
 
 export function CompressPanel() {
   const load = useRequest(() => host.request('load', null), []);
+  useEffect(() => host.on('changed', load.replace), []);
   return (
     <Await of={load} what="Reading headers">
       {view => <Loaded view={view} />}
@@ -20,65 +24,90 @@ export function CompressPanel() {
 }
 
 function Loaded({ view }: { view: CompressView }) {
-  const [job, setJob] = useState<JobState | undefined>(view.job);
-  const [editing, setEditing] = useState(view.job === undefined);
+  /** The job that is shown, none for the form. */
+  const [shown, setShown] = useSaved('shown', view.jobs.find(isActive)?.id ?? '', isString);
+  const [form, setForm] = useSaved<Form>('form', toForm(view.form), isForm);
   const [request, setRequest] = useState<CompressRequest | undefined>();
-  useEffect(() => host.on('job', setJob), []);
+  const [starting, setStarting] = useState(false);
+  const [news, setNews] = useState<ReadonlyMap<string, JobState>>(new Map());
+  useEffect(() => setNews(new Map()), [view]);
 
-  const follow = (started: JobState) => {
-    setJob(started);
-    setEditing(false);
+  const show = (wanted: CompressShow) => {
+    if ('form' in wanted) setForm(toForm(wanted.form));
+    setShown('job' in wanted ? wanted.job : '');
   };
+  useEffect(() => {
+    if (view.show) show(view.show);
+    const stops = [host.on('show', show), host.on('job', job => setNews(old => new Map(old).set(job.id, job)))];
+    return () => stops.forEach(stop => stop());
+  }, []);
+
+  // Progress comes between two views; a job that was started here may be ahead of both.
+  const jobs = [
+    ...[...news.values()].filter(({ id }) => !view.jobs.some(job => job.id === id)),
+    ...view.jobs.map(job => news.get(job.id) ?? job),
+  ];
+  const job = jobs.find(({ id }) => id === shown);
+  const atWork = jobs.find(isActive);
+
   const begin = () => {
-    if (request) host.request('start', request).then(follow, notifyError);
+    // A double click is one start.
+    if (!request || starting) return;
+    setStarting(true);
+    host
+      .request('start', request)
+      .then(started => {
+        setNews(old => new Map(old).set(started.id, started));
+        setShown(started.id);
+      }, notifyError)
+      .finally(() => setStarting(false));
   };
-  const showForm = editing || !job;
-  const again = () => setEditing(true);
+  const edit = (from: CompressRequest) => show({ form: from });
+  const shownRequest = job ? job.request : request;
   return (
     <>
       <Strip
         host={host}
         header={view.header}
-        {...(showForm
-          ? request && { command: { command: 'compress', request } }
-          : { command: { command: 'compress', request: job.request } })}
+        {...(shownRequest && { command: { command: 'compress', request: shownRequest } })}
         primary={
-          showForm ? (
+          job ? (
+            !isActive(job) && <Button onClick={() => edit(view.form)}>New Compression</Button>
+          ) : (
             <Button
               primary
-              disabled={!request || !view.canCompute || job?.state === 'running'}
-              title={startTitle(view, request, job)}
+              disabled={!request || !view.canCompute || starting || atWork !== undefined}
+              title={startTitle(view, request, atWork)}
               onClick={begin}
             >
               Start
             </Button>
-          ) : job.state === 'running' ? (
-            <Button onClick={() => void host.request('cancel', { job: job.id }).catch(notifyError)}>Cancel</Button>
-          ) : (
-            <Button onClick={again}>New Compression</Button>
           )
         }
       />
-      <EngineBanner on={host.on} />
-      {showForm ? (
+      <EngineBanner host={host} />
+      <Activity host={host} shownHere={other => other.id === job?.id} />
+      {!job ? (
         <CompressForm
           host={host}
           view={view}
-          initial={job?.request ?? view.form}
+          jobs={jobs}
+          form={form}
+          onForm={setForm}
           onRequest={setRequest}
-          {...(job && { onBack: () => setEditing(false) })}
+          onShow={id => setShown(id)}
         />
       ) : job.state === 'done' && job.report ? (
         <JobResult host={host} header={view.header} report={job.report} request={job.request} />
       ) : (
-        <JobProgress host={host} job={job} onJob={follow} onEdit={again} />
+        <JobProgress host={host} job={job} onEdit={() => edit(job.request)} />
       )}
     </>
   );
 }
 
-function startTitle(view: CompressView, request: CompressRequest | undefined, job: JobState | undefined): string {
+function startTitle(view: CompressView, request: CompressRequest | undefined, atWork: JobState | undefined): string {
   if (!view.canCompute) return 'Trust this workspace to compute';
-  if (job?.state === 'running') return 'A compression of this checkpoint is running';
+  if (atWork) return 'A compression of this checkpoint is at work';
   return request ? 'Start the compression' : 'Some fields need attention';
 }

@@ -11,13 +11,14 @@ import {
 } from '../../extension/core/format';
 import { describeError } from '../../extension/protocol/channel';
 import type { CompressRequest } from '../../extension/core/requests/requests';
-import type { EstimateReport } from '../../extension/core/reports';
+import type { EstimateReport, RequestProblem } from '../../extension/core/reports';
 import type { CompressView } from '../../extension/protocol/panels';
 import { Fact } from '../shared/Panel';
 import { Icon } from '../shared/icons';
 import type { CompressHost } from './host';
 
 const stages: { key: keyof EstimateReport['seconds']; label: string }[] = [
+  { key: 'baseline', label: 'Evaluation of the original' },
   { key: 'fisher', label: 'Fisher information' },
   { key: 'sweep', label: 'Costs of all options' },
   { key: 'decompose', label: 'Decomposition' },
@@ -28,14 +29,18 @@ export function Estimate({
   host,
   view,
   request,
+  onProblems,
 }: {
   host: CompressHost;
   view: CompressView;
   request: CompressRequest | undefined;
+  /** What would make the request fail; undefined while that is not known. */
+  onProblems: (problems: readonly RequestProblem[] | undefined) => void;
 }) {
   const [estimate, setEstimate] = useState<EstimateReport>();
   const [error, setError] = useState<ErrorData>();
   useEffect(() => {
+    onProblems(undefined);
     if (!request) return;
     const abort = new AbortController();
     const timer = setTimeout(() => {
@@ -43,6 +48,7 @@ export function Estimate({
         found => {
           setEstimate(found);
           setError(undefined);
+          onProblems(found.problems);
         },
         (failure: unknown) => !abort.signal.aborted && setError(describeError(failure)),
       );

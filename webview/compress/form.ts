@@ -1,6 +1,5 @@
 /** The form as text fields hold it, and the request it becomes once every field is right. */
-import type { PlanOverride } from '../../extension/core/options/budget';
-import type { Budget } from '../../extension/core/options/budget';
+import type { PlanOverride, Budget } from '../../extension/core/options/budget';
 import type { FactorStorage } from '../../extension/core/options/types';
 import type { CompressRequest } from '../../extension/core/requests/requests';
 
@@ -30,6 +29,12 @@ export interface Form {
   overrides: PlanOverride[];
 }
 type Field = keyof Form;
+
+/** Whether what an earlier session kept has every field of the form. */
+export const isForm = (value: unknown): value is Form =>
+  typeof value === 'object' &&
+  value !== null &&
+  Object.entries(emptyForm).every(([field, empty]) => typeof (value as Partial<Form>)[field as Field] === typeof empty);
 
 /** Sizes are typed in gigabytes. */
 const GB = 1e9;
@@ -68,6 +73,8 @@ export function toForm(request: CompressRequest): Form {
     overrides: request.overrides ?? [],
   };
 }
+
+const emptyForm = toForm({ model: '', out: '', budget: { kind: 'bits', value: 0 } });
 
 export const splitGlobs = (value: string): string[] => value.split(/[\s,]+/).filter(Boolean);
 

@@ -10,6 +10,7 @@ import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
 import { describeProgress } from '../shared/progress';
 import { Await, Empty, EngineBanner, Failure, Loading, Strip, useRequest } from '../shared/Panel';
+import { Activity } from '../shared/jobs';
 import { Ramp } from '../shared/Raster';
 import { Heatmap } from './Heatmap';
 import { paintHeatmap } from './paint';
@@ -87,7 +88,8 @@ function Loaded({ view }: { view: HeatmapView }) {
           )
         }
       />
-      <EngineBanner on={host.on} />
+      <EngineBanner host={host} />
+      <Activity host={host} />
       {view.cells.length === 0 || !metric ? (
         <Empty title="No repeated blocks">
           The heatmap needs matrices in numbered layers, such as model.layers.0.self_attn.q_proj. This checkpoint has

@@ -1,32 +1,31 @@
 /** One more evaluation: of which checkpoint, on which text. */
 import { useState } from 'preact/hooks';
-import { formatNumber } from '../../extension/core/format';
 import type { EvaluateRequest } from '../../extension/core/requests/requests';
-import type { Progress } from '../../extension/core/progress';
-import type { PerplexityRun, PerplexityView } from '../../extension/protocol/panels';
+import type { PerplexityView } from '../../extension/protocol/panels';
 import { Button, Menu } from '../controls';
 import { copyCommand } from '../shared/actions';
 import { SelectInput, TextInput } from '../shared/Field';
 import { isString, useSaved } from '../shared/host';
-import { notify, notifyError } from '../shared/notices';
-import { describeProgress } from '../shared/progress';
-import { ProgressBar } from '../shared/ProgressBar';
+import { isActive, JobBar, Stopped, useJobs } from '../shared/jobs';
+import { notifyError } from '../shared/notices';
 import type { PerplexityHost } from './host';
 
 export function Evaluate({
   host,
   view,
-  onRun,
+  onStart,
 }: {
   host: PerplexityHost;
   view: PerplexityView;
-  onRun: (run: PerplexityRun) => void;
+  /** Told which job, and later which run, it will be. */
+  onStart: (id: string) => void;
 }) {
   const [model, setModel] = useState(view.models[0]?.path ?? view.header.path);
   const [text, setText] = useSaved('text', view.text ?? '', isString);
   const [context, setContext] = useSaved('context', String(view.context), isString);
   const [windows, setWindows] = useSaved('windows', '', isString);
-  const [running, setRunning] = useState<{ abort: AbortController; progress?: Progress }>();
+  const [newest] = useJobs(host).filter(({ method }) => method === 'evaluate');
+  const running = newest && isActive(newest) ? newest : undefined;
   const whole = (value: string) => /^[1-9]\d*$/.test(value);
   const request: EvaluateRequest = {
     model,
@@ -36,16 +35,7 @@ export function Evaluate({
   };
   const valid = text !== '' && whole(context) && (windows === '' || whole(windows));
   const begin = () => {
-    if (!valid) return;
-    const abort = new AbortController();
-    setRunning({ abort });
-    host
-      .request('evaluate', request, { signal: abort.signal, onProgress: progress => setRunning({ abort, progress }) })
-      .then(run => {
-        onRun(run);
-        notify(`${run.label}: perplexity ${formatNumber(run.perplexity)}`);
-      }, notifyError)
-      .finally(() => setRunning(undefined));
+    if (valid && !running) host.request('evaluate', request).then(({ job }) => onStart(job), notifyError);
   };
   const pick = () =>
     void host
@@ -88,14 +78,8 @@ export function Evaluate({
         onInput={setWindows}
       />
       {running ? (
-        <div class="field evaluating">
-          <span class="field-label muted number" role="status">
-            {running.progress ? describeProgress(running.progress) : 'Starting'}
-          </span>
-          <span class="with-button">
-            <ProgressBar label="Evaluating" done={running.progress?.done ?? 0} total={running.progress?.total ?? 0} />
-            <Button onClick={() => running.abort.abort()}>Cancel</Button>
-          </span>
+        <div class="evaluating">
+          <JobBar host={host} job={running} />
         </div>
       ) : (
         <div class="evaluate-actions">
@@ -120,6 +104,7 @@ export function Evaluate({
           />
         </div>
       )}
+      {newest && !running && <Stopped host={host} job={newest} />}
     </section>
   );
 }

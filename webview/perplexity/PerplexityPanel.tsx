@@ -1,12 +1,13 @@
 /** Every evaluation with the recipe of what was evaluated, drawn against effective bits, and a form for one more. */
-import { useEffect, useMemo } from 'preact/hooks';
-import { baseName, formatInteger } from '../../extension/core/format';
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import { baseName, formatInteger, formatNumber } from '../../extension/core/format';
 import type { PerplexityRun, PerplexityView } from '../../extension/protocol/panels';
 import { Button, Select } from '../controls';
 import { navigate } from '../shared/actions';
 import { isString, useSaved } from '../shared/host';
-import { notifyError } from '../shared/notices';
+import { notify, notifyError } from '../shared/notices';
 import { Await, Empty, EngineBanner, Strip, useRequest } from '../shared/Panel';
+import { Activity } from '../shared/jobs';
 import { Evaluate } from './Evaluate';
 import { Recipe } from './Recipe';
 import { Runs } from './Runs';
@@ -39,6 +40,16 @@ function Loaded({ view, onView }: { view: PerplexityView; onView: (view: Perplex
   const shown = protocols.some(({ value }) => value === protocol) ? protocol : (protocols[0]?.value ?? '');
   const runs = useMemo(() => view.runs.filter(run => protocolOf(run) === shown), [view, shown]);
   const run = runs.find(({ id }) => id === selected);
+  // The run that was asked for here is shown once it is known.
+  const [started, setStarted] = useState('');
+  const arrived = view.runs.find(({ id }) => id === started);
+  useEffect(() => {
+    if (!arrived) return;
+    setStarted('');
+    setProtocol(protocolOf(arrived));
+    setSelected(arrived.id);
+    notify(`${arrived.label}: perplexity ${formatNumber(arrived.perplexity)}`);
+  }, [arrived]);
   const model = view.header.path;
 
   return (
@@ -65,17 +76,10 @@ function Loaded({ view, onView }: { view: PerplexityView; onView: (view: Perplex
           </Button>
         }
       />
-      <EngineBanner on={host.on} />
+      <EngineBanner host={host} />
+      <Activity host={host} shownHere={job => job.method === 'evaluate'} />
       <div class="scroll">
-        <Evaluate
-          host={host}
-          view={view}
-          onRun={added => {
-            onView({ ...view, runs: [...view.runs.filter(({ id }) => id !== added.id), added] });
-            setProtocol(protocolOf(added));
-            setSelected(added.id);
-          }}
-        />
+        <Evaluate host={host} view={view} onStart={setStarted} />
         {view.runs.length === 0 ? (
           <Empty title="Nothing has been evaluated yet">
             Choose a text and evaluate the model as it is. Compressed checkpoints appear beside it, each with its

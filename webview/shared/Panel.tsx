@@ -180,13 +180,9 @@ export function Strip(props: {
 }
 
 /** Says that the engine died and why; work that finished is not lost. */
-export function EngineBanner({
-  on,
-}: {
-  on: (event: 'engine', listener: (data: CommonEvents['engine']) => void) => () => void;
-}) {
+export function EngineBanner({ host }: { host: CommonHost }) {
   const [engine, setEngine] = useState<CommonEvents['engine']>();
-  useEffect(() => on('engine', setEngine), []);
+  useEffect(() => host.on('engine', setEngine), []);
   if (engine?.state !== 'failed') return null;
   return (
     <div class="banner" role="alert">

@@ -1,17 +1,16 @@
-/** Progress with its numbers; without a total it only says that work goes on. */
-export function ProgressBar({ label, done, total }: { label: string; done: number; total: number }) {
-  const known = total > 0;
-  const percent = known ? Math.min(100, Math.round((100 * done) / total)) : 0;
+/** How far work is; without a share it only says that work goes on. */
+export function ProgressBar({ label, share }: { label: string; share?: number }) {
+  const percent = share === undefined ? undefined : Math.min(100, Math.floor(100 * share));
   return (
     <div
-      class={`progress ${known ? '' : 'unknown-total'}`}
+      class={`progress ${percent === undefined ? 'unknown-total' : ''}`}
       role="progressbar"
       aria-label={label}
       aria-valuemin={0}
       aria-valuemax={100}
-      aria-valuenow={known ? percent : undefined}
+      aria-valuenow={percent}
     >
-      <span style={{ width: known ? `${percent}%` : '30%' }} />
+      <span style={{ width: percent === undefined ? '30%' : `${percent}%` }} />
     </div>
   );
 }

@@ -1,13 +1,13 @@
 /** This panel's end of the channel, and what it remembers across reloads. */
 import { useCallback, useState } from 'preact/hooks';
 import { connect, type ClientEnd, type RequestMap } from '../../extension/protocol/channel';
-import type { CommonRequests, PanelState, PanelTarget } from '../../extension/protocol/panels';
+import type { CommonEvents, CommonRequests, PanelState, PanelTarget } from '../../extension/protocol/panels';
 
 const api = acquireVsCodeApi<PanelState>();
 
 export type Host<R extends RequestMap<R>, E> = ClientEnd<R, E>;
-/** The requests every panel can make: what shared pieces need. */
-export type CommonHost = Pick<ClientEnd<CommonRequests, unknown>, 'request'>;
+/** The requests every panel can make and the events it hears: what shared pieces need. */
+export type CommonHost = Pick<ClientEnd<CommonRequests, CommonEvents>, 'request' | 'on'>;
 
 /** Joins the host. */
 export function connectHost<R extends RequestMap<R>, E>(): Host<R, E> {

@@ -57,14 +57,19 @@ async function measure(
         context,
         whereIs(weight),
         control => context.native.statistics(context.device, source, bins, control),
-        finished => report(done + finished, { item: tensor.name }),
+        finished =>
+          report(done + finished, { item: tensor.name, count: { done: results.length, total: weights.length } }),
       );
       result = tensorStatistics(tensor, native);
       await writeCached(context, 'statistics', key, result);
     }
     results.push(result);
     done += tensor.parameters;
-    report(done, { item: tensor.name, partial: result });
+    report(done, {
+      item: tensor.name,
+      partial: result,
+      count: { done: results.length, total: weights.length },
+    });
   }
   return results;
 }

@@ -2,18 +2,18 @@
  * Fisher information: for each matrix, the mean over calibration sequences of the elementwise squared gradient of the
  * sequence's mean cross entropy (docs: method, "Fisher"). One safetensors file, fp32, under the weights' own names.
  */
-import type { FisherReport } from './types';
+import type { FisherReport, FisherSource } from './types';
 import { openCheckpoint } from '../logical/open';
 import { serializeHeader, type TensorPlace } from '../checkpoint/serialize';
 import { contentHash, tensorSource } from '../checkpoint/sources';
-import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
+import type { CheckpointIndex, LogicalTensor, TensorInfo } from '../checkpoint/types';
+import type { FileSystem } from '../files/types';
 import { callNative, stageReporter, type PipelineContext } from '../context';
 import { LqError } from '../errors';
 import { describeModel, withLanguageModel, type ModelDescription } from '../evaluation/language-model';
 import { TextTokenizer } from '../evaluation/tokenizer';
 import { GRADIENT_KINDS } from '../evaluation/weights';
 import { readWindows } from '../evaluation/windows';
-import type { FisherSource } from './types';
 
 const PARTIAL_SUFFIX = '.partial';
 /** Under these keys of the file's `__metadata__`. */
@@ -121,27 +121,16 @@ export async function openFisher(
   file: string,
   targets: readonly LogicalTensor[],
 ): Promise<FisherSource> {
-  const index = await openCheckpoint(context.files, file);
-  const matrices = new Map<string, ReturnType<typeof tensorSource>>();
+  const tensors = await fisherTensors(context.files, file, targets);
+  const matrices = new Map(tensors.map(tensor => [tensor.name, tensorSource(tensor)]));
   const hashes = new Map<string, string>();
-  for (const { name, shape } of targets) {
-    const tensor = index.byName.get(name);
-    const where = { file, tensor: name };
-    if (tensor === undefined)
-      throw new LqError('fisher-mismatch', `The Fisher file has no matrix named ${name}.`, where);
-    if (tensor.shape.join() !== shape.join() || tensor.dtype !== 'F32') {
-      const found = `${tensor.dtype} [${tensor.shape.join(', ')}]`;
-      const message = `The Fisher file has ${name} as ${found} where F32 [${shape.join(', ')}] is needed.`;
-      throw new LqError('fisher-mismatch', message, where);
-    }
-    matrices.set(name, tensorSource(tensor));
+  for (const { name, file: path, offset, bytes } of tensors)
     hashes.set(
       name,
-      await callNative(context, where, control =>
-        context.native.hash({ path: tensor.file, offset: tensor.offset, bytes: tensor.bytes }, control),
+      await callNative(context, { file, tensor: name }, control =>
+        context.native.hash({ path, offset, bytes }, control),
       ),
     );
-  }
   return { file, hash: context.digest([...hashes.values()].join()), matrices, hashes };
 }
 
@@ -162,5 +151,29 @@ function gradientPlaces(model: ModelDescription, targets: readonly LogicalTensor
       file: model.file,
       tensor: name,
     });
+  });
+}
+
+/**
+ * The tensors of a Fisher file for these targets, from its header alone.
+ * @throws LqError 'fisher-mismatch' when one is missing or of another shape, and those of `openCheckpoint`.
+ */
+export async function fisherTensors(
+  files: FileSystem,
+  file: string,
+  targets: readonly LogicalTensor[],
+): Promise<TensorInfo[]> {
+  const index = await openCheckpoint(files, file);
+  return targets.map(({ name, shape }) => {
+    const tensor = index.byName.get(name);
+    const where = { file, tensor: name };
+    if (tensor === undefined)
+      throw new LqError('fisher-mismatch', `The Fisher file has no matrix named ${name}.`, where);
+    if (tensor.shape.join() !== shape.join() || tensor.dtype !== 'F32') {
+      const found = `${tensor.dtype} [${tensor.shape.join(', ')}]`;
+      const message = `The Fisher file has ${name} as ${found} where F32 [${shape.join(', ')}] is needed.`;
+      throw new LqError('fisher-mismatch', message, where);
+    }
+    return tensor;
   });
 }

@@ -1,7 +1,8 @@
 import * as vscode from 'vscode';
 import type { Sayable } from '../../core/requests/requests';
 import { commandLine } from '../model/command-line';
-import { isActive, type Job } from '../model/jobs';
+import { isActive, isResumable, type Job } from '../model/jobs';
+import { openRun } from '../open-run';
 import { summary } from '../runs';
 import type { Studio } from '../studio';
 
@@ -20,11 +21,11 @@ export function jobCommands(studio: Studio) {
       await vscode.commands.executeCommand('lqStudio.runs.focus');
     },
     cancelJob: async (given?: string) => {
-      const job = await choose(given, 'Job to cancel', isActive);
+      const job = await choose(given, 'Job to cancel', each => isActive(each) && !jobs.isElsewhere(each));
       if (job) jobs.cancel(job.id);
     },
     resumeJob: async (given?: string) => {
-      const job = await choose(given, 'Job to resume', each => each.status === 'interrupted');
+      const job = await choose(given, 'Job to resume', isResumable);
       if (job) jobs.resume(job.id);
     },
     removeRun: async (given?: string) => {
@@ -43,14 +44,6 @@ export function jobCommands(studio: Studio) {
       vscode.window.setStatusBarMessage(`Copied: ${text}`, 5000);
     },
   };
-}
-
-async function openRun(studio: Studio, job: Job): Promise<void> {
-  const { model } = job.params;
-  if (job.method === 'compress') await studio.navigate({ to: 'compress', model });
-  else if (job.method === 'evaluate') await studio.navigate({ to: 'perplexity', model });
-  else if (job.method === 'sweep') await studio.navigate({ to: 'allocation', model });
-  else await studio.navigate({ to: 'checkpoint', model: job.result?.out ?? model });
 }
 
 function commandOf(job: Job): Sayable {

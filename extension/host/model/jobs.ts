@@ -28,6 +28,8 @@ export interface JobOf<M extends JobMethod> {
   readonly result?: JobResult<M>;
   /** Process that runs it, to tell a job of another window from one left behind. */
   readonly owner: number;
+  /** When its window last said that it is at work. */
+  readonly seen?: number;
 }
 export type Job = { [M in JobMethod]: JobOf<M> }[JobMethod];
 
@@ -65,13 +67,36 @@ export interface JobEnvironment {
   /** A new id that is a valid file name and sorts by time. */
   id(): string;
   warn(message: string): void;
+  /** How often a job at work is written with its progress, for other windows to see. */
+  heartbeatMs?: number;
 }
 
 export const isActive = (job: Job): boolean => job.status === 'queued' || job.status === 'running';
 
+/** Failures that the same request may survive another time: the machine was at fault, not the request. */
+const passing: ReadonlySet<ErrorData['code']> = new Set([
+  'engine-died',
+  'disk-full',
+  'io',
+  'out-of-memory',
+  'device-memory',
+  'device-unavailable',
+]);
+
+/** Whether going on with the same request can lead to anything. */
+export const isResumable = ({ status, error }: Pick<Job, 'status' | 'error'>): boolean =>
+  status === 'interrupted' ||
+  status === 'cancelled' ||
+  (status === 'failed' && error !== undefined && passing.has(error.code));
+
+/** The folder a job makes, or the file it writes. */
+export const outputOf = (job: Pick<Job, 'method' | 'params'>): string | undefined =>
+  (job.params as { out?: string }).out;
+
 /**
  * Runs jobs one after another (two at once would hold two models in memory), remembers them on disk, and tells its
- * listeners of every change. Jobs found unfinished after a restart are `interrupted` until resumed or removed.
+ * listeners of every change. Jobs found unfinished after a restart are `interrupted` until resumed or removed. Jobs of
+ * other windows on the same store are seen, not touched.
  */
 export class JobManager {
   private readonly jobs = new Map<string, Job>();
@@ -81,24 +106,36 @@ export class JobManager {
   constructor(private readonly environment: JobEnvironment) {}
 
   /**
-   * Reads the remembered jobs. Those left unfinished by a process that is gone become `interrupted`; those of a window
-   * that still runs are left to it and returned, so that the caller can look again.
+   * Reads the remembered jobs, at the start and whenever another window may have changed them. Those left unfinished by a
+   * process that is gone become `interrupted` and are returned; those at work in another window are returned as well, so
+   * that the caller can look again.
    */
   async restore(): Promise<{ interrupted: Job[]; elsewhere: Job[] }> {
     const interrupted: Job[] = [];
     const elsewhere: Job[] = [];
-    for (const job of await this.environment.store.all()) {
-      if (this.jobs.has(job.id)) continue;
+    const stored = await this.environment.store.all();
+    for (const job of stored) {
+      if (this.isOurs(job.id)) continue;
+      const known = this.jobs.get(job.id);
       if (isActive(job) && this.environment.alive(job.owner)) {
         elsewhere.push(job);
-        continue;
+        this.take(job);
+      } else if (isActive(job)) {
+        this.jobs.set(job.id, job);
+        this.change(job.id, { status: 'interrupted', ended: this.environment.now() });
+        interrupted.push(this.jobs.get(job.id)!);
+      } else {
+        this.take(job);
+        if (job.status === 'interrupted' && known === undefined) interrupted.push(job);
       }
-      this.jobs.set(job.id, job);
-      if (isActive(job)) this.change(job.id, { status: 'interrupted', ended: this.environment.now() });
-      const now = this.jobs.get(job.id)!;
-      if (now.status === 'interrupted') interrupted.push(now);
     }
+    this.forgetRemoved(new Set(stored.map(({ id }) => id)));
     return { interrupted, elsewhere };
+  }
+
+  /** Whether another window runs it. */
+  isElsewhere(job: Job): boolean {
+    return isActive(job) && job.owner !== this.environment.owner;
   }
 
   /** Newest first. */
@@ -120,8 +157,21 @@ export class JobManager {
     return () => this.listeners.delete(listener);
   }
 
-  /** Queues a job; it starts at once when nothing runs. */
+  /**
+   * Queues a job; it starts at once when nothing runs. Asked again for what is at work already, by a second click or from
+   * another window, it is the job at work.
+   * @throws LqError 'usage' when a different job at work writes the same output.
+   */
   start<M extends JobMethod>(method: M, params: EngineParams<M>, title: string): JobOf<M> {
+    const wanted = { method, params } as unknown as Pick<Job, 'method' | 'params'>;
+    const same = this.all().find(job => isActive(job) && isSameWork(job, wanted));
+    if (same) return same as unknown as JobOf<M>;
+    const output = outputOf(wanted);
+    const rival = output !== undefined && this.all().find(job => isActive(job) && outputOf(job) === output);
+    if (rival)
+      throw new LqError('usage', `${rival.title} is at work and writes ${output}. Choose another folder.`, {
+        file: output,
+      });
     const id = this.environment.id();
     const job = {
       id,
@@ -150,9 +200,11 @@ export class JobManager {
     return this.known(id);
   }
 
-  /** Stops a queued or running job. What was finished stays in the cache. */
+  /** Stops a queued or running job of this window. What was finished stays in the cache. */
   cancel(id: string): void {
     const job = this.known(id);
+    if (this.isElsewhere(job))
+      throw new LqError('usage', `${job.title} runs in another window and is cancelled there.`);
     if (this.running?.id === id) this.running.controller.abort();
     else if (job.status === 'queued') this.change(id, { status: 'cancelled', ended: this.environment.now() });
   }
@@ -179,6 +231,28 @@ export class JobManager {
     });
   }
 
+  /** Jobs of this window are as they are here; the store only follows. */
+  private isOurs(id: string): boolean {
+    const job = this.jobs.get(id);
+    return job?.owner === this.environment.owner;
+  }
+
+  /** What another window, or an earlier session, says of a job. */
+  private take(job: Job): void {
+    const known = this.jobs.get(job.id);
+    if (known && JSON.stringify(known) === JSON.stringify(job)) return;
+    this.jobs.set(job.id, job);
+    for (const listener of this.listeners) listener(job);
+  }
+
+  private forgetRemoved(stored: ReadonlySet<string>): void {
+    for (const job of [...this.jobs.values()]) {
+      if (stored.has(job.id) || this.isOurs(job.id)) continue;
+      this.jobs.delete(job.id);
+      for (const listener of this.listeners) listener(job);
+    }
+  }
+
   private known(id: string): Job {
     const job = this.jobs.get(id);
     if (!job) throw new LqError('usage', `There is no job ${id}.`);
@@ -191,14 +265,18 @@ export class JobManager {
   ) {
     const job = { ...this.jobs.get(id)!, ...fields } as Job;
     this.jobs.set(id, job);
-    // Progress is not worth a write; everything else must survive a crash.
+    // Progress is written by the heartbeat; everything else must survive a crash.
     if (fields.progress === undefined) {
       const { progress: _, ...kept } = job;
-      this.environment.store.put(kept as Job).catch((error: unknown) => {
-        this.environment.warn(`${job.title} cannot be remembered: ${LqError.from(error).message}`);
-      });
+      this.remember(kept);
     }
     for (const listener of this.listeners) listener(job);
+  }
+
+  private remember(job: Job): void {
+    this.environment.store.put(job).catch((error: unknown) => {
+      this.environment.warn(`${job.title} cannot be remembered: ${LqError.from(error).message}`);
+    });
   }
 
   private async next(): Promise<void> {
@@ -211,7 +289,12 @@ export class JobManager {
     const controller = new AbortController();
     this.running = { id, controller };
     this.change(id, { status: 'running', started: this.environment.now() });
+    const heartbeat = setInterval(
+      () => this.remember({ ...this.jobs.get(id)!, seen: this.environment.now() }),
+      this.environment.heartbeatMs ?? 3000,
+    );
     const outcome = await this.run(job, controller.signal);
+    clearInterval(heartbeat);
     // Listeners look at what is at work, which this job is not any more.
     this.running = undefined;
     this.change(id, { ...outcome, ended: this.environment.now() });
@@ -222,18 +305,31 @@ export class JobManager {
     try {
       const result = await this.environment.engine.request(job.method, job.params, {
         signal,
-        onProgress: progress => this.change(job.id, { progress }),
+        // A finished piece, such as a matrix's costs of all options, is of no use to those who watch.
+        onProgress: ({ partial: _, ...progress }) => this.change(job.id, { progress }),
       });
       return { status: 'done', result: job.method === 'sweep' ? null : (result as Exclude<Job['result'], undefined>) };
     } catch (thrown) {
       const error = LqError.from(thrown).toJSON();
-      if (error.code === 'cancelled') return { status: 'cancelled', error };
+      // The user wanted that: there is nothing to explain.
+      if (error.code === 'cancelled') return { status: 'cancelled' };
       return { status: error.code === 'engine-died' ? 'interrupted' : 'failed', error };
     }
   }
 }
 
+const isSameWork = (a: Pick<Job, 'method' | 'params'>, b: Pick<Job, 'method' | 'params'>): boolean =>
+  a.method === b.method && canonical(a.params) === canonical(b.params);
+
+/** Whatever the order of the fields: one of the two may have been read from disk. */
+const canonical = (value: unknown): string =>
+  JSON.stringify(value, (_key, each: unknown) =>
+    typeof each === 'object' && each !== null && !Array.isArray(each)
+      ? Object.fromEntries(Object.entries(each).sort(([x], [y]) => (x < y ? -1 : 1)))
+      : each,
+  );
+
 function withoutOutcome(job: Job): Job {
-  const { error: _error, ended: _ended, progress: _progress, result: _result, ...rest } = job;
+  const { error: _error, ended: _ended, progress: _progress, result: _result, seen: _seen, ...rest } = job;
   return rest;
 }

@@ -1,23 +1,32 @@
 import * as path from 'node:path';
 import type { CompressRequest } from '../../core/requests/requests';
-import type { JobState } from '../../protocol/panels';
+import type { JobState, JobView } from '../../protocol/panels';
 import type { Defaults } from '../settings';
-import type { JobOf } from './jobs';
+import { isResumable, type Job, type JobOf } from './jobs';
 import type { Model } from './models';
 
-/** A compression as its panel shows it; one that waits for another is shown at work without progress. */
-export function jobState(job: JobOf<'compress'>): JobState {
-  return {
-    id: job.id,
-    state: job.status === 'queued' ? 'running' : job.status,
-    request: job.params,
-    started: job.started ?? job.created,
-    ...(job.ended !== undefined && { ended: job.ended }),
-    ...(job.progress && { progress: job.progress }),
-    ...(job.error && { error: job.error }),
-    ...(job.result && { report: job.result }),
-  };
-}
+/** A job as every view shows it. */
+export const jobView = (job: Job, elsewhere: boolean): JobView => ({
+  id: job.id,
+  method: job.method,
+  title: job.title,
+  model: job.params.model,
+  state: job.status,
+  elsewhere,
+  resumable: isResumable(job),
+  created: job.created,
+  ...(job.started !== undefined && { started: job.started }),
+  ...(job.ended !== undefined && { ended: job.ended }),
+  ...(job.progress && { progress: job.progress }),
+  ...(job.error && { error: job.error }),
+});
+
+/** A compression as its panel shows it. */
+export const jobState = (job: JobOf<'compress'>, elsewhere: boolean): JobState => ({
+  ...jobView(job, elsewhere),
+  request: job.params,
+  ...(job.result && { report: job.result }),
+});
 
 /** The form of a checkpoint that was never compressed here: the paper's 2.75 bits, beside the original. */
 export function firstForm(model: Model, { rank, factors, grid }: Defaults): CompressRequest {

@@ -1,3 +1,4 @@
+import { watch } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import { nodeFiles } from '../../node/files';
@@ -48,6 +49,24 @@ export class RecordStore<T extends Identified> {
 
   remove(id: string): Promise<void> {
     return this.queue(() => fs.rm(this.file(id), { force: true }));
+  }
+
+  /**
+   * Calls back after another process changed the folder, or this one; which is not told apart. Where the file system does
+   * not tell, nothing is heard. @returns stops listening.
+   */
+  async watch(changed: () => void): Promise<() => void> {
+    await nodeFiles.makeFolder(this.folder);
+    let settle: NodeJS.Timeout | undefined;
+    const watcher = watch(this.folder, () => {
+      clearTimeout(settle);
+      settle = setTimeout(changed, 200);
+    });
+    watcher.on('error', error => this.warn(`${this.folder} is not watched any more: ${error.message}`));
+    return () => {
+      clearTimeout(settle);
+      watcher.close();
+    };
   }
 
   private queue(write: () => Promise<void>): Promise<void> {

@@ -69,3 +69,14 @@ export function sweepsOf(jobs: readonly Job[], model: string): SweepFile[] {
   }
   return [...newest.values()];
 }
+
+/**
+ * Jobs that concern a checkpoint: those on it, on what was made from it, or on what it was made from; newest first when the
+ * given ones are.
+ */
+export function concerning(jobs: readonly Job[], model: string): Job[] {
+  const origin = originOf(jobs, model)?.original;
+  const family = new Set([model, ...madeFrom(jobs, model).map(({ output }) => output)]);
+  if (origin !== undefined) family.add(origin);
+  return jobs.filter(job => family.has(job.params.model));
+}

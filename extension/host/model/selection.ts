@@ -1,23 +1,23 @@
-/** Which tensor a checkpoint's panel is to show: asked for by the tree or another panel, before or while it is open. */
-export class Selection {
-  private readonly pending = new Map<string, string>();
-  private readonly listeners = new Map<string, Set<(tensor: string) => void>>();
+/** What a panel is to show, such as a tensor or a job: asked for elsewhere, before or while the panel is open. */
+export class Selection<T> {
+  private readonly pending = new Map<string, T>();
+  private readonly listeners = new Map<string, Set<(wanted: T) => void>>();
 
   /** Asks every open panel of the checkpoint, or the next one that opens. */
-  ask(model: string, tensor: string): void {
+  ask(model: string, wanted: T): void {
     const listeners = this.listeners.get(model);
-    if (listeners?.size) for (const listener of listeners) listener(tensor);
-    else this.pending.set(model, tensor);
+    if (listeners?.size) for (const listener of listeners) listener(wanted);
+    else this.pending.set(model, wanted);
   }
 
-  /** The tensor asked for before the panel was there; told once. */
-  take(model: string): string | undefined {
-    const tensor = this.pending.get(model);
+  /** What was asked for before the panel was there; told once. */
+  take(model: string): T | undefined {
+    const wanted = this.pending.get(model);
     this.pending.delete(model);
-    return tensor;
+    return wanted;
   }
 
-  onAsk(model: string, listener: (tensor: string) => void): { dispose(): void } {
+  onAsk(model: string, listener: (wanted: T) => void): { dispose(): void } {
     const listeners = this.listeners.get(model) ?? new Set();
     this.listeners.set(model, listeners.add(listener));
     return { dispose: () => listeners.delete(listener) };

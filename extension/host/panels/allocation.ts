@@ -1,9 +1,7 @@
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
-import type { SweepRequest } from '../../core/requests/requests';
 import type { SweepTable } from '../../core/sensitivity/types';
 import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../protocol/panels';
-import type { JobOf } from '../model/jobs';
 import { LatestWins } from '../model/latest';
 import type { Model } from '../model/models';
 import { madeFrom } from '../model/related';
@@ -75,43 +73,16 @@ export const allocation: Controller<'allocation'> = ({ studio, target, emit, own
       await studio.navigate({ to: 'compress', model: model.path });
       return null;
     },
-    sweep: async (request, { signal, progress }) => {
+    sweep: async request => {
       const model = await open();
-      await sweepNow(studio, model, request, signal, progress);
+      const whole = { ...jobSettings(), ...request, model: model.path, out: await sweepFile(studio, model, request) };
       chosen = undefined;
-      return view();
+      return { job: studio.jobs.start('sweep', whole, `Measure costs of ${model.header.label}`).id };
     },
   };
 };
 
 const ranksOf = ({ options }: SweepTable): number[] => [...new Set(options.map(({ rank }) => rank))];
-
-/** Runs a sweep as a job: it goes on when the panel is closed, and stops when it is cancelled there. */
-async function sweepNow(
-  studio: Studio,
-  model: Model,
-  request: SweepRequest,
-  signal: AbortSignal,
-  progress: (progress: NonNullable<JobOf<'sweep'>['progress']>) => void,
-): Promise<void> {
-  const whole = { ...jobSettings(), ...request, model: model.path, out: await sweepFile(studio, model, request) };
-  const { id } = studio.jobs.start('sweep', whole, `Measure costs of ${model.header.label}`);
-  const stop = studio.jobs.onChange(job => {
-    if (job.id === id && job.progress) progress(job.progress);
-  });
-  const cancel = () => {
-    // Closing the panel aborts the signal too, with the channel; only the user's Cancel stops the job.
-    if (studio.jobs.get(id)?.status === 'running') studio.jobs.cancel(id);
-  };
-  signal.addEventListener('abort', cancel);
-  try {
-    const { status, error } = await studio.jobs.settled(id);
-    if (status !== 'done') throw error ? LqError.fromData(error) : new LqError('cancelled', 'Cancelled.');
-  } finally {
-    signal.removeEventListener('abort', cancel);
-    stop();
-  }
-}
 
 async function viewOf(studio: Studio, model: Model, chosen: string | undefined): Promise<AllocationView> {
   const form = formOf(studio, model);

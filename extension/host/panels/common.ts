@@ -2,14 +2,16 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import type { Handlers } from '../../protocol/channel';
-import type { CommonRequests, SavedFile } from '../../protocol/panels';
+import type { CommonRequests, JobView, PanelTarget, SavedFile } from '../../protocol/panels';
 import { commandLine } from '../model/command-line';
+import { jobView } from '../model/outcome';
+import { concerning } from '../model/related';
 import type { Studio } from '../studio';
 
 const fileTypes: Record<SavedFile['type'], string> = { csv: 'CSV', json: 'JSON', md: 'Markdown', png: 'PNG' };
 
 /** What every panel may ask. */
-export function commonHandlers(studio: Studio): Handlers<CommonRequests> {
+export function commonHandlers(studio: Studio, target: PanelTarget): Handlers<CommonRequests> {
   return {
     save: async file => {
       const target = await vscode.window.showSaveDialog({
@@ -41,7 +43,30 @@ export function commonHandlers(studio: Studio): Handlers<CommonRequests> {
       const picked = await pick(what, current);
       return picked === undefined ? {} : { path: picked };
     },
+    jobs: () => jobsOf(studio, target),
+    cancelJob: ({ job }) => {
+      studio.jobs.cancel(job);
+      return null;
+    },
+    resumeJob: ({ job }) => {
+      studio.jobs.resume(job);
+      return null;
+    },
+    removeJob: async ({ job }) => {
+      await studio.jobs.remove(job);
+      return null;
+    },
   };
+}
+
+/** What is at work on a panel's checkpoints, or stopped before its end. */
+export function jobsOf(studio: Studio, { model, other }: PanelTarget): JobView[] {
+  const all = studio.jobs.all();
+  const subjects = [model, other].filter(each => each !== undefined);
+  const concerned = new Set(subjects.flatMap(each => concerning(all, each)));
+  return all
+    .filter(job => job.status !== 'done' && concerned.has(job))
+    .map(job => jobView(job, studio.jobs.isElsewhere(job)));
 }
 
 /** Opens a file in the editor; a folder is revealed in the Explorer, or in the file manager when it is of no workspace. */

@@ -5,26 +5,41 @@ import type { DeviceReport } from '../../protocol/engine';
 import type { CompressRequest } from '../../core/requests/requests';
 import type { CompressView, TargetMatrix } from '../../protocol/panels';
 import { targetMatrices } from '../model/header';
-import type { Job, JobOf } from '../model/jobs';
+import type { Job, JobOf, JobStatus } from '../model/jobs';
 import type { Model } from '../model/models';
 import { firstForm, jobState } from '../model/outcome';
 import type { Controller } from './controller';
 import { defaults, jobSettings } from '../settings';
 import type { Studio } from '../studio';
 import { sweepFile } from '../sweeps';
-import { modelOf } from './subject';
+import { modelOf, onModelChange } from './subject';
 
 /** The compress panel: one form, then the job it started, then what came of it. */
 export const compress: Controller<'compress'> = ({ studio, target, emit, own }) => {
   const open = () => modelOf(studio, target);
+  const state = (job: Job & JobOf<'compress'>) => jobState(job, studio.jobs.isElsewhere(job));
+  const changed = async () => emit('changed', await viewOf(studio, await open()));
+  const report = (error: unknown) => studio.output.warn(`A panel could not follow: ${LqError.from(error).message}`);
+
+  const statuses = new Map<string, JobStatus | undefined>();
   own({
     dispose: studio.jobs.onChange(job => {
-      if (isCompression(job) && job.params.model === target.model) emit('job', jobState(job));
+      if (!isCompression(job) || job.params.model !== target.model) return;
+      const known = studio.jobs.get(job.id);
+      // The pace of progress is no reason to send everything.
+      if (known) emit('job', state(job));
+      if (statuses.get(job.id) !== known?.status) void changed().catch(report);
+      statuses.set(job.id, known?.status);
     }),
   });
+  own(onModelChange(studio, target, changed));
+  if (target.model !== undefined) own(studio.compressions.onAsk(target.model, show => emit('show', show)));
 
   return {
-    load: async () => viewOf(studio, await open()),
+    load: async () => {
+      const show = target.model === undefined ? undefined : studio.compressions.take(target.model);
+      return { ...(await viewOf(studio, await open())), ...(show && { show }) };
+    },
     estimate: (request, { signal }) => studio.engine.request('estimate', withSettings(request), { signal }),
     match: async ({ include, exclude }) => {
       const targets = targetMatrices((await open()).tensors, include, exclude);
@@ -38,17 +53,9 @@ export const compress: Controller<'compress'> = ({ studio, target, emit, own }) 
         out: path.resolve(path.dirname(model.path), request.out),
         sweepOut: await sweepFile(studio, model, request),
       };
-      await studio.memento.update(formKey(model), request);
-      return jobState(studio.jobs.start('compress', whole, `Compress ${model.header.label}`));
-    },
-    resume: ({ job }) => {
-      const resumed = studio.jobs.resume(job);
-      if (!isCompression(resumed)) throw new LqError('usage', `${resumed.title} is not a compression.`);
-      return jobState(resumed);
-    },
-    cancel: ({ job }) => {
-      studio.jobs.cancel(job);
-      return null;
+      await keepForm(studio, model, request);
+      const job = studio.jobs.start('compress', whole, `Compress ${model.header.label}`);
+      return state(job);
     },
   };
 };
@@ -73,16 +80,16 @@ export async function keepForm(studio: Studio, model: Model, change: Partial<Com
 
 async function viewOf(studio: Studio, model: Model): Promise<CompressView> {
   const canCompute = vscode.workspace.isTrusted;
-  const job = studio.jobs.all().find((each): each is Job & JobOf<'compress'> => {
-    return isCompression(each) && each.params.model === model.path;
-  });
+  const jobs = studio.jobs.all().filter(isCompression);
   return {
     header: model.header,
     canCompute,
     targets: targetsOrNone(model),
     devices: canCompute ? await devicesOf(studio) : [],
     form: formOf(studio, model),
-    ...(job && { job: jobState(job) }),
+    jobs: jobs
+      .filter(({ params }) => params.model === model.path)
+      .map(job => jobState(job, studio.jobs.isElsewhere(job))),
   };
 }
 

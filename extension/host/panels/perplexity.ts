@@ -27,26 +27,12 @@ export const perplexity: Controller<'perplexity'> = ({ studio, target, emit, own
 
   return {
     load: view,
-    evaluate: async (request, { signal, progress }) => {
+    evaluate: async request => {
       const model = await studio.models.open(request.model);
       await studio.memento.update(lastText, request.text);
       await studio.memento.update(lastContext, request.context);
       const whole = { ...jobSettings(), ...request, model: model.path };
-      const { id } = studio.jobs.start('evaluate', whole, `Evaluate ${model.header.label}`);
-      const stop = studio.jobs.onChange(job => {
-        if (job.id === id && job.progress) progress(job.progress);
-      });
-      const cancel = () => studio.jobs.cancel(id);
-      signal.addEventListener('abort', cancel);
-      try {
-        const { status, error } = await studio.jobs.settled(id);
-        const run = perplexityRuns(studio.jobs.all(), await open()).find(each => each.id === id);
-        if (status === 'done' && run) return run;
-        throw error ? LqError.fromData(error) : new LqError('cancelled', 'Cancelled.');
-      } finally {
-        signal.removeEventListener('abort', cancel);
-        stop();
-      }
+      return { job: studio.jobs.start('evaluate', whole, `Evaluate ${model.header.label}`).id };
     },
     forget: async ({ id }) => {
       // What a compression measured is part of its report; it is only not shown any more.

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LqError } from '../../../extension/core/errors';
-import { isJob, JobManager, type Job } from '../../../extension/host/model/jobs';
+import { isJob, isResumable, JobManager, type Job } from '../../../extension/host/model/jobs';
 import { RecordStore } from '../../../extension/host/model/records';
 import type { CompressRequest } from '../../../extension/core/requests/requests';
 
@@ -11,12 +11,17 @@ interface Call {
   method: string;
   params: unknown;
   signal: AbortSignal;
-  progress: (done: number) => void;
+  progress: (done: number, partial?: unknown) => void;
   finish: (result: unknown) => void;
   fail: (error: LqError) => void;
 }
 
-const compressOf = (model: string): CompressRequest => ({ model, out: '/out', budget: { kind: 'bits', value: 2.75 } });
+const compressOf = (model: string): CompressRequest => ({
+  model,
+  out: `/out${model}`,
+  budget: { kind: 'bits', value: 2.75 },
+});
+const heartbeatMs = 40;
 const tick = () => new Promise(resolve => setTimeout(resolve, 5));
 
 describe('JobManager', () => {
@@ -50,7 +55,7 @@ describe('JobManager', () => {
           method,
           params,
           signal: options.signal,
-          progress: done => options.onProgress({ stage: 'sweep', done, total: 10 }),
+          progress: (done, partial) => options.onProgress({ stage: 'sweep', done, total: 10, partial }),
           finish: result => resolve(result as never),
           fail: reject,
         });
@@ -65,6 +70,7 @@ describe('JobManager', () => {
       now: () => 1000 + count,
       id: () => `${owner}-${++count}`,
       warn: message => warnings.push(message),
+      heartbeatMs,
     });
     /** Whatever happened so far is on disk. */
     const saved = () => store.all();
@@ -170,13 +176,87 @@ describe('JobManager', () => {
     expect(seen).toEqual([undefined]);
   });
 
-  it('writes no progress, which would be a write a matrix', async () => {
+  it('writes no progress, which would be a write a matrix, but now and then that it is at work', async () => {
     const { manager, calls, saved } = window(1);
     const job = manager.start('compress', compressOf('/a'), 'a');
     await tick();
+    const written = () => readFileSync(path.join(folder, `${job.id}.json`), 'utf8');
     calls[0]!.progress(5);
     await saved();
-    expect(readFileSync(path.join(folder, `${job.id}.json`), 'utf8')).not.toContain('progress');
+    expect(written()).not.toContain('progress');
+    await new Promise(resolve => setTimeout(resolve, 2 * heartbeatMs));
+    await saved();
+    expect(JSON.parse(written())).toMatchObject({ progress: { done: 5 }, seen: 1001 });
+  });
+
+  it('is one job when the same is asked for twice, and refuses another that writes the same folder', async () => {
+    const { manager, calls } = window(1);
+    const first = manager.start('compress', compressOf('/a'), 'Compress a');
+    expect(manager.start('compress', compressOf('/a'), 'Compress a').id).toBe(first.id);
+    expect(() => manager.start('compress', { ...compressOf('/a'), ranks: [8] }, 'Compress a')).toThrow(
+      /writes \/out\/a/,
+    );
+    await tick();
+    expect(calls).toHaveLength(1);
+    calls[0]!.finish({});
+    await manager.settled(first.id);
+    expect(manager.all()).toHaveLength(1);
+    expect(manager.start('compress', compressOf('/a'), 'Compress a').id).not.toBe(first.id);
+  });
+
+  it('sees the jobs of another window with their progress, does not double them and cannot cancel them', async () => {
+    living.add(1);
+    const other = window(1);
+    const own = window(2);
+    const job = other.manager.start('compress', compressOf('/a'), 'Compress a');
+    await tick();
+    other.calls[0]!.progress(4);
+    await new Promise(resolve => setTimeout(resolve, 2 * heartbeatMs));
+    await other.saved();
+    const seen: string[] = [];
+    own.manager.onChange(({ id, status }) => seen.push(`${id} ${status}`));
+    await own.manager.restore();
+    expect(own.manager.get(job.id)).toMatchObject({ status: 'running', progress: { done: 4 } });
+    expect(own.manager.isElsewhere(own.manager.get(job.id)!)).toBe(true);
+    expect(own.manager.start('compress', compressOf('/a'), 'Compress a').id).toBe(job.id);
+    expect(() => own.manager.cancel(job.id)).toThrow(/another window/);
+    other.calls[0]!.finish({});
+    await other.manager.settled(job.id);
+    await other.manager.remove(job.id);
+    await own.manager.restore();
+    expect(own.manager.all()).toEqual([]);
+    expect(own.calls).toEqual([]);
+    expect(seen).toContain(`${job.id} running`);
+  });
+
+  it('does not call a cancellation an error, and says where asking again can help', async () => {
+    const { manager, calls } = window(1);
+    const ended = async (fail: (call: number) => void) => {
+      const { id } = manager.start('compress', compressOf('/a'), 'a');
+      await tick();
+      fail(calls.length - 1);
+      return manager.settled(id);
+    };
+    const { id } = manager.start('compress', compressOf('/a'), 'a');
+    await tick();
+    manager.cancel(id);
+    const cancelled = await manager.settled(id);
+    expect(cancelled.error).toBeUndefined();
+    expect(isResumable(cancelled)).toBe(true);
+    const full = await ended(call => calls[call]!.fail(new LqError('disk-full', 'No room.')));
+    expect(isResumable(full)).toBe(true);
+    const refused = await ended(call => calls[call]!.fail(new LqError('output-exists', 'It is there.')));
+    expect(isResumable(refused)).toBe(false);
+  });
+
+  it('leaves out finished pieces, which are of no use to those who watch', async () => {
+    const { manager, calls } = window(1);
+    const job = manager.start('sweep', { model: '/a', ranks: [8] }, 'Measure a');
+    await tick();
+    calls[0]!.progress(1, { costs: [1, 2, 3] });
+    expect(manager.get(job.id)?.progress).toEqual({ stage: 'sweep', done: 1, total: 10 });
+    calls[0]!.finish({});
+    await manager.settled(job.id);
   });
 
   it('reports a record it cannot read and reads the others', async () => {

@@ -82,7 +82,7 @@ describe('channel', () => {
     });
     for (const method of ['nope', 'constructor', '__proto__']) {
       const reply = new Promise(resolve => port.listen(resolve));
-      port.post({ kind: 'request', id: 99, method, params: null });
+      port.post({ kind: 'request', page: 'p', id: 99, method, params: null });
       expect(await reply).toMatchObject({ kind: 'reply', id: 99, ok: false, error: { code: 'usage' } });
     }
   });
@@ -137,6 +137,26 @@ describe('channel', () => {
     stop();
     server.emit('ticks', [3]);
     expect(heard.mock.calls).toEqual([[[1, 2]]]);
+  });
+
+  it('answers a reloaded page with its own answers only, and stops what its predecessor asked', async () => {
+    const { a, b } = wire();
+    const asked: { a: number; signal: AbortSignal; finish: (sum: number) => void }[] = [];
+    serve<Requests, Events>(b, schemas, {
+      add: ({ a: first }, { signal }) =>
+        new Promise(resolve => asked.push({ a: first, signal, finish: sum => resolve(sum) })),
+      wait: () => null,
+    });
+    const old = connect<Requests, Events>(a).request('add', { a: 1, b: 0 });
+    const fresh = connect<Requests, Events>(a).request('add', { a: 2, b: 0 });
+    const heard = vi.fn();
+    void old.then(heard, heard);
+    expect(asked.map(call => call.signal.aborted)).toEqual([true, false]);
+    asked[0]!.finish(1);
+    await new Promise(resolve => setTimeout(resolve));
+    asked[1]!.finish(2);
+    expect(await fresh).toBe(2);
+    expect(heard).not.toHaveBeenCalled();
   });
 
   it('ignores messages of others on the same window', async () => {
