@@ -62,9 +62,9 @@ describe('allocation panel', () => {
     await panel.page.getByRole('textbox', { name: 'Filter matrices' }).fill('layers.2 q_proj');
     const row = panel.page.locator('.grid-body .grid-row').first();
     await row.click();
-    expect(await row.textContent()).not.toContain('(4,');
+    expect(await row.textContent()).not.toContain('NF4');
     await row.getByRole('button', { name: /^Never below 4 bits/ }).click();
-    await expect.poll(() => row.textContent()).toContain('(4,');
+    await expect.poll(() => row.textContent()).toContain('NF4');
     expect(await panel.page.getByRole('list', { name: 'Rules in force' }).textContent()).toContain(
       'never below 4 bits',
     );
@@ -72,7 +72,7 @@ describe('allocation panel', () => {
     const used = panel.asked.find(([method]) => method === 'use')?.[1] as PlanQuery;
     expect(used.overrides).toEqual([{ match: 'model.layers.2.self_attn.q_proj.weight', minBits: 4 }]);
     await panel.page.getByRole('button', { name: /^Remove the rule/ }).click();
-    await expect.poll(() => row.textContent()).not.toContain('(4,');
+    await expect.poll(() => row.textContent()).not.toContain('NF4');
     await panel.close();
   });
 
@@ -98,7 +98,7 @@ describe('allocation panel', () => {
       .poll(() => panel.asked.find(([method]) => method === 'sweep')?.[1])
       .toEqual({
         model: '/models/tiny-books-4m',
-        rank: 24,
+        ranks: [24],
         scales: 'sqrt-of-means',
         fisher: '/cache/fisher.safetensors',
       });
@@ -157,7 +157,7 @@ describe('allocation panel', () => {
     await panel.page.getByText('No costs have been measured yet').waitFor();
     expect(await panel.violations()).toEqual([]);
     await panel.page.getByRole('button', { name: 'Measure Costs' }).click();
-    expect(panel.asked.find(([method]) => method === 'sweep')?.[1]).toMatchObject({ rank: 16 });
+    expect(panel.asked.find(([method]) => method === 'sweep')?.[1]).toMatchObject({ ranks: [16] });
     panel.host.emit('jobs', [sweepJob]);
     await panel.page.getByText('Measuring costs, matrix 4 of 28').waitFor();
     panel.host.emit('changed', allocationView(tiny));

@@ -40,7 +40,7 @@ describe('compress panel', () => {
     await expect
       .poll(() => panel.asked.filter(([method]) => method === 'estimate').at(-1)?.[1])
       .toMatchObject({
-        rank: 16,
+        ranks: [16],
         plain: true,
         exclude: ['*.q_proj.*', '*.k_proj.*'],
       });
@@ -55,7 +55,7 @@ describe('compress panel', () => {
       format: 'packed',
       device: 'auto',
       scales: 'sqrt-of-means',
-      rank: 16,
+      ranks: [16],
       plain: true,
       evalText: '/data/eval.txt',
       context: 512,
@@ -117,7 +117,7 @@ describe('compress panel', () => {
     await panel.page.getByRole('menuitem', { name: 'Save as CSV…' }).click();
     const [, saved] = panel.asked.at(-1)! as [string, { name: string; data: string }];
     expect(saved.data.split('\r\n')).toHaveLength(28 + 2);
-    expect(saved.data).toMatch(/^Matrix,Configuration,Rank,Bits/);
+    expect(saved.data).toMatch(/^Matrix,Option,Rank,Bits/);
     await panel.close();
   });
 
