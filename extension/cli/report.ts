@@ -1,6 +1,7 @@
 /** The tables of `plan` and `compress`, as lines of text. */
 import type { Plan } from '../core/allocation/types';
 import { formatBytes, formatCertificate, formatDuration, formatPercent } from '../core/format';
+import type { ReferenceReport } from '../core/evaluation/types';
 import type { CompressReport } from '../core/reports';
 import { table } from './terminal';
 
@@ -44,6 +45,8 @@ export function compressionReport(report: CompressReport): string[] {
       `perplexity ${before.perplexity.toFixed(3)} -> ${after.perplexity.toFixed(3)} ` +
         `(${after.perplexity >= before.perplexity ? '+' : ''}${formatPercent(after.perplexity / before.perplexity - 1)})`,
     );
+  if (after.kl !== undefined && after.sameTop !== undefined)
+    lines.push(divergenceLine({ kl: after.kl, sameTop: after.sameTop }));
   const stages = Object.entries(report.seconds).map(([stage, seconds]) => `${stage} ${formatDuration(seconds)}`);
   lines.push(
     `time: ${stages.join(', ')}`,
@@ -52,3 +55,8 @@ export function compressionReport(report: CompressReport): string[] {
   );
   return lines;
 }
+
+/** How far predictions are from the original's. */
+export const divergenceLine = ({ kl, sameTop }: Pick<ReferenceReport, 'kl' | 'sameTop'>): string =>
+  `KL to the original ${kl.mean.toPrecision(4)} nats a token (99 %: ${kl.p99.toPrecision(4)}), ` +
+  `the same likeliest token in ${formatPercent(sameTop)}`;

@@ -33,6 +33,7 @@ export type ErrorCode =
   | 'unhealthy'
   | 'packed-format'
   | 'fisher-mismatch'
+  | 'calibration-mismatch'
   | 'sweep-mismatch'
   // planning
   | 'budget-infeasible'

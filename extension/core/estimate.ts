@@ -13,7 +13,7 @@ import type { FactorStorage, Option } from './options/types';
  * Kinds of work and their units: weights x tokens for the language model, weights x options for the sweep, weights for the
  * decomposition.
  */
-export type Work = 'fisher' | 'sweep' | 'decompose' | 'evaluate';
+export type Work = 'fisher' | 'calibrate' | 'sweep' | 'decompose' | 'evaluate';
 /** The paces of the last runs, newest first. */
 type Rates = Partial<Record<Work, number[]>>;
 /** Runs that are remembered: the middle one counts, so that neither a contended run nor one from the cache is believed alone. */
@@ -21,8 +21,8 @@ const REMEMBERED = 5;
 
 /** Units a second where nothing has been measured: two CPU cores, or one accelerator of the last generation. */
 const DEFAULT_RATES: Readonly<Record<'cpu' | 'cuda', Readonly<Record<Work, number>>>> = {
-  cpu: { fisher: 1e10, sweep: 5e7, decompose: 1e6, evaluate: 3e10 },
-  cuda: { fisher: 2e13, sweep: 5e9, decompose: 2e8, evaluate: 1e14 },
+  cpu: { fisher: 1e10, calibrate: 1e10, sweep: 5e7, decompose: 1e6, evaluate: 3e10 },
+  cuda: { fisher: 2e13, calibrate: 2e13, sweep: 5e9, decompose: 2e8, evaluate: 1e14 },
 };
 /** Work shorter than this says little about pace. */
 const SHORTEST_MEASURE_S = 0.2;

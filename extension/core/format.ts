@@ -96,6 +96,7 @@ export const stageTitles: Readonly<Record<Stage, string>> = {
   open: 'Reading headers',
   baseline: 'Evaluating the original',
   fisher: 'Fisher information',
+  calibrate: 'Calibration statistics',
   sweep: 'Measuring costs',
   plan: 'Planning',
   decompose: 'Decomposing',

@@ -320,6 +320,40 @@ export interface ModelWeight {
   source: WeightSource;
 }
 
+/** The inputs of a block's matrices: of q, k, v; of o; of gate, up; of down. */
+export type BlockInput = 'attention' | 'output' | 'mlp' | 'down';
+
+/** Squared gradients of a matrix [rows, cols], one sequence a sample. */
+export interface WantedGradient {
+  layer: number;
+  kind: string;
+  /** [rows, cols]: mean over sequences, F. */
+  fisher?: ByteRange;
+  /** [rows]: mean over F's columns. */
+  rowMean?: ByteRange;
+}
+
+/** Second moment of an input of `n` features. */
+export interface WantedInput {
+  layer: number;
+  input: BlockInput;
+  /** [n, n]: mean over tokens of x x^T. */
+  secondMoment: ByteRange;
+  /** [n]: its diagonal. */
+  meanSquare: ByteRange;
+}
+
+/** How a model's predictions differ from another's, token by token. */
+export interface NativeDivergence {
+  /** Mean cross entropy of each sequence, of this model and of the other. */
+  losses: Float64Array;
+  otherLosses: Float64Array;
+  /** KL(this || other) in nats: mean over predictions, and what 99 % of them do not exceed. */
+  kl: { mean: number; p99: number };
+  /** Share of predictions where both find the same token likeliest. */
+  sameTop: number;
+}
+
 /** An opened model. Weights stay in their stored type; `close` frees them. */
 export interface NativeLanguageModel {
   /** Mean cross entropy of each row of tokens [sequences, context]. */
@@ -327,15 +361,45 @@ export interface NativeLanguageModel {
   /** Logits [context, vocab] of one sequence; for tests. */
   logits(tokens: Int32Array, control: NativeControl): Promise<Float32Array>;
   /**
-   * Mean over sequences of the squared gradient of every target, written as fp32 at the target's place. Files exist with
-   * their final size. Returns the losses.
+   * Calibration statistics in one pass: what is wanted is written as fp32 at its place. Files exist with their final size.
+   * Without gradients nothing runs backwards. Returns the losses.
    */
-  fisher(
+  calibrate(
     tokens: Int32Array,
     context: number,
-    targets: { layer: number; kind: string; destination: ByteRange }[],
+    wanted: { gradients: WantedGradient[]; inputs: WantedInput[] },
     control: NativeControl,
   ): Promise<Float64Array>;
+  /** Runs both models over tokens [sequences, context] once. The other one is open on the same device and has its vocabulary. */
+  divergence(
+    other: NativeLanguageModel,
+    tokens: Int32Array,
+    context: number,
+    control: NativeControl,
+  ): Promise<NativeDivergence>;
+  close(): void;
+}
+
+/**
+ * Two streams of hidden states through one model in layer order: dense, x_f, and encoded, x_q, in which matrices are
+ * replaced as they become known. Layers go from 0 on; within one q, k, v come before o, o before gate and up, those before
+ * down. A call out of order rejects with 'invalid_argument'.
+ */
+export interface NativeLayerPass {
+  /**
+   * Moments of an input of `layer` as the weights replaced so far make it: E[x_q x_q^T] and E[(x_f - x_q) x_q^T], means over
+   * tokens, fp32 [n, n]. Files exist with their final size. Progress counts sequences.
+   */
+  moments(
+    layer: number,
+    input: BlockInput,
+    destination: { secondMoment: ByteRange; cross?: ByteRange },
+    control: NativeControl,
+  ): Promise<void>;
+  /** The encoded stream multiplies with this from now on. */
+  replace(layer: number, kind: string, source: WeightSource, control: NativeControl): Promise<void>;
+  /** Takes both streams through the layer. Progress counts sequences. */
+  advance(layer: number, control: NativeControl): Promise<void>;
   close(): void;
 }
 
@@ -353,6 +417,8 @@ export interface NativeModule {
   hash(range: ByteRange, control: NativeControl): Promise<string>;
   /** Copies bytes between files without passing through JavaScript. */
   copy(from: ByteRange, to: ByteRange, control: NativeControl): Promise<void>;
+  /** Writes the sum of fp32 ranges of one size, each times its weight, added in fp64. */
+  weightedSum(terms: { range: ByteRange; weight: number }[], to: ByteRange, control: NativeControl): Promise<void>;
 
   statistics(device: string, source: WeightSource, bins: number, control: NativeControl): Promise<NativeStatistics>;
   preview(
@@ -437,6 +503,18 @@ export interface NativeModule {
    * Throws what that library says of a definition it cannot use.
    */
   openTokenizer(definition: string): NativeTokenizer;
+
+  /**
+   * Starts a pass in layer order over tokens [sequences, context]. `weights` are the dense model's. Memory: the hidden states
+   * of all tokens twice and one layer's weights.
+   */
+  openLayerPass(
+    device: string,
+    config: NativeLanguageModelConfig,
+    weights: ModelWeight[],
+    tokens: Int32Array,
+    context: number,
+  ): Promise<NativeLayerPass>;
 
   /** Operations on arrays, for conformance tests against recorded vectors. */
   readonly arrays: NativeArrayOps;

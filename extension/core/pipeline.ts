@@ -4,6 +4,7 @@
  */
 import type { CompressReport, ExportReport } from './reports';
 import type {
+  CalibrateRequest,
   CompressRequest,
   EvaluateRequest,
   ExportRequest,
@@ -15,7 +16,7 @@ import type {
 } from './requests/requests';
 import type { Stage } from './progress';
 import type { EvaluateReport } from './evaluation/types';
-import type { FisherReport, FisherSource, SweepTable } from './sensitivity/types';
+import type { CalibrationReport, CalibrationSource, FisherReport, FisherSource, SweepTable } from './sensitivity/types';
 import { planBudget, prepare } from './allocation/plan';
 import type { FrontierReport, Plan } from './allocation/types';
 import { cachePath, readCached, writeCached } from './storage/cache';
@@ -35,6 +36,7 @@ import { requireWritable } from './storage/output';
 import { predict, requireFeasible, requireRoom } from './preflight';
 import { DEFAULTS } from './requests/defaults';
 import { open, openComplete, optionsOf, type Opened } from './opened';
+import { computeCalibration, openCalibration } from './sensitivity/calibration';
 import { computeFisher, modelHash, openFisher } from './sensitivity/fisher';
 import { sweep as sweepMatrices } from './sensitivity/sweep';
 import { readSweep } from './sensitivity/sweep-file';
@@ -99,6 +101,62 @@ async function cachedFisher(
     await runFisher(context, index, targets, request, file);
   }
   return openFisher(context, file, targets);
+}
+
+// --- Calibration statistics ---------------------------------------------------------------------------------------------
+
+export async function calibrate(context: PipelineContext, request: CalibrateRequest): Promise<CalibrationReport> {
+  return runCalibration(context, await open(context.files, request), request, request.out);
+}
+
+async function runCalibration(
+  context: PipelineContext,
+  { index, targets }: Opened,
+  request: Pick<CalibrateRequest, 'calibration' | 'samples' | 'context' | 'fisher'>,
+  out: string,
+): Promise<CalibrationReport> {
+  const samples = request.samples ?? DEFAULTS.samples;
+  const contextLength = request.context ?? DEFAULTS.context;
+  const report = await computeCalibration(context, {
+    index,
+    targets,
+    calibration: request.calibration,
+    samples,
+    contextLength,
+    model: await modelHash(context, logicalTensors(index)),
+    fisher: request.fisher ?? false,
+    out,
+  });
+  await recordRate(context, 'calibrate', index.parameters * samples * contextLength, report.seconds);
+  return report;
+}
+
+/** The statistics of a calibration text, computed once and found again by the content of model and text. */
+export async function cachedCalibration(
+  context: PipelineContext,
+  opened: Opened,
+  request: Pick<CalibrateRequest, 'calibration' | 'samples' | 'context' | 'fisher'>,
+): Promise<CalibrationSource> {
+  const { index, targets } = opened;
+  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
+  const key = {
+    version: EVALUATION_VERSION,
+    model: await modelHash(context, logicalTensors(index)),
+    config: index.config,
+    tokenizer: context.digest(tokenizer.source),
+    targets: targets.map(target => target.name),
+    text: context.digest((await readTextFile(context.files, request.calibration)).text),
+    samples: request.samples ?? DEFAULTS.samples,
+    context: request.context ?? DEFAULTS.context,
+    fisher: request.fisher ?? false,
+    backend: backendOf(context),
+  };
+  const file = cachePath(context, 'calibration', key, 'safetensors');
+  if ((await context.files.stat(file)) === undefined) {
+    await context.files.makeFolder(folderOf(file));
+    await runCalibration(context, opened, request, file);
+  }
+  return openCalibration(context, file, targets);
 }
 
 // --- Sweep and plan -----------------------------------------------------------------------------------------------------
@@ -191,12 +249,15 @@ async function tableOf(
 
 export async function evaluate(context: PipelineContext, request: EvaluateRequest): Promise<EvaluateReport> {
   const index = await openComplete(context.files, request.model);
-  const report = await evaluateCheckpoint(context, index, request.text, {
+  const reference = request.reference === undefined ? undefined : await openComplete(context.files, request.reference);
+  const options = {
     context: request.context ?? DEFAULTS.context,
     ...(request.windows !== undefined && { windows: request.windows }),
     ...(request.bos !== undefined && { bos: request.bos }),
-  });
-  await recordRate(context, 'evaluate', index.parameters * report.tokens, report.seconds);
+  };
+  const report = await evaluateCheckpoint(context, index, request.text, options, reference);
+  const parameters = index.parameters + (reference?.parameters ?? 0);
+  await recordRate(context, 'evaluate', parameters * report.tokens, report.seconds);
   return report;
 }
 
@@ -318,7 +379,9 @@ export async function compress(asked: PipelineContext, request: CompressRequest)
     );
     await context.files.remove(packed);
   }
-  const after = measured ? await timed('evaluate', () => evaluate(context, evaluation(request.out))) : undefined;
+  const after = measured
+    ? await timed('evaluate', () => evaluate(context, { ...evaluation(request.out), reference: request.model }))
+    : undefined;
 
   const errors = new Map(result.matrices.map(matrix => [matrix.name, matrix]));
   const { matrices, seconds: _, ...totals } = chosen;
@@ -375,7 +438,12 @@ const asStage = (context: PipelineContext, stage: Stage): PipelineContext => ({
   report: progress => context.report({ ...progress, stage }),
 });
 
-const measureOf = ({ perplexity, tokens, windows }: EvaluateReport) => ({ perplexity, tokens, windows });
+const measureOf = ({ perplexity, tokens, windows, reference }: EvaluateReport) => ({
+  perplexity,
+  tokens,
+  windows,
+  ...(reference !== undefined && { kl: reference.kl, sameTop: reference.sameTop }),
+});
 
 async function metricFor(context: PipelineContext, opened: Opened, request: CompressRequest): Promise<Metric> {
   const { calibration } = request;

@@ -5,6 +5,7 @@ export type Stage =
   | 'open'
   | 'baseline'
   | 'fisher'
+  | 'calibrate'
   | 'sweep'
   | 'plan'
   | 'decompose'

@@ -25,6 +25,9 @@ export interface Measure {
   perplexity?: number;
   tokens?: number;
   windows?: number;
+  /** Of what was made: how far its predictions are from the original's (core/evaluation/types.ts). */
+  kl?: { mean: number; p99: number };
+  sameTop?: number;
   /** Tensor bytes of the checkpoint. */
   bytes: number;
 }

@@ -4,6 +4,7 @@ import * as pipeline from '../core/pipeline';
 import { estimate } from '../core/preflight';
 import type { RequestDescription } from '../core/requests/describe';
 import {
+  calibrateRequest,
   compareRequest,
   compressRequest,
   differenceRequest,
@@ -42,6 +43,7 @@ export const handlers: Handlers = {
   compare: checked(compareRequest, (params, job) => inspection.compare(createContext(params, job), params)),
   health: checked(healthRequest, (params, job) => inspection.health(createContext(params, job), params)),
   fisher: checked(fisherRequest, (params, job) => pipeline.fisher(createContext(params, job), params)),
+  calibrate: checked(calibrateRequest, (params, job) => pipeline.calibrate(createContext(params, job), params)),
   sweep: checked(sweepRequest, (params, job) => pipeline.sweep(createContext(params, job), params)),
   plan: checked(planRequest, params => pipeline.plan(nodeFiles, params)),
   frontier: checked(frontierRequest, params => pipeline.frontier(nodeFiles, params)),

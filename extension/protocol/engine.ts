@@ -28,6 +28,7 @@ import type { EvaluateReport } from '../core/evaluation/types';
 import type { Progress } from '../core/progress';
 import type { CompressReport, EstimateReport, ExportReport } from '../core/reports';
 import type {
+  CalibrateRequest,
   CompressRequest,
   EvaluateRequest,
   ExportRequest,
@@ -37,7 +38,7 @@ import type {
   PlanRequest,
   SweepRequest,
 } from '../core/requests/requests';
-import type { FisherReport, SweepTable } from '../core/sensitivity/types';
+import type { CalibrationReport, FisherReport, SweepTable } from '../core/sensitivity/types';
 
 export const PROTOCOL_VERSION = 1;
 
@@ -71,6 +72,7 @@ export interface EngineMethods {
   preview: [PreviewRequest, PreviewReport];
   difference: [DifferenceRequest, DifferenceReport];
   fisher: [FisherRequest, FisherReport];
+  calibrate: [CalibrateRequest, CalibrationReport];
   sweep: [SweepRequest, SweepTable];
   plan: [PlanRequest, Plan];
   /** The curve of error against size, and the range a budget kind can take. */

@@ -65,6 +65,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("setThreads", Napi::Function::New(env, set_threads, "setThreads"));
   exports.Set("hash", Napi::Function::New(env, promised<hash_op>, "hash"));
   exports.Set("copy", Napi::Function::New(env, promised<copy_op>, "copy"));
+  exports.Set("weightedSum", Napi::Function::New(env, promised<weighted_sum_op>, "weightedSum"));
   exports.Set("statistics", Napi::Function::New(env, promised<statistics_op>, "statistics"));
   exports.Set("preview", Napi::Function::New(env, promised<preview_op>, "preview"));
   exports.Set("difference", Napi::Function::New(env, promised<difference_op>, "difference"));

@@ -61,4 +61,44 @@ Napi::Value copy_op(const Napi::CallbackInfo& info) {
   return run_task(info.Env(), info[2], work, [](Napi::Env env) { return env.Undefined(); });
 }
 
+Napi::Value weighted_sum_op(const Napi::CallbackInfo& info) {
+  struct Term {
+    ByteRange range;
+    double weight;
+  };
+  std::vector<Term> terms;
+  const auto list = info[0].As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const auto entry = list.Get(i).As<Napi::Object>();
+    terms.push_back({parse_range(entry.Get("range")), entry.Get("weight").ToNumber().DoubleValue()});
+  }
+  const ByteRange to = parse_range(info[1]);
+  const auto differs = [&](const Term& term) { return term.range.bytes != to.bytes; };
+  if (to.bytes % sizeof(float) != 0 || std::any_of(terms.begin(), terms.end(), differs)) {
+    throw Napi::TypeError::New(info.Env(), "the ranges have different sizes");
+  }
+
+  const auto work = [terms, to](const Control& control) -> Status {
+    constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
+    std::vector<float> values(static_cast<size_t>(std::min(to.bytes, kHashPiece) / kFloatBytes));
+    std::vector<double> sums(values.size());
+    for (int64_t at = 0; at < to.bytes; at += kHashPiece) {
+      if (control.cancelled(control.user)) return stopped();
+      const int64_t bytes = std::min(kHashPiece, to.bytes - at), count = bytes / kFloatBytes;
+      std::fill_n(sums.begin(), count, 0.0);
+      for (const Term& term : terms) {
+        read_bytes({term.range.path, term.range.offset + at, bytes}, values.data());
+        for (int64_t i = 0; i < count; ++i) sums[i] += term.weight * values[i];
+      }
+      std::transform(sums.begin(), sums.begin() + count, values.begin(),
+                     [](double x) { return static_cast<float>(x); });
+      write_bytes({to.path, to.offset + at, bytes}, values.data());
+      control.progress(control.user, static_cast<double>(at + bytes), static_cast<double>(to.bytes));
+    }
+    return {StatusCode::ok, -1, {}};
+  };
+
+  return run_task(info.Env(), info[2], work, [](Napi::Env env) { return env.Undefined(); });
+}
+
 }  // namespace lq

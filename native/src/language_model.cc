@@ -1,31 +1,24 @@
 #include "language_model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
 
-#include "mapped_file.h"
+#include "calibration_files.h"
 #include "ops.h"
 #include "task.h"
 #include "weight_source.h"
 
 namespace lq {
 namespace {
-
-constexpr const char* kKindNames[] = {
-    "embedding", "final_norm", "head",   "input_norm", "post_attention_norm",
-    "q",         "k",          "v",      "o",          "gate",
-    "up",        "down",       "q_bias", "k_bias",     "v_bias",
-    "o_bias",    "q_norm",     "k_norm", "gate_bias",  "up_bias",
-    "down_bias",
-};
-
-using Place = std::pair<int32_t, WeightKind>;  // layer and kind
 
 struct Weight {
   WeightSource source;
@@ -37,6 +30,13 @@ Place parse_place(const Napi::Object& object) {
   const auto* const found = std::find(std::begin(kKindNames), std::end(kKindNames), kind);
   if (found == std::end(kKindNames)) throw Napi::TypeError::New(object.Env(), "unknown kind of weight: " + kind);
   return {object.Get("layer").ToNumber().Int32Value(), static_cast<WeightKind>(found - std::begin(kKindNames))};
+}
+
+BlockInput parse_input(const Napi::Object& object) {
+  const std::string input = object.Get("input").ToString();
+  const auto* const found = std::find(std::begin(kInputNames), std::end(kInputNames), input);
+  if (found == std::end(kInputNames)) throw Napi::TypeError::New(object.Env(), "unknown input of a block: " + input);
+  return static_cast<BlockInput>(found - std::begin(kInputNames));
 }
 
 double number(const Napi::Object& object, const char* name) {
@@ -109,6 +109,30 @@ class OpenModel {
     if (status.code != StatusCode::ok) throw_status(status);
   }
 
+  // Starts a pass in layer order.
+  void start(const std::vector<int32_t>& tokens, int32_t context, LayerPass** out) {
+    const auto sequences = static_cast<int64_t>(tokens.size()) / context;
+    const Status status = model_->open_layer_pass(tokens.data(), sequences, context, out);
+    if (status.code != StatusCode::ok) throw_status(status);
+  }
+
+  // Fills out with a weight from elsewhere.
+  void read(const WeightSource& source, float* out, const Control& control) {
+    load_weight(source, *device_.backend, out, control);
+  }
+
+  // Width of an input of a block.
+  int64_t input_size(BlockInput input) const {
+    switch (input) {
+      case BlockInput::output:
+        return int64_t{config.heads} * config.head_dim;
+      case BlockInput::down:
+        return config.intermediate;
+      default:
+        return config.hidden;
+    }
+  }
+
   // Calls run(model, control), and names the file and tensor when it was a weight that failed.
   template <typename Run>
   Status locked(const Control& control, const Run& run) {
@@ -122,6 +146,28 @@ class OpenModel {
     if (status.code != StatusCode::ok && failure_.status.code == status.code) throw TaskFailure{failure_};
     return status;
   }
+
+  // Calls run(model, other's model, control) with both locked; both are on one device. Names what failed as locked
+  // does.
+  template <typename Run>
+  Status locked_with(OpenModel& other, const Control& control, const Run& run) {
+    if (&other == this) return locked(control, [&](LanguageModel& m) { return run(m, m); });
+    const std::scoped_lock locks(mutex_, other.mutex_);
+    std::optional<Gate::Pass> accelerator;
+    if (device_.id != "cpu") accelerator.emplace(device_.gate, true);
+    for (OpenModel* model : {this, &other}) {
+      model->control_ = control;
+      model->failure_ = {};
+    }
+    const Status status = run(*model_, *other.model_);
+    for (const OpenModel* model : {this, &other}) {
+      if (status.code != StatusCode::ok && model->failure_.status.code == status.code) {
+        throw TaskFailure{model->failure_};
+      }
+    }
+    return status;
+  }
+  bool beside(const OpenModel& other) const { return &device_ == &other.device_; }
 
  private:
   static Status load(void* user, int32_t layer, WeightKind kind, float* out, int64_t count) {
@@ -198,53 +244,6 @@ class OpenModel {
   Outcome failure_;    // of the last weight asked for
 };
 
-struct Target {
-  ByteRange range;
-  std::unique_ptr<MappedFile> file;  // from the first use on
-};
-
-// Where squared gradients are summed: each target's place in its file, mapped and cleared when first asked for.
-struct Sink {
-  std::map<Place, Target> targets;
-  Outcome failure;
-
-  static float* accumulator(void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols) {
-    auto* sink = static_cast<Sink*>(user);
-    const auto found = sink->targets.find({layer, kind});
-    if (found == sink->targets.end()) return nullptr;
-    Target& target = found->second;
-    if (target.file) return target.file->floats();
-    if (target.range.bytes != rows * cols * static_cast<int64_t>(sizeof(float))) return nullptr;
-    try {
-      target.file = std::make_unique<MappedFile>(target.range);
-    } catch (const TaskFailure& error) {
-      // The caller may be another library: the failure waits here, and stops the run through its control.
-      sink->failure = error.outcome;
-      return nullptr;
-    }
-    std::memset(target.file->floats(), 0, static_cast<size_t>(target.range.bytes));
-    return target.file->floats();
-  }
-
-  bool failed() const { return failure.status.code != StatusCode::ok; }
-
-  // Sums become means. A target nobody asked for is not a block's matrix, or has another size.
-  void finish(int64_t samples) {
-    const float scale = 1.0f / static_cast<float>(samples);
-    for (const auto& [place, target] : targets) {
-      if (!target.file) {
-        throw_error(StatusCode::invalid_argument,
-                    std::string("no squared gradient of that size for ") +
-                        kKindNames[static_cast<size_t>(place.second)] + " of layer " + std::to_string(place.first),
-                    target.range.path);
-      }
-      float* values = target.file->floats();
-      const int64_t count = target.range.bytes / static_cast<int64_t>(sizeof(float));
-      for (int64_t i = 0; i < count; ++i) values[i] *= scale;
-    }
-  }
-};
-
 std::vector<int32_t> copy_tokens(const Napi::Value& value) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_int32_array) {
     throw Napi::TypeError::New(value.Env(), "tokens is not an Int32Array");
@@ -294,40 +293,169 @@ Napi::Value run_logits(const std::shared_ptr<OpenModel>& model, const Napi::Call
   });
 }
 
-Napi::Value run_fisher(const std::shared_ptr<OpenModel>& model, const Napi::CallbackInfo& info) {
+std::shared_ptr<CalibrationFiles> parse_gradients(const Napi::Value& value) {
+  auto files = std::make_shared<CalibrationFiles>();
+  const auto list = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const auto entry = list.Get(i).As<Napi::Object>();
+    const Place place = parse_place(entry);
+    const auto add = [&](const char* name, auto insert) {
+      const Napi::Value range = entry.Get(name);
+      if (!range.IsUndefined()) insert(parse_range(range));
+    };
+    add("fisher", [&](const ByteRange& range) { files->want_squares(place, range); });
+    add("rowMean", [&](const ByteRange& range) { files->want_row_squares(place, range); });
+  }
+  return files;
+}
+
+void parse_inputs(const Napi::Value& value, CalibrationFiles* files) {
+  const auto list = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const auto entry = list.Get(i).As<Napi::Object>();
+    files->want_moment(entry.Get("layer").ToNumber().Int32Value(), parse_input(entry),
+                       parse_range(entry.Get("secondMoment")), parse_range(entry.Get("meanSquare")));
+  }
+}
+
+Napi::Value run_calibrate(const std::shared_ptr<OpenModel>& model, const Napi::CallbackInfo& info) {
   auto tokens = std::make_shared<std::vector<int32_t>>(copy_tokens(info[0]));
   const int32_t context = parse_context(info[1], *tokens);
   auto losses = std::make_shared<std::vector<double>>(tokens->size() / context);
-  auto sink = std::make_shared<Sink>();
-  const auto list = info[2].As<Napi::Array>();
-  for (uint32_t i = 0; i < list.Length(); ++i) {
-    const auto target = list.Get(i).As<Napi::Object>();
-    sink->targets[parse_place(target)].range = parse_range(target.Get("destination"));
-  }
+  const auto wanted = info[2].As<Napi::Object>();
+  const std::shared_ptr<CalibrationFiles> files = parse_gradients(wanted.Get("gradients"));
+  parse_inputs(wanted.Get("inputs"), files.get());
   const auto work = [=](const Control& control) {
     const auto samples = static_cast<int64_t>(losses->size());
-    struct Watch {
-      const Control& outer;
-      const Sink& sink;
-    } watch{control, *sink};
-    const Control watched{&watch,
-                          [](void* user) {
-                            const auto* w = static_cast<const Watch*>(user);
-                            return w->sink.failed() || w->outer.cancelled(w->outer.user);
-                          },
-                          [](void* user, double done, double total) {
-                            const Control& outer = static_cast<const Watch*>(user)->outer;
-                            outer.progress(outer.user, done, total);
-                          }};
+    const Control watched = files->watch(control);
     const Status status = model->locked(watched, [&](LanguageModel& m) {
-      return m.fisher(tokens->data(), samples, context, {sink.get(), &Sink::accumulator}, losses->data(), watched);
+      return m.calibrate(tokens->data(), samples, context, files->sink(), losses->data(), watched);
     });
-    if (sink->failed()) throw TaskFailure{sink->failure};
-    if (status.code == StatusCode::ok) sink->finish(samples);
-    sink->targets.clear();
+    files->finish(status, samples, context);
     return status;
   };
   return run_task(info.Env(), info[3], work, [losses](Napi::Env env) { return to_array(env, *losses); });
+}
+
+// Where wrap() keeps an opened thing, so that another's method can find it.
+constexpr const char* kHandle = "handle";
+
+template <typename Opened>
+std::shared_ptr<Opened> unwrap(const Napi::Value& value, const char* what) {
+  if (value.IsObject() && value.As<Napi::Object>().Get(kHandle).IsExternal()) {
+    const auto& holder = *value.As<Napi::Object>().Get(kHandle).As<Napi::External<std::shared_ptr<Opened>>>().Data();
+    if (holder) return holder;
+  }
+  throw Napi::TypeError::New(value.Env(), std::string("not an open ") + what);
+}
+
+// Smallest value that a share of all values are at most.
+float percentile(std::vector<float>* values, double share) {
+  const auto rank = static_cast<int64_t>(std::ceil(share * static_cast<double>(values->size())));
+  const auto at = values->begin() + std::max<int64_t>(rank - 1, 0);
+  std::nth_element(values->begin(), at, values->end());
+  return *at;
+}
+
+Napi::Value run_divergence(const std::shared_ptr<OpenModel>& model, const Napi::CallbackInfo& info) {
+  const auto other = unwrap<OpenModel>(info[0], "language model");
+  if (!model->beside(*other)) throw Napi::TypeError::New(info.Env(), "the models are on different devices");
+  const std::vector<int32_t> tokens = copy_tokens(info[1]);
+  const int32_t context = parse_context(info[2], tokens);
+  struct Result {
+    std::vector<double> losses, other_losses;
+    std::vector<float> kl;
+    std::vector<uint8_t> same_top;
+  };
+  auto result = std::make_shared<Result>();
+  const auto work = [=](const Control& control) {
+    const auto sequences = static_cast<int64_t>(tokens.size()) / context;
+    const auto predictions = static_cast<size_t>(sequences * (context - 1));
+    result->losses.resize(static_cast<size_t>(sequences));
+    result->other_losses.resize(static_cast<size_t>(sequences));
+    result->kl.resize(predictions);
+    result->same_top.resize(predictions);
+    const Divergence out{result->losses.data(), result->other_losses.data(), result->kl.data(),
+                         result->same_top.data()};
+    return model->locked_with(*other, control, [&](LanguageModel& a, LanguageModel& b) {
+      return a.divergence(&b, tokens.data(), sequences, context, out, control);
+    });
+  };
+  return run_task(info.Env(), info[3], work, [result](Napi::Env env) -> Napi::Value {
+    const auto count = static_cast<double>(result->kl.size());
+    Napi::Object kl = Napi::Object::New(env);
+    kl.Set("mean", std::accumulate(result->kl.begin(), result->kl.end(), 0.0) / count);
+    kl.Set("p99", percentile(&result->kl, 0.99));
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("losses", to_array(env, result->losses));
+    object.Set("otherLosses", to_array(env, result->other_losses));
+    object.Set("kl", kl);
+    object.Set("sameTop", std::accumulate(result->same_top.begin(), result->same_top.end(), 0.0) / count);
+    return object;
+  });
+}
+
+// A pass in layer order with the model that feeds it. A call under way outlives close().
+struct OpenPass {
+  explicit OpenPass(std::shared_ptr<OpenModel> m) : model(std::move(m)) {}
+  ~OpenPass() {
+    if (pass != nullptr) pass->destroy();
+  }
+  OpenPass(const OpenPass&) = delete;
+  OpenPass& operator=(const OpenPass&) = delete;
+
+  std::shared_ptr<OpenModel> model;
+  LayerPass* pass = nullptr;
+};
+
+Napi::Value run_moments(const std::shared_ptr<OpenPass>& open, const Napi::CallbackInfo& info) {
+  const int32_t layer = info[0].ToNumber().Int32Value();
+  Napi::Object place = Napi::Object::New(info.Env());
+  place.Set("input", info[1]);
+  const BlockInput input = parse_input(place);
+  const auto wanted = info[2].As<Napi::Object>();
+  const ByteRange moment = parse_range(wanted.Get("secondMoment"));
+  std::optional<ByteRange> cross;
+  if (!wanted.Get("cross").IsUndefined()) cross = parse_range(wanted.Get("cross"));
+  const int64_t n = open->model->input_size(input);
+  const int64_t bytes = n * n * static_cast<int64_t>(sizeof(float));
+  if (moment.bytes != bytes || (cross && cross->bytes != bytes)) {
+    throw Napi::TypeError::New(info.Env(),
+                               "moments of this input are " + std::to_string(n) + " x " + std::to_string(n));
+  }
+  const auto work = [=](const Control& control) {
+    return open->model->locked(control, [&](LanguageModel&) {
+      const MappedFile moment_file(moment);
+      std::optional<MappedFile> cross_file;
+      if (cross) cross_file.emplace(*cross);
+      return open->pass->moments(layer, input, moment_file.floats(), cross ? cross_file->floats() : nullptr, control);
+    });
+  };
+  return run_task(info.Env(), info[3], work, [](Napi::Env env) { return env.Undefined(); });
+}
+
+Napi::Value run_replace(const std::shared_ptr<OpenPass>& open, const Napi::CallbackInfo& info) {
+  Napi::Object entry = Napi::Object::New(info.Env());
+  entry.Set("layer", info[0]);
+  entry.Set("kind", info[1]);
+  const Place place = parse_place(entry);
+  const WeightSource source = parse_weight(info[2]);
+  const auto work = [=](const Control& control) {
+    return open->model->locked(control, [&](LanguageModel&) {
+      std::vector<float> values(static_cast<size_t>(element_count(source)));
+      open->model->read(source, values.data(), control);
+      return open->pass->replace(place.first, place.second, values.data(), static_cast<int64_t>(values.size()));
+    });
+  };
+  return run_task(info.Env(), info[3], work, [](Napi::Env env) { return env.Undefined(); });
+}
+
+Napi::Value run_advance(const std::shared_ptr<OpenPass>& open, const Napi::CallbackInfo& info) {
+  const int32_t layer = info[0].ToNumber().Int32Value();
+  const auto work = [=](const Control& control) {
+    return open->model->locked(control, [&](LanguageModel&) { return open->pass->advance(layer, control); });
+  };
+  return run_task(info.Env(), info[1], work, [](Napi::Env env) { return env.Undefined(); });
 }
 
 // Everything thrown becomes a rejection, as the declared type promises.
@@ -346,26 +474,31 @@ Napi::Value promised(const Napi::CallbackInfo& info, const Call& call) {
   }
 }
 
-using Method = Napi::Value (*)(const std::shared_ptr<OpenModel>&, const Napi::CallbackInfo&);
+template <typename Opened>
+using Method = Napi::Value (*)(const std::shared_ptr<Opened>&, const Napi::CallbackInfo&);
 
-Napi::Object wrap(Napi::Env env, std::shared_ptr<OpenModel> opened) {
-  // The methods share one holder, so that close() empties it for all.
-  auto holder = std::make_shared<std::shared_ptr<OpenModel>>(std::move(opened));
-  const auto method = [&](const char* name, Method run) {
-    return Napi::Function::New(
-        env,
-        [holder, run](const Napi::CallbackInfo& info) {
-          return promised(info, [&] {
-            if (!*holder) throw Napi::Error::New(info.Env(), "the language model is closed");
-            return run(*holder, info);
-          });
-        },
-        name);
-  };
+// A JavaScript object of methods. They share one holder, so that close() empties it for all.
+template <typename Opened>
+Napi::Object wrap(Napi::Env env, const char* what, std::shared_ptr<Opened> opened,
+                  std::initializer_list<std::pair<const char*, Method<Opened>>> methods) {
+  auto holder = std::make_shared<std::shared_ptr<Opened>>(std::move(opened));
   Napi::Object object = Napi::Object::New(env);
-  object.Set("losses", method("losses", run_losses));
-  object.Set("logits", method("logits", run_logits));
-  object.Set("fisher", method("fisher", run_fisher));
+  for (const auto& [name, run] : methods) {
+    const Method<Opened> call = run;
+    object.Set(name, Napi::Function::New(
+                         env,
+                         [holder, call, what](const Napi::CallbackInfo& info) {
+                           return promised(info, [&] {
+                             if (!*holder) throw Napi::Error::New(info.Env(), std::string(what) + " is closed");
+                             return call(*holder, info);
+                           });
+                         },
+                         name));
+  }
+  // Not enumerable: nothing that prints or compares the object meets it.
+  using Holder = std::shared_ptr<Opened>;
+  object.DefineProperty(Napi::PropertyDescriptor::Value(
+      kHandle, Napi::External<Holder>::New(env, holder.get(), [holder](Napi::Env, Holder*) {}), napi_default));
   object.Set("close", Napi::Function::New(
                           env, [holder](const Napi::CallbackInfo&) { holder->reset(); }, "close"));
   return object;
@@ -383,17 +516,39 @@ std::map<Place, Weight> parse_weights(const Napi::Array& list) {
 }  // namespace
 
 void register_language_model(Napi::Env env, Napi::Object exports) {
-  const auto open = [](const Napi::CallbackInfo& info) {
-    return promised(info, [&]() -> Napi::Value {
-      auto model = std::make_shared<OpenModel>(device_argument(info[0]), parse_config(info[1].As<Napi::Object>()),
-                                               parse_weights(info[2].As<Napi::Array>()));
-      model->create();
-      const auto deferred = Napi::Promise::Deferred::New(info.Env());
-      deferred.Resolve(wrap(info.Env(), std::move(model)));
-      return deferred.Promise();
+  const auto resolved = [](Napi::Env of, const Napi::Object& object) -> Napi::Value {
+    const auto deferred = Napi::Promise::Deferred::New(of);
+    deferred.Resolve(object);
+    return deferred.Promise();
+  };
+  const auto create = [](const Napi::CallbackInfo& info) {
+    auto model = std::make_shared<OpenModel>(device_argument(info[0]), parse_config(info[1].As<Napi::Object>()),
+                                             parse_weights(info[2].As<Napi::Array>()));
+    model->create();
+    return model;
+  };
+  const auto open = [=](const Napi::CallbackInfo& info) {
+    return promised(info, [&] {
+      return resolved(info.Env(), wrap<OpenModel>(info.Env(), "the language model", create(info),
+                                                  {{"losses", run_losses},
+                                                   {"logits", run_logits},
+                                                   {"calibrate", run_calibrate},
+                                                   {"divergence", run_divergence}}));
+    });
+  };
+  const auto open_pass = [=](const Napi::CallbackInfo& info) {
+    return promised(info, [&] {
+      const std::vector<int32_t> tokens = copy_tokens(info[3]);
+      const int32_t context = parse_context(info[4], tokens);
+      auto pass = std::make_shared<OpenPass>(create(info));
+      pass->model->start(tokens, context, &pass->pass);
+      return resolved(info.Env(),
+                      wrap<OpenPass>(info.Env(), "the pass in layer order", std::move(pass),
+                                     {{"moments", run_moments}, {"replace", run_replace}, {"advance", run_advance}}));
     });
   };
   exports.Set("openLanguageModel", Napi::Function::New(env, open, "openLanguageModel"));
+  exports.Set("openLayerPass", Napi::Function::New(env, open_pass, "openLayerPass"));
 }
 
 }  // namespace lq

@@ -61,9 +61,9 @@ let end = 0;
 const targets = description.weights
   .filter(({ kind }) => GRADIENT_KINDS.has(kind))
   .map(({ layer, kind, name, source }) => {
-    const destination = { path: accumulators, offset: end, bytes: 4 * source.rows * source.cols };
-    end += destination.bytes;
-    return { layer, kind, name, destination };
+    const fisher = { path: accumulators, offset: end, bytes: 4 * source.rows * source.cols };
+    end += fisher.bytes;
+    return { layer, kind, name, fisher };
   });
 writeFileSync(accumulators, '');
 truncateSync(accumulators, end);
@@ -76,10 +76,10 @@ async function timed(work: () => Promise<Float64Array>): Promise<Run> {
 const ours = {
   forward: () => timed(() => model.losses(tokens, context, {})),
   async fisher(): Promise<Run> {
-    const run = await timed(() => model.fisher(tokens, context, targets, {}));
+    const run = await timed(() => model.calibrate(tokens, context, { gradients: targets, inputs: [] }, {}));
     const file = readFileSync(accumulators);
-    for (const { name, destination } of targets) {
-      const bytes = Uint8Array.from(file.subarray(destination.offset, destination.offset + destination.bytes));
+    for (const { name, fisher } of targets) {
+      const bytes = Uint8Array.from(file.subarray(fisher.offset, fisher.offset + fisher.bytes));
       run.sums[name] = new Float32Array(bytes.buffer).reduce((sum, value) => sum + value, 0);
     }
     return run;

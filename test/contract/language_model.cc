@@ -130,6 +130,41 @@ double worst_gradient(ReferenceModel* reference, const Sums& sums, const std::ve
   return worst;
 }
 
+// Worst deviation of second moments from double precision, relative to the largest of each input.
+double worst_moment(const Sums& sums, const ReferenceModel::Inputs& inputs) {
+  if (sums.moments.size() != inputs.size()) return 1;
+  double worst = 0;
+  for (const auto& [place, tokens] : inputs) {
+    const std::vector<double> values = moment(tokens, tokens);
+    const std::vector<float>& found = sums.moments.at(place);
+    const auto n = static_cast<int64_t>(tokens.front().size());
+    if (found.size() != values.size()) return 1;
+    const double largest = *std::max_element(values.begin(), values.end());
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t j = 0; j <= i; ++j) {
+        worst = std::max(worst, std::abs(found[i * n + j] - values[i * n + j]) / largest);
+      }
+    }
+  }
+  return worst;
+}
+
+// Worst relative deviation of rows' sums from those of the elementwise squares.
+double worst_row(const Sums& sums) {
+  if (sums.rows.size() != sums.values.size()) return 1;
+  double worst = 0;
+  for (const auto& [place, rows] : sums.rows) {
+    const std::vector<float>& values = sums.values.at(place);
+    const size_t cols = values.size() / rows.size();
+    for (size_t i = 0; i < rows.size(); ++i) {
+      double expected = 0;
+      for (size_t j = 0; j < cols; ++j) expected += values[i * cols + j];
+      worst = std::max(worst, std::abs(rows[i] - expected) / (expected + 1e-30));
+    }
+  }
+  return worst;
+}
+
 std::vector<LanguageModelCheck> check_case(Backend& backend, const Case& c, const LanguageModelTolerance& tolerance) {
   Checks checks(c.name);
   ReferenceModel reference(c.config, 7);
@@ -166,7 +201,7 @@ std::vector<LanguageModelCheck> check_case(Backend& backend, const Case& c, cons
   }
   Sums sums;
   if (succeeded("squared gradients",
-                model.model->fisher(tokens.data(), c.sequences, c.context, sums.sink(), again.data(), control))) {
+                model.model->calibrate(tokens.data(), c.sequences, c.context, sums.sink(), again.data(), control))) {
     const bool complete = sums.values.size() == kMatrices.size() * c.config.layers;
     checks.add("every matrix is asked for", complete, std::to_string(sums.values.size()));
     checks.within("squared gradients, in tolerances", worst_gradient(&reference, sums, tokens, c, tolerance.fisher), 1);
@@ -174,6 +209,91 @@ std::vector<LanguageModelCheck> check_case(Backend& backend, const Case& c, cons
     for (int32_t s = 0; s < c.sequences; ++s) worst = std::max(worst, std::abs(losses[s] - again[s]));
     checks.within("the same losses with gradients", worst, tolerance.loss);
   }
+  Sums everything, rows_alone, moments_alone;
+  rows_alone.squares = false;
+  const auto run = [&](const CalibrationSink& sink) {
+    return model.model->calibrate(tokens.data(), c.sequences, c.context, sink, again.data(), control);
+  };
+  if (succeeded("statistics", run(everything.sink(true))) &&
+      succeeded("statistics without squares", run(rows_alone.sink(true))) &&
+      succeeded("second moments alone", run(moments_alone.moments_sink()))) {
+    ReferenceModel::Inputs expected;
+    for (int32_t s = 0; s < c.sequences; ++s) reference.add_inputs(&tokens[s * c.context], c.context, &expected);
+    checks.within("second moments", worst_moment(everything, expected), tolerance.moment);
+    checks.within("second moments without gradients", worst_moment(moments_alone, expected), tolerance.moment);
+    checks.within("sums of rows", worst_row(everything), 1e-4);
+    rows_alone.values = everything.values;
+    checks.within("sums of rows without squares", worst_row(rows_alone), 1e-4);
+    double worst = 0;
+    for (int32_t s = 0; s < c.sequences; ++s) worst = std::max(worst, std::abs(losses[s] - again[s]));
+    checks.within("the same losses with second moments", worst, tolerance.loss);
+  }
+  return checks.results;
+}
+
+// Divergence of models of other sizes and weights, with more words than a tile of any backend, from double precision.
+std::vector<LanguageModelCheck> check_divergence(Backend& backend, const LanguageModelTolerance& tolerance) {
+  Checks checks("divergence");
+  constexpr int32_t kSequences = 3, kContext = 9;
+  LanguageModelConfig config = base(), other_config = base();
+  config.vocab = other_config.vocab = 1101;
+  other_config.hidden = 28;
+  other_config.layers = 1;
+  ReferenceModel reference(config, 7), other_reference(other_config, 8);
+  LanguageModel *first = nullptr, *second = nullptr;
+  backend.create_language_model(config, reference.provider(), &first);
+  backend.create_language_model(other_config, other_reference.provider(), &second);
+  const Model model(first), other(second);
+  std::mt19937_64 random(11);
+  std::vector<int32_t> tokens(kSequences * kContext);
+  for (int32_t& t : tokens) t = static_cast<int32_t>(random() % config.vocab);
+
+  constexpr size_t kPredictions = kSequences * (kContext - 1);
+  struct Result {
+    std::vector<double> losses = std::vector<double>(kSequences), other_losses = losses;
+    std::vector<float> kl = std::vector<float>(kPredictions);
+    std::vector<uint8_t> same_top = std::vector<uint8_t>(kPredictions);
+    Divergence out() { return {losses.data(), other_losses.data(), kl.data(), same_top.data()}; }
+  };
+  Result found, itself;
+  const Status status = first->divergence(second, tokens.data(), kSequences, kContext, found.out(), {});
+  checks.add("runs", status.code == StatusCode::ok, status.message);
+  double losses = 0, kl = 0;
+  bool tops = true;
+  for (int32_t s = 0; s < kSequences; ++s) {
+    const int32_t* ids = &tokens[s * kContext];
+    losses = std::max({losses, std::abs(found.losses[s] - reference.loss(ids, kContext)),
+                       std::abs(found.other_losses[s] - other_reference.loss(ids, kContext))});
+    const std::vector<double> p = reference.logits(ids, kContext), q = other_reference.logits(ids, kContext);
+    for (int32_t t = 0; t + 1 < kContext; ++t) {
+      const auto a = p.begin() + int64_t{t} * config.vocab, b = q.begin() + int64_t{t} * config.vocab;
+      double sum_a = 0, sum_b = 0, expected = 0;
+      for (int32_t w = 0; w < config.vocab; ++w) {
+        sum_a += std::exp(a[w]);
+        sum_b += std::exp(b[w]);
+      }
+      for (int32_t w = 0; w < config.vocab; ++w) {
+        expected += std::exp(a[w]) / sum_a * (a[w] - std::log(sum_a) - b[w] + std::log(sum_b));
+      }
+      const int32_t at = s * (kContext - 1) + t;
+      kl = std::max(kl, std::abs(found.kl[at] - expected));
+      const bool same = std::max_element(a, a + config.vocab) - a == std::max_element(b, b + config.vocab) - b;
+      tops = tops && found.same_top[at] == (same ? 1 : 0);
+    }
+  }
+  checks.within("losses of both", losses, tolerance.loss);
+  checks.within("divergence of each prediction", kl, 4 * tolerance.loss);
+  checks.add("the same likeliest tokens", tops, "");
+  first->divergence(first, tokens.data(), kSequences, kContext, itself.out(), {});
+  checks.within("a model does not differ from itself", *std::max_element(itself.kl.begin(), itself.kl.end()), 1e-6);
+  checks.add("and agrees with itself",
+             std::all_of(itself.same_top.begin(), itself.same_top.end(), [](uint8_t same) { return same == 1; }), "");
+  ReferenceModel strange(base(), 7);
+  LanguageModel* third = nullptr;
+  backend.create_language_model(base(), strange.provider(), &third);
+  const Model another(third);
+  const Status refused = first->divergence(third, tokens.data(), kSequences, kContext, found.out(), {});
+  checks.add("another vocabulary is refused", refused.code == StatusCode::invalid_argument, refused.message);
   return checks.results;
 }
 
@@ -192,8 +312,8 @@ std::vector<LanguageModelCheck> check_conduct(Backend& backend) {
 
   Sums all, first;
   first.only_first_layer = true;
-  model.model->fisher(tokens.data(), 3, 8, all.sink(), losses.data(), {});
-  model.model->fisher(tokens.data(), 3, 8, first.sink(), losses.data(), {});
+  model.model->calibrate(tokens.data(), 3, 8, all.sink(), losses.data(), {});
+  model.model->calibrate(tokens.data(), 3, 8, first.sink(), losses.data(), {});
   bool same = first.values.size() == kMatrices.size();
   for (const auto& [place, values] : first.values) {
     for (size_t i = 0; i < values.size(); ++i) {
@@ -261,6 +381,8 @@ std::vector<LanguageModelCheck> check_language_model(Backend& backend, const Lan
   };
   for (const Case& c : cases()) append(check_case(backend, c, tolerance));
   append(check_packed_language_model(backend, tolerance));
+  append(check_layer_pass(backend, tolerance));
+  append(check_divergence(backend, tolerance));
   append(check_conduct(backend));
   return all;
 }
@@ -278,7 +400,7 @@ std::vector<LanguageModelCheck> check_cpu_language_model_memory() {
     LanguageModel* created = nullptr;
     if (lm::create_language_model(base(), reference.provider(), &created, memory).code != StatusCode::ok) return sums;
     const Model model(created);
-    const Status status = model.model->fisher(tokens.data(), kSequences, kContext, sums.sink(), losses->data(), {});
+    const Status status = model.model->calibrate(tokens.data(), kSequences, kContext, sums.sink(), losses->data(), {});
     checks.add("runs", status.code == StatusCode::ok, status.message);
     return sums;
   };

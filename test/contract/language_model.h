@@ -15,11 +15,13 @@ struct LanguageModelCheck {
 };
 
 // How far a backend may be from double precision: losses and logits absolutely (logits are of order one), squared
-// gradients relative to themselves plus a thousandth of that of the matrix's largest.
+// gradients relative to themselves plus a thousandth of that of the matrix's largest, second moments relative to the
+// input's largest.
 struct LanguageModelTolerance {
   double loss = 1e-5;
   double logits = 5e-5;
   double fisher = 2e-4;
+  double moment = 1e-5;
 };
 
 // Losses, logits and squared gradients of small random models of every supported feature against the double-precision

@@ -40,21 +40,62 @@ struct Model {
   LanguageModel* model;
 };
 
-// A matrix's accumulated squared gradients by place.
+// Everything a calibration can sum, by place. `moments` and `rows` are only asked for when wanted.
 struct Sums {
   std::map<std::pair<int32_t, WeightKind>, std::vector<float>> values;
+  std::map<std::pair<int32_t, WeightKind>, std::vector<double>> rows;
+  std::map<std::pair<int32_t, BlockInput>, std::vector<float>> moments;
   bool only_first_layer = false;
+  bool squares = true;  // whether elementwise ones are wanted
 
-  FisherSink sink() {
-    return {this, [](void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols) -> float* {
-              auto* self = static_cast<Sums*>(user);
-              if (self->only_first_layer && layer > 0) return nullptr;
-              auto& v = self->values[{layer, kind}];
-              if (v.empty()) v.resize(rows * cols, 0.0f);
-              return v.data();
-            }};
+  CalibrationSink sink(bool everything = false) {
+    CalibrationSink sink{this};
+    sink.squares = [](void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols) -> float* {
+      auto* self = static_cast<Sums*>(user);
+      return self->squares ? self->array(&self->values, layer, kind, rows * cols) : nullptr;
+    };
+    if (!everything) return sink;
+    sink.row_squares = [](void* user, int32_t layer, WeightKind kind, int64_t rows) {
+      auto* self = static_cast<Sums*>(user);
+      return self->array(&self->rows, layer, kind, rows);
+    };
+    sink.second_moment = [](void* user, int32_t layer, BlockInput input, int64_t n) {
+      auto* self = static_cast<Sums*>(user);
+      return self->array(&self->moments, layer, input, n * n);
+    };
+    return sink;
+  }
+
+  // Second moments alone.
+  CalibrationSink moments_sink() {
+    CalibrationSink sink = this->sink(true);
+    sink.squares = nullptr;
+    sink.row_squares = nullptr;
+    return sink;
+  }
+
+ private:
+  template <typename Key, typename Number>
+  Number* array(std::map<std::pair<int32_t, Key>, std::vector<Number>>* sums, int32_t layer, Key key, int64_t count) {
+    if (only_first_layer && layer > 0) return nullptr;
+    auto& v = (*sums)[{layer, key}];
+    if (v.empty()) v.resize(static_cast<size_t>(count), 0);
+    return v.data();
   }
 };
+
+// Sum over tokens of a b^T, [n, n].
+inline std::vector<double> moment(const std::vector<std::vector<double>>& a,
+                                  const std::vector<std::vector<double>>& b) {
+  const size_t n = a.front().size();
+  std::vector<double> sum(n * n, 0.0);
+  for (size_t t = 0; t < a.size(); ++t) {
+    for (size_t i = 0; i < n; ++i) {
+      for (size_t j = 0; j < n; ++j) sum[i * n + j] += a[t][i] * b[t][j];
+    }
+  }
+  return sum;
+}
 
 class Checks {
  public:
@@ -76,5 +117,8 @@ class Checks {
 
 // A packed model is the model that its matrices put together make.
 std::vector<LanguageModelCheck> check_packed_language_model(Backend& backend, const LanguageModelTolerance& tolerance);
+
+// The pass in layer order, where the backend has it.
+std::vector<LanguageModelCheck> check_layer_pass(Backend& backend, const LanguageModelTolerance& tolerance);
 
 }  // namespace lq::contract

@@ -148,6 +148,7 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
     std::vector<Vector> out;
     for (int64_t t = 0; t < context; ++t) {
       const Vector in = normalized(at(layer, Kind::input_norm), c.rms_eps, (*x)[t]);
+      if (kind == Kind::q) record(layer, BlockInput::attention, in);
       Vector y = multiply(at(layer, kind), in, c.attention_bias ? &at(layer, bias) : nullptr);
       const Vector turn = angles(t, context);
       for (size_t h = 0; h < y.size() / dim; ++h) {
@@ -185,6 +186,7 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
         }
       }
     }
+    record(layer, BlockInput::output, attended);
     const Vector out = multiply(at(layer, Kind::o), attended, c.output_bias ? &at(layer, Kind::o_bias) : nullptr);
     for (int32_t i = 0; i < c.hidden; ++i) (*x)[t][i] += out[i];
   }
@@ -193,9 +195,11 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
 void ReferenceModel::mlp(int32_t layer, Vector* x) const {
   const auto bias = [&](Kind kind) { return config.mlp_bias ? &at(layer, kind) : nullptr; };
   const Vector in = normalized(at(layer, Kind::post_attention_norm), config.rms_eps, *x);
+  record(layer, BlockInput::mlp, in);
   Vector act = multiply(at(layer, Kind::gate), in, bias(Kind::gate_bias));
   const Vector up = multiply(at(layer, Kind::up), in, bias(Kind::up_bias));
   for (size_t i = 0; i < act.size(); ++i) act[i] = act[i] / (1 + std::exp(-act[i])) * up[i];
+  record(layer, BlockInput::down, act);
   const Vector out = multiply(at(layer, Kind::down), act, bias(Kind::down_bias));
   for (size_t i = 0; i < out.size(); ++i) (*x)[i] += out[i];
 }
@@ -228,6 +232,16 @@ double ReferenceModel::loss(const int32_t* tokens, int64_t context) const {
     sum += log_sum_exp(row, config.vocab) - row[tokens[t + 1]];
   }
   return sum / static_cast<double>(context - 1);
+}
+
+void ReferenceModel::record(int32_t layer, BlockInput input, const Vector& x) const {
+  if (inputs_ != nullptr) (*inputs_)[{layer, input}].push_back(x);
+}
+
+void ReferenceModel::add_inputs(const int32_t* tokens, int64_t context, Inputs* inputs) {
+  inputs_ = inputs;
+  logits(tokens, context);
+  inputs_ = nullptr;
 }
 
 double ReferenceModel::derivative(int32_t layer, Kind kind, int64_t index, const int32_t* tokens, int64_t context) {

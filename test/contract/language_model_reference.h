@@ -26,6 +26,9 @@ class ReferenceModel {
   std::vector<double> logits(const int32_t* tokens, int64_t context) const;
   // Mean cross entropy of the context - 1 predictions.
   double loss(const int32_t* tokens, int64_t context) const;
+  // Adds every token's input of every block's matrices.
+  using Inputs = std::map<std::pair<int32_t, BlockInput>, std::vector<std::vector<double>>>;
+  void add_inputs(const int32_t* tokens, int64_t context, Inputs* inputs);
   // d(loss)/d(weight[index]) by central differences.
   double derivative(int32_t layer, WeightKind kind, int64_t index, const int32_t* tokens, int64_t context);
 
@@ -35,7 +38,10 @@ class ReferenceModel {
   void mlp(int32_t layer, std::vector<double>* x) const;
   std::vector<double> angles(int64_t position, int64_t context) const;
 
+  void record(int32_t layer, BlockInput input, const std::vector<double>& x) const;
+
   std::map<std::pair<int32_t, WeightKind>, std::vector<double>> weights_;
+  Inputs* inputs_ = nullptr;  // where they are recorded
 };
 
 }  // namespace lq::contract

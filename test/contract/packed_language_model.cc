@@ -120,7 +120,8 @@ std::vector<LanguageModelCheck> check_packed_language_model(Backend& backend, co
         return false;
       }
       checks.add("a matrix is asked for in one form", weights.asked_packed == 0 || weights.asked_expanded == 0, "");
-      return done(m->fisher(tokens.data(), kSequences, kContext, out->sums.sink(), out->with_gradients.data(), {})) &&
+      return done(
+                 m->calibrate(tokens.data(), kSequences, kContext, out->sums.sink(), out->with_gradients.data(), {})) &&
              done(m->losses(tokens.data(), kSequences, kContext, out->after.data(), {}));
     };
     Results expanded, packed;

@@ -21,6 +21,7 @@ import type { LqSource } from '../../extension/core/native';
 import { computeFisher, openFisher } from '../../extension/core/sensitivity/fisher';
 import { loadNative } from '../../extension/engine/load';
 import { nodeFiles } from '../../extension/node/files';
+import divergence from '../fixtures/divergence-tiny-books-4m.json';
 import golden from '../fixtures/tiny-books-4m.json';
 import { context, RECIPE, temporary, writeAt } from '../unit/export/harness';
 
@@ -123,6 +124,34 @@ describe('the language model of the sample checkpoint', () => {
       expect(Math.abs(loss - dense[i]!)).toBeLessThan(2e-3);
       expect(loss).toBeGreaterThan(before[i]! + 5e-3);
     });
+  });
+});
+
+describe('a model beside the one it was made from', () => {
+  it('differs as PyTorch and transformers say', async () => {
+    const index = await copyOfSample('damaged');
+    const { file, offset, bytes } = index.byName.get(divergence.zeroed)!;
+    writeAt({ path: file, offset }, new Uint8Array(bytes));
+    const { windows, context: length } = divergence;
+    const reference = await openCheckpoint(nodeFiles, SAMPLE);
+    const report = await evaluateCheckpoint(pipeline(), index, EVALUATION, { context: length, windows }, reference);
+    expect(report.perplexity / divergence.perplexity).toBeCloseTo(1, 5);
+    expect(report.reference!.perplexity / divergence.reference).toBeCloseTo(1, 5);
+    expect(report.reference!.kl.mean / divergence.kl.mean).toBeCloseTo(1, 4);
+    expect(report.reference!.kl.p99 / divergence.kl.p99).toBeCloseTo(1, 4);
+    expect(Math.abs(report.reference!.sameTop - divergence.sameTop)).toBeLessThan(0.002);
+  });
+
+  it('must read the text as the same tokens', async () => {
+    const index = await copyOfSample('other-tokens');
+    const tokenizer = path.join(index.folder, 'tokenizer.json');
+    const definition = JSON.parse(readFileSync(tokenizer, 'utf8')) as { model: { merges: unknown[] } };
+    definition.model.merges = definition.model.merges.slice(0, 10);
+    writeFileSync(tokenizer, JSON.stringify(definition));
+    const reference = await openCheckpoint(nodeFiles, SAMPLE);
+    await expect(
+      evaluateCheckpoint(pipeline(), index, EVALUATION, { context: 64, windows: 1 }, reference),
+    ).rejects.toMatchObject({ code: 'tokenizer' });
   });
 });
 

@@ -64,7 +64,11 @@ describe('compress', () => {
 
   it('writes a checkpoint whose own evaluation is the reported one', async () => {
     const again = await engine.request('evaluate', { ...settings, model: report.output, text: evaluation, windows: 8 });
-    expect(again.perplexity).toBe(report.after.perplexity);
+    // One model alone and two side by side add the same losses in another order.
+    expect(again.perplexity / report.after.perplexity!).toBeCloseTo(1, 12);
+    expect(report.after.kl!.mean).toBeGreaterThan(0);
+    expect(report.after.kl!.p99).toBeGreaterThan(report.after.kl!.mean);
+    expect(report.after.sameTop).toBeGreaterThan(0.5);
     expect(report.after.perplexity).toBeGreaterThan(report.before.perplexity!);
     expect(report.after.perplexity).toBeLessThan(1.5 * report.before.perplexity!);
   });

@@ -68,19 +68,19 @@ it.each(CASES)('%s computes what transformers computes', async name => {
     const targets = weights.filter(({ kind }) => GRADIENT_KINDS.has(kind));
     expect(targets).toHaveLength(7 * config.layers);
     let end = 0;
-    const destinations = targets.map(({ layer, kind, source }) => {
+    const gradients = targets.map(({ layer, kind, source }) => {
       const bytes = 4 * source.rows * source.cols;
-      const destination = { path: out, offset: end, bytes };
+      const fisher = { path: out, offset: end, bytes };
       end += bytes;
-      return { layer, kind, destination };
+      return { layer, kind, fisher };
     });
     writeFileSync(out, '');
     truncateSync(out, end);
-    await model.fisher(tokens, expected.context, destinations, {});
+    await model.calibrate(tokens, expected.context, { gradients, inputs: [] }, {});
     targets.forEach((target, i) => {
       const reference = floats(theirs.byName.get(target.name)!);
       const largest = reference.reduce((a, b) => Math.max(a, b));
-      const { offset, bytes } = destinations[i]!.destination;
+      const { offset, bytes } = gradients[i]!.fisher;
       expect(worst(floats({ file: out, offset, bytes }), reference), target.name).toBeLessThan(2e-4 * largest);
     });
   } finally {

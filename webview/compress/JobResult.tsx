@@ -94,6 +94,27 @@ export function JobResult(props: {
               </td>
             </tr>
           )}
+          {after.kl !== undefined && after.sameTop !== undefined && (
+            <>
+              <tr>
+                <th
+                  scope="row"
+                  title="Kullback-Leibler divergence of the predictions from the original's, nats a token"
+                >
+                  KL to the original
+                </th>
+                <td>–</td>
+                <td>{formatNumber(after.kl.mean)}</td>
+                <td>99 %: {formatNumber(after.kl.p99)}</td>
+              </tr>
+              <tr>
+                <th scope="row">Same likeliest token</th>
+                <td>–</td>
+                <td>{formatPercent(after.sameTop)}</td>
+                <td />
+              </tr>
+            </>
+          )}
         </tbody>
       </table>
       <p class="muted">

@@ -1,6 +1,7 @@
 import { formatDuration } from '../../core/format';
 import { evaluateRequest } from '../../core/requests/requests';
 import { define } from '../command';
+import { divergenceLine } from '../report';
 
 export const evalCommand = define({
   summary: 'Perplexity of a dense or packed checkpoint on a text, over non-overlapping windows.',
@@ -11,6 +12,8 @@ export const evalCommand = define({
       `perplexity ${report.perplexity.toFixed(4)} over ${report.tokens} tokens, ${report.windows} windows of ` +
         `${report.context}, in ${formatDuration(report.seconds)} on ${report.device}`,
     );
+    if (report.reference !== undefined)
+      terminal.print(`original ${report.reference.perplexity.toFixed(4)}, ${divergenceLine(report.reference)}`);
     for (const warning of report.warnings) terminal.note(`warning: ${warning}`);
     return report;
   },

@@ -1,5 +1,6 @@
 /** All subcommands, in the order help lists them. */
 import type { Command } from '../command';
+import { calibrateCommand } from './calibrate';
 import { compareCommand } from './compare';
 import { compressCommand } from './compress';
 import { doctorCommand } from './doctor';
@@ -19,6 +20,7 @@ export const commands: readonly Command[] = [
   compareCommand,
   compressCommand,
   fisherCommand,
+  calibrateCommand,
   sweepCommand,
   planCommand,
   evalCommand,

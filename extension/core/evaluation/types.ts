@@ -1,5 +1,16 @@
 /** What an evaluation reports. */
 
+/** How predictions differ from another model's, whose tokens are predicted in the same pass. */
+export interface ReferenceReport {
+  /** The other model: what this one was made from. */
+  model: string;
+  perplexity: number;
+  /** KL(reference || model) of a token's prediction in nats: mean, and what 99 % of predictions do not exceed. */
+  kl: { mean: number; p99: number };
+  /** Share of predictions where both find the same token likeliest. */
+  sameTop: number;
+}
+
 export interface EvaluateReport {
   model: string;
   text: string;
@@ -13,4 +24,6 @@ export interface EvaluateReport {
   device: string;
   /** What the figure rests on that a reader may not expect, one sentence each. */
   warnings: string[];
+  /** When a reference was given. */
+  reference?: ReferenceReport;
 }

@@ -1,5 +1,5 @@
 /** Which tensor of a checkpoint is which weight of the network, for the families that can be run. */
-import type { ModelWeight, NativeLanguageModelConfig, WeightSource } from '../native';
+import type { BlockInput, ModelWeight, NativeLanguageModelConfig, WeightSource } from '../native';
 import { LqError } from '../errors';
 
 /** Where a weight's bytes are, dense or packed; undefined when the checkpoint has no such tensor. */
@@ -7,6 +7,17 @@ export type WeightLookup = (name: string) => WeightSource | undefined;
 
 /** Matrices a squared gradient can be asked for, by their kind. */
 export const GRADIENT_KINDS: ReadonlySet<string> = new Set(['q', 'k', 'v', 'o', 'gate', 'up', 'down']);
+
+/** The input that each of them reads. */
+export const BLOCK_INPUTS: ReadonlyMap<string, BlockInput> = new Map([
+  ['q', 'attention'],
+  ['k', 'attention'],
+  ['v', 'attention'],
+  ['o', 'output'],
+  ['gate', 'mlp'],
+  ['up', 'mlp'],
+  ['down', 'down'],
+]);
 
 /** Where the network may lie within the model that was saved: alone, in a causal model, or in one for images too. */
 const PREFIXES = ['model.', '', 'model.language_model.', 'language_model.model.', 'language_model.'];

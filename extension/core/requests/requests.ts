@@ -104,6 +104,21 @@ export const fisherRequest = describeRequest('fisher', {
 });
 export type FisherRequest = RequestOf<typeof fisherRequest>;
 
+export const calibrateRequest = describeRequest('calibrate', {
+  ...model,
+  calibration: { schema: path, spoken: pathFlag('calibration', 'FILE', 'calibration text') },
+  samples,
+  context,
+  fisher: {
+    schema: v.exactOptional(v.boolean()),
+    spoken: switchFlag('fisher', 'keep the elementwise Fisher information too, as `fisher` would'),
+  },
+  ...outFile,
+  ...selection,
+  ...settings,
+});
+export type CalibrateRequest = RequestOf<typeof calibrateRequest>;
+
 /** What a matrix may become. */
 export const methodRequest = describeRequest('methods', method);
 export type MethodRequest = RequestOf<typeof methodRequest>;
@@ -157,6 +172,10 @@ export const evaluateRequest = describeRequest('eval', {
   bos: {
     schema: v.exactOptional(v.boolean()),
     spoken: switchFlag('bos', 'start every window with the beginning-of-sequence token'),
+  },
+  reference: {
+    schema: v.exactOptional(path),
+    spoken: pathFlag('reference', 'MODEL', 'the original: also say how far the predictions are from its own'),
   },
   ...settings,
 });

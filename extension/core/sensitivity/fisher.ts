@@ -10,9 +10,9 @@ import type { CheckpointIndex, LogicalTensor, TensorInfo } from '../checkpoint/t
 import type { FileSystem } from '../files/types';
 import { callNative, stageReporter, type PipelineContext } from '../context';
 import { LqError } from '../errors';
-import { describeModel, withLanguageModel, type ModelDescription } from '../evaluation/language-model';
+import { describeModel, withLanguageModel } from '../evaluation/language-model';
 import { TextTokenizer } from '../evaluation/tokenizer';
-import { GRADIENT_KINDS } from '../evaluation/weights';
+import { targetPlaces } from './places';
 import { readWindows } from '../evaluation/windows';
 
 const PARTIAL_SUFFIX = '.partial';
@@ -49,7 +49,7 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
   const { index, targets, calibration, samples, contextLength, out } = input;
   const start = context.now();
   const model = describeModel(index, { context: contextLength });
-  const places = gradientPlaces(model, targets);
+  const places = targetPlaces(model, targets, 'Fisher information');
   const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
   const windows = await readWindows(
     context.files,
@@ -76,12 +76,12 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
   let losses: Float64Array;
   try {
     await context.files.allocate(partial, header.fileBytes, header.bytes);
-    const destinations = header.tensors.map((place, i) => ({ ...places[i]!, destination: rangeIn(partial, place) }));
+    const gradients = header.tensors.map((place, i) => ({ ...places[i]!, fisher: rangeIn(partial, place) }));
     losses = await withLanguageModel(context, model, opened =>
       callNative(
         context,
         { file: index.path },
-        control => opened.fisher(windows.tokens, contextLength, destinations, control),
+        control => opened.calibrate(windows.tokens, contextLength, { gradients, inputs: [] }, control),
         done => report(done),
       ),
     );
@@ -139,20 +139,6 @@ const rangeIn = (path: string, { offset, bytes }: TensorPlace): { path: string; 
   offset,
   bytes,
 });
-
-/** The place of every target in the network, in the targets' order. */
-function gradientPlaces(model: ModelDescription, targets: readonly LogicalTensor[]): { layer: number; kind: string }[] {
-  if (targets.length === 0) throw new LqError('no-targets', 'There is no matrix to compute Fisher information for.');
-  const known = new Map(model.weights.map(({ name, layer, kind }) => [name, { layer, kind }]));
-  return targets.map(({ name }) => {
-    const place = known.get(name);
-    if (place !== undefined && GRADIENT_KINDS.has(place.kind)) return place;
-    throw new LqError('unsupported-model', `Fisher information of ${name} is not available; exclude it.`, {
-      file: model.file,
-      tensor: name,
-    });
-  });
-}
 
 /**
  * The tensors of a Fisher file for these targets, from its header alone.

@@ -63,3 +63,44 @@ export interface FisherReport {
   /** As in an evaluation's report. */
   warnings: string[];
 }
+
+/** What a statistics file knows of one matrix. */
+export interface MatrixStatistics {
+  /** Means over columns of its Fisher information, F32 [1, rows]. */
+  readonly rowMean: DenseSource;
+  /** F elementwise, F32 [rows, cols], when the file has it. */
+  readonly fisher?: DenseSource;
+  /** A = E[x x^T] of its input, F32 [cols, cols]. */
+  readonly secondMoment: DenseSource;
+  /** mean(diag A). */
+  readonly meanSquare: number;
+  /** Name of the input: of the first matrix that reads it. */
+  readonly input: string;
+  /** Of row means and second moment. */
+  readonly hash: string;
+}
+
+/** A statistics file opened for use. */
+export interface CalibrationSource {
+  readonly file: string;
+  readonly hash: string;
+  readonly samples: number;
+  readonly context: number;
+  readonly tokens: number;
+  readonly matrices: ReadonlyMap<string, MatrixStatistics>;
+}
+
+export interface CalibrationReport {
+  out: string;
+  samples: number;
+  /** Tokens a sequence. */
+  context: number;
+  tokens: number;
+  /** Mean cross entropy of each sequence; empty for files that were added up. */
+  losses: number[];
+  /** By matrix: the mean of its Fisher information, its input's name and mean square. */
+  matrices: { name: string; input: string; fisherMean: number; inputMeanSquare: number }[];
+  seconds: number;
+  /** What the figures rest on that a reader may not expect, one sentence each. */
+  warnings: string[];
+}

@@ -5,7 +5,8 @@
 import type { PipelineContext } from '../context';
 import { joinPath } from '../files/paths';
 
-export type CacheKind = 'sweep' | 'plan' | 'fisher' | 'statistics' | 'spectrum' | 'evaluation' | 'rates';
+export type CacheKind =
+  'sweep' | 'plan' | 'fisher' | 'calibration' | 'statistics' | 'spectrum' | 'evaluation' | 'rates';
 
 /** Where an entry lives; the key is any JSON value. */
 export function cachePath(context: PipelineContext, kind: CacheKind, key: unknown, extension = 'json'): string {

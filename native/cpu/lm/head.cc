@@ -1,6 +1,7 @@
 #include "lm/head.h"
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "lm/kernels.h"
@@ -29,6 +30,20 @@ void for_predictions(const Batch& batch, int64_t most_rows, double* losses,
     losses[s] = sum / static_cast<double>(predictions);
   }
 }
+
+// The largest logit of a row and the first token that has it.
+struct Top {
+  float largest = -3.0e38f;
+  int64_t index = -1;
+
+  void add(const float* z, int64_t begin, int64_t n) {
+    for (int64_t j = 0; j < n; ++j) {
+      if (z[j] <= largest) continue;
+      largest = z[j];
+      index = begin + j;
+    }
+  }
+};
 
 }  // namespace
 
@@ -86,6 +101,69 @@ void head_backward(const Batch& batch, const HeadWeights& head, const float* x, 
   };
   for_predictions(batch, rows, losses, piece);
   for (int64_t s = 1; s <= batch.sequences; ++s) std::fill_n(dx + (s * batch.context - 1) * hidden, hidden, 0.0f);
+}
+
+void head_divergence(const HeadSide& first_side, const HeadSide& second_side, const int32_t* tokens,
+                     const Divergence& out) {
+  const HeadSide* sides[] = {&first_side, &second_side};
+  const Batch& batch = first_side.batch;
+  const int64_t vocab = batch.config.vocab, predictions = batch.context - 1;
+  const int64_t width_of[] = {batch.config.hidden, second_side.batch.config.hidden};
+  // Sums of losses of the second side, added in the order of the rows.
+  std::vector<double> other(batch.sequences * predictions);
+  const auto piece = [&](int64_t sequence, int64_t first, int64_t count, int32_t slot) {
+    const int64_t row = sequence * batch.context + first, at = sequence * predictions + first;
+    float* scratch = batch.scratch(slot, count * (width_of[0] + width_of[1] + 2 * kForwardTile));
+    float* normed[] = {scratch, scratch + count * width_of[0]};
+    float* logits[] = {normed[1] + count * width_of[1], normed[1] + count * (width_of[1] + kForwardTile)};
+    for (int s = 0; s < 2; ++s) {
+      kernels().rms_norm(sides[s]->x + row * width_of[s], sides[s]->head.norm, count, width_of[s],
+                         sides[s]->batch.config.rms_eps, normed[s]);
+    }
+    struct Row {
+      RunningDivergence divergence{kEmptyLogSumExp, 0};
+      LogSumExp second = kEmptyLogSumExp;
+      double target[2] = {0, 0};
+      Top top[2];
+    };
+    std::vector<Row> rows(count);
+    for (int64_t begin = 0; begin < vocab; begin += kForwardTile) {
+      const int64_t width = std::min(kForwardTile, vocab - begin);
+      for (int s = 0; s < 2; ++s) {
+        batch.linear(normed[s], sides[s]->head.weight + begin * width_of[s], count, width_of[s], width, false,
+                     logits[s]);
+      }
+      for (int64_t i = 0; i < count; ++i) {
+        Row& r = rows[i];
+        const float *a = logits[0] + i * width, *b = logits[1] + i * width;
+        kernels().accumulate_divergence(a, b, width, &r.divergence);
+        kernels().accumulate(b, width, &r.second);
+        r.top[0].add(a, begin, width);
+        r.top[1].add(b, begin, width);
+        const int64_t target = tokens[row + i + 1] - begin;
+        if (target < 0 || target >= width) continue;
+        r.target[0] = a[target];
+        r.target[1] = b[target];
+      }
+    }
+    double loss = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const Row& r = rows[i];
+      const double lse = value(r.divergence.first), other_lse = value(r.second);
+      loss += lse - r.target[0];
+      other[at + i] = other_lse - r.target[1];
+      // No divergence is negative; rounding may be.
+      const double kl = r.divergence.weighted / r.divergence.first.sum - lse + other_lse;
+      out.kl[at + i] = static_cast<float>(std::max(kl, 0.0));
+      out.same_top[at + i] = r.top[0].index == r.top[1].index ? 1 : 0;
+    }
+    return loss;
+  };
+  for_predictions(batch, kForwardRows, out.losses, piece);
+  for (int64_t s = 0; s < batch.sequences; ++s) {
+    const double* begin = other.data() + s * predictions;
+    out.other_losses[s] = std::accumulate(begin, begin + predictions, 0.0) / static_cast<double>(predictions);
+  }
 }
 
 void head_logits(const Batch& batch, const HeadWeights& head, const float* x, float* out) {

@@ -19,6 +19,15 @@ void head_losses(const Batch& batch, const HeadWeights& head, const float* x, co
 void head_backward(const Batch& batch, const HeadWeights& head, const float* x, const int32_t* tokens, double* losses,
                    float* dx);
 
+// One side of a comparison: a model's head and its last block's output [rows, hidden].
+struct HeadSide {
+  const Batch& batch;
+  const HeadWeights& head;
+  const float* x;
+};
+// Losses of both sides and how the second differs from the first. `out` points at the batch's first sequence.
+void head_divergence(const HeadSide& first, const HeadSide& second, const int32_t* tokens, const Divergence& out);
+
 // out [rows, vocab].
 void head_logits(const Batch& batch, const HeadWeights& head, const float* x, float* out);
 

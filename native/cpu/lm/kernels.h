@@ -17,6 +17,12 @@ struct LogSumExp {
 constexpr LogSumExp kEmptyLogSumExp{-3.0e38f, 0.0};
 double value(const LogSumExp& state);
 
+// The same of x beside another row y: the log-sum-exp of x, and the sum of exp(x - maximum) (x - y).
+struct RunningDivergence {
+  LogSumExp first;
+  double weighted;
+};
+
 // Every row of y [rows, n] becomes bias, or 0 when bias is null.
 void fill_rows(const float* bias, int64_t rows, int64_t n, float* y);
 
@@ -58,6 +64,9 @@ struct Kernels {
 
   // Adds a piece of a row to a running log-sum-exp.
   void (*accumulate)(const float* x, int64_t n, LogSumExp* state);
+
+  // Adds pieces of two rows to a running divergence.
+  void (*accumulate_divergence)(const float* x, const float* y, int64_t n, RunningDivergence* state);
 
   // x becomes exp(x - lse) * scale, in place: the gradient of cross entropy but for the target's -scale.
   void (*scaled_softmax)(float* x, int64_t n, float lse, float scale);

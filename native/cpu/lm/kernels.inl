@@ -171,6 +171,21 @@ void accumulate(const float* x, int64_t n, LogSumExp* state) {
   state->maximum = maximum;
 }
 
+void accumulate_divergence(const float* x, const float* y, int64_t n, RunningDivergence* state) {
+  const float maximum = largest(x, n, state->first.maximum);
+  float sum = 0, weighted = 0;
+#pragma omp simd reduction(+ : sum, weighted)
+  for (int64_t j = 0; j < n; ++j) {
+    const float e = fast_exp(x[j] - maximum);
+    sum += e;
+    weighted += e * (x[j] - y[j]);
+  }
+  const double shrink = __builtin_exp(static_cast<double>(state->first.maximum) - maximum);
+  state->first.sum = state->first.sum * shrink + sum;
+  state->weighted = state->weighted * shrink + weighted;
+  state->first.maximum = maximum;
+}
+
 void scaled_softmax(float* x, int64_t n, float lse, float scale) {
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) x[j] = fast_exp(x[j] - lse) * scale;
@@ -178,5 +193,6 @@ void scaled_softmax(float* x, int64_t n, float lse, float scale) {
 
 }  // namespace
 
-const Kernels table = {rms_norm,   rms_norm_backward, rotate,        swiglu,           swiglu_backward, add,          add_square,
-                       dot,        softmax_range,     softmax_again, softmax_backward, accumulate,      scaled_softmax};
+const Kernels table = {rms_norm,      rms_norm_backward, rotate,           swiglu,     swiglu_backward,
+                       add,           add_square,        dot,              softmax_range, softmax_again,
+                       softmax_backward, accumulate,     accumulate_divergence, scaled_softmax};

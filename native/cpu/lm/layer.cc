@@ -74,39 +74,6 @@ void attend_backward(const Batch& batch, const LayerState& s, const BackwardScra
   });
 }
 
-// A weight gradient is dy^T x: its factors, and where its square goes.
-struct GradientFactors {
-  const float *dy, *x;
-  int64_t out, in;
-  float* accumulator;
-};
-
-// Squares weight gradients sequence by sequence in tiles of a few rows, so that no whole gradient is ever held and each
-// tile of the accumulator, which may be a file mapping, is visited once a batch.
-void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& gradients) {
-  constexpr int64_t kTileRows = 256;
-  struct Tile {
-    const GradientFactors* gradient;
-    int64_t first, rows;
-  };
-  std::vector<Tile> tiles;
-  for (const GradientFactors& g : gradients) {
-    for (int64_t first = 0; first < g.out; first += kTileRows) {
-      tiles.push_back({&g, first, std::min(kTileRows, g.out - first)});
-    }
-  }
-  batch.for_each(static_cast<int64_t>(tiles.size()), [&](int64_t i, int32_t slot) {
-    const auto& [g, first, rows] = tiles[i];
-    float* gradient = batch.scratch(slot, rows * g->in);
-    for (int64_t s = 0; s < batch.sequences; ++s) {
-      const int64_t row = s * batch.context;
-      batch.gemm(true, false, rows, g->in, batch.context, 1.0f, g->dy + row * g->out + first, g->out,
-                 g->x + row * g->in, g->in, 0.0f, gradient, g->in);
-      kernels().add_square(gradient, rows * g->in, g->accumulator + first * g->in);
-    }
-  });
-}
-
 }  // namespace
 
 int64_t state_floats(const LanguageModelConfig& c, bool backward) {
@@ -140,33 +107,35 @@ LayerState place_state(const Batch& batch, bool backward, float* buffer) {
   return s;
 }
 
-MatrixShape matrix_shape(const LanguageModelConfig& c, WeightKind kind) {
-  const int64_t q = static_cast<int64_t>(c.heads) * c.head_dim, kv = static_cast<int64_t>(c.kv_heads) * c.head_dim;
-  switch (kind) {
-    case WeightKind::q:
-      return {q, c.hidden};
-    case WeightKind::k:
-    case WeightKind::v:
-      return {kv, c.hidden};
-    case WeightKind::o:
-      return {c.hidden, q};
-    case WeightKind::gate:
-    case WeightKind::up:
-      return {c.intermediate, c.hidden};
-    case WeightKind::down:
-      return {c.hidden, c.intermediate};
-    default:
-      return {0, 0};
-  }
+LayerInputBuffers::LayerInputBuffers(const Batch& batch) : buffer_(floats(batch.config) * batch.rows()) {
+  const int64_t width = batch.rows() * batch.config.hidden;
+  inputs = {buffer_.data(), buffer_.data() + width, buffer_.data() + 2 * width};
 }
 
-void forward_layer(const Batch& batch, const LayerWeights& w, const LayerState& s, float* out) {
+void attention_input(const Batch& batch, const LayerWeights& w, const float* x, float* out) {
+  const int64_t hidden = batch.config.hidden;
+  batch.for_rows([&](int64_t first, int64_t count, int32_t) {
+    kernels().rms_norm(x + first * hidden, w.input_norm, count, hidden, batch.config.rms_eps, out + first * hidden);
+  });
+}
+
+void mlp_input(const Batch& batch, const LayerWeights& w, const float* middle, float* out) {
+  const int64_t hidden = batch.config.hidden;
+  batch.for_rows([&](int64_t first, int64_t count, int32_t) {
+    kernels().rms_norm(middle + first * hidden, w.post_attention_norm, count, hidden, batch.config.rms_eps,
+                       out + first * hidden);
+  });
+}
+
+void forward_attention(const Batch& batch, const LayerWeights& w, const LayerState& s, const LayerInputs& inputs,
+                       bool project_output) {
   const LanguageModelConfig& c = batch.config;
-  const int64_t hidden = c.hidden, inner = c.intermediate, q_size = batch.q_size(), kv_size = batch.kv_size();
+  const int64_t hidden = c.hidden, q_size = batch.q_size(), kv_size = batch.kv_size();
   float* q_raw = s.q_raw != nullptr ? s.q_raw : s.q;
   float* k_raw = s.k_raw != nullptr ? s.k_raw : s.k;
   batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
-    float* normed = batch.scratch(slot, count * hidden);
+    float* normed =
+        inputs.attention != nullptr ? inputs.attention + first * hidden : batch.scratch(slot, count * hidden);
     kernels().rms_norm(s.x + first * hidden, w.input_norm, count, hidden, c.rms_eps, normed);
     project(batch, normed, w.q, w.q_bias, count, hidden, q_size, q_raw + first * q_size);
     project(batch, normed, w.k, w.k_bias, count, hidden, kv_size, k_raw + first * kv_size);
@@ -175,20 +144,37 @@ void forward_layer(const Batch& batch, const LayerWeights& w, const LayerState& 
     position_heads(batch, first, count, c.kv_heads, w.k_norm, k_raw, s.k);
   });
   attend(batch, s);
-  batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
-    float* middle = s.middle + first * hidden;
+  if (!project_output) return;
+  batch.for_rows([&](int64_t first, int64_t count, int32_t) {
     project_residual(batch, s.attended + first * q_size, w.o, w.o_bias, s.x + first * hidden, count, q_size, hidden,
-                     middle);
-    float* normed = batch.scratch(slot, count * (hidden + 3 * inner));
-    float* act = normed + count * hidden;
-    float* gate = s.gate != nullptr ? s.gate + first * inner : act + count * inner;
-    float* up = s.up != nullptr ? s.up + first * inner : act + 2 * count * inner;
+                     s.middle + first * hidden);
+  });
+}
+
+void forward_mlp(const Batch& batch, const LayerWeights& w, const LayerState& s, const LayerInputs& inputs,
+                 float* out) {
+  const LanguageModelConfig& c = batch.config;
+  const int64_t hidden = c.hidden, inner = c.intermediate;
+  batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
+    const float* middle = s.middle + first * hidden;
+    float* scratch = batch.scratch(slot, count * (hidden + 3 * inner));
+    float* normed = inputs.mlp != nullptr ? inputs.mlp + first * hidden : scratch;
+    float* act = inputs.down != nullptr ? inputs.down + first * inner : scratch + count * hidden;
+    float* gate = s.gate != nullptr ? s.gate + first * inner : scratch + count * (hidden + inner);
+    float* up = s.up != nullptr ? s.up + first * inner : scratch + count * (hidden + 2 * inner);
     kernels().rms_norm(middle, w.post_attention_norm, count, hidden, c.rms_eps, normed);
     project(batch, normed, w.gate, w.gate_bias, count, hidden, inner, gate);
     project(batch, normed, w.up, w.up_bias, count, hidden, inner, up);
     kernels().swiglu(gate, up, count * inner, act);
+    if (out == nullptr) return;
     project_residual(batch, act, w.down, w.down_bias, middle, count, inner, hidden, out + first * hidden);
   });
+}
+
+void forward_layer(const Batch& batch, const LayerWeights& w, const LayerState& s, float* out,
+                   const LayerInputs& inputs) {
+  forward_attention(batch, w, s, inputs, true);
+  forward_mlp(batch, w, s, inputs, out);
 }
 
 BackwardScratch::BackwardScratch(const Batch& batch) : buffer_(floats(batch.config) * batch.rows()) {
@@ -213,7 +199,7 @@ int64_t BackwardScratch::floats(const LanguageModelConfig& c) {
 }
 
 void backward_layer(const Batch& batch, const LayerWeights& w, const LayerState& s, const BackwardScratch& shared,
-                    const float* dy, float* dx, const LayerAccumulators& accumulators) {
+                    const float* dy, float* dx, const LayerSums& sums) {
   const LanguageModelConfig& c = batch.config;
   const int64_t hidden = c.hidden, inner = c.intermediate, q_size = batch.q_size(), kv_size = batch.kv_size();
   batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
@@ -246,20 +232,16 @@ void backward_layer(const Batch& batch, const LayerWeights& w, const LayerState&
     kernels().rms_norm_backward(x, w.input_norm, d_normed, shared.d_middle + first * hidden, count, hidden, c.rms_eps,
                                 dx + first * hidden);
   });
-  const GradientFactors all[kMatrices.size()] = {
-      {shared.d_attended, shared.attention_input, q_size, hidden, accumulators[0]},
-      {shared.dk, shared.attention_input, kv_size, hidden, accumulators[1]},
-      {shared.dv, shared.attention_input, kv_size, hidden, accumulators[2]},
-      {shared.d_middle, s.attended, hidden, q_size, accumulators[3]},
-      {s.gate, shared.mlp_input, inner, hidden, accumulators[4]},
-      {s.up, shared.mlp_input, inner, hidden, accumulators[5]},
-      {dy, shared.act, hidden, inner, accumulators[6]},
+  const auto gradient = [&](size_t i, const float* d, const float* x, int64_t rows, int64_t cols) {
+    return GradientFactors{d, x, rows, cols, sums.squares[i], sums.row_squares[i]};
   };
-  std::vector<GradientFactors> wanted;
-  for (const GradientFactors& g : all) {
-    if (g.accumulator != nullptr) wanted.push_back(g);
-  }
-  accumulate_squares(batch, wanted);
+  accumulate_squares(
+      batch,
+      {gradient(0, shared.d_attended, shared.attention_input, q_size, hidden),
+       gradient(1, shared.dk, shared.attention_input, kv_size, hidden),
+       gradient(2, shared.dv, shared.attention_input, kv_size, hidden),
+       gradient(3, shared.d_middle, s.attended, hidden, q_size), gradient(4, s.gate, shared.mlp_input, inner, hidden),
+       gradient(5, s.up, shared.mlp_input, inner, hidden), gradient(6, dy, shared.act, hidden, inner)});
 }
 
 }  // namespace lq::lm

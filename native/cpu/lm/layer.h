@@ -1,11 +1,10 @@
 // One transformer block over a batch: forward, and backward with squared weight gradients by sequence.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <vector>
 
 #include "lm/batch.h"
+#include "lm/sums.h"
 
 namespace lq::lm {
 
@@ -34,23 +33,45 @@ int64_t state_floats(const LanguageModelConfig& config, bool backward);
 // Lays a state out in a buffer of state_floats * rows floats.
 LayerState place_state(const Batch& batch, bool backward, float* buffer);
 
-// out [rows, hidden] = block(state.x).
-void forward_layer(const Batch& batch, const LayerWeights& weights, const LayerState& state, float* out);
-
-// The weight matrices a gradient can be asked for.
-constexpr std::array<WeightKind, 7> kMatrices{WeightKind::q,    WeightKind::k,  WeightKind::v,   WeightKind::o,
-                                              WeightKind::gate, WeightKind::up, WeightKind::down};
-// Where sums of squared gradients go, in the order above; null skips a matrix.
-using LayerAccumulators = std::array<float*, kMatrices.size()>;
-struct MatrixShape {
-  int64_t rows, cols;
+// Where forward leaves the inputs of a block's matrices, [rows, n] each; null: nowhere. The input of o is
+// state.attended.
+struct LayerInputs {
+  float *attention = nullptr, *mlp = nullptr;  // [rows, hidden], normalised
+  float* down = nullptr;                       // [rows, intermediate]
 };
-MatrixShape matrix_shape(const LanguageModelConfig& config, WeightKind kind);
+
+// All of them in a buffer of their own.
+struct LayerInputBuffers {
+  explicit LayerInputBuffers(const Batch& batch);
+  // Floats by row.
+  static int64_t floats(const LanguageModelConfig& config) { return 2 * int64_t{config.hidden} + config.intermediate; }
+  LayerInputs inputs;
+
+ private:
+  Buffer buffer_;
+};
+
+// The normalised input of q, k and v of the block's input x, and of gate and up of middle: out [rows, hidden].
+void attention_input(const Batch& batch, const LayerWeights& weights, const float* x, float* out);
+void mlp_input(const Batch& batch, const LayerWeights& weights, const float* middle, float* out);
+
+// The two halves of a block. The first fills state.attended from state.x and, when `project`, state.middle; the second
+// goes on from state.middle to out [rows, hidden], or with null only as far as the input of down.
+void forward_attention(const Batch& batch, const LayerWeights& weights, const LayerState& state,
+                       const LayerInputs& inputs, bool project);
+void forward_mlp(const Batch& batch, const LayerWeights& weights, const LayerState& state, const LayerInputs& inputs,
+                 float* out);
+
+// out [rows, hidden] = block(state.x).
+void forward_layer(const Batch& batch, const LayerWeights& weights, const LayerState& state, float* out,
+                   const LayerInputs& inputs = {});
 
 // Buffers of backward that layers share.
 class BackwardScratch {
  public:
   explicit BackwardScratch(const Batch& batch);
+  // Buffers for what forward leaves of inputs; backward fills them again.
+  LayerInputs inputs() const { return {attention_input, mlp_input, act}; }
   // Floats by row.
   static int64_t floats(const LanguageModelConfig& config);
 
@@ -65,8 +86,8 @@ class BackwardScratch {
 };
 
 // dx [rows, hidden] = gradient of the block's input, given dy of its output; dx must not be dy. state.gate and state.up
-// are consumed. Adds to each accumulator the sum over sequences of the squared gradient of its matrix.
+// are consumed. Adds to the sums of gradients that are wanted.
 void backward_layer(const Batch& batch, const LayerWeights& weights, const LayerState& state,
-                    const BackwardScratch& shared, const float* dy, float* dx, const LayerAccumulators& accumulators);
+                    const BackwardScratch& shared, const float* dy, float* dx, const LayerSums& sums);
 
 }  // namespace lq::lm

@@ -66,6 +66,17 @@ struct CrossEntropy {
 // Adds logits [rows, width of stride] of the words [begin, begin + width); the first piece has begin 0.
 void add_logits(const Stream& stream, const float* logits, int64_t stride, const int32_t* targets, int64_t rows,
                 int64_t begin, int64_t width, const CrossEntropy& state);
+// What two models' logits of the same words give, row by row, over pieces of the vocabulary: cross entropies of both,
+// the sum of exp(first - its top) (first - second), and the first words with the largest logits.
+struct RunningDivergence {
+  CrossEntropy first, second;
+  float* weighted;                    // [rows]
+  int32_t *first_word, *second_word;  // [rows]
+};
+// Adds logits of both sides, each [rows, width of stride]; the first piece has begin 0.
+void add_divergence(const Stream& stream, const float* first, const float* second, int64_t stride,
+                    const int32_t* targets, int64_t rows, int64_t begin, int64_t width, const RunningDivergence& state);
+
 // Gradient of the mean cross entropy of context - 1 predictions in planes [rows, stride], zero for rows without a
 // target.
 void cross_entropy_backward(const Stream& stream, const float* logits, int64_t stride, const int32_t* targets,

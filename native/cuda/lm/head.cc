@@ -69,6 +69,30 @@ void head_backward(const BatchContext& b, const TableWeights& head, const float*
                     hidden, b.shape.config.rms_eps, dx, dx_planes);
 }
 
+RunningDivergence place_divergence(const BatchContext& b, Arena* arena) {
+  const auto floats = [&] { return arena->floats(b.rows()); };
+  const auto words = [&] {
+    return static_cast<int32_t*>(arena->bytes(b.rows() * static_cast<int64_t>(sizeof(int32_t))));
+  };
+  const CrossEntropy first{floats(), floats(), floats()}, second{floats(), floats(), floats()};
+  float* weighted = floats();
+  int32_t* first_word = words();
+  return {first, second, weighted, first_word, words()};
+}
+
+void head_divergence(const HeadSide& first, const HeadSide& second, const int32_t* targets,
+                     const RunningDivergence& out) {
+  for (const HeadSide* side : {&first, &second}) normalize(side->batch, side->head, side->x, side->state);
+  for_pieces(first.batch.shape, [&](int64_t begin, int64_t words, int64_t width) {
+    for (const HeadSide* side : {&first, &second}) logits_of(side->batch, side->head, side->state, begin, width);
+    second.batch.stream.synchronize();
+    add_divergence(first.batch.stream, first.state.logits, second.state.logits, width, targets, first.batch.rows(),
+                   begin, words, out);
+    // The next piece overwrites the second side's logits.
+    first.batch.stream.synchronize();
+  });
+}
+
 void head_logits(const BatchContext& b, const TableWeights& head, const float* x, const HeadState& state, float* out) {
   const auto vocab = static_cast<size_t>(b.shape.config.vocab);
   normalize(b, head, x, state);

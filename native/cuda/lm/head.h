@@ -28,4 +28,16 @@ void head_backward(const BatchContext& batch, const TableWeights& head, const fl
 void head_logits(const BatchContext& batch, const TableWeights& head, const float* x, const HeadState& state,
                  float* out);
 
+// One side of a comparison. Both sides have the same rows and vocabulary, each its own stream.
+struct HeadSide {
+  const BatchContext& batch;
+  const TableWeights& head;
+  const float* x;
+  const HeadState& state;
+};
+RunningDivergence place_divergence(const BatchContext& batch, Arena* arena);
+// Fills `out`; nothing of either side is under way when it returns.
+void head_divergence(const HeadSide& first, const HeadSide& second, const int32_t* targets,
+                     const RunningDivergence& out);
+
 }  // namespace lq::cuda

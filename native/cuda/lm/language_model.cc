@@ -8,6 +8,7 @@
 
 #include "lm/head.h"
 #include "lm/rotary.h"
+#include "lm/sums.h"
 #include "runtime/budget.h"
 
 namespace lq::cuda {
@@ -21,6 +22,7 @@ constexpr double kUsableMemory = 0.92;  // of what is free; the rest is fragment
 // Progress in sequences, cancellation, and a limit to how far the host runs ahead of the device: one step.
 class Meter {
  public:
+  // A total of 0 is not reported.
   Meter(const Stream& stream, const Watch& watch, int64_t total) : stream_(stream), watch_(watch), total_(total) {}
   // A batch of `sequences` that takes `steps`, in a run that visits every sequence `visits` times.
   void begin(int64_t sequences, int64_t steps, int64_t visits) {
@@ -31,7 +33,7 @@ class Meter {
     events_[steps_ % 2].record(stream_);
     ++steps_;
     done_ += share_;
-    watch_.progress(std::min(done_, static_cast<double>(total_)), static_cast<double>(total_));
+    if (total_ > 0) watch_.progress(std::min(done_, static_cast<double>(total_)), static_cast<double>(total_));
     watch_.poll();
   }
 
@@ -128,33 +130,63 @@ class CudaLanguageModel final : public LanguageModel {
     });
   }
 
-  Status fisher(const int32_t* tokens, int64_t sequences, int32_t context, const FisherSink& sink, double* losses,
-                const Control& control) override {
+  Status calibrate(const int32_t* tokens, int64_t sequences, int32_t context, const CalibrationSink& sink,
+                   double* losses, const Control& control) override {
     return run(control, [&](const Watch& watch) {
       check_tokens(tokens, sequences * context, context, 2);
-      prepare(watch, Form::expanded);
-      std::vector<HostAccumulators> wanted;
-      for (int32_t layer = 0; layer < shape_.config.layers; ++layer) wanted.push_back(ask(sink, layer));
+      std::vector<HostSums> wanted;
+      bool gradients = false;
+      for (int32_t layer = 0; layer < shape_.config.layers; ++layer) {
+        wanted.push_back(HostSums::ask(sink, shape_, layer));
+        gradients = gradients || wanted.back().any_gradient();
+      }
+      prepare(watch, gradients ? Form::expanded : Form::any);
       const RotaryOnDevice rotary(stream_, shape_.config, context);
       const std::vector<LayerRange> groups = group_layers(rotary, wanted, context);
       Meter meter(stream_, watch, sequences);
       for (const LayerRange& group : groups) {
-        std::vector<DeviceAccumulators> accumulators;
+        std::vector<DeviceSums> sums;
+        int32_t lowest = shape_.config.layers;  // of the group's layers with a wanted gradient
         for (int32_t layer = group.first; layer < group.end; ++layer) {
-          accumulators.push_back(DeviceAccumulators(stream_, shape_, wanted[layer]));
+          sums.push_back(DeviceSums(stream_, shape_, wanted[layer]));
+          if (wanted[layer].any_gradient()) lowest = std::min(lowest, layer);
         }
         const Keep keep = everything_fits(rotary, sequences, context) ? Keep::everything : Keep::inputs;
         for_batches(rotary, sequences, context, keep, [&](const BatchContext& b, const BatchMemory& m, int64_t first) {
-          const int64_t back = shape_.config.layers - group.first;
+          const int64_t back = shape_.config.layers - lowest;
           meter.begin(b.sequences, shape_.config.layers + 1 + back, static_cast<int64_t>(groups.size()));
-          fisher_batch(b, m, keep, group, accumulators, tokens + first * context, losses + first, watch, &meter);
+          calibrate_batch(b, m, keep, group, lowest, sums, tokens + first * context, losses + first, watch, &meter);
         });
         for (int32_t layer = group.first; layer < group.end; ++layer) {
-          accumulators[layer - group.first].add_to(stream_, shape_, wanted[layer]);
+          sums[layer - group.first].add_to(stream_, shape_, wanted[layer]);
           watch.poll();
         }
       }
     });
+  }
+
+  Status divergence(LanguageModel* other, const int32_t* tokens, int64_t sequences, int32_t context,
+                    const Divergence& out, const Control& control) override {
+    // The interface promises a model of this backend.
+    auto* second = static_cast<CudaLanguageModel*>(other);
+    return run(control, [&](const Watch& watch) {
+      if (second->shape_.config.vocab != shape_.config.vocab) {
+        fail(StatusCode::invalid_argument, "models with different vocabularies cannot be compared");
+      }
+      check_tokens(tokens, sequences * context, context, 2);
+      try {
+        compare(second, tokens, sequences, context, out, watch);
+      } catch (const NeedsTwoPlanes&) {
+        // Whichever it was: run() takes care of this one.
+        second->weights_.reset();
+        second->weight_planes_ = 2;
+        throw;
+      }
+    });
+  }
+
+  Status open_layer_pass(const int32_t*, int64_t, int32_t, LayerPass**) override {
+    return make_status(StatusCode::unsupported, -1, "the pass in layer order runs on the CPU only");
   }
 
   void destroy() override {
@@ -164,35 +196,8 @@ class CudaLanguageModel final : public LanguageModel {
   }
 
  private:
-  using HostAccumulators = std::array<float*, kMatrices.size()>;
-
   struct LayerRange {
     int32_t first, end;
-  };
-
-  struct DeviceAccumulators {
-    DeviceAccumulators(const Stream& stream, const Shape& shape, const HostAccumulators& wanted) {
-      for (size_t i = 0; i < kMatrices.size(); ++i) {
-        if (wanted[i] == nullptr) continue;
-        const Placement p = shape.placement(kMatrices[i]);
-        buffers[i] = DeviceBuffer<float>(stream, p.padded_rows() * p.padded_cols());
-        buffers[i].clear();
-      }
-    }
-    Accumulators pointers() const {
-      Accumulators out{};
-      for (size_t i = 0; i < kMatrices.size(); ++i) out[i] = buffers[i].get();
-      return out;
-    }
-    // Adds to the host's arrays and lets go of device memory.
-    void add_to(const Stream& stream, const Shape& shape, const HostAccumulators& host) {
-      for (size_t i = 0; i < kMatrices.size(); ++i) {
-        if (host[i] == nullptr) continue;
-        add_to_host(stream, buffers[i].get(), shape.placement(kMatrices[i]), host[i]);
-        buffers[i] = {};
-      }
-    }
-    std::array<DeviceBuffer<float>, kMatrices.size()> buffers;
   };
 
   template <typename Work>
@@ -209,6 +214,79 @@ class CudaLanguageModel final : public LanguageModel {
         work(watch);
       }
     });
+  }
+
+  void compare(CudaLanguageModel* second, const int32_t* tokens, int64_t sequences, int32_t context,
+               const Divergence& out, const Watch& watch) {
+    CudaLanguageModel* models[] = {this, second};
+    for (CudaLanguageModel* m : models) m->prepare(watch, Form::any);
+    const RotaryOnDevice rotary(stream_, shape_.config, context);
+    const RotaryOnDevice other_rotary(second->stream_, second->shape_.config, context);
+    const RotaryOnDevice* rotaries[] = {&rotary, &other_rotary};
+    const auto bytes_of = [&](int i, int64_t count) {
+      Arena counting(nullptr);
+      const BatchContext b = models[i]->context_of(*rotaries[i], count, context);
+      place_batch(b, Keep::nothing, &counting);
+      place_divergence(b, &counting);
+      return counting.used();
+    };
+    int64_t most = full_batch(sequences, context);
+    while (most > 1 && bytes_of(0, most) + bytes_of(1, most) > usable_bytes()) most = (most + 1) / 2;
+    const int64_t batches = ceil_div(sequences, most), largest = ceil_div(sequences, batches);
+    const DeviceBuffer<uint8_t> memory(stream_, bytes_of(0, largest));
+    const DeviceBuffer<uint8_t> other_memory(second->stream_, bytes_of(1, largest));
+    stream_.synchronize();
+    second->stream_.synchronize();
+    Meter meter(stream_, watch, sequences);
+    Meter silent(second->stream_, watch, 0);
+    for (int64_t i = 0; i < batches; ++i) {
+      const int64_t first = sequences * i / batches, count = sequences * (i + 1) / batches - first;
+      const int32_t* ids = tokens + first * context;
+      meter.begin(count, shape_.config.layers + 1, 1);
+      const BatchContext a = context_of(rotary, count, context);
+      const BatchContext b = second->context_of(other_rotary, count, context);
+      Arena arena(memory.get()), other_arena(other_memory.get());
+      const BatchMemory of_a = place_batch(a, Keep::nothing, &arena);
+      const BatchMemory of_b = place_batch(b, Keep::nothing, &other_arena);
+      const RunningDivergence divergence = place_divergence(a, &arena);
+      const float* x_b = second->forward(b, of_b, Keep::nothing, ids, watch, &silent);
+      const float* x_a = forward(a, of_a, Keep::nothing, ids, watch, &meter);
+      head_divergence({a, weights_->head(watch), x_a, of_a.head}, {b, second->weights_->head(watch), x_b, of_b.head},
+                      of_a.targets, divergence);
+      collect_divergence(a, divergence, first, out);
+      meter.step();
+    }
+  }
+
+  void collect_divergence(const BatchContext& b, const RunningDivergence& d, int64_t first,
+                          const Divergence& out) const {
+    collect_losses(b, d.first, out.losses + first);
+    collect_losses(b, d.second, out.other_losses + first);
+    const auto rows = static_cast<size_t>(b.rows());
+    const auto fetch = [&](auto* to, const auto* from) {
+      check(cudaMemcpyAsync(to->data(), from, rows * sizeof(*from), cudaMemcpyDeviceToHost, stream_.get()),
+            "copying divergences from the device");
+    };
+    std::vector<float> top(rows), sum(rows), other_top(rows), other_sum(rows), weighted(rows);
+    std::vector<int32_t> word(rows), other_word(rows);
+    fetch(&top, d.first.top);
+    fetch(&sum, d.first.sum);
+    fetch(&other_top, d.second.top);
+    fetch(&other_sum, d.second.sum);
+    fetch(&weighted, d.weighted);
+    fetch(&word, d.first_word);
+    fetch(&other_word, d.second_word);
+    stream_.synchronize();
+    const auto lse = [](float at, float of) { return static_cast<double>(at) + std::log(static_cast<double>(of)); };
+    for (int64_t row = 0; row < b.rows(); ++row) {
+      if ((row + 1) % b.context == 0) continue;
+      const int64_t at = (first + row / b.context) * (b.context - 1) + row % b.context;
+      // No divergence is negative; rounding may be.
+      const double kl =
+          static_cast<double>(weighted[row]) / sum[row] - lse(top[row], sum[row]) + lse(other_top[row], other_sum[row]);
+      out.kl[at] = static_cast<float>(std::max(kl, 0.0));
+      out.same_top[at] = word[row] == other_word[row] ? 1 : 0;
+    }
   }
 
   void check_tokens(const int32_t* tokens, int64_t count, int32_t context, int32_t least) const {
@@ -287,9 +365,11 @@ class CudaLanguageModel final : public LanguageModel {
     stream_.synchronize();
   }
 
-  // Runs the blocks; returns the last one's output.
+  using Visit = std::function<void(int32_t layer, const BlockState& state)>;
+
+  // Runs the blocks, calling `visit` after each; returns the last one's output.
   const float* forward(const BatchContext& b, const BatchMemory& m, Keep keep, const int32_t* tokens,
-                       const Watch& watch, Meter* meter) {
+                       const Watch& watch, Meter* meter, const Visit& visit = {}) {
     std::vector<int32_t> targets(static_cast<size_t>(b.rows()));
     for (int64_t row = 0; row < b.rows(); ++row) targets[row] = (row + 1) % b.context == 0 ? -1 : tokens[row + 1];
     upload(m.tokens, tokens, b.rows());
@@ -300,6 +380,7 @@ class CudaLanguageModel final : public LanguageModel {
     for (int32_t layer = 0; layer < layers; ++layer) {
       float* out = keep == Keep::nothing ? m.blocks[0].x : layer + 1 < layers ? state_of(m, keep, layer + 1).x : m.last;
       forward_block(b, weights_->block(layer, watch), state_of(m, keep, layer), out);
+      if (visit) visit(layer, state_of(m, keep, layer));
       meter->step();
     }
     return keep == Keep::nothing ? m.blocks[0].x : m.last;
@@ -338,29 +419,15 @@ class CudaLanguageModel final : public LanguageModel {
     }
   }
 
-  HostAccumulators ask(const FisherSink& sink, int32_t layer) const {
-    HostAccumulators out{};
-    for (size_t i = 0; i < kMatrices.size(); ++i) {
-      const Placement p = shape_.placement(kMatrices[i]);
-      out[i] = sink.accumulator(sink.user, layer, kMatrices[i], p.rows, p.cols);
-    }
-    return out;
-  }
-
-  // Ranges of layers with a wanted matrix whose accumulators fit on the device together, beside a batch. Each range is
+  // Ranges of layers with a wanted sum whose sums fit on the device together, beside a batch. Each range is
   // a pass over the sequences of its own.
-  std::vector<LayerRange> group_layers(const RotaryOnDevice& rotary, const std::vector<HostAccumulators>& wanted,
+  std::vector<LayerRange> group_layers(const RotaryOnDevice& rotary, const std::vector<HostSums>& wanted,
                                        int64_t context) const {
     const int64_t budget = usable_bytes() - batch_bytes(rotary, 1, context, Keep::inputs);
     std::vector<LayerRange> groups;
     int64_t used = 0;
     for (int32_t layer = 0; layer < shape_.config.layers; ++layer) {
-      int64_t bytes = 0;
-      for (size_t i = 0; i < kMatrices.size(); ++i) {
-        const Placement p = shape_.placement(kMatrices[i]);
-        if (wanted[layer][i] != nullptr)
-          bytes += p.padded_rows() * p.padded_cols() * static_cast<int64_t>(sizeof(float));
-      }
+      const int64_t bytes = wanted[layer].bytes(shape_);
       if (bytes == 0) {
         if (!groups.empty()) groups.back().end = layer + 1;
         continue;
@@ -372,25 +439,28 @@ class CudaLanguageModel final : public LanguageModel {
       groups.back().end = layer + 1;
       used += bytes;
     }
-    // Losses are wanted even when no matrix is.
+    // Losses are wanted even when no sum is.
     if (groups.empty()) groups.push_back({shape_.config.layers, shape_.config.layers});
     return groups;
   }
 
-  void fisher_batch(const BatchContext& b, const BatchMemory& m, Keep keep, const LayerRange& group,
-                    const std::vector<DeviceAccumulators>& accumulators, const int32_t* tokens, double* losses,
-                    const Watch& watch, Meter* meter) {
-    forward(b, m, keep, tokens, watch, meter);
+  void calibrate_batch(const BatchContext& b, const BatchMemory& m, Keep keep, const LayerRange& group, int32_t lowest,
+                       const std::vector<DeviceSums>& sums, const int32_t* tokens, double* losses, const Watch& watch,
+                       Meter* meter) {
+    const auto visit = [&](int32_t layer, const BlockState& state) {
+      if (layer >= group.first && layer < group.end) sums[layer - group.first].add_moments(b, state);
+    };
+    forward(b, m, keep, tokens, watch, meter, visit);
     const TableWeights& head = weights_->head(watch);
     head_losses(b, head, m.last, m.targets, m.head);
     collect_losses(b, m.head.entropy, losses);
-    head_backward(b, head, m.last, m.targets, m.head, m.last, m.backward.dy);
+    if (lowest < shape_.config.layers) head_backward(b, head, m.last, m.targets, m.head, m.last, m.backward.dy);
     meter->step();
-    for (int32_t layer = shape_.config.layers - 1; layer >= group.first; --layer) {
+    for (int32_t layer = shape_.config.layers - 1; layer >= lowest; --layer) {
       const BlockWeights& weights = weights_->block(layer, watch);
       const BlockState state = state_of(m, keep, layer);
       if (keep == Keep::inputs) forward_block(b, weights, state, nullptr);
-      const Accumulators into = layer < group.end ? accumulators[layer - group.first].pointers() : Accumulators{};
+      const Accumulators into = layer < group.end ? sums[layer - group.first].squares() : Accumulators{};
       backward_block(b, weights, state, m.backward, m.last, into);
       meter->step();
     }

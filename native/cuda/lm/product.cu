@@ -219,4 +219,9 @@ void Products::add_squared_gradients(const Operand& a, const Operand& b, int64_t
   launch<true, true, Finish::add_squares>(stream_, p, out, b_cols);
 }
 
+void Products::add_moments(const Operand& a, const Operand& b, int64_t a_cols, int64_t b_cols, int64_t rows,
+                           float* out) const {
+  launch<true, true, Finish::add_fp32>(stream_, {a, b, a_cols, b_cols, rows, 1}, out, b_cols);
+}
+
 }  // namespace lq::cuda

@@ -73,6 +73,12 @@ Placement Shape::placement(WeightKind kind) const {
   fail(StatusCode::internal, "an unknown weight");
 }
 
+Placement Shape::moment_placement(BlockInput input) const {
+  constexpr WeightKind kReaders[] = {WeightKind::q, WeightKind::o, WeightKind::gate, WeightKind::down};
+  const Placement p = placement(kReaders[static_cast<size_t>(input)]);
+  return {p.cols, p.cols, p.col_segment, p.col_pitch, p.col_segment, p.col_pitch};
+}
+
 int64_t Shape::count(WeightKind kind) const {
   const LanguageModelConfig& c = config;
   bool present = true;

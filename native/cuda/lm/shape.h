@@ -14,6 +14,10 @@ namespace lq::cuda {
 constexpr std::array<WeightKind, 7> kMatrices{WeightKind::q,    WeightKind::k,  WeightKind::v,   WeightKind::o,
                                               WeightKind::gate, WeightKind::up, WeightKind::down};
 
+// The inputs of a block's matrices.
+constexpr std::array<BlockInput, 4> kInputs{BlockInput::attention, BlockInput::output, BlockInput::mlp,
+                                            BlockInput::down};
+
 // A logical [rows, cols] matrix in padded memory: row r is at r / row_segment * row_pitch + r % row_segment, and
 // columns likewise. Heads are such segments; a plain dimension is one segment.
 struct Placement {
@@ -23,6 +27,7 @@ struct Placement {
 
   int64_t padded_rows() const { return rows / row_segment * row_pitch; }
   int64_t padded_cols() const { return cols / col_segment * col_pitch; }
+  int64_t padded_bytes() const { return padded_rows() * padded_cols() * static_cast<int64_t>(sizeof(float)); }
 };
 
 // Padded widths in elements. One row of queries, keys and values is [q | k | v]; of gate and up, [gate | up].
@@ -37,6 +42,8 @@ struct Shape {
 
   // Of a weight matrix, or of a vector as [1, n].
   Placement placement(WeightKind kind) const;
+  // Of an input's second moment.
+  Placement moment_placement(BlockInput input) const;
   // Elements the provider is asked for; 0 when this architecture has no such tensor.
   int64_t count(WeightKind kind) const;
   // Weights of all blocks.

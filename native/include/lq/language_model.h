@@ -71,12 +71,46 @@ struct WeightProvider {
   Status (*load_packed)(void* user, int32_t layer, WeightKind kind, PackedWeight* out, bool* found) = nullptr;
 };
 
-// Where squared gradients go: called once for each (layer, kind) when its accumulation over a batch is needed.
-// `accumulator` returns a host array [rows*cols] fp32 that the model adds sum over the batch's sequences of grad^2
-// into, or null for a matrix that is not wanted. It stays valid until the run ends; it may be a file mapping.
-struct FisherSink {
+// The inputs of a block's matrices: q, k and v read the first, o the second, gate and up the third, down the last.
+enum class BlockInput : int32_t { attention = 0, output, mlp, down };
+
+// Where the sums of a calibration go. Each function is called when its sum over a batch is needed and returns an array
+// to add to, or null for what is not wanted; a null function wants nothing. Arrays stay valid until the run ends and
+// may be file mappings.
+struct CalibrationSink {
   void* user;
-  float* (*accumulator)(void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols);
+  // fp32 [rows, cols]: sums over sequences of the squared gradient.
+  float* (*squares)(void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols) = nullptr;
+  // [rows]: the same, summed over columns too.
+  double* (*row_squares)(void* user, int32_t layer, WeightKind kind, int64_t rows) = nullptr;
+  // fp32 [n, n]: sums over tokens of x x^T, at and below the diagonal; what is above it is left undefined.
+  float* (*second_moment)(void* user, int32_t layer, BlockInput input, int64_t n) = nullptr;
+};
+
+// Two streams of hidden states through one model, block by block: dense, x_f, and encoded, x_q, in which matrices are
+// replaced as they become known, so that each is seen with the inputs that what was replaced before it gives. Blocks
+// are visited in their order, and in a block q, k, v before o before gate, up before down; invalid_argument otherwise.
+class LayerPass {
+ public:
+  // second_moment [n, n] = E[x_q x_q^T] and, unless null, cross [n, n] = E[(x_f - x_q) x_q^T]: means over tokens of an
+  // input of block `layer`, fp32. progress: sequences, perhaps twice.
+  virtual Status moments(int32_t layer, BlockInput input, float* second_moment, float* cross,
+                         const Control& control) = 0;
+  // The encoded stream multiplies with `values` from now on; they are copied.
+  virtual Status replace(int32_t layer, WeightKind kind, const float* values, int64_t count) = 0;
+  // Takes both streams through block `layer`. progress: as above.
+  virtual Status advance(int32_t layer, const Control& control) = 0;
+  virtual void destroy() = 0;
+
+ protected:
+  virtual ~LayerPass() = default;
+};
+
+// How another model's predictions differ from this one's.
+struct Divergence {
+  double *losses, *other_losses;  // [sequences], as LanguageModel::losses gives them
+  float* kl;                      // [sequences, context - 1]: KL(this || other) of each prediction in nats
+  uint8_t* same_top;              // the same: 1 where both find the same token likeliest
 };
 
 class LanguageModel {
@@ -87,10 +121,18 @@ class LanguageModel {
                         const Control& control) = 0;
   // Logits of one sequence, [context, vocab]; for tests and comparisons.
   virtual Status logits(const int32_t* tokens, int32_t context, float* out, const Control& control) = 0;
-  // One sequence a sample: loss is its mean cross entropy; adds the square of d(loss)/dW of every wanted matrix to the
-  // sink and writes the losses. progress: sequences.
-  virtual Status fisher(const int32_t* tokens, int64_t sequences, int32_t context, const FisherSink& sink,
-                        double* losses, const Control& control) = 0;
+  // One sequence a sample: loss is its mean cross entropy. Adds squares of d(loss)/dW of the wanted matrices and second
+  // moments of the wanted inputs to the sink, in one pass, and writes the losses. Without a wanted gradient nothing
+  // runs backwards. progress: sequences.
+  virtual Status calibrate(const int32_t* tokens, int64_t sequences, int32_t context, const CalibrationSink& sink,
+                           double* losses, const Control& control) = 0;
+  // Losses of this model and another of the same backend and vocabulary, and how they differ, in one pass over both;
+  // logits are never held whole. invalid_argument for another vocabulary. progress: sequences.
+  virtual Status divergence(LanguageModel* other, const int32_t* tokens, int64_t sequences, int32_t context,
+                            const Divergence& out, const Control& control) = 0;
+  // Starts a pass over tokens [sequences, context], which are copied. The model's provider outlives it. A backend that
+  // cannot says unsupported.
+  virtual Status open_layer_pass(const int32_t* tokens, int64_t sequences, int32_t context, LayerPass** out) = 0;
   virtual void destroy() = 0;
 
  protected:

@@ -195,7 +195,7 @@ int main(int argc, char** argv) {
 
   // Squared gradients of the first sequence: relative error of each matrix that was written, in norm and in sum.
   Sums sums;
-  require(lm->fisher(tokens, 1, context, {&sums, Sums::accumulator}, losses.data(), {}), "fisher");
+  require(lm->calibrate(tokens, 1, context, {&sums, Sums::accumulator, nullptr, nullptr}, losses.data(), {}), "fisher");
   double worst_norm = 0, worst_sum = 0;
   for (const auto& [place, values] : sums.values) {
     const std::string path =
@@ -241,7 +241,8 @@ int main(int argc, char** argv) {
   for (int i = 0; i < 5; ++i) {
     const auto run = [&](int32_t count) {
       return seconds([&] {
-        require(lm->fisher(tokens, count, context, {&sums, Sums::accumulator}, losses.data(), {}), "fisher");
+        require(lm->calibrate(tokens, count, context, {&sums, Sums::accumulator, nullptr, nullptr}, losses.data(), {}),
+                "fisher");
       });
     };
     fisher_few = std::min(fisher_few, run(few));

@@ -1,0 +1,199 @@
+#include "lm/layer_pass.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <utility>
+
+#include "lm/layer.h"
+#include "lm/run.h"
+#include "lm/sums.h"
+#include "lm/weights.h"
+
+namespace lq::lm {
+namespace {
+
+constexpr const float* LayerWeights::*kFields[kMatrices.size()] = {
+    &LayerWeights::q,    &LayerWeights::k,  &LayerWeights::v,    &LayerWeights::o,
+    &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down,
+};
+
+bool in_attention(WeightKind kind) {
+  return kind == WeightKind::q || kind == WeightKind::k || kind == WeightKind::v || kind == WeightKind::o;
+}
+
+// Scales the lower triangle of m [n, n] and mirrors it.
+void finish_symmetric(int64_t n, float scale, float* m) {
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j <= i; ++j) m[j * n + i] = m[i * n + j] *= scale;
+  }
+}
+
+class CpuLayerPass final : public LayerPass {
+ public:
+  CpuLayerPass(const LanguageModelConfig& config, const WeightProvider& provider, std::vector<int32_t> tokens,
+               int32_t context, const Memory& memory)
+      : config_(config), weights_(config, provider), tokens_(std::move(tokens)), context_(context), memory_(memory) {}
+
+  Status moments(int32_t layer, BlockInput input, float* second_moment, float* cross, const Control& control) override {
+    return guarded([&] {
+      Batch batch(config_, control, context_);
+      enter(batch, layer);
+      if (input == BlockInput::mlp || input == BlockInput::down) {
+        finish_attention(batch, control);
+      } else if (middle_) {
+        fail(StatusCode::invalid_argument, "the block's attention was left behind");
+      }
+      const int64_t n = input_size(config_, input);
+      std::fill_n(second_moment, n * n, 0.0f);
+      if (cross != nullptr) std::fill_n(cross, n * n, 0.0f);
+      Buffer dense, encoded, states;
+      for_batches(batch, 2 * n + n, control, [&](int64_t first, const LayerState& state) {
+        dense.reserve(batch.rows() * n);
+        encoded.reserve(batch.rows() * n);
+        input_of(batch, *dense_weights_, state, input, dense_stream(first), dense.data());
+        input_of(batch, encoded_weights_, state, input, encoded_stream(first), encoded.data());
+        float *f = dense.data(), *q = encoded.data();
+        for (int64_t i = 0; i < batch.rows() * n; ++i) f[i] -= q[i];
+        accumulate_moments(batch, {{q, q, n, true, second_moment}, {f, q, n, false, cross}});
+      });
+      const float scale = 1.0f / static_cast<float>(tokens_.size());
+      finish_symmetric(n, scale, second_moment);
+      for (int64_t i = 0; cross != nullptr && i < n * n; ++i) cross[i] *= scale;
+    });
+  }
+
+  Status replace(int32_t layer, WeightKind kind, const float* values, int64_t count) override {
+    return guarded([&] {
+      const auto at = static_cast<size_t>(std::find(kMatrices.begin(), kMatrices.end(), kind) - kMatrices.begin());
+      if (at == kMatrices.size()) fail(StatusCode::invalid_argument, "only a block's matrices can be replaced");
+      const MatrixShape shape = matrix_shape(config_, kind);
+      if (count != shape.rows * shape.cols) fail(StatusCode::invalid_argument, "a matrix of another size");
+      if (layer != layer_) fail(StatusCode::invalid_argument, "blocks are visited in their order");
+      if (middle_ && in_attention(kind)) {
+        fail(StatusCode::invalid_argument, "the block's attention was left behind");
+      }
+      replaced_[at].reserve(count);
+      std::copy_n(values, count, replaced_[at].data());
+      wanted_[at] = true;
+      if (dense_weights_) encoded_weights_.*kFields[at] = replaced_[at].data();
+    });
+  }
+
+  Status advance(int32_t layer, const Control& control) override {
+    return guarded([&] {
+      Batch batch(config_, control, context_);
+      enter(batch, layer);
+      finish_attention(batch, control);
+      for_batches(batch, 0, control, [&](int64_t first, const LayerState& state) {
+        go_on(batch, *dense_weights_, state, dense_stream(first));
+        go_on(batch, encoded_weights_, state, encoded_stream(first));
+      });
+      ++layer_;
+      middle_ = false;
+      dense_weights_.reset();
+      wanted_ = {};
+    });
+  }
+
+  void destroy() override { delete this; }
+
+ private:
+  float* dense_stream(int64_t first_sequence) { return dense_.data() + first_sequence * context_ * config_.hidden; }
+  float* encoded_stream(int64_t first_sequence) { return encoded_.data() + first_sequence * context_ * config_.hidden; }
+
+  // Brings the weights of the block, and at the first one the embeddings.
+  void enter(const Batch& batch, int32_t layer) {
+    if (layer != layer_ || layer >= config_.layers) {
+      fail(StatusCode::invalid_argument, "blocks are visited in their order");
+    }
+    if (dense_weights_) return;
+    if (layer == 0) {
+      const auto count = static_cast<int64_t>(tokens_.size());
+      dense_.reserve(count * config_.hidden);
+      encoded_.reserve(count * config_.hidden);
+      weights_.embed(batch, tokens_.data(), count, dense_.data());
+      std::copy_n(dense_.data(), count * config_.hidden, encoded_.data());
+    }
+    dense_weights_ = weights_.layer(batch, layer);
+    encoded_weights_ = *dense_weights_;
+    for (size_t i = 0; i < kMatrices.size(); ++i) {
+      if (wanted_[i]) encoded_weights_.*kFields[i] = replaced_[i].data();
+    }
+  }
+
+  // Both streams from the block's input to its middle.
+  void finish_attention(Batch& batch, const Control& control) {
+    if (middle_) return;
+    for_batches(batch, 0, control, [&](int64_t first, const LayerState& state) {
+      for (const auto& [weights, x] :
+           {std::pair{&*dense_weights_, dense_stream(first)}, std::pair{&encoded_weights_, encoded_stream(first)}}) {
+        LayerState s = state;
+        s.x = s.middle = x;
+        forward_attention(batch, *weights, s, {}, true);
+      }
+    });
+    middle_ = true;
+  }
+
+  static void go_on(const Batch& batch, const LayerWeights& weights, LayerState state, float* x) {
+    state.x = state.middle = x;
+    forward_mlp(batch, weights, state, {}, x);
+  }
+
+  // out [rows, n] = an input of the block, from the stream's state x.
+  static void input_of(const Batch& batch, const LayerWeights& weights, LayerState state, BlockInput input, float* x,
+                       float* out) {
+    state.x = state.middle = x;
+    switch (input) {
+      case BlockInput::attention:
+        return attention_input(batch, weights, x, out);
+      case BlockInput::output:
+        state.attended = out;
+        return forward_attention(batch, weights, state, {}, false);
+      case BlockInput::mlp:
+        return mlp_input(batch, weights, x, out);
+      case BlockInput::down:
+        return forward_mlp(batch, weights, state, {nullptr, nullptr, out}, nullptr);
+    }
+  }
+
+  // Calls fn(first sequence, state) for batches of sequences; `extra` floats a row are the caller's.
+  void for_batches(Batch& batch, int64_t extra, const Control& control,
+                   cpu::FunctionRef<void(int64_t, const LayerState&)> fn) {
+    const auto sequences = static_cast<int64_t>(tokens_.size()) / context_;
+    lm::for_batches(
+        sequences, context_, state_floats(config_, false) + extra, memory_.losses, [&](int64_t first, int64_t count) {
+          batch.check();
+          batch.sequences = count;
+          state_.reserve(state_floats(config_, false) * batch.rows());
+          fn(first, place_state(batch, false, state_.data()));
+          if (control.progress != nullptr) {
+            control.progress(control.user, static_cast<double>(first + count), static_cast<double>(sequences));
+          }
+        });
+  }
+
+  const LanguageModelConfig config_;
+  Weights weights_;
+  const std::vector<int32_t> tokens_;
+  const int64_t context_;
+  const Memory memory_;
+  int32_t layer_ = 0;
+  bool middle_ = false;                        // whether the streams are past the block's attention
+  Buffer dense_, encoded_;                     // [tokens, hidden]
+  std::optional<LayerWeights> dense_weights_;  // of the block, once it was entered
+  LayerWeights encoded_weights_{};
+  std::array<Buffer, kMatrices.size()> replaced_;
+  std::array<bool, kMatrices.size()> wanted_{};  // which of them
+  Buffer state_;
+};
+
+}  // namespace
+
+LayerPass* create_layer_pass(const LanguageModelConfig& config, const WeightProvider& provider,
+                             std::vector<int32_t> tokens, int32_t context, const Memory& memory) {
+  return new CpuLayerPass(config, provider, std::move(tokens), context, memory);
+}
+
+}  // namespace lq::lm

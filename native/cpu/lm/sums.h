@@ -1,0 +1,59 @@
+// What calibration sums over a batch: squared weight gradients by sequence, and second moments of inputs.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "lm/batch.h"
+
+namespace lq::lm {
+
+// The weight matrices a gradient can be asked for, and the inputs they read.
+constexpr std::array<WeightKind, 7> kMatrices{WeightKind::q,    WeightKind::k,  WeightKind::v,   WeightKind::o,
+                                              WeightKind::gate, WeightKind::up, WeightKind::down};
+constexpr std::array<BlockInput, 4> kInputs{BlockInput::attention, BlockInput::output, BlockInput::mlp,
+                                            BlockInput::down};
+
+struct MatrixShape {
+  int64_t rows, cols;
+};
+MatrixShape matrix_shape(const LanguageModelConfig& config, WeightKind kind);
+// Width of an input.
+int64_t input_size(const LanguageModelConfig& config, BlockInput input);
+
+// Where a block's sums go, in the orders above; null skips one.
+struct LayerSums {
+  std::array<float*, kMatrices.size()> squares{};
+  std::array<double*, kMatrices.size()> row_squares{};
+  std::array<float*, kInputs.size()> moments{};
+
+  bool any_gradient() const;
+  bool any_moment() const;
+};
+
+// Asks the sink for everything it wants of a layer.
+LayerSums ask(const CalibrationSink& sink, const LanguageModelConfig& config, int32_t layer);
+
+// A weight gradient is dy^T x: its factors [rows, out] and [rows, in], and where its square goes; either may be null.
+struct GradientFactors {
+  const float *dy, *x;
+  int64_t out, in;
+  float* squares;
+  double* row_squares;
+};
+void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& gradients);
+
+// Adds a^T b over the batch's rows of a and b [rows, n] to out [n, n]; `lower`: only at or below the diagonal.
+struct MomentFactors {
+  const float *a, *b;
+  int64_t n;
+  bool lower;
+  float* out;
+};
+void accumulate_moments(const Batch& batch, const std::vector<MomentFactors>& moments);
+// Adds the second moments of a block's inputs that are wanted.
+void accumulate_input_moments(const Batch& batch, const std::array<const float*, kInputs.size()>& inputs,
+                              const LayerSums& sums);
+
+}  // namespace lq::lm

@@ -1,0 +1,30 @@
+// The weights at work, in fp32: those of one block, of the embedding or of the head, asked for as a batch reaches them.
+#pragma once
+
+#include "lm/batch.h"
+#include "lm/head.h"
+#include "lm/layer.h"
+
+namespace lq::lm {
+
+class Weights {
+ public:
+  Weights(const LanguageModelConfig& config, const WeightProvider& provider) : config_(config), provider_(provider) {}
+
+  // What these return is valid until the next call of any of them. All throw Failure with the provider's status.
+  LayerWeights layer(const Batch& batch, int32_t layer);
+  HeadWeights head(const Batch& batch);
+  // x [tokens, hidden] = the embeddings of tokens.
+  void embed(const Batch& batch, const int32_t* tokens, int64_t count, float* x);
+
+  void release() { arena_ = Buffer(); }
+
+ private:
+  void load(int32_t layer, WeightKind kind, int64_t count, float* out);
+
+  const LanguageModelConfig config_;
+  const WeightProvider provider_;
+  Buffer arena_;
+};
+
+}  // namespace lq::lm

@@ -1,0 +1,98 @@
+#include "lm/sums.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace lq::cuda {
+
+HostSums HostSums::ask(const CalibrationSink& sink, const Shape& shape, int32_t layer) {
+  HostSums out;
+  for (size_t i = 0; i < kMatrices.size(); ++i) {
+    const Placement p = shape.placement(kMatrices[i]);
+    if (sink.squares != nullptr) out.squares[i] = sink.squares(sink.user, layer, kMatrices[i], p.rows, p.cols);
+    if (sink.row_squares != nullptr) out.row_squares[i] = sink.row_squares(sink.user, layer, kMatrices[i], p.rows);
+  }
+  for (size_t i = 0; i < kInputs.size(); ++i) {
+    if (sink.second_moment == nullptr) continue;
+    out.moments[i] = sink.second_moment(sink.user, layer, kInputs[i], shape.moment_placement(kInputs[i]).rows);
+  }
+  return out;
+}
+
+bool HostSums::any_gradient() const {
+  for (size_t i = 0; i < kMatrices.size(); ++i) {
+    if (gradient(i)) return true;
+  }
+  return false;
+}
+
+int64_t HostSums::bytes(const Shape& shape) const {
+  int64_t sum = 0;
+  for (size_t i = 0; i < kMatrices.size(); ++i) {
+    if (gradient(i)) sum += shape.placement(kMatrices[i]).padded_bytes();
+  }
+  for (size_t i = 0; i < kInputs.size(); ++i) {
+    if (moments[i] != nullptr) sum += shape.moment_placement(kInputs[i]).padded_bytes();
+  }
+  return sum;
+}
+
+DeviceSums::DeviceSums(const Stream& stream, const Shape& shape, const HostSums& wanted) {
+  const auto place = [&](const Placement& p) {
+    DeviceBuffer<float> buffer(stream, p.padded_rows() * p.padded_cols());
+    buffer.clear();
+    return buffer;
+  };
+  for (size_t i = 0; i < kMatrices.size(); ++i) {
+    if (wanted.gradient(i)) squares_[i] = place(shape.placement(kMatrices[i]));
+  }
+  for (size_t i = 0; i < kInputs.size(); ++i) {
+    if (wanted.moments[i] != nullptr) moments_[i] = place(shape.moment_placement(kInputs[i]));
+  }
+}
+
+Accumulators DeviceSums::squares() const {
+  Accumulators out{};
+  for (size_t i = 0; i < kMatrices.size(); ++i) out[i] = squares_[i].get();
+  return out;
+}
+
+void DeviceSums::add_moments(const BatchContext& b, const BlockState& s) const {
+  const Planes* inputs[] = {&s.normed, &s.attended, &s.middle_normed, &s.act};
+  for (size_t i = 0; i < kInputs.size(); ++i) {
+    if (moments_[i].get() == nullptr) continue;
+    const int64_t n = b.shape.moment_placement(kInputs[i]).padded_cols();
+    const Operand x = inputs[i]->operand(n);
+    b.products.add_moments(x, x, n, n, b.rows(), moments_[i].get());
+  }
+}
+
+void DeviceSums::add_to(const Stream& stream, const Shape& shape, const HostSums& host) {
+  for (size_t i = 0; i < kMatrices.size(); ++i) {
+    if (!host.gradient(i)) continue;
+    const Placement p = shape.placement(kMatrices[i]);
+    if (host.row_squares[i] == nullptr) {
+      add_to_host(stream, squares_[i].get(), p, host.squares[i]);
+    } else {
+      std::vector<float> values(static_cast<size_t>(p.rows * p.cols));
+      add_to_host(stream, squares_[i].get(), p, values.data());
+      for (int64_t row = 0; row < p.rows; ++row) {
+        double sum = 0;
+        for (int64_t col = 0; col < p.cols; ++col) sum += values[row * p.cols + col];
+        host.row_squares[i][row] += sum;
+      }
+      if (host.squares[i] != nullptr) {
+        std::transform(values.begin(), values.end(), host.squares[i], host.squares[i],
+                       [](float x, float y) { return x + y; });
+      }
+    }
+    squares_[i] = {};
+  }
+  for (size_t i = 0; i < kInputs.size(); ++i) {
+    if (host.moments[i] == nullptr) continue;
+    add_to_host(stream, moments_[i].get(), shape.moment_placement(kInputs[i]), host.moments[i]);
+    moments_[i] = {};
+  }
+}
+
+}  // namespace lq::cuda

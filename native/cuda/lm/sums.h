@@ -1,0 +1,38 @@
+// What a calibration sums for one block, on the device, and where it goes on the host.
+#pragma once
+
+#include <array>
+
+#include "lm/block.h"
+
+namespace lq::cuda {
+
+// Host arrays that a sink wants added to, in the orders of kMatrices and kInputs; null skips one.
+struct HostSums {
+  std::array<float*, kMatrices.size()> squares{};
+  std::array<double*, kMatrices.size()> row_squares{};
+  std::array<float*, kInputs.size()> moments{};
+
+  static HostSums ask(const CalibrationSink& sink, const Shape& shape, int32_t layer);
+  bool gradient(size_t matrix) const { return squares[matrix] != nullptr || row_squares[matrix] != nullptr; }
+  bool any_gradient() const;
+  // Of device memory.
+  int64_t bytes(const Shape& shape) const;
+};
+
+// The same in padded device memory, zero at first.
+class DeviceSums {
+ public:
+  DeviceSums(const Stream& stream, const Shape& shape, const HostSums& wanted);
+  Accumulators squares() const;
+  // Adds the second moments of the inputs that forward_block left in `state`.
+  void add_moments(const BatchContext& batch, const BlockState& state) const;
+  // Adds to the host's arrays and lets go of device memory.
+  void add_to(const Stream& stream, const Shape& shape, const HostSums& host);
+
+ private:
+  std::array<DeviceBuffer<float>, kMatrices.size()> squares_;
+  std::array<DeviceBuffer<float>, kInputs.size()> moments_;
+};
+
+}  // namespace lq::cuda

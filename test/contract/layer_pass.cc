@@ -1,0 +1,122 @@
+// The pass in layer order against two models in double precision: one dense, one with every matrix replaced. What an
+// input sees depends on what was replaced before it alone, so the second model has all the encoded stream's inputs.
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "language_model_fixtures.h"
+#include "language_model_reference.h"
+
+namespace lq::contract {
+namespace {
+
+struct FreePass {
+  explicit FreePass(LayerPass* p) : pass(p) {}
+  ~FreePass() { pass->destroy(); }
+  LayerPass* pass;
+};
+
+constexpr BlockInput kOrder[] = {BlockInput::attention, BlockInput::output, BlockInput::mlp, BlockInput::down};
+
+std::vector<WeightKind> readers(BlockInput input) {
+  switch (input) {
+    case BlockInput::attention:
+      return {WeightKind::q, WeightKind::k, WeightKind::v};
+    case BlockInput::output:
+      return {WeightKind::o};
+    case BlockInput::mlp:
+      return {WeightKind::gate, WeightKind::up};
+    default:
+      return {WeightKind::down};
+  }
+}
+
+double worst_of(const std::vector<float>& found, const std::vector<double>& expected, double tokens) {
+  double largest = 0, worst = 0;
+  for (const double x : expected) largest = std::max(largest, std::abs(x) / tokens);
+  for (size_t i = 0; i < found.size(); ++i) worst = std::max(worst, std::abs(found[i] - expected[i] / tokens));
+  return worst / (largest + 1e-30);
+}
+
+}  // namespace
+
+std::vector<LanguageModelCheck> check_layer_pass(Backend& backend, const LanguageModelTolerance& tolerance) {
+  Checks checks("layer pass");
+  constexpr int32_t kSequences = 3, kContext = 11;
+  LanguageModelConfig config = base();
+  config.qk_norm = true;
+  config.attention_bias = config.output_bias = config.mlp_bias = true;
+  ReferenceModel dense(config, 7), encoded(config, 7);
+  std::mt19937_64 random(13);
+  std::normal_distribution<double> noise(0, 0.1);
+  for (int32_t layer = 0; layer < config.layers; ++layer) {
+    for (const WeightKind kind : kMatrices) {
+      if (layer == 0 && kind == WeightKind::up) continue;  // one stays as it is
+      for (double& x : *encoded.weight(layer, kind)) x = static_cast<float>(x + noise(random));
+    }
+  }
+  std::vector<int32_t> tokens(kSequences * kContext);
+  for (int32_t& t : tokens) t = static_cast<int32_t>(random() % config.vocab);
+  ReferenceModel::Inputs of_dense, of_encoded;
+  for (int32_t s = 0; s < kSequences; ++s) {
+    dense.add_inputs(&tokens[s * kContext], kContext, &of_dense);
+    encoded.add_inputs(&tokens[s * kContext], kContext, &of_encoded);
+  }
+
+  LanguageModel* created = nullptr;
+  if (backend.create_language_model(config, dense.provider(), &created).code != StatusCode::ok) {
+    checks.add("create", false, "");
+    return checks.results;
+  }
+  const Model model(created);
+  LayerPass* opened = nullptr;
+  const Status opening = model.model->open_layer_pass(tokens.data(), kSequences, kContext, &opened);
+  if (opening.code == StatusCode::unsupported) return checks.results;
+  if (opening.code != StatusCode::ok) {
+    checks.add("open", false, opening.message);
+    return checks.results;
+  }
+  const FreePass free(opened);
+  double moments = 0, crosses = 0;
+  Status status{StatusCode::ok, -1, {}};
+  const auto run = [&](const Status& s) {
+    if (status.code == StatusCode::ok) status = s;
+  };
+  for (int32_t layer = 0; layer < config.layers; ++layer) {
+    for (const BlockInput input : kOrder) {
+      const auto& x = of_encoded.at({layer, input});
+      std::vector<std::vector<double>> difference = of_dense.at({layer, input});
+      for (size_t t = 0; t < x.size(); ++t) {
+        for (size_t i = 0; i < x[t].size(); ++i) difference[t][i] -= x[t][i];
+      }
+      std::vector<float> moment_of(x.front().size() * x.front().size()), cross(moment_of.size());
+      run(opened->moments(layer, input, moment_of.data(), cross.data(), {}));
+      const auto count = static_cast<double>(tokens.size());
+      moments = std::max(moments, worst_of(moment_of, moment(x, x), count));
+      if (layer > 0 || input != BlockInput::attention) {
+        crosses = std::max(crosses, worst_of(cross, moment(difference, x), count));
+      } else {
+        checks.add("streams begin as one", std::all_of(cross.begin(), cross.end(), [](float v) { return v == 0; }), "");
+      }
+      for (const WeightKind kind : readers(input)) {
+        const std::vector<double>& values = *encoded.weight(layer, kind);
+        const std::vector<float> rounded(values.begin(), values.end());
+        run(opened->replace(layer, kind, rounded.data(), static_cast<int64_t>(rounded.size())));
+      }
+      if (input == BlockInput::mlp) {
+        const auto late = opened->replace(layer, WeightKind::q, moment_of.data(), 1);
+        checks.add("what was left behind is not replaced", late.code == StatusCode::invalid_argument, late.message);
+      }
+    }
+    run(opened->advance(layer, {}));
+  }
+  checks.add("runs", status.code == StatusCode::ok, status.message);
+  checks.within("second moments of the encoded stream", moments, tolerance.moment);
+  checks.within("cross moments", crosses, 10 * tolerance.moment);
+  std::vector<float> none(1);
+  const Status beyond = opened->moments(config.layers, BlockInput::attention, none.data(), nullptr, {});
+  checks.add("there is no block after the last", beyond.code == StatusCode::invalid_argument, beyond.message);
+  return checks.results;
+}
+
+}  // namespace lq::contract
