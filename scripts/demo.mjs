@@ -14,7 +14,7 @@ run(process.execPath, [
   'compress',
   inRoot('media/sample/tiny-books-4m'),
   ...['--out', out, '--overwrite'],
-  ...['--bits', '2.75', '--rank', '8', '--device', 'cpu'],
+  ...['--method', 'lq-lora', '--bits', '2.75', '--rank', '8', '--device', 'cpu'],
   ...['--calibration', `${sample}/calibration.txt`, '--eval-text', `${sample}/evaluation.txt`],
   ...['--cache', inRoot('.artifacts', 'demo', 'cache')],
   ...process.argv.slice(2),

@@ -10,10 +10,10 @@ import { optionBits, packedBytes } from './options/option';
 import type { FactorStorage, Option } from './options/types';
 
 /**
- * Kinds of work and their units: weights x tokens for the language model, weights x options for the sweep, weights for the
- * decomposition.
+ * Kinds of work and their units: weights x tokens for the language model, weights x options for the sweep and for
+ * encoding, weights for the decomposition.
  */
-export type Work = 'fisher' | 'calibrate' | 'sweep' | 'decompose' | 'evaluate';
+export type Work = 'fisher' | 'calibrate' | 'sweep' | 'encode' | 'decompose' | 'evaluate';
 /** The paces of the last runs, newest first. */
 type Rates = Partial<Record<Work, number[]>>;
 /** Runs that are remembered: the middle one counts, so that neither a contended run nor one from the cache is believed alone. */
@@ -21,8 +21,8 @@ const REMEMBERED = 5;
 
 /** Units a second where nothing has been measured: two CPU cores, or one accelerator of the last generation. */
 const DEFAULT_RATES: Readonly<Record<'cpu' | 'cuda', Readonly<Record<Work, number>>>> = {
-  cpu: { fisher: 1e10, calibrate: 1e10, sweep: 5e7, decompose: 1e6, evaluate: 3e10 },
-  cuda: { fisher: 2e13, calibrate: 2e13, sweep: 5e9, decompose: 2e8, evaluate: 1e14 },
+  cpu: { fisher: 1e10, calibrate: 1e10, sweep: 5e7, encode: 3e6, decompose: 1e6, evaluate: 3e10 },
+  cuda: { fisher: 2e13, calibrate: 2e13, sweep: 5e9, encode: 5e8, decompose: 2e8, evaluate: 1e14 },
 };
 /** Work shorter than this says little about pace. */
 const SHORTEST_MEASURE_S = 0.2;
@@ -52,19 +52,23 @@ const BASE_MEMORY = 300e6;
 const ACTIVATION_COPIES = 24;
 const BATCH_TOKENS = 4096;
 
+/** Bytes an element of [cols, cols] that encoding under K-FAC holds: the moment, H and its factor in double precision. */
+const MOMENT_BYTES = 4 + 8 + 8;
+
 /**
- * Bytes the engine and its client need at most: the larger of the matrix stages and the language model. The model is held as
- * it is stored, with one layer and the output head in fp32; Fisher information adds gradients of both, every layer's input,
- * and the sums themselves.
+ * Bytes the engine and its client need at most: the largest of the matrix stages, the language model and the second pass. The
+ * model is held as it is stored, with one layer and the output head in fp32; Fisher information adds gradients of both, every
+ * layer's input, and the sums themselves. The second pass holds the hidden states of all its `pass` tokens twice.
  */
 export function peakMemory(
   index: CheckpointIndex,
   targets: readonly LogicalTensor[],
-  { evaluates, calibrates }: { evaluates: boolean; calibrates: boolean },
+  { evaluates, calibrates, kfac, pass }: { evaluates: boolean; calibrates: boolean; kfac: boolean; pass: number },
 ): number {
   const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
   const largest = Math.max(0, ...targets.map(target => target.parameters));
-  const matrixStages = BASE_MEMORY + 3 * 4 * largest;
+  const widest = kfac ? Math.max(0, ...targets.map(({ shape }) => shape[1] ?? 1)) : 0;
+  const matrixStages = BASE_MEMORY + 3 * 4 * largest + MOMENT_BYTES * widest ** 2;
   if (!evaluates && !calibrates) return matrixStages;
   const layers = new Map<number, number>();
   for (const target of targets) layers.set(target.layer, (layers.get(target.layer) ?? 0) + target.parameters);
@@ -75,7 +79,8 @@ export function peakMemory(
   const stream = 4 * BATCH_TOKENS * hidden;
   const forward = BASE_MEMORY + index.bytes + 4 * Math.max(layer, head) + ACTIVATION_COPIES * stream;
   const backward = 4 * Math.max(layer, head) + layers.size * stream + 4 * weights;
-  return Math.max(matrixStages, forward + (calibrates ? backward : 0));
+  const streams = pass === 0 ? 0 : matrixStages + 2 * 4 * (layer + pass * hidden);
+  return Math.max(matrixStages, forward + (calibrates ? backward : 0), streams);
 }
 
 /** Smallest and largest value of a budget kind that the options can meet. */

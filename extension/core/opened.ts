@@ -1,23 +1,10 @@
-/** Opening what requests name, and the options they mean. */
-import { DEFAULTS } from './requests/defaults';
-import type { MethodRequest } from './requests/requests';
+/** Opening what requests name. */
 import { logicalTensors } from './logical/logical';
 import { openCheckpoint } from './logical/open';
 import { selectTargets } from './logical/targets';
 import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
 import type { FileSystem } from './files/types';
 import { LqError } from './errors';
-import { findMethod, methodOptions } from './options/methods/registry';
-import type { Option } from './options/types';
-
-/** The options of a request: those of its method. @throws LqError 'usage' for what the method does not have. */
-export const optionsOf = ({ method, ranks, grid, states, tailBiting }: MethodRequest): Option[] =>
-  methodOptions(findMethod(method ?? DEFAULTS.method), {
-    ...(ranks !== undefined && { ranks }),
-    ...(grid !== undefined && { grid }),
-    ...(states !== undefined && { states }),
-    ...(tailBiting !== undefined && { tailBiting }),
-  });
 
 export interface Opened {
   index: CheckpointIndex;

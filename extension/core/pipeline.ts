@@ -9,7 +9,6 @@ import type {
   EvaluateRequest,
   ExportRequest,
   FisherRequest,
-  MethodRequest,
   PlanRequest,
   SweepRequest,
   FrontierRequest,
@@ -18,6 +17,7 @@ import type { Stage } from './progress';
 import type { EvaluateReport } from './evaluation/types';
 import type { CalibrationReport, CalibrationSource, FisherReport, FisherSource, SweepTable } from './sensitivity/types';
 import { planBudget, prepare } from './allocation/plan';
+import { perplexityPredictor } from './allocation/predict';
 import type { FrontierReport, Plan } from './allocation/types';
 import { cachePath, readCached, writeCached } from './storage/cache';
 import { logicalTensors } from './logical/logical';
@@ -26,6 +26,7 @@ import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
 import type { FileSystem } from './files/types';
 import { backendOf, type PipelineContext } from './context';
 import { decompose } from './decomposition/decompose';
+import type { SecondPass } from './decomposition/second-pass';
 import { LqError } from './errors';
 import { recordRate } from './estimate';
 import { evaluateCheckpoint } from './evaluation/checkpoint';
@@ -34,13 +35,17 @@ import { TextTokenizer } from './evaluation/tokenizer';
 import { findExporter } from './export/exporters';
 import { requireWritable } from './storage/output';
 import { predict, requireFeasible, requireRoom } from './preflight';
+import { describeModel } from './evaluation/language-model';
+import { readWindows } from './evaluation/windows';
+import { chooseMethod, type ChosenMethod, type Statistics } from './method';
+import { isPaperOption } from './options/config';
 import { DEFAULTS } from './requests/defaults';
-import { open, openComplete, optionsOf, type Opened } from './opened';
+import { open, openComplete, type Opened } from './opened';
 import { computeCalibration, openCalibration } from './sensitivity/calibration';
 import { computeFisher, modelHash, openFisher } from './sensitivity/fisher';
 import { sweep as sweepMatrices } from './sensitivity/sweep';
 import { readSweep } from './sensitivity/sweep-file';
-import { fisherMetric, plainMetric, type Metric } from './sensitivity/metric';
+import { fisherMetric, kfacMetric, plainMetric, type Metric } from './sensitivity/metric';
 import { trackWhole, type Part } from './whole';
 
 /** A plan that uses much of NF2 is warned about: its four levels are coarse and lopsided. */
@@ -163,11 +168,9 @@ export async function cachedCalibration(
 
 export async function sweep(context: PipelineContext, request: SweepRequest): Promise<SweepTable> {
   const opened = await open(context.files, request);
-  const metric =
-    request.fisher === undefined
-      ? plainMetric
-      : fisherMetric(await openFisher(context, request.fisher, opened.targets));
-  const table = await runSweep(context, opened, request, metric);
+  const chosen = await chooseMethod(context.files, request);
+  for (const note of chosen.notes) context.log('warning', note);
+  const table = await runSweep(context, opened, chosen, request, await metricOf(context, opened, chosen, request));
   if (request.out !== undefined) await context.files.writeAtomic(request.out, JSON.stringify(table));
   return table;
 }
@@ -175,14 +178,15 @@ export async function sweep(context: PipelineContext, request: SweepRequest): Pr
 async function runSweep(
   context: PipelineContext,
   { index, targets }: Opened,
-  request: MethodRequest & Pick<SweepRequest, 'scales' | 'iterations' | 'patience'>,
+  { id, options }: ChosenMethod,
+  request: Pick<SweepRequest, 'scales' | 'iterations' | 'patience'>,
   metric: Metric,
 ): Promise<SweepTable> {
   return sweepMatrices(context, {
     index,
     targets,
-    options: optionsOf(request),
-    method: request.method ?? DEFAULTS.method,
+    options,
+    method: id,
     metric,
     loop: {
       scales: request.scales ?? DEFAULTS.scales,
@@ -200,12 +204,14 @@ type PlanInput = Omit<PlanRequest, 'sweep'> & { sweep: string | SweepTable };
 /** Plans from a sweep file or table; the exported size counts the tensors that stay as they are. */
 export async function plan(files: FileSystem, request: PlanInput): Promise<Plan> {
   const { table, kept, factors } = await tableOf(files, request);
-  return planBudget(table, kept, {
+  const predict = request.measured && perplexityPredictor(request.measured);
+  const found = planBudget(table, kept, {
     budget: request.budget,
     factors,
     ...(request.overrides !== undefined && { overrides: request.overrides }),
     ...(request.quick !== undefined && { quick: request.quick }),
   });
+  return predict === undefined ? found : { ...found, predicted: predict(found.objective) };
 }
 
 /**
@@ -234,7 +240,11 @@ async function planOnce(context: PipelineContext, request: PlanInput & { sweep: 
 export async function frontier(files: FileSystem, request: FrontierRequest): Promise<FrontierReport> {
   const { table, kept, factors } = await tableOf(files, request);
   const prepared = prepare(table, kept, factors, request.overrides);
-  return { points: prepared.frontier(request.kind, request.count), range: prepared.range(request.kind) };
+  const predict = request.measured && perplexityPredictor(request.measured);
+  const points = prepared
+    .frontier(request.kind, request.count)
+    .map(point => (predict === undefined ? point : { ...point, predicted: predict(point.objective) }));
+  return { points, range: prepared.range(request.kind) };
 }
 
 async function tableOf(
@@ -314,8 +324,10 @@ function requireOneWeighting({ calibration, fisher: file, plain }: CompressReque
  */
 export async function compress(asked: PipelineContext, request: CompressRequest): Promise<CompressReport> {
   requireOneWeighting(request);
+  const method = await chooseMethod(asked.files, request);
+  for (const note of method.notes) asked.log('warning', note);
   const opened = await open(asked.files, request);
-  const context = await asOneRequest(asked, request, opened);
+  const context = await asOneRequest(asked, request, opened, method);
   const { index, targets } = opened;
   await requireWritable(context, { out: request.out, source: index.folder, overwrite: request.overwrite ?? false });
   requireFeasible(request, opened);
@@ -341,11 +353,14 @@ export async function compress(asked: PipelineContext, request: CompressRequest)
   const before = measured
     ? await timed('evaluate', () => evaluateOnce(asStage(context, 'baseline'), index, evaluation(request.model)))
     : undefined;
-  const metric = await timed('fisher', () => metricFor(context, opened, request));
-  const table = await timed('sweep', () => runSweep(context, opened, request, metric));
+  const metric = await timed(method.metric === 'kfac' ? 'calibrate' : 'fisher', () =>
+    metricOf(context, opened, method, request),
+  );
+  const table = await timed('sweep', () => runSweep(context, opened, method, request, metric));
   if (request.sweepOut !== undefined) await context.files.writeAtomic(request.sweepOut, JSON.stringify(table));
   const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
-  await recordRate(context, 'sweep', weights * table.options.length, seconds['sweep'] ?? 0);
+  const encodes = method.metric === 'kfac' || !method.options.every(isPaperOption);
+  await recordRate(context, encodes ? 'encode' : 'sweep', weights * table.options.length, seconds['sweep'] ?? 0);
   const chosen = await timed('plan', () =>
     planOnce(context, {
       sweep: table,
@@ -357,17 +372,19 @@ export async function compress(asked: PipelineContext, request: CompressRequest)
   const dense = request.format === 'dense';
   const packed = dense ? joinPath(joinPath(context.cache, 'packed'), context.digest(request.out)) : request.out;
   if (dense) await context.files.makeFolder(folderOf(packed));
+  const pass = method.alpha === undefined ? undefined : await passOf(context, opened, method.alpha, request);
   const result = await timed('decompose', () =>
     decompose(context, {
       index,
       table,
       plan: chosen,
       metric,
+      ...(pass !== undefined && { secondPass: pass }),
       out: packed,
       overwrite: dense || (request.overwrite ?? false),
     }),
   );
-  await recordRate(context, 'decompose', weights, seconds['decompose'] ?? 0);
+  if (!encodes) await recordRate(context, 'decompose', weights, seconds['decompose'] ?? 0);
   if (dense) {
     await timed('export', () =>
       exportCheckpoint(context, {
@@ -402,6 +419,7 @@ export async function compress(asked: PipelineContext, request: CompressRequest)
     },
     seconds,
     warnings: [
+      ...method.notes,
       ...warningsOf(chosen, table),
       ...new Set([
         ...(request.calibration === undefined ? [] : (await readTextFile(context.files, request.calibration)).notes),
@@ -417,12 +435,15 @@ async function asOneRequest(
   context: PipelineContext,
   request: CompressRequest,
   opened: Opened,
+  { metric }: ChosenMethod,
 ): Promise<PipelineContext> {
   const { seconds } = await predict(context, request, opened);
   const evaluated = request.evalText !== undefined;
   const parts: Part[] = [
     ...(evaluated ? [{ stage: 'baseline', seconds: seconds.baseline } as const] : []),
-    ...(request.calibration !== undefined ? [{ stage: 'fisher', seconds: seconds.fisher } as const] : []),
+    ...(request.calibration !== undefined && metric !== 'plain'
+      ? [{ stage: metric === 'kfac' ? 'calibrate' : 'fisher', seconds: seconds.fisher } as const]
+      : []),
     { stage: 'sweep', seconds: seconds.sweep },
     { stage: 'decompose', seconds: seconds.decompose },
     ...(request.format === 'dense' ? [{ stage: 'export', seconds: seconds.decompose } as const] : []),
@@ -445,11 +466,53 @@ const measureOf = ({ perplexity, tokens, windows, reference }: EvaluateReport) =
   ...(reference !== undefined && { kl: reference.kl, sameTop: reference.sameTop }),
 });
 
-async function metricFor(context: PipelineContext, opened: Opened, request: CompressRequest): Promise<Metric> {
-  const { calibration } = request;
-  if (calibration !== undefined) return fisherMetric(await cachedFisher(context, opened, { ...request, calibration }));
-  if (request.fisher === undefined) return plainMetric;
-  return fisherMetric(await openFisher(context, request.fisher, opened.targets));
+/** The metric that was chosen, its statistics opened or computed. */
+async function metricOf(
+  context: PipelineContext,
+  opened: Opened,
+  { metric }: ChosenMethod,
+  request: Statistics & Pick<CompressRequest, 'samples' | 'context'>,
+): Promise<Metric> {
+  const { calibration, fisher: file } = request;
+  switch (metric) {
+    case 'plain':
+      return plainMetric;
+    case 'fisher':
+      return fisherMetric(
+        calibration === undefined
+          ? await openFisher(context, file!, opened.targets)
+          : await cachedFisher(context, opened, { ...request, calibration }),
+      );
+    case 'kfac':
+      return kfacMetric(
+        calibration === undefined
+          ? await openCalibration(context, file!, opened.targets)
+          : await cachedCalibration(context, opened, {
+              calibration,
+              ...(request.samples !== undefined && { samples: request.samples }),
+              ...(request.context !== undefined && { context: request.context }),
+            }),
+      );
+  }
+}
+
+/** The tokens that the second pass works on: those of the statistics. */
+async function passOf(
+  context: PipelineContext,
+  { index }: Opened,
+  alpha: number,
+  request: Pick<CompressRequest, 'calibration' | 'samples' | 'context'>,
+): Promise<SecondPass> {
+  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
+  const windows = await readWindows(
+    context.files,
+    tokenizer,
+    describeModel(index).config.vocab,
+    request.calibration!,
+    { context: request.context ?? DEFAULTS.context, windows: request.samples ?? DEFAULTS.samples },
+    context.signal,
+  );
+  return { windows, alpha };
 }
 
 function warningsOf(chosen: Plan, table: SweepTable): string[] {

@@ -11,7 +11,9 @@ import { describeModel } from './evaluation/language-model';
 import { TextTokenizer } from './evaluation/tokenizer';
 import { readWindows } from './evaluation/windows';
 import { DEFAULTS } from './requests/defaults';
-import { keptBytes, open, optionsOf, type Opened } from './opened';
+import { chooseMethod, optionsOf } from './method';
+import { keptBytes, open, type Opened } from './opened';
+import { isPaperOption } from './options/config';
 import { factorBytes } from './options/option';
 import { fisherTensors } from './sensitivity/fisher';
 import { requireWritable } from './storage/output';
@@ -67,20 +69,28 @@ export async function predict(
   const evaluated = request.evalText === undefined ? 0 : await evaluatedTokens(context, request);
   const range = rangeOf(request, opened);
   const bits = Math.min(Math.max(request.budget.value, range.minimum), range.maximum);
+  const { options, metric, alpha } = await chooseMethod(context.files, request);
+  const looped = metric === 'kfac' ? 0 : options.filter(isPaperOption).length;
+  const statistics = request.calibration === undefined || metric === 'plain' ? 0 : index.parameters * tokens;
+  // The second pass takes the text through the model twice; its moments cost about as much again.
+  const pass = alpha === undefined ? 0 : await predictSeconds(context, 'evaluate', 4 * index.parameters * tokens);
   return {
     matrices: targets.length,
     parameters,
     seconds: {
-      fisher:
-        request.calibration === undefined ? 0 : await predictSeconds(context, 'fisher', index.parameters * tokens),
-      sweep: await predictSeconds(context, 'sweep', parameters * optionsOf(request).length),
-      decompose: await predictSeconds(context, 'decompose', parameters),
+      fisher: await predictSeconds(context, metric === 'kfac' ? 'calibrate' : 'fisher', statistics),
+      sweep:
+        (await predictSeconds(context, 'sweep', parameters * looped)) +
+        (await predictSeconds(context, 'encode', parameters * (options.length - looped))),
+      decompose: (await predictSeconds(context, looped > 0 ? 'decompose' : 'encode', parameters)) + pass,
       baseline: await predictSeconds(context, 'evaluate', index.parameters * evaluated),
       evaluate: await predictSeconds(context, 'evaluate', index.parameters * evaluated),
     },
     peakMemory: peakMemory(index, targets, {
       evaluates: request.evalText !== undefined,
-      calibrates: request.calibration !== undefined,
+      calibrates: statistics > 0,
+      kfac: metric === 'kfac',
+      pass: alpha === undefined ? 0 : tokens,
     }),
     outputBytes: Math.round(outputBytes(request, opened, bits)),
     feasible: range,
@@ -130,7 +140,11 @@ async function problemsOf(
   if (calibration !== undefined)
     await check('calibration', () => text(calibration, request.samples ?? DEFAULTS.samples));
   if (evalText !== undefined) await check('evalText', () => text(evalText, request.windows ?? 1));
-  if (fisher !== undefined) await check('fisher', () => fisherTensors(context.files, fisher, targets));
+  if (fisher !== undefined)
+    await check('fisher', async () => {
+      const { metric } = await chooseMethod(context.files, request);
+      if (metric === 'fisher') await fisherTensors(context.files, fisher, targets);
+    });
   await check('out', async () => {
     await requireWritable(context, { out, source: index.folder, overwrite: request.overwrite ?? false });
     await requireRoom(context.files, request, opened);
@@ -166,7 +180,7 @@ async function requireText(
   request: CompressRequest,
 ): Promise<void> {
   const { config } = describeModel(index);
-  const tokenizer = await TextTokenizer.load(context, index.folder);
+  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
   const options = { context: request.context ?? DEFAULTS.context, windows };
   await readWindows(context.files, tokenizer, config.vocab, file, options, context.signal);
 }

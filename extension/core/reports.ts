@@ -2,6 +2,7 @@
 import type { ErrorCode } from './errors';
 import type { Plan } from './allocation/types';
 import type { SweepRecipe } from './options/recipe';
+import type { ErrorData } from './errors';
 import type { Option } from './options/types';
 
 /** One matrix of a finished compression. Errors are relative: ||W - W'|| / ||W|| under the metric. */
@@ -43,6 +44,27 @@ export interface CompressReport extends Omit<Plan, 'matrices' | 'seconds'> {
   after: Measure;
   seconds: Record<string, number>;
   warnings: string[];
+}
+
+/** One method of a comparison: what it gives, or why it cannot. */
+export interface MethodsRow {
+  method: string;
+  label: string;
+  source: string;
+  effectiveBits?: number;
+  bytes?: number;
+  perplexity?: number;
+  seconds?: number;
+  refused?: ErrorData;
+}
+
+export interface MethodsReport {
+  model: string;
+  effectiveBits: number;
+  /** Perplexity of the original. */
+  dense: number;
+  /** The best first; those that cannot meet the size last. */
+  rows: MethodsRow[];
 }
 
 export interface EstimateReport {

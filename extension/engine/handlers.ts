@@ -1,5 +1,6 @@
 /** Protocol methods onto stages: one line each, so that everything the engine can do is a function that tests can call. */
 import * as inspection from '../core/analysis/stages';
+import { compareMethods } from '../core/compare-methods';
 import * as pipeline from '../core/pipeline';
 import { estimate } from '../core/preflight';
 import type { RequestDescription } from '../core/requests/describe';
@@ -13,6 +14,7 @@ import {
   fisherRequest,
   frontierRequest,
   healthRequest,
+  methodsRequest,
   jobSettings,
   planRequest,
   previewRequest,
@@ -49,6 +51,7 @@ export const handlers: Handlers = {
   frontier: checked(frontierRequest, params => pipeline.frontier(nodeFiles, params)),
   estimate: checked(compressRequest, (params, job) => estimate(createContext(params, job), params)),
   compress: checked(compressRequest, (params, job) => pipeline.compress(createContext(params, job), params)),
+  methods: checked(methodsRequest, (params, job) => compareMethods(createContext(params, job), params)),
   evaluate: checked(evaluateRequest, (params, job) => pipeline.evaluate(createContext(params, job), params)),
   export: checked(exportRequest, (params, job) => pipeline.exportCheckpoint(createContext(params, job), params)),
 };

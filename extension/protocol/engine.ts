@@ -26,7 +26,7 @@ import type {
 import type { ErrorData } from '../core/errors';
 import type { EvaluateReport } from '../core/evaluation/types';
 import type { Progress } from '../core/progress';
-import type { CompressReport, EstimateReport, ExportReport } from '../core/reports';
+import type { CompressReport, EstimateReport, ExportReport, MethodsReport } from '../core/reports';
 import type {
   CalibrateRequest,
   CompressRequest,
@@ -35,6 +35,7 @@ import type {
   FisherRequest,
   FrontierRequest,
   JobSettings,
+  MethodsRequest,
   PlanRequest,
   SweepRequest,
 } from '../core/requests/requests';
@@ -79,6 +80,8 @@ export interface EngineMethods {
   frontier: [FrontierRequest, FrontierReport];
   estimate: [CompressRequest, EstimateReport];
   compress: [CompressRequest, CompressReport];
+  /** Every method on one model at equal exported bits. */
+  methods: [MethodsRequest, MethodsReport];
   evaluate: [EvaluateRequest, EvaluateReport];
   export: [ExportRequest, ExportReport];
   compare: [CompareRequest, CompareReport];

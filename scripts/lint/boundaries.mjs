@@ -76,7 +76,7 @@ export const ladder = [
   ['decomposition'],
   ['analysis'],
   ['export'],
-  ['reports', 'opened', 'estimate', 'preflight', 'pipeline'],
+  ['reports', 'method', 'opened', 'estimate', 'preflight', 'pipeline', 'compare-methods'],
 ];
 const CORE = 'extension/core/';
 

@@ -56,7 +56,8 @@ if (fisher && !existsSync(fisher))
   });
 const work = {
   model,
-  rank: Number(values.rank),
+  method: 'lq-lora',
+  ranks: [Number(values.rank)],
   grid,
   ...(fisher && { fisher }),
   ...(values.include && { include: values.include }),

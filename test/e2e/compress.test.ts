@@ -83,7 +83,7 @@ describe('compressing', () => {
     const undisturbed = inWorkspace('undisturbed');
     await promisify(execFile)(process.execPath, [
       path.join(repository, 'dist', 'cli.js'),
-      ...['compress', inWorkspace('tiny-books-4m'), '--out', undisturbed],
+      ...['compress', inWorkspace('tiny-books-4m'), '--out', undisturbed, '--method', 'lq-lora'],
       ...['--bits', RECIPE.bits, '--rank', RECIPE.rank, '--samples', RECIPE.samples],
       ...['--calibration', inWorkspace('calibration.txt'), '--context', RECIPE.context],
       ...['--cache', inWorkspace('other-cache')],

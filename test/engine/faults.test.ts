@@ -24,7 +24,19 @@ async function failing(args: string[], options: { wrap?: string[] } = {}): Promi
   return (JSON.parse(stdout) as { error: ErrorData }).error;
 }
 
-const compress = (from: string): string[] => ['compress', from, '--out', out, '--bits', '3', '--rank', '2', '--plain'];
+const compress = (from: string): string[] => [
+  'compress',
+  from,
+  '--out',
+  out,
+  '--method',
+  'lq-lora',
+  '--bits',
+  '3',
+  '--rank',
+  '2',
+  '--plain',
+];
 
 /** A safetensors file of the given header text and data length. */
 function safetensors(header: string, data: number, length = BigInt(header.length)): string {
@@ -126,14 +138,25 @@ describe('content', () => {
 
   it('a Fisher file of another model', async () => {
     const file = safetensors('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', 4);
-    const args = ['sweep', model, '--rank', '2', '--fisher', file, '--out', path.join(folder, 'out.json')];
+    const args = [
+      'sweep',
+      model,
+      '--method',
+      'lq-lora',
+      '--rank',
+      '2',
+      '--fisher',
+      file,
+      '--out',
+      path.join(folder, 'out.json'),
+    ];
     expect(await failing(args)).toMatchObject({ code: 'fisher-mismatch', file });
   });
 });
 
 describe('requests', () => {
   it('a budget under the minimum says the minimum', async () => {
-    const error = await failing(['compress', model, '--out', out, '--bits', '1.9', '--plain']);
+    const error = await failing(['compress', model, '--out', out, '--method', 'lq-lora', '--bits', '1.9', '--plain']);
     expect(error).toMatchObject({ code: 'budget-infeasible' });
     expect(error.details?.['minimum']).toBeCloseTo(2.0322, 3);
   });
@@ -184,7 +207,19 @@ describe('the machine', () => {
       'sh',
     ];
     const jobs = [
-      ['compress', model, '--out', path.join(small, 'model'), '--bits', '3', '--rank', '2', '--plain'],
+      [
+        'compress',
+        model,
+        '--out',
+        path.join(small, 'model'),
+        '--bits',
+        '3',
+        '--method',
+        'lq-lora',
+        '--rank',
+        '2',
+        '--plain',
+      ],
       ['export', model, '--format', 'dense', '--out', path.join(small, 'model')],
     ];
     for (const args of jobs) {
@@ -200,6 +235,8 @@ describe('the machine', () => {
     const args = [
       'sweep',
       sample,
+      '--method',
+      'lq-lora',
       '--rank',
       '32',
       '--plain',

@@ -75,7 +75,21 @@ describe('a compressed checkpoint', () => {
 
   beforeAll(async () => {
     compressed = await studio<CompressReport>(
-      ...['compress', sample, '--out', packed, '--bits', '2.75', '--rank', '8', '--plain', '--iterations', '4'],
+      ...[
+        'compress',
+        sample,
+        '--out',
+        packed,
+        '--method',
+        'lq-lora',
+        '--bits',
+        '2.75',
+        '--rank',
+        '8',
+        '--plain',
+        '--iterations',
+        '4',
+      ],
     );
     await studio<ExportReport>('export', packed, '--format', 'dense', '--out', dense);
     const jobs = [

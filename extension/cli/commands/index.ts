@@ -9,6 +9,7 @@ import { exportCommand } from './export';
 import { fisherCommand } from './fisher';
 import { healthCommand } from './health';
 import { inspectCommand } from './inspect';
+import { methodsCommand } from './methods';
 import { planCommand } from './plan';
 import { statsCommand } from './stats';
 import { sweepCommand } from './sweep';
@@ -19,6 +20,7 @@ export const commands: readonly Command[] = [
   healthCommand,
   compareCommand,
   compressCommand,
+  methodsCommand,
   fisherCommand,
   calibrateCommand,
   sweepCommand,

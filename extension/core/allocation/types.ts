@@ -1,5 +1,6 @@
 /** The plan: one option for every matrix under a budget. */
 import type { Budget, PlanOverride } from '../options/budget';
+import type { PredictedPerplexity } from './predict';
 import type { FactorStorage, Option } from '../options/types';
 
 export interface PlanRow {
@@ -37,6 +38,8 @@ export interface Plan {
   /** True when the search was exhaustive: no plan within the budget has a smaller objective, whatever the gap. */
   readonly optimal: boolean;
   readonly seconds: number;
+  /** Present when the request told what was measured. */
+  readonly predicted?: PredictedPerplexity;
   readonly matrices: readonly PlanRow[];
 }
 
@@ -60,6 +63,8 @@ export interface FrontierPoint {
   readonly effectiveBits: number;
   readonly bytes: number;
   readonly objective: number;
+  /** Present when the request told what was measured. */
+  readonly predicted?: PredictedPerplexity;
 }
 
 /** The curve of error against size, and the range a budget kind can take. */

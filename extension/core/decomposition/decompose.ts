@@ -7,6 +7,7 @@ import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { callNative, type PipelineContext } from '../context';
 import { LqError } from '../errors';
+import { encodeInOrder, type SecondPass } from './second-pass';
 import { createPackedOutput, type MatrixErrors, type PackedOutput, type PackedRecipe } from '../packed/writer';
 import { overLanes, type ItemReport } from '../lanes';
 import { lqOption, nativeOption } from '../options/native-option';
@@ -21,6 +22,8 @@ export interface DecompositionInput {
   readonly plan: Plan;
   /** The one the table was measured under. */
   readonly metric: Metric;
+  /** Encodes in layer order, each matrix on what the encoded ones before it give. */
+  readonly secondPass?: SecondPass;
   readonly out: string;
   readonly overwrite: boolean;
 }
@@ -54,12 +57,14 @@ export async function decompose(context: PipelineContext, input: DecompositionIn
     source: index,
     targets,
     factors: plan.factors,
-    recipe: packedRecipe(context, index, table, plan),
+    recipe: packedRecipe(context, input),
     out,
     overwrite,
   });
   try {
-    await decomposeAll(context, input, output);
+    const { metric, secondPass: pass } = input;
+    if (pass === undefined) await decomposeAll(context, input, output);
+    else await encodeInOrder(context, { index, metric, seed: table.recipe.seed, out, pass }, output);
   } catch (error) {
     if (LqError.from(error).code !== 'cancelled') await output.discard();
     throw error;
@@ -136,7 +141,7 @@ function relative(name: string, errors: MatrixErrors, norm: number): DecomposedM
   };
 }
 
-function packedRecipe(context: PipelineContext, index: CheckpointIndex, table: SweepTable, plan: Plan): PackedRecipe {
+function packedRecipe(context: PipelineContext, { index, table, plan, secondPass }: DecompositionInput): PackedRecipe {
   return {
     source: {
       label: index.label,
@@ -145,6 +150,14 @@ function packedRecipe(context: PipelineContext, index: CheckpointIndex, table: S
       bytes: index.bytes,
     },
     method: table.recipe,
+    ...(secondPass !== undefined && {
+      secondPass: {
+        alpha: secondPass.alpha,
+        windows: secondPass.windows.windows,
+        context: secondPass.windows.context,
+        tokens: context.digest(secondPass.windows.tokens.join()),
+      },
+    }),
     budget: plan.budget,
   };
 }

@@ -79,3 +79,5 @@ export function paperConfig({ transform, grid, scales, rounding }: Option): Quan
   const { b1, b2, B0, B1 } = scales;
   return { b0: grid.bits, b1, b2, B0, B1 };
 }
+
+export const isPaperOption = (option: Option): boolean => paperConfig(option) !== undefined;

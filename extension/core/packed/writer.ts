@@ -24,6 +24,13 @@ export interface PackedRecipe {
     readonly bytes: number;
   };
   readonly method: SweepRecipe;
+  /** Present when matrices were encoded in layer order: the share made up for, and a hash of the tokens it was done on. */
+  readonly secondPass?: {
+    readonly alpha: number;
+    readonly windows: number;
+    readonly context: number;
+    readonly tokens: string;
+  };
   readonly budget: Budget;
 }
 

@@ -1,6 +1,6 @@
 /** What requests leave unsaid: the paper's and the reference code's constants, where a request says nothing. */
 export const DEFAULTS = {
-  method: 'lq-lora',
+  method: 'frontier',
   samples: 64,
   context: 512,
   iterations: 100,

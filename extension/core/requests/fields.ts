@@ -114,10 +114,41 @@ export const method = {
   ),
 };
 
+export const secondPass = field(v.exactOptional(v.boolean()), {
+  flags: {
+    'second-pass': { description: 'encode in layer order (default with a calibration text)' },
+    'no-second-pass': { description: 'encode every matrix on the inputs of the original' },
+  },
+  read(given) {
+    const [on, off] = [given['second-pass'] === true, given['no-second-pass'] === true];
+    if (on && off) throw new LqError('usage', 'Give one of --second-pass and --no-second-pass.');
+    return on ? true : off ? false : undefined;
+  },
+  words: value => [value ? '--second-pass' : '--no-second-pass'],
+});
+export const alpha = field(
+  v.exactOptional(v.pipe(v.number(), v.minValue(0), v.maxValue(1))),
+  numberFlag('alpha', 'A', 'share of earlier errors that the second pass makes up for, 0 to 1 (default: 0.5)'),
+);
+
+const perplexitySchema = v.pipe(v.number(), v.finite());
+/** Perplexities measured with plans of the same table: plans and points then predict their own. */
+export const measured = {
+  schema: v.exactOptional(
+    v.strictObject({
+      dense: perplexitySchema,
+      plans: v.array(v.strictObject({ objective: perplexitySchema, perplexity: perplexitySchema })),
+    }),
+  ),
+};
+
 /** The LQ iteration's settings (method: sections 2 and 3). */
 export const iteration = {
-  fisher: field(v.exactOptional(path), pathFlag('fisher', 'FILE', 'weight errors with this Fisher file')),
-  plain: field(v.exactOptional(v.boolean()), switchFlag('plain', 'do not weight errors')),
+  fisher: field(
+    v.exactOptional(path),
+    pathFlag('fisher', 'FILE', 'weigh errors with this file of Fisher information or calibration statistics'),
+  ),
+  plain: field(v.exactOptional(v.boolean()), switchFlag('plain', 'do not weigh errors')),
   iterations: field(
     v.exactOptional(whole(1)),
     numberFlag('iterations', 'N', `limit of LQ iterations (default: ${DEFAULTS.iterations})`),

@@ -4,19 +4,22 @@
  */
 import * as v from 'valibot';
 import { describeRequest, type RequestOf } from './describe';
-import { choiceFlag, path, pathFlag, switchFlag, textFlag, whole, listFlag, asIs } from './field';
+import { choiceFlag, numberFlag, path, pathFlag, switchFlag, textFlag, whole, listFlag, asIs } from './field';
 import {
   budget,
   budgetSchema,
   context,
   factors,
+  alpha,
   iteration,
+  measured,
   method,
   model,
   outFile,
   outFolder,
   overrides,
   samples,
+  secondPass,
   selection,
   settings,
   windows,
@@ -83,15 +86,13 @@ export type HealthRequest = RequestOf<typeof healthRequest>;
 
 // --- Compressing --------------------------------------------------------------------------------------------------------
 
-/** Exactly one way to weight errors. */
+/** At most one way to weigh errors; without one they are not, and the report says so. */
 function oneWeighting(request: { calibration?: string; fisher?: string; plain?: boolean }): string | undefined {
   const given = [request.calibration !== undefined, request.fisher !== undefined, request.plain === true];
-  return given.filter(Boolean).length === 1
-    ? undefined
-    : 'give exactly one of --calibration FILE, --fisher FILE and --plain';
+  return given.filter(Boolean).length <= 1 ? undefined : 'give one of --calibration FILE, --fisher FILE and --plain';
 }
 
-const calibrationFlag = pathFlag('calibration', 'FILE', 'weight errors with statistics of this text');
+const calibrationFlag = pathFlag('calibration', 'FILE', 'weigh errors with statistics of this text');
 
 export const fisherRequest = describeRequest('fisher', {
   ...model,
@@ -120,7 +121,7 @@ export const calibrateRequest = describeRequest('calibrate', {
 export type CalibrateRequest = RequestOf<typeof calibrateRequest>;
 
 /** What a matrix may become. */
-export const methodRequest = describeRequest('methods', method);
+export const methodRequest = describeRequest('method', method);
 export type MethodRequest = RequestOf<typeof methodRequest>;
 
 export const sweepRequest = describeRequest(
@@ -149,6 +150,7 @@ export const planRequest = describeRequest('plan', {
   overrides,
   /** True while a slider moves: answer in milliseconds with a rounded plan and its bound. */
   quick: { schema: v.exactOptional(v.boolean()) },
+  measured,
   ...settings,
 });
 export type PlanRequest = RequestOf<typeof planRequest>;
@@ -160,6 +162,7 @@ export const frontierRequest = describeRequest('frontier', {
   factors,
   overrides,
   count: { schema: v.exactOptional(whole(2)) },
+  measured,
   ...settings,
 });
 export type FrontierRequest = RequestOf<typeof frontierRequest>;
@@ -191,6 +194,8 @@ export const compressRequest = describeRequest(
     budget,
     calibration: { schema: v.exactOptional(path), spoken: calibrationFlag },
     samples,
+    secondPass,
+    alpha,
     ...method,
     ...iteration,
     factors,
@@ -216,6 +221,27 @@ export const compressRequest = describeRequest(
   [oneWeighting],
 );
 export type CompressRequest = RequestOf<typeof compressRequest>;
+
+/** A comparison of methods at equal exported bits. */
+export const methodsRequest = describeRequest('methods', {
+  ...model,
+  effectiveBits: {
+    schema: v.pipe(v.number(), v.finite()),
+    spoken: numberFlag('bits', 'B', 'exported bits per target weight, everything stored included'),
+  },
+  calibration: { schema: path, spoken: pathFlag('calibration', 'FILE', 'calibration text') },
+  evalText: { schema: path, spoken: pathFlag('eval-text', 'FILE', 'evaluation text') },
+  methods: {
+    schema: v.exactOptional(v.array(v.string())),
+    spoken: listFlag('method', 'NAME', 'only this method (repeatable; default: all)', asIs),
+  },
+  samples,
+  context,
+  windows,
+  ...selection,
+  ...settings,
+});
+export type MethodsRequest = RequestOf<typeof methodsRequest>;
 
 export const exportRequest = describeRequest('export', {
   ...model,

@@ -12,7 +12,7 @@ patience=${2:-4}
 model=$FOLDER/llama-7b-shaped
 [ -f "$model/config.json" ] || python3 test/bench/cuda/checkpoint_7b.py "$model"
 rm -rf "$FOLDER/packed" "$FOLDER/cache-7b"
-common=(--plain --rank 64 --device "$device" --patience "$patience" --cache "$FOLDER/cache-7b")
+common=(--method lq-lora --plain --rank 64 --device "$device" --patience "$patience" --cache "$FOLDER/cache-7b")
 node dist/cli.js sweep "$model" "${common[@]}" --out "$FOLDER/sweep-7b.json"
 # Finds the sweep's costs in the cache: what it takes is the rest of the job.
 started=$SECONDS

@@ -60,7 +60,8 @@ for (const method of values.methods.split(',')) {
   const common = {
     ...settings,
     model,
-    rank,
+    method: 'lq-lora',
+    ranks: [rank],
     grid,
     iterations: 25,
     ...(scales && { scales }),

@@ -51,7 +51,10 @@ const everything: Sayable[] = [
       overrides: [{ match: '*down*', minBits: 4 }],
     },
   },
-  { command: 'evaluate', request: { model: '/m', text: '/t.txt', context: 64, windows: 3, bos: true } },
+  {
+    command: 'evaluate',
+    request: { model: '/m', text: '/t.txt', reference: '/original', context: 64, windows: 3, bos: true },
+  },
   { command: 'export', request: { model: '/m', format: 'dense', out: '/o', overwrite: true } },
   {
     command: 'compress',
@@ -62,6 +65,8 @@ const everything: Sayable[] = [
       budget: { kind: 'effective-bits', value: 2.25 },
       calibration: '/c.txt',
       samples: 16,
+      secondPass: false,
+      alpha: 0.25,
       method: 'frontier',
       metric: 'kfac',
       ranks: [0],
@@ -107,7 +112,7 @@ describe('requests', () => {
   it('says every field that has a flag', () => {
     for (const { command, request } of everything) {
       const said = new Set(sayable[command].words(request as never).filter(word => word.startsWith('--')));
-      const alternatives = /^(bits|effective-bits|size|fisher|plain|calibration)$/;
+      const alternatives = /^(bits|effective-bits|size|fisher|plain|calibration|second-pass)$/;
       const settings = /^(device|threads|cache|seed|include|exclude)$/;
       for (const flag of Object.keys(sayable[command].flags))
         if (!alternatives.test(flag) && (command === 'compress' || !settings.test(flag)))
@@ -124,7 +129,7 @@ describe('requests', () => {
     [{ ...minimal, method: 'awq' }, 'AWQ needs a stored scale'],
     [{ ...minimal, include: 'q_proj' }, 'include: expected Array'],
     [{ ...minimal, patients: 3 }, 'patients: there is no such field'],
-    [{ ...minimal, calibration: '/c.txt' }, 'exactly one of'],
+    [{ ...minimal, calibration: '/c.txt' }, 'one of --calibration'],
     ['compress', 'expected Object'],
   ])('refuses %j by name', (value, problem) => {
     expect(compressRequest.problem(value)).toContain(problem);

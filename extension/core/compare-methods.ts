@@ -1,0 +1,62 @@
+/** Every method on one model at equal exported bytes: what `lq-studio methods` shows. */
+import type { PipelineContext } from './context';
+import { LqError, type ErrorData } from './errors';
+import { joinPath } from './files/paths';
+import { findMethod, METHOD_IDS, methods as registry } from './options/methods/registry';
+import type { Method } from './options/methods/method';
+import { compress } from './pipeline';
+import type { MethodsReport, MethodsRow } from './reports';
+import type { MethodsRequest } from './requests/requests';
+
+/**
+ * Compresses with every method and measures perplexity; the checkpoints are removed again, statistics and costs stay in the
+ * cache. A method that cannot meet the size says so in its row; any other failure ends the comparison.
+ * @throws LqError those of `compress`.
+ */
+export async function compareMethods(context: PipelineContext, request: MethodsRequest): Promise<MethodsReport> {
+  const { methods: wanted = METHOD_IDS, effectiveBits, ...shared } = request;
+  const ids = wanted.map(findMethod);
+  const rows: MethodsRow[] = [];
+  let dense = 0;
+  for (const id of ids) {
+    const method: Method = registry[id];
+    const named = { method: id, label: method.label, source: method.source };
+    const out = joinPath(
+      joinPath(context.cache, 'methods'),
+      context.digest(JSON.stringify([shared, effectiveBits, id])),
+    );
+    try {
+      const budget = { kind: 'effective-bits', value: effectiveBits } as const;
+      // A method that is chosen without statistics is given none, so that they are not computed for nothing.
+      const { calibration, ...rest } = shared;
+      const statistics = method.metrics[0] === 'plain' ? { plain: true } : { calibration };
+      const report = await compress(context, { ...rest, ...statistics, method: id, budget, out, overwrite: true });
+      dense = report.before.perplexity!;
+      rows.push({
+        ...named,
+        effectiveBits: report.effectiveBits,
+        bytes: report.bytes,
+        perplexity: report.after.perplexity!,
+        seconds: Object.values(report.seconds).reduce((sum, seconds) => sum + seconds, 0),
+      });
+    } catch (error) {
+      const refused = refusal(error);
+      if (refused === undefined) throw error;
+      rows.push({ ...named, refused });
+    } finally {
+      await context.files.remove(out);
+    }
+  }
+  const found = rows.filter(row => row.perplexity !== undefined).sort((a, b) => a.perplexity! - b.perplexity!);
+  return {
+    model: request.model,
+    effectiveBits,
+    dense,
+    rows: [...found, ...rows.filter(row => row.refused !== undefined)],
+  };
+}
+
+function refusal(error: unknown): ErrorData | undefined {
+  const { code, message } = LqError.from(error);
+  return code === 'budget-infeasible' || code === 'unsupported-dtype' ? { code, message } : undefined;
+}
