@@ -84,7 +84,30 @@ export type Role =
 
 /** How the bytes of a logical weight are stored. */
 export type StorageFormat =
-  'dense' | 'lq' | 'gguf' | 'gptq' | 'awq' | 'bitsandbytes' | 'compressed-tensors' | 'mxfp4' | 'fp8' | 'lora';
+  | 'dense'
+  | 'lq'
+  | 'gguf'
+  | 'gptq'
+  | 'awq'
+  | 'marlin'
+  | 'bitsandbytes'
+  | 'compressed-tensors'
+  | 'quark'
+  | 'mxfp4'
+  | 'nvfp4'
+  | 'fp8'
+  | 'mlx'
+  | 'exl2'
+  | 'exl3'
+  | 'hqq'
+  | 'quanto'
+  | 'aqlm'
+  | 'vptq'
+  | 'quip'
+  | 'bitnet'
+  | 'eetq'
+  | 'nunchaku'
+  | 'lora';
 
 /** A weight as the model sees it: one dense tensor, or the codes, scales and factors another tool packed it into. */
 export interface LogicalTensor {
@@ -101,6 +124,8 @@ export interface LogicalTensor {
   readonly layer: number;
   /** True when a Conv1D stores [in, out]. */
   readonly transposed: boolean;
+  /** Of a low-rank adapter. */
+  readonly rank?: number;
   readonly parts: readonly TensorInfo[];
 }
 

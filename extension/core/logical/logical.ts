@@ -1,29 +1,65 @@
 /** From stored tensors to the weights a model has: packed formats are put together, dense tensors stand for themselves. */
 import { dtypeBits, elementCount, isDtype } from '../dtypes';
-import { recogniseBitsandbytes4, recogniseBitsandbytes8 } from './formats/bitsandbytes';
-import { recogniseFp8, recogniseMxfp4 } from './formats/block-scaled';
-import { recognisePackedTensors, recogniseScaledTensors } from './formats/compressed-tensors';
+import { loha, lokr, otherAdapters, vera } from './formats/adapters';
+import { bitsandbytes4, bitsandbytes8 } from './formats/bitsandbytes';
+import { aqlm, quip, vptq } from './formats/codebooks';
+import { packedTensors, sparse } from './formats/compressed-tensors';
+import { eetq } from './formats/eetq';
+import { exl2, exl3 } from './formats/exllama';
 import { recogniseGguf } from './formats/gguf';
-import { recogniseGptqOrAwq } from './formats/gptq-awq';
-import { recogniseLora } from './formats/lora';
+import { gptqAndAwq, marlin } from './formats/gptq-awq';
+import { hqq } from './formats/hqq';
+import { lora } from './formats/lora';
 import { recogniseLq } from './formats/lq';
-import type { FormatSource, PackedWeight, Recogniser } from './formats/recogniser';
+import { mlx } from './formats/mlx';
+import { mxfp4 } from './formats/mxfp4';
+import { nunchaku } from './formats/nunchaku';
+import { quanto } from './formats/quanto';
+import { scaled } from './formats/scaled';
+import type { Format, FormatSource, PackedWeight } from './formats/recogniser';
 import { compareNatural } from '../checkpoint/order';
 import { placeOf } from '../checkpoint/roles';
 import type { LogicalTensor, TensorInfo } from '../checkpoint/types';
 
-const RECOGNISERS: readonly Recogniser[] = [
-  recogniseGguf,
-  recogniseLq,
-  recogniseGptqOrAwq,
-  recogniseBitsandbytes4,
-  recogniseBitsandbytes8,
-  recognisePackedTensors,
-  recogniseFp8,
-  recogniseScaledTensors,
-  recogniseMxfp4,
-  recogniseLora,
+/** In the order in which they are asked; the first that knows a tensor has it. */
+const FORMATS: readonly Format[] = [
+  { endings: [], recognise: recogniseGguf },
+  { endings: ['codes'], recognise: recogniseLq },
+  gptqAndAwq,
+  marlin,
+  bitsandbytes4,
+  bitsandbytes8,
+  packedTensors,
+  sparse,
+  scaled,
+  mxfp4,
+  mlx,
+  exl2,
+  exl3,
+  hqq,
+  quanto,
+  aqlm,
+  vptq,
+  quip,
+  eetq,
+  nunchaku,
+  loha,
+  lokr,
+  vera,
+  otherAdapters,
+  lora,
 ];
+/** Formats by the endings that give them away; those without are asked about every name. */
+const BY_ENDING: ReadonlyMap<string, readonly Format[]> = byEnding();
+const ANY_NAME = FORMATS.filter(({ endings }) => endings.length === 0);
+
+function byEnding(): Map<string, Format[]> {
+  const map = new Map<string, Format[]>();
+  for (const format of FORMATS) {
+    for (const ending of format.endings) map.set(ending, [...(map.get(ending) ?? []), format]);
+  }
+  return map;
+}
 
 /**
  * The logical weights of a checkpoint in natural order of their names, which are unique. Every stored tensor is part of
@@ -55,8 +91,16 @@ export function logicalTensors(source: FormatSource): LogicalTensor[] {
 }
 
 function recognise(tensor: TensorInfo, source: FormatSource): PackedWeight | undefined {
-  for (const recogniser of RECOGNISERS) {
-    const packed = recogniser(tensor, source);
+  const { name } = tensor;
+  const last = name.slice(name.lastIndexOf('.') + 1);
+  const underscore = last.lastIndexOf('_');
+  const asked = [
+    ...(BY_ENDING.get(last) ?? []),
+    ...(underscore > 0 ? (BY_ENDING.get(last.slice(underscore)) ?? []) : []),
+    ...ANY_NAME,
+  ];
+  for (const format of asked) {
+    const packed = format.recognise(tensor, source);
     if (packed) return packed;
   }
   return undefined;
@@ -78,6 +122,7 @@ function describe(weight: PackedWeight, transposes: (name: string) => boolean): 
       dense && isDtype(dense.dtype) ? dtypeBits(dense.dtype) : parameters > 0 ? (8 * bytes) / parameters : 0,
     ...placeOf(weight.name),
     transposed: weight.shape.length === 2 && transposes(weight.name),
+    ...(weight.rank !== undefined && { rank: weight.rank }),
     parts: weight.parts,
   };
 }

@@ -6,6 +6,7 @@ import { ggufConfig } from '../checkpoint/gguf/config';
 import { GGUF_SUFFIX, ggufParts, openGguf } from '../checkpoint/gguf/open';
 import type { GgufMetadata } from '../checkpoint/gguf/values';
 import { logicalTensors } from './logical';
+import { unknownLayouts } from './unknown';
 import { compareNatural } from '../checkpoint/order';
 import { baseName, folderOf, joinPath, trimPath } from '../files/paths';
 import { quoteName, readHeader, type SafetensorsHeader } from '../checkpoint/safetensors';
@@ -56,8 +57,10 @@ export async function openCheckpoint(files: FileSystem, path: string): Promise<C
     problems,
     bytes: tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
   };
-  const parameters = logicalTensors(index).reduce((sum, tensor) => sum + tensor.parameters, 0);
+  const logical = logicalTensors(index);
+  const parameters = logical.reduce((sum, tensor) => sum + tensor.parameters, 0);
   const checkpoint = { ...index, parameters };
+  problems.push(...unknownLayouts(index, logical));
   problems.push(...packedProblems(checkpoint));
   return checkpoint;
 }

@@ -225,7 +225,7 @@ describe('LoRA', () => {
     });
   });
 
-  it('finds alpha in the pattern, the metadata, or a tensor; never runs a pattern', () => {
+  it('finds alpha in the pattern, the metadata, or a tensor', () => {
     const dtype = (more?: Partial<FormatSource>, specs = pair(P, 4)) => packed(specs, more).dtype;
     expect(dtype()).toBe('LoRA r4');
     expect(dtype({ adapterConfig: { lora_alpha: 8, alpha_pattern: { q_proj: 32, '(a+)+$': 1 } } })).toBe('LoRA r4 α32');
@@ -249,7 +249,7 @@ describe('LoRA', () => {
     ];
     expect(logical(specs).map(({ name, shape, format }) => [name, shape.join('x'), format])).toEqual([
       ['c.weight', '8x3x5x5', 'lora'],
-      ['e.weight', '16x100', 'lora'],
+      ['e.weight', '100x16', 'lora'],
       ['m.default.weight', '24x16', 'lora'],
     ]);
   });

@@ -3,8 +3,11 @@ import { LqError } from '../../errors';
 import type { CheckpointProblem, TensorInfo } from '../types';
 import type { FileSystem } from '../../files/types';
 
-/** bitsandbytes' quant_state, compressed-tensors' weight_shape, the alpha of a LoRA, GGUF's rotary scaling. */
-const DESCRIPTOR = /\.(?:quant_state\.bitsandbytes__\w+|weight_shape|alpha)$|^rope_freqs\.weight$/;
+/**
+ * bitsandbytes' quant_state, compressed-tensors' weight_shape, shape, bits and groups of HQQ, the alpha of an adapter, GGUF's
+ * rotary scaling.
+ */
+const DESCRIPTOR = /\.(?:quant_state\.bitsandbytes__\w+|weight_shape|shape|nbits|group_size|alpha)$|^rope_freqs\.weight$/;
 const MAX_BYTES = 4096;
 /** Files open at once. */
 const CONCURRENCY = 16;

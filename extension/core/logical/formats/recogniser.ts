@@ -15,6 +15,8 @@ export interface PackedWeight {
   readonly format: StorageFormat;
   /** Where it is not the product of `shape`. */
   readonly parameters?: number;
+  /** Of low-rank adapters. */
+  readonly rank?: number;
   readonly parts: readonly TensorInfo[];
 }
 
@@ -23,6 +25,13 @@ export interface PackedWeight {
  * Names and shapes must both fit; a tensor that only looks alike stays a dense tensor.
  */
 export type Recogniser = (tensor: TensorInfo, source: FormatSource) => PackedWeight | undefined;
+
+/** A format, and the names that give it away. */
+export interface Format {
+  /** Last segments of such names (`qweight`), or their endings from the last underscore (`_blocks`). */
+  readonly endings: readonly string[];
+  readonly recognise: Recogniser;
+}
 
 /** The name without `suffix`, or undefined. */
 export function stem(name: string, suffix: string): string | undefined {
@@ -34,9 +43,27 @@ export function partsOf(source: FormatSource, base: string, suffixes: readonly s
   return suffixes.flatMap(suffix => source.byName.get(base + suffix) ?? []);
 }
 
-/** `quantization_config` of config.json; written by every tool that packs weights. */
+const QUANTIZATION_KEYS = ['quantization_config', 'compression_config'];
+
+/**
+ * `quantization_config` of config.json, written by every tool that packs weights; in models of several parts it may be
+ * in the configuration of one of them (`text_config`).
+ */
 export function quantizationConfig(source: FormatSource): Readonly<Record<string, unknown>> {
-  return asRecord(source.config?.quantization_config) ?? asRecord(source.config?.compression_config) ?? {};
+  const configs = [source.config, ...Object.values(source.config ?? {}).map(asRecord)];
+  for (const config of configs) {
+    for (const key of QUANTIZATION_KEYS) {
+      const found = asRecord(config?.[key]);
+      if (found) return found;
+    }
+  }
+  return {};
+}
+
+/** Bits of a weight as the configuration states them, under any of the names tools use. */
+export function statedBits(config: Readonly<Record<string, unknown>>): number | undefined {
+  const bits = asCount(config.bits) ?? asCount(config.num_bits) ?? asCount(config.w_bit) ?? asCount(config.nbits);
+  return bits !== undefined && bits <= 8 ? bits : undefined;
 }
 
 export function asRecord(value: unknown): Readonly<Record<string, unknown>> | undefined {
@@ -53,6 +80,14 @@ export function asCount(value: unknown): number | undefined {
 /** The sizes of a matrix, or undefined for another rank. */
 export function matrixShape(tensor: TensorInfo | undefined): readonly [number, number] | undefined {
   return tensor?.shape.length === 2 ? [tensor.shape[0]!, tensor.shape[1]!] : undefined;
+}
+
+/** The last two sizes of a matrix or of a stack of them, as experts are stored, and the sizes before. */
+export function stackShape(
+  tensor: TensorInfo | undefined,
+): { stack: readonly number[]; rows: number; columns: number } | undefined {
+  if (!tensor || tensor.shape.length < 2) return undefined;
+  return { stack: tensor.shape.slice(0, -2), rows: tensor.shape.at(-2)!, columns: tensor.shape.at(-1)! };
 }
 
 /** ` g128`, or nothing when one scale covers a whole row. */
