@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'file-coverage'
   | 'duplicate-tensor'
   | 'index-json'
+  | 'config-json'
   | 'shard-missing'
   | 'shard-disagrees'
   | 'not-a-checkpoint'

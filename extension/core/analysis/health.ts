@@ -1,7 +1,7 @@
 /** What is wrong with a checkpoint: from its headers alone, from statistics of its weights, from hashes of their bytes. */
 import type { HealthFinding, TensorStatistics } from './types';
 import type { CheckpointProblem, LogicalTensor } from '../checkpoint/types';
-import { quoteName } from '../checkpoint/safetensors';
+import { quoteName } from '../text';
 import { formatBytes, formatInteger, formatNumber, formatShape } from '../format';
 
 /** Trained weights stay under a few hundred and gains of norms under a few thousand; beyond this something overflowed. */

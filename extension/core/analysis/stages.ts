@@ -16,7 +16,7 @@ import type {
   StatisticsRequest,
 } from '../requests/requests';
 import { readCached, writeCached } from '../storage/cache';
-import { quoteName } from '../checkpoint/safetensors';
+import { quoteName } from '../text';
 import { contentHash } from '../checkpoint/sources';
 import { callNative, stageReporter, throwIfCancelled, type PipelineContext } from '../context';
 import { LqError } from '../errors';

@@ -3,7 +3,7 @@ import type { WeightSource } from '../native';
 import { logicalTensors } from '../logical/logical';
 import { openCheckpoint } from '../logical/open';
 import { isReadable } from '../checkpoint/gguf/source';
-import { quoteName } from '../checkpoint/safetensors';
+import { quoteName } from '../text';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
 import type { PipelineContext, Where } from '../context';
 import { LqError } from '../errors';

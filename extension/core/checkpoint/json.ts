@@ -92,8 +92,8 @@ export class JsonCursor {
     const token = this.numberToken();
     if (token.length <= 15) {
       const value = Number(token);
-      // A minus, a fraction or an exponent makes another text of it than its digits.
-      if (String(value) === token && value >= 0) return value;
+      // A minus or an exponent makes another text of it than its digits; a fraction does not.
+      if (String(value) === token && value >= 0 && Number.isInteger(value)) return value;
       throw this.notUnsigned(token);
     }
     if (token.length > 20 || !/^\d+$/.test(token)) throw this.notUnsigned(token);

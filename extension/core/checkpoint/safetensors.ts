@@ -5,7 +5,10 @@
  */
 import { LqError, type ErrorCode } from '../errors';
 import { dtypeBits, isDtype } from '../dtypes';
+import { foreignContent } from './foreign';
 import { JsonCursor } from './json';
+import { baseName } from '../files/paths';
+import { quoteName } from '../text';
 import type { TensorInfo } from './types';
 import type { Dtype } from '../dtypes';
 import type { FileSystem } from '../files/types';
@@ -32,17 +35,38 @@ export interface SafetensorsHeader {
 
 /**
  * Reads and validates the header of a file.
- * @throws LqError naming file and tensor, see `parseHeader`; 'file-not-found'; 'io'.
+ * @throws LqError naming file and tensor, see `parseHeader`, and saying what the file is when it is known to be
+ *   something else; 'file-not-found'; 'io'.
  */
 export async function readHeader(files: FileSystem, file: string): Promise<SafetensorsHeader> {
   const stat = await files.stat(file);
   if (stat === undefined) throw new LqError('file-not-found', `${file} does not exist`, { file });
   if (stat.directory) throw new LqError('not-a-checkpoint', `${file} is a folder`, { file });
   const start = await files.read(file, 0, Math.min(stat.bytes, FIRST_READ));
-  const headerBytes = headerLength(start, stat.bytes, file);
-  let header = start.subarray(LENGTH_BYTES, LENGTH_BYTES + headerBytes);
-  if (header.length < headerBytes) header = await files.read(file, LENGTH_BYTES, headerBytes);
-  return parseHeader(header, stat.bytes, file);
+  try {
+    const headerBytes = headerLength(start, stat.bytes, file);
+    let header = start.subarray(LENGTH_BYTES, LENGTH_BYTES + headerBytes);
+    if (header.length < headerBytes) header = await files.read(file, LENGTH_BYTES, headerBytes);
+    return parseHeader(header, stat.bytes, file);
+  } catch (error) {
+    throw explained(error, start, stat.bytes, file);
+  }
+}
+
+const NO_HEADER: ReadonlySet<ErrorCode> = new Set([
+  'header-too-small',
+  'header-too-large',
+  'header-length',
+  'header-json',
+] as const);
+
+/** A file without a header is something else, mostly: then its content is the reason to give. */
+function explained(error: unknown, start: Uint8Array, bytes: number, file: string): unknown {
+  if (!(error instanceof LqError) || !NO_HEADER.has(error.code)) return error;
+  const what = foreignContent(start, bytes);
+  return what === undefined
+    ? error
+    : new LqError(error.code, `${baseName(file)} is no safetensors file: it is ${what}`, { file });
 }
 
 /** The header's length from a file's first bytes, checked against the file's size. */
@@ -104,11 +128,6 @@ export function parseHeader(header: Uint8Array, fileBytes: number, file: string)
     });
   }
   return { fileBytes, headerBytes: header.length, metadata: Object.fromEntries(metadata ?? []), tensors };
-}
-
-/** A tensor name as it may appear in a message: quoted, and short however long it is. */
-export function quoteName(name: string): string {
-  return JSON.stringify(name.length > 120 ? `${name.slice(0, 117)}...` : name);
 }
 
 interface Entry {

@@ -1,7 +1,8 @@
 /** Writing safetensors: headers with exact offsets, and the index of several files. */
 import { LqError } from '../errors';
 import { dtypeBits, elementCount } from '../dtypes';
-import { LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY, quoteName } from './safetensors';
+import { LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY } from './safetensors';
+import { quoteName } from '../text';
 import type { Dtype } from '../dtypes';
 
 /** A tensor to be written. */

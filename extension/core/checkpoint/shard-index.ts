@@ -2,7 +2,7 @@
 import { LqError } from '../errors';
 import { JsonCursor } from './json';
 import { baseName, folderOf, isContained, joinPath } from '../files/paths';
-import { quoteName } from './safetensors';
+import { quoteName } from '../text';
 import { compareNatural } from './order';
 import type { FileSystem } from '../files/types';
 

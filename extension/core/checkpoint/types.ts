@@ -25,9 +25,9 @@ export interface ShardInfo {
   readonly missing?: boolean;
 }
 
-/** A fault found while opening that still leaves something to show. Compression refuses a checkpoint that has errors. */
+/** A fault or remark found while opening that still leaves something to show. Compression refuses a checkpoint with errors. */
 export interface CheckpointProblem {
-  readonly severity: 'error' | 'warning';
+  readonly severity: 'error' | 'warning' | 'information';
   readonly code: string;
   readonly message: string;
   readonly file?: string;

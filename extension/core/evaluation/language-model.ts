@@ -2,6 +2,7 @@
 import type { ModelWeight, NativeLanguageModel, NativeLanguageModelConfig } from '../native';
 import { joinPath } from '../files/paths';
 import type { CheckpointIndex } from '../checkpoint/types';
+import { LqError } from '../errors';
 import { nativeError, type PipelineContext } from '../context';
 import { logicalTensors } from '../logical/logical';
 import { weightLookup } from '../logical/lookup';
@@ -34,11 +35,10 @@ export function describeModel(
   index: CheckpointIndex,
   { context, lookup = weightLookup(index) }: { context?: number; lookup?: WeightLookup } = {},
 ): ModelDescription {
-  const { config, warnings } = languageModelConfig(
-    index.config,
-    index.gguf ? index.file : joinPath(index.folder, 'config.json'),
-    context,
-  );
+  const file = index.gguf ? index.file : joinPath(index.folder, 'config.json');
+  const unreadable = index.problems.find(problem => problem.code === 'config-json' && problem.file === file);
+  if (unreadable) throw new LqError('unsupported-model', unreadable.message, { file });
+  const { config, warnings } = languageModelConfig(index.config, file, context);
   const { head } = namingOf(lookup);
   const untied = config.tiedEmbeddings && head !== undefined;
   const network = untied ? { ...config, tiedEmbeddings: false } : config;

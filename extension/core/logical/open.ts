@@ -3,23 +3,26 @@ import { LqError } from '../errors';
 import { readPacked } from '../packed/reader';
 import { readDescriptors } from '../checkpoint/formats/descriptors';
 import { ggufConfig } from '../checkpoint/gguf/config';
-import { GGUF_SUFFIX, ggufParts, openGguf } from '../checkpoint/gguf/open';
+import { openGguf } from '../checkpoint/gguf/open';
 import type { GgufMetadata } from '../checkpoint/gguf/values';
 import { logicalTensors } from './logical';
 import { unknownLayouts } from './unknown';
 import { compareNatural } from '../checkpoint/order';
 import { baseName, folderOf, joinPath, trimPath } from '../files/paths';
-import { quoteName, readHeader, type SafetensorsHeader } from '../checkpoint/safetensors';
-import { INDEX_SUFFIX, readShardIndex, type ShardIndex } from '../checkpoint/shard-index';
+import { collapseRepeated } from '../checkpoint/repeated';
+import { readConfigFile } from '../checkpoint/config-json';
+import { hubRepository } from '../files/hub-cache';
+import { quoteName } from '../text';
+import { CONFIG_FILES, expectedShards, FILE_SUFFIX, locate, remarksBeside, type Source } from './locate';
+import { readHeader, type SafetensorsHeader } from '../checkpoint/safetensors';
+import { readShardIndex, type ShardIndex } from '../checkpoint/shard-index';
 import type { CheckpointIndex, CheckpointProblem, ShardInfo, TensorInfo } from '../checkpoint/types';
 import type { FileSystem } from '../files/types';
 
-const FILE_SUFFIX = '.safetensors';
-const CONFIG_FILES: readonly string[] = ['config.json', 'adapter_config.json'];
-
 /**
- * Opens a `.safetensors` file (only that file), a `*.safetensors.index.json` with its shards, a Hugging Face folder, the
- * config.json within one, or a `.gguf` file with the other parts when it is split. `path` is absolute.
+ * Opens a safetensors file (only that file), a `*.safetensors.index.json` with its shards, a Hugging Face folder, the
+ * config.json within one, a repository of the hub's cache, or a GGUF file with the other parts when it is split. `path` is
+ * absolute.
  *
  * A shard that is missing or damaged becomes a problem of the index and the rest is still there; a single file that is
  * damaged is an error.
@@ -60,9 +63,16 @@ export async function openCheckpoint(files: FileSystem, path: string): Promise<C
   const logical = logicalTensors(index);
   const parameters = logical.reduce((sum, tensor) => sum + tensor.parameters, 0);
   const checkpoint = { ...index, parameters };
-  problems.push(...unknownLayouts(index, logical));
-  problems.push(...packedProblems(checkpoint));
-  return checkpoint;
+  problems.push(...unknownLayouts(index, logical), ...packedProblems(checkpoint));
+  // Who opens one file means that file.
+  if (source.file !== index.path) problems.push(...(await remarksBeside(files, source, usedNames(checkpoint))));
+  return { ...checkpoint, problems: collapseRepeated(problems) };
+}
+
+/** Shards by their names relative to the folder, with slashes. */
+function usedNames(index: CheckpointIndex): Set<string> {
+  const relative = (file: string): string => file.slice(index.folder.length + 1).replaceAll('\\', '/');
+  return new Set(index.shards.map(({ file }) => relative(file).replace(/(^|\/)(?:\.\/)+/g, '$1')));
 }
 
 /** What keeps a packed checkpoint of ours from being used; looking at its parts is still possible. */
@@ -75,50 +85,6 @@ function packedProblems(index: CheckpointIndex): CheckpointProblem[] {
   }
 }
 
-interface Source {
-  kind: 'file' | 'index' | 'gguf';
-  file: string;
-}
-
-async function locate(files: FileSystem, path: string): Promise<Source> {
-  const stat = await files.stat(path);
-  if (!stat) throw new LqError('file-not-found', `${path} does not exist`, { file: path });
-  if (stat.directory) return locateInFolder(files, path);
-  if (path.endsWith(INDEX_SUFFIX)) return { kind: 'index', file: path };
-  if (path.endsWith(FILE_SUFFIX)) return { kind: 'file', file: path };
-  if (path.endsWith(GGUF_SUFFIX)) return { kind: 'gguf', file: ggufParts(path)[0]! };
-  if (CONFIG_FILES.includes(baseName(path))) return locateInFolder(files, folderOf(path));
-  throw new LqError(
-    'not-a-checkpoint',
-    `${baseName(path)} is not a safetensors or GGUF file, an index, or a model's folder`,
-    {
-      file: path,
-    },
-  );
-}
-
-/** The file transformers and peft would load: a whole model before its shards, a model before an adapter. */
-async function locateInFolder(files: FileSystem, folder: string): Promise<Source> {
-  const names = (await files.list(folder)).sort(compareNatural);
-  const indexes = names.filter(name => name.endsWith(INDEX_SUFFIX));
-  const weights = names.filter(name => name.endsWith(FILE_SUFFIX));
-  const found = (kind: Source['kind'], name: string): Source => ({ kind, file: joinPath(folder, name) });
-  if (weights.includes('model.safetensors')) return found('file', 'model.safetensors');
-  if (indexes.includes(`model${INDEX_SUFFIX}`)) return found('index', `model${INDEX_SUFFIX}`);
-  if (weights.includes('adapter_model.safetensors')) return found('file', 'adapter_model.safetensors');
-  if (indexes.length === 1) return found('index', indexes[0]!);
-  if (indexes.length === 0 && weights.length === 1) return found('file', weights[0]!);
-  const ggufs = names.filter(name => name.endsWith(GGUF_SUFFIX));
-  const first = ggufs.filter(name => baseName(ggufParts(joinPath(folder, name))[0]!) === name);
-  if (indexes.length + weights.length === 0 && first.length === 1) return found('gguf', first[0]!);
-  const choices = [...indexes, ...weights, ...first];
-  const message =
-    choices.length === 0
-      ? `${baseName(folder)} holds no safetensors or GGUF file`
-      : `${baseName(folder)} holds several checkpoints, open one of them: ${choices.slice(0, 5).join(', ')}`;
-  throw new LqError('not-a-checkpoint', message, { file: folder });
-}
-
 interface Contents {
   shards: ShardInfo[];
   tensors: TensorInfo[];
@@ -126,20 +92,28 @@ interface Contents {
   metadata?: GgufMetadata;
 }
 
-function readContents(files: FileSystem, { kind, file }: Source, problems: CheckpointProblem[]): Promise<Contents> {
-  switch (kind) {
+function readContents(files: FileSystem, source: Source, problems: CheckpointProblem[]): Promise<Contents> {
+  switch (source.kind) {
     case 'file':
-      return openFile(files, file);
+      return openFile(files, source.file);
     case 'index':
-      return openShards(files, file, problems);
+    case 'shards':
+      return openShards(files, source, problems);
     case 'gguf':
-      return openGguf(files, file, problems);
+      return openGguf(files, source.file, problems);
   }
 }
 
 async function openFile(files: FileSystem, file: string): Promise<Contents> {
-  const { header, shard } = await openShard(files, file);
-  return { shards: [shard], tensors: [...header.tensors] };
+  try {
+    const { header, shard } = await openShard(files, file);
+    return { shards: [shard], tensors: [...header.tensors] };
+  } catch (error) {
+    // A file of another name was never said to be one.
+    if (file.toLowerCase().endsWith(FILE_SUFFIX) || !(error instanceof LqError && error.code.startsWith('header-')))
+      throw error;
+    throw new LqError('not-a-checkpoint', error.message, { file });
+  }
 }
 
 async function openShard(files: FileSystem, file: string): Promise<{ header: SafetensorsHeader; shard: ShardInfo }> {
@@ -148,8 +122,14 @@ async function openShard(files: FileSystem, file: string): Promise<{ header: Saf
   return { header, shard: { file, bytes: fileBytes, headerBytes, metadata, tensors: tensors.length } };
 }
 
-async function openShards(files: FileSystem, file: string, problems: CheckpointProblem[]): Promise<Contents> {
-  const index = await readShardIndex(files, file);
+/** Shards put together by their names: what an index would say is taken from their headers. */
+function namedShards(file: string, shards: readonly string[]): ShardIndex {
+  return { file, weightMap: new Map(), shards: expectedShards(shards) };
+}
+
+async function openShards(files: FileSystem, source: Source, problems: CheckpointProblem[]): Promise<Contents> {
+  const { file, shards } = source;
+  const index = shards ? namedShards(file, shards) : await readShardIndex(files, file);
   const folder = folderOf(file);
   const opened = await Promise.all(
     index.shards.map(async name => {
@@ -178,6 +158,9 @@ async function openShards(files: FileSystem, file: string, problems: CheckpointP
       problems.push({ severity: 'error', code: 'shard-disagrees', message, file: joinPath(folder, name), tensor });
     }
   }
+  if (!shards && index.weightMap.size === 0) {
+    problems.push({ severity: 'warning', code: 'index-json', message: `${baseName(file)} lists no tensor`, file });
+  }
   const bytes = [...tensors.values()].reduce((sum, tensor) => sum + tensor.bytes, 0);
   if (index.totalSize !== undefined && index.totalSize !== bytes && unreadable.size === 0) {
     const message = `the index states ${index.totalSize} bytes of tensors, the shards hold ${bytes}`;
@@ -202,8 +185,11 @@ function shardFailure(failure: LqError, shard: ShardInfo, name: string): Checkpo
         message: `${name} is missing; the index has ${shard.tensors} tensor${shard.tensors === 1 ? '' : 's'} in it`,
         ...where,
       }
-    : { severity: 'error', code: failure.code, message: `${name}: ${failure.message}`, ...where };
+    : { severity: 'error', code: failure.code, message: prefixed(name, failure.message), ...where };
 }
+
+const prefixed = (name: string, message: string): string =>
+  message.startsWith(baseName(name)) ? message : `${name}: ${message}`;
 
 /** Adds a shard's tensor; of a duplicate the copy in the shard that the index names is kept. */
 function addTensor(
@@ -219,7 +205,7 @@ function addTensor(
   if (other) {
     const message = `${quoteName(name)} is in ${baseName(other.file)} and in ${shard}`;
     problems.push({ severity: 'error', code: 'duplicate-tensor', message, file, tensor: name });
-  } else if (listed !== shard) {
+  } else if (listed !== shard && index.weightMap.size > 0) {
     const where = listed === undefined ? 'which the index does not list' : `the index has it in ${listed}`;
     const message = `${shard} holds ${quoteName(name)}, ${where}`;
     problems.push({ severity: 'warning', code: 'shard-disagrees', message, file, tensor: name });
@@ -234,14 +220,11 @@ async function readConfig(
 ): Promise<Record<string, unknown> | undefined> {
   if (!(await files.stat(file))) return undefined;
   try {
-    const config: unknown = JSON.parse(await files.readText(file));
-    if (typeof config === 'object' && config !== null && !Array.isArray(config)) {
-      return config as Record<string, unknown>;
-    }
-    throw new SyntaxError('not an object');
+    return await readConfigFile(files, file);
   } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    problems.push({ severity: 'warning', code: 'config-json', message: `${baseName(file)}: ${error.message}`, file });
+    const { code, message } = LqError.from(error);
+    if (code !== 'config-json') throw error;
+    problems.push({ severity: 'warning', code, message, file });
     return undefined;
   }
 }
@@ -249,5 +232,10 @@ async function readConfig(
 /** A model is called by its folder, as on the Hub; a file with a name of its own by that name. */
 function labelOf(file: string): string {
   const name = baseName(file);
-  return /^(adapter_|lq-)?model\.safetensors(\.index\.json)?$/.test(name) ? baseName(folderOf(file)) : name;
+  const usual = /^(?:adapter_|lq-|diffusion_pytorch_)?model\.safetensors(?:\.index\.json)?$/i.test(name);
+  const hub = hubRepository(file);
+  // A snapshot is called by a commit, a blob by a hash: neither says anything.
+  if (hub)
+    return [hub.name, usual ? hub.inside.split('/').slice(0, -1).join('/') : hub.inside].filter(Boolean).join('/');
+  return usual ? baseName(folderOf(file)) : name;
 }

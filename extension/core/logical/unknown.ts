@@ -1,6 +1,6 @@
 /** Codes that no known format explains: their figures count stored elements, and that is said. */
 import { elementCount } from '../dtypes';
-import { quoteName } from '../checkpoint/safetensors';
+import { quoteName } from '../text';
 import type { CheckpointProblem, LogicalTensor } from '../checkpoint/types';
 import { quantizationConfig, type FormatSource } from './formats/recogniser';
 

@@ -7,7 +7,8 @@ import type { FileSystem } from '../../files/types';
  * bitsandbytes' quant_state, compressed-tensors' weight_shape, shape, bits and groups of HQQ, the alpha of an adapter, GGUF's
  * rotary scaling.
  */
-const DESCRIPTOR = /\.(?:quant_state\.bitsandbytes__\w+|weight_shape|shape|nbits|group_size|alpha)$|^rope_freqs\.weight$/;
+const DESCRIPTOR =
+  /\.(?:quant_state\.bitsandbytes__\w+|weight_shape|shape|nbits|group_size|alpha)$|^rope_freqs\.weight$/;
 const MAX_BYTES = 4096;
 /** Files open at once. */
 const CONCURRENCY = 16;
