@@ -259,13 +259,17 @@ function checkpointItem({ path: file, model, error }: Checkpoint, filtered: bool
   return item;
 }
 
+const PROBLEM_COLORS: Readonly<Record<CheckpointProblem['severity'], string>> = {
+  error: 'problemsErrorIcon.foreground',
+  warning: 'problemsWarningIcon.foreground',
+  information: 'problemsInfoIcon.foreground',
+};
+
 function problemItem(problem: CheckpointProblem): vscode.TreeItem {
   const item = new vscode.TreeItem(shownName(problem.message));
   item.iconPath = new vscode.ThemeIcon(
-    problem.severity,
-    new vscode.ThemeColor(
-      problem.severity === 'error' ? 'problemsErrorIcon.foreground' : 'problemsWarningIcon.foreground',
-    ),
+    problem.severity === 'information' ? 'info' : problem.severity,
+    new vscode.ThemeColor(PROBLEM_COLORS[problem.severity]),
   );
   item.contextValue = 'problem';
   return item;

@@ -99,7 +99,7 @@ export function Problems({ view, onSelect }: { view: CheckpointView; onSelect: (
     <ul class="problems scroll">
       {view.problems.map((problem, index) => (
         <li key={index}>
-          <Icon name={problem.severity === 'error' ? 'error' : 'warning'} class={problem.severity} />
+          <Icon name={problem.severity === 'information' ? 'info' : problem.severity} class={problem.severity} />
           <span class="sr-only">{problem.severity}: </span>
           <span>
             {problem.message.slice(0, 1000)} <span class="muted">{problem.code.slice(0, 80)}</span>
