@@ -1,0 +1,68 @@
+/** What becomes of a checkpoint, whatever its files say: something that can be shown, or an error with a code. */
+import { adapterSummary } from '../../extension/core/logical/formats/lora';
+import { inspectReport } from '../../extension/core/analysis/inspect';
+import { structureFindings } from '../../extension/core/analysis/health';
+import { tensorTree } from '../../extension/core/checkpoint/tree';
+import { LqError } from '../../extension/core/errors';
+import { languageModelConfig } from '../../extension/core/evaluation/architecture';
+import { logicalTensors } from '../../extension/core/logical/logical';
+import { openCheckpoint } from '../../extension/core/logical/open';
+import { selectTargets } from '../../extension/core/logical/targets';
+import { MemoryFiles } from '../unit/checkpoint/memory-files';
+import { CORPUS, openedPath, type Folder } from './corpus';
+import { mutated, type Random } from './mutate';
+
+/** Opens the folder and looks at all that is made of it; an LqError is an outcome, anything else thrown is a fault. */
+export async function outcome(folder: Folder, path: string): Promise<string> {
+  try {
+    const index = await openCheckpoint(new MemoryFiles({ ...folder }), path);
+    const logical = logicalTensors(index);
+    const report = inspectReport(index);
+    check(
+      report.layers.every(
+        ({ bitsPerWeight, bytes }) => bitsPerWeight >= 0 && Number.isFinite(bitsPerWeight) && bytes >= 0,
+      ),
+    );
+    check(logical.every(({ shape }) => shape.every(size => Number.isSafeInteger(size) && size >= 0)));
+    check(Number.isFinite(report.parameters) && report.parameters >= 0);
+    check(new Set(logical.map(({ name }) => name)).size === logical.length);
+    check(logical.reduce((sum, { parts }) => sum + parts.length, 0) === index.tensors.length);
+    check(structureFindings(index.problems).every(({ message }) => message.length < 4000));
+    tensorTree(logical);
+    adapterSummary(index, logical);
+    for (const work of [() => languageModelConfig(index.config, '/m/config.json'), () => selectTargets(logical)])
+      typed(work);
+    return index.problems.length > 0 ? 'opened with remarks' : 'opened';
+  } catch (error) {
+    if (error instanceof LqError && error.code !== 'internal') return error.code;
+    throw error;
+  }
+}
+
+function typed(work: () => unknown): void {
+  try {
+    work();
+  } catch (error) {
+    if (!(error instanceof LqError) || error.code === 'internal') throw error;
+  }
+}
+
+function check(holds: boolean): void {
+  if (!holds) throw new Error('the report does not make sense');
+}
+
+/** A checkpoint of the corpus with one or two of its files changed. */
+export function damaged(random: Random): { kind: string; path: string; folder: Folder } {
+  const kind = random.of(Object.keys(CORPUS));
+  const folder: Record<string, Uint8Array> = { ...CORPUS[kind]! };
+  const names = Object.keys(folder);
+  for (let i = random.below(2); i >= 0; i--) {
+    const name = random.of(names);
+    folder[name] = mutated(folder[name]!, random);
+  }
+  // Now and then a file is missing, or one lies there that does not belong.
+  if (random.below(20) === 0) delete folder[random.of(names)];
+  if (random.below(20) === 0)
+    folder[`/m/${random.of(['model.safetensors', 'x.gguf', 'config.json'])}`] = folder[names[0]!] ?? new Uint8Array(9);
+  return { kind, path: openedPath(kind), folder };
+}
