@@ -2,6 +2,7 @@
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { LqError } from '../core/errors';
+import { printable, printableJson, shortened } from '../core/text';
 import { createEngineClient } from '../engine/client';
 import type { Given } from '../core/requests/field';
 import { help, parse, type Command } from './command';
@@ -53,7 +54,7 @@ async function execute(command: Command, positionals: string[], given: Given, te
   try {
     const result = await command.run({ request, engine, terminal, signal: abort.signal });
     terminal.clear();
-    if (terminal.json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
+    if (terminal.json) process.stdout.write(`${printableJson(result, 2)}\n`);
   } finally {
     process.off('SIGINT', interrupt);
     process.off('SIGTERM', interrupt);
@@ -65,12 +66,13 @@ const defaultCache = (): string => process.env['LQ_STUDIO_CACHE'] ?? path.join(h
 
 function fail(error: LqError, terminal: Terminal): number {
   terminal.clear();
-  if (terminal.json) process.stdout.write(`${JSON.stringify({ error: error.toJSON() }, null, 2)}\n`);
+  if (terminal.json) process.stdout.write(`${printableJson({ error: error.toJSON() }, 2)}\n`);
   else {
-    const place = [error.file, error.tensor].filter(part => part !== undefined && !error.message.includes(part));
-    process.stderr.write(
-      `lq-studio: ${error.message}${place.length > 0 ? ` (${place.join(', ')})` : ''} [${error.code}]\n`,
-    );
+    const place = [error.file, error.tensor]
+      .filter(part => part !== undefined && !error.message.includes(part))
+      .map(part => shortened(part as string, 200));
+    const where = place.length > 0 ? ` (${place.join(', ')})` : '';
+    process.stderr.write(`${printable(`lq-studio: ${error.message}${where} [${error.code}]`)}\n`);
   }
   if (error.code === 'cancelled') return EXIT.cancelled;
   return error.code === 'usage' ? EXIT.usage : EXIT.failed;

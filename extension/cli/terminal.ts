@@ -1,8 +1,11 @@
 /** Output: results on stdout, everything else on stderr; a progress line on terminals, plain lines elsewhere. */
 import { formatDuration } from '../core/format';
+import { printable, shortened } from '../core/text';
 import type { Progress } from '../core/progress';
 
 const BAR_WIDTH = 24;
+/** Longer names in tables lose their middle. */
+const MOST_CELL = 120;
 /** Where stderr is no terminal, a stage reports at most this often. */
 const PLAIN_INTERVAL_MS = 2000;
 
@@ -19,13 +22,13 @@ export class Terminal {
   print(line = ''): void {
     if (this.json) return;
     this.clear();
-    process.stdout.write(`${line}\n`);
+    process.stdout.write(`${printable(line)}\n`);
   }
 
   /** A line about the work. */
   note(line: string): void {
     this.clear();
-    process.stderr.write(`${line}\n`);
+    process.stderr.write(`${printable(line)}\n`);
   }
 
   readonly progress = (progress: Progress): void => {
@@ -65,7 +68,8 @@ function line(progress: Progress, columns: number): string {
   const left = progress.secondsLeft === undefined ? '' : ` ${formatDuration(progress.secondsLeft)} left`;
   const device = progress.device === undefined ? '' : ` [${progress.device}]`;
   const head = `${progress.stage.padEnd(10)} ${bar} ${String(Math.floor(share * 100)).padStart(3)}%${left}${device}`;
-  return `${head} ${progress.item ?? ''}`.slice(0, columns - 1).trimEnd();
+  const room = Math.max(8, columns - head.length - 2);
+  return `${head} ${shortened(printable(progress.item ?? ''), room)}`.slice(0, columns - 1).trimEnd();
 }
 
 /** A table of text with aligned columns; columns listed in `left` are left-aligned, others right-aligned. */
@@ -74,11 +78,15 @@ export function table(
   rows: readonly (readonly string[])[],
   left: readonly number[] = [0],
 ): string[] {
-  const widths = header.map((title, i) => Math.max(title.length, ...rows.map(row => (row[i] ?? '').length)));
+  const shown = rows.map(row => row.map(cell => shortened(printable(cell), MOST_CELL)));
+  // A spread of a hundred thousand rows exhausts the stack.
+  const widths = header.map((title, i) =>
+    shown.reduce((most, row) => Math.max(most, (row[i] ?? '').length), title.length),
+  );
   const format = (cells: readonly string[]): string =>
     cells
       .map((cell, i) => (left.includes(i) ? cell.padEnd(widths[i] as number) : cell.padStart(widths[i] as number)))
       .join('  ')
       .trimEnd();
-  return [format(header), widths.map(width => '─'.repeat(width)).join('  '), ...rows.map(format)];
+  return [format(header), widths.map(width => '─'.repeat(width)).join('  '), ...shown.map(format)];
 }

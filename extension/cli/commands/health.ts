@@ -1,5 +1,6 @@
 import { LqError } from '../../core/errors';
 import { healthRequest } from '../../core/requests/requests';
+import { shortened } from '../../core/text';
 import { define } from '../command';
 
 export const healthCommand = define({
@@ -9,7 +10,9 @@ export const healthCommand = define({
     const { model } = request;
     const findings = await engine.request('health', request, { signal, onProgress: terminal.progress });
     for (const finding of findings)
-      terminal.print(`${finding.severity.padEnd(11)} ${finding.tensor ?? finding.file ?? ''}: ${finding.message}`);
+      terminal.print(
+        `${finding.severity.padEnd(11)} ${shortened(finding.tensor ?? finding.file ?? '', 100)}: ${finding.message}`,
+      );
     const errors = findings.filter(finding => finding.severity === 'error');
     const [first] = errors;
     if (first !== undefined && !terminal.json)

@@ -7,7 +7,7 @@ import { define } from '../command';
 import { table } from '../terminal';
 
 export const inspectCommand = define({
-  summary: 'List the tensors of a checkpoint from its headers: no weight is read.',
+  summary: 'List the tensors of a checkpoint from its headers: no weight is read. Fails when there are errors.',
   request: inspectRequest,
   async run({ request, terminal }) {
     const index = await openCheckpoint(nodeFiles, request.model);
@@ -27,6 +27,7 @@ export const inspectCommand = define({
         `${report.bitsPerWeight.toFixed(3)} bits per weight in ${index.shards.length} files`,
     );
     for (const problem of index.problems) terminal.print(`${problem.severity}: ${problem.message}`);
+    if (index.problems.some(problem => problem.severity === 'error')) process.exitCode = 1;
     return report;
   },
 });

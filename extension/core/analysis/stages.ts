@@ -17,14 +17,15 @@ import type {
 } from '../requests/requests';
 import { readCached, writeCached } from '../storage/cache';
 import { quoteName } from '../text';
+import { collapseRepeated } from '../checkpoint/repeated';
 import { contentHash } from '../checkpoint/sources';
 import { callNative, stageReporter, throwIfCancelled, type PipelineContext } from '../context';
-import { LqError } from '../errors';
+import { LqError, type ErrorCode } from '../errors';
 import { compareStructure } from './compare';
 import { duplicateFindings, statisticsFindings, structureFindings } from './health';
 import { spectrumReport } from './spectrum';
 import { tensorStatistics } from './statistics';
-import { openWeights, whereIs, type Weight } from './weights';
+import { openWeights, whereIs, type OpenedWeights, type Weight } from './weights';
 
 const DEFAULT_BINS = 128;
 const DEFAULT_SPECTRUM = 256;
@@ -38,6 +39,13 @@ export async function statistics(context: PipelineContext, params: StatisticsReq
   return measure(context, wanted, params.bins ?? DEFAULT_BINS);
 }
 
+/** Tensors below this are measured again rather than looked up: a file for each would take longer. */
+const LEAST_CACHED_BYTES = 4_000_000;
+/** Small tensors in flight at once; larger ones take all threads each. */
+const SMALL_AT_ONCE = 8;
+/** Progress of small tensors is told at most this often. */
+const REPORT_INTERVAL_MS = 50;
+
 async function measure(
   context: PipelineContext,
   weights: readonly Weight[],
@@ -47,31 +55,65 @@ async function measure(
   const report = stageReporter(context, 'statistics', total);
   const results: TensorStatistics[] = [];
   let done = 0;
-  for (const weight of weights) {
-    throwIfCancelled(context);
-    const { tensor, source } = weight;
-    const key = { version: VERSION, bins, of: await identity(context, weight) };
-    let result = await readCached<TensorStatistics>(context, 'statistics', key);
-    if (result === undefined) {
-      const native = await callNative(
-        context,
-        whereIs(weight),
-        control => context.native.statistics(context.device, source, bins, control),
-        finished =>
-          report(done + finished, { item: tensor.name, count: { done: results.length, total: weights.length } }),
-      );
-      result = tensorStatistics(tensor, native);
-      await writeCached(context, 'statistics', key, result);
-    }
+  let lastReport = 0;
+  const count = () => ({ done: results.length, total: weights.length });
+  const finish = (weight: Weight, result: TensorStatistics): void => {
     results.push(result);
-    done += tensor.parameters;
-    report(done, {
-      item: tensor.name,
-      partial: result,
-      count: { done: results.length, total: weights.length },
-    });
+    done += weight.tensor.parameters;
+    const now = context.now();
+    if (isSmall(weight) && now - lastReport < REPORT_INTERVAL_MS) return;
+    lastReport = now;
+    report(done, { item: weight.tensor.name, partial: result, count: count() });
+  };
+  for (let i = 0; i < weights.length;) {
+    throwIfCancelled(context);
+    let end = i + 1;
+    while (end < weights.length && end - i < SMALL_AT_ONCE && isSmall(weights[end]!) && isSmall(weights[i]!)) end++;
+    const batch = weights.slice(i, end);
+    const measured = await Promise.all(
+      batch.map(weight =>
+        isSmall(weight)
+          ? scan(context, weight, bins)
+          : cachedScan(context, weight, bins, finished =>
+              report(done + finished, { item: weight.tensor.name, count: count() }),
+            ),
+      ),
+    );
+    measured.forEach((result, k) => finish(batch[k]!, result));
+    i = end;
   }
   return results;
+}
+
+const isSmall = ({ tensor }: Weight): boolean => tensor.bytes < LEAST_CACHED_BYTES;
+
+async function scan(
+  context: PipelineContext,
+  weight: Weight,
+  bins: number,
+  progress?: (done: number) => void,
+): Promise<TensorStatistics> {
+  const native = await callNative(
+    context,
+    whereIs(weight),
+    control => context.native.statistics(context.device, weight.source, bins, control),
+    progress,
+  );
+  return tensorStatistics(weight.tensor, native);
+}
+
+async function cachedScan(
+  context: PipelineContext,
+  weight: Weight,
+  bins: number,
+  progress: (done: number) => void,
+): Promise<TensorStatistics> {
+  const key = { version: VERSION, bins, of: await identity(context, weight) };
+  const known = await readCached<TensorStatistics>(context, 'statistics', key);
+  if (known !== undefined) return known;
+  const result = await scan(context, weight, bins, progress);
+  await writeCached(context, 'statistics', key, result);
+  return result;
 }
 
 /** What a scan depends on without reading the weight a second time: files, their sizes and times, places in them. */
@@ -173,16 +215,43 @@ export async function compare(context: PipelineContext, params: CompareRequest):
   for (const row of structure.tensors) {
     throwIfCancelled(context);
     const [left, right] = [inA.get(row.name), inB.get(row.name)];
-    let measured = row;
-    if (left !== undefined && right !== undefined) {
-      const { relativeError, maxAbsolute } = await subtract(context, left, right, 1, 1);
-      measured = { ...row, relativeError, maxAbsolute };
-    }
+    const measured = { ...row, ...(await compareValues(context, a, b, left, right, row.name)) };
     tensors.push(measured);
     report(tensors.length, { item: row.name, partial: measured });
   }
   return { ...structure, tensors };
 }
+
+/** What a weight itself, and not the machine, can be at fault for: the comparison goes on with the next one. */
+const OWN_FAULTS: ReadonlySet<ErrorCode> = new Set(['not-finite', 'unsupported-dtype'] as const);
+
+async function compareValues(
+  context: PipelineContext,
+  a: OpenedWeights,
+  b: OpenedWeights,
+  left: Weight | undefined,
+  right: Weight | undefined,
+  name: string,
+): Promise<Pick<CompareReport['tensors'][number], 'relativeError' | 'maxAbsolute' | 'reason'>> {
+  if (left === undefined || right === undefined) {
+    const [side, opened] = left === undefined ? ['A', a] : ['B', b];
+    return { reason: `${side}: ${opened.whyNot(name) ?? 'cannot be read'}` };
+  }
+  try {
+    const { relativeError, maxAbsolute } = await subtract(context, left, right, 1, 1);
+    return Number.isFinite(relativeError)
+      ? { relativeError, maxAbsolute }
+      : { maxAbsolute, reason: 'A: all values are 0' };
+  } catch (error) {
+    const { code, message, file } = LqError.from(error);
+    if (!OWN_FAULTS.has(code)) throw error;
+    const side = file !== undefined && left.tensor.parts.some(part => part.file === file) ? 'A: ' : 'B: ';
+    return { reason: side + message };
+  }
+}
+
+/** Smaller matrices may be equal by chance, or for good reasons. */
+const LEAST_HASHED_BYTES = 1024;
 
 /** Header faults and missing shards, then every tensor's values: NaN, Inf, dead rows, duplicates. */
 export async function health(context: PipelineContext, params: HealthRequest): Promise<HealthFinding[]> {
@@ -192,6 +261,7 @@ export async function health(context: PipelineContext, params: HealthRequest): P
   readable.forEach(({ tensor }, i) => findings.push(...statisticsFindings(tensor, measured[i]!)));
   const hashed = [];
   for (const { tensor } of readable)
-    if (tensor.shape.length === 2) hashed.push({ tensor, hash: await contentHash(context, tensor) });
-  return [...findings, ...duplicateFindings(hashed)];
+    if (tensor.shape.length === 2 && tensor.bytes >= LEAST_HASHED_BYTES)
+      hashed.push({ tensor, hash: await contentHash(context, tensor) });
+  return collapseRepeated([...findings, ...duplicateFindings(hashed)]);
 }

@@ -8,12 +8,16 @@ import type { LogicalTensor } from '../checkpoint/types';
  */
 export function tensorStatistics(tensor: LogicalTensor, native: NativeStatistics): TensorStatistics {
   const { histogram, rowNorms, colNorms, ...moments } = native;
+  // Of no finite value there is no mean and no extreme: NaN, and null once it has travelled as JSON.
+  const none = native.count === native.nans + native.infs;
+  const unknown = { min: NaN, max: NaN, mean: NaN, stddev: NaN, absmax: NaN, kurtosis: NaN };
   const [rows, cols] = tensor.transposed ? [colNorms, rowNorms] : [rowNorms, colNorms];
   return {
     name: tensor.name,
     dtype: tensor.dtype,
     shape: [...tensor.shape],
     ...moments,
+    ...(none && unknown),
     histogram: { ...histogram, counts: [...histogram.counts] },
     rowNorms: summary(rows),
     colNorms: summary(cols),

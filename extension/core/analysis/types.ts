@@ -68,6 +68,8 @@ export interface CompareReport {
     formatB: string;
     relativeError?: number;
     maxAbsolute?: number;
+    /** Why the values could not be compared, when they were to be. */
+    reason?: string;
   }[];
 }
 

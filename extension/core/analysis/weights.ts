@@ -1,5 +1,6 @@
 /** A checkpoint opened for looking at values: its logical weights and where the bytes of each are. */
 import type { WeightSource } from '../native';
+import { tensorSource } from '../checkpoint/sources';
 import { logicalTensors } from '../logical/logical';
 import { openCheckpoint } from '../logical/open';
 import { isReadable } from '../checkpoint/gguf/source';
@@ -22,40 +23,66 @@ export interface OpenedWeights {
   readonly index: CheckpointIndex;
   /** In natural order; weights in other tools' packed formats are not among them. */
   readonly readable: readonly Weight[];
+  /** All weights of the checkpoint in natural order. */
+  readonly logical: readonly LogicalTensor[];
   /** @throws LqError 'tensor-not-found', or 'unsupported-dtype' for a weight that is shown but cannot be read. */
   find(name: string): Weight;
+  /** Why a weight's values cannot be read; undefined for one that can, or that is not there. */
+  whyNot(name: string): string | undefined;
 }
 
 export async function openWeights(context: PipelineContext, path: string): Promise<OpenedWeights> {
   const index = await openCheckpoint(context.files, path);
-  const lookup = weightLookup(index);
+  const lookup = lookupOf(index);
   const logical = logicalTensors(index);
+  const byName = new Map(logical.map(tensor => [tensor.name, tensor]));
   const readable = new Map<string, Weight>();
   for (const tensor of logical) {
-    const decodable =
-      tensor.format === 'lq' ||
-      (tensor.format === 'gguf' && isReadable(tensor.parts[0]!.dtype)) ||
-      (tensor.format === 'dense' && MEASURABLE.test(tensor.dtype));
-    const source = decodable && tensor.parameters > 0 ? lookup(tensor.name) : undefined;
+    const source = unreadable(tensor) === undefined ? lookup(tensor.name) : undefined;
     if (source !== undefined) readable.set(tensor.name, { tensor, source });
   }
+  const whyNot = (name: string): string | undefined => {
+    const tensor = byName.get(name);
+    if (tensor === undefined || readable.has(name)) return undefined;
+    return unreadable(tensor) ?? 'its parts do not fit together';
+  };
   return {
     index,
     readable: [...readable.values()],
+    logical,
+    whyNot,
     find(name) {
       const weight = readable.get(name);
       if (weight !== undefined) return weight;
       const place = { file: index.path, tensor: name };
-      const tensor = logical.find(candidate => candidate.name === name);
-      if (tensor === undefined)
+      const why = whyNot(name);
+      if (why === undefined)
         throw new LqError('tensor-not-found', `${index.label} has no tensor ${quoteName(name)}.`, place);
-      throw new LqError(
-        'unsupported-dtype',
-        `${quoteName(name)} is stored as ${tensor.dtype}: its values cannot be read.`,
-        place,
-      );
+      throw new LqError('unsupported-dtype', `The values of ${quoteName(name)} cannot be read: ${why}.`, place);
     },
   };
+}
+
+/** Packed weights of ours that cannot be used are among the problems of the checkpoint: its other weights can be looked at. */
+function lookupOf(index: CheckpointIndex): (name: string) => WeightSource | undefined {
+  try {
+    return weightLookup(index);
+  } catch (error) {
+    if (!(error instanceof LqError)) throw error;
+    return name => {
+      const tensor = index.byName.get(name);
+      return tensor && tensorSource(tensor);
+    };
+  }
+}
+
+/** Why the values of a weight cannot be read, by its type and format; undefined when they can. */
+export function unreadable({ parameters, format, dtype, parts }: LogicalTensor): string | undefined {
+  if (parameters === 0) return 'it is empty';
+  if (format === 'lq') return undefined;
+  if (format === 'gguf') return isReadable(parts[0]!.dtype) ? undefined : `blocks of type ${dtype} are not decoded`;
+  if (format !== 'dense') return `it is packed as ${dtype} (${format}), which is not decoded`;
+  return MEASURABLE.test(dtype) ? undefined : `values of type ${dtype} are not read`;
 }
 
 /** What an error about a weight names. */
