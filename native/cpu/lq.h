@@ -46,7 +46,7 @@ Status factorize_rows(const FloatRows& values, const LqProblem& problem, int64_t
 // One option being iterated. Holds one fp32 matrix of scratch, kept from option to option.
 class LqRun {
  public:
-  explicit LqRun(const LqMatrix& matrix) : matrix_(matrix) {}
+  explicit LqRun(const LqMatrix& matrix) : matrix_(matrix) { scales_.exponent = matrix.problem.exponent; }
 
   // Iterates from `start` (factors of W, or of an earlier W - Q) and reports the best iterate. `trace` may be null.
   Status run(const SweepOption& option, const BookTable& table, const Factors& start, double* trace, SweepCost* cost);

@@ -50,12 +50,18 @@ Status squared_norm(const MatrixView& m, const float* fisher, const Control& con
       out);
 }
 
-Status stored_error(const MatrixView& m, const QuantizedView& q, const float* l1, const float* l2, int32_t rank,
-                    const float* fisher, const Control& control, QuantizeError* out) {
+Status stored_error(const MatrixView& m, int32_t exponent, const QuantizedView& q, const float* l1, const float* l2,
+                    int32_t rank, const float* fisher, const Control& control, QuantizeError* out) {
   const FloatRows rows(m);
   const BookTable table = make_table(*q.book);
   std::vector<float> scales;
   decode_scales(q, scales);
+  std::vector<float> scaled;
+  if (exponent != 0) {
+    for (float& scale : scales) scale = std::ldexp(scale, -exponent);
+    for (int64_t i = 0; i < m.rows * rank; ++i) scaled.push_back(std::ldexp(l1[i], -exponent));
+    l1 = scaled.data();
+  }
   return sum_panels(
       m, control,
       [&](int64_t b, int64_t e) {

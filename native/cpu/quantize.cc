@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 
 #include "status.h"
 #include "threads.h"
@@ -17,7 +18,7 @@ int64_t piece_weights(int32_t block) { return round_up(1 << 16, 8LL * block); }
 Status pack_quantized(const QuantConfig& config, const BookTable& table, BlockScales& scales, QuantizedView* q,
                       const Control& control, FunctionRef<const float*(int64_t, int64_t)> values) {
   q->config = config;
-  q->offset = scales.offset;
+  q->offset = std::ldexp(scales.offset, scales.exponent);
   const int64_t count = q->count, piece = piece_weights(config.block);
   std::atomic<bool> stopped = false;
   parallel_for(0, count, piece, [&](int64_t b, int64_t e) {

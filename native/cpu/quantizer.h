@@ -11,6 +11,7 @@ namespace lq::cpu {
 
 // Scales of one tensor. `k` and `v` are filled on request.
 struct BlockScales {
+  int32_t exponent = 0;  // absmax, decoded and offset are 2^-exponent times what is stored
   float offset = 0;
   std::vector<float> absmax, decoded, inverse;
   std::vector<uint8_t> k;

@@ -129,7 +129,8 @@ Napi::Value factorize_arrays(const Napi::CallbackInfo& info) {
                           1,
                           static_cast<int32_t>(integer(info[5], "oversampling")),
                           static_cast<int32_t>(integer(info[5], "powerIterations")),
-                          static_cast<uint64_t>(integer(info[5], "seed"))};
+                          static_cast<uint64_t>(integer(info[5], "seed")),
+                          0};
   if (rank < 1) throw Napi::TypeError::New(env, "rank must be at least 1");
   std::vector<float> l1(static_cast<size_t>(m.rows * rank)), l2(static_cast<size_t>(rank * m.cols));
   check(env, device.backend->factorize(problem, rank, l1.data(), l2.data(), kNoControl));

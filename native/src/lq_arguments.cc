@@ -53,7 +53,8 @@ LqProblem make_problem(const MatrixView& weight, const FisherWeight& fisher, con
           p.patience,
           p.oversampling,
           p.power_iterations,
-          p.seed};
+          p.seed,
+          0};
 }
 
 }  // namespace lq

@@ -1,5 +1,6 @@
 // Sweep, decomposition, reconstruction.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -34,16 +35,27 @@ std::optional<DenseSource> fisher_argument(const Napi::Value& parameters, const 
 struct LoadedProblem {
   LoadedProblem(const DenseSource& weight, const std::optional<DenseSource>& fisher, const LqParameters& parameters,
                 const Control& control)
-      : matrix(Matrix::load_dense(weight, control)) {
+      : matrix(Matrix::near_one(Matrix::load_dense(weight, control), &exponent)) {
     if (fisher) {
       elements.emplace(Matrix::load_dense(*fisher, control));
       scales.elements = static_cast<const float*>(elements->view().data);
       scales.scale(weight.rows, weight.cols, parameters.means_of_sqrt, fisher->path);
     }
     problem = make_problem(matrix.view(), scales, parameters);
+    problem.exponent = exponent;
   }
 
-  Matrix matrix;
+  // Errors of the problem, in units of the weight.
+  double of_weight(double error) const { return std::ldexp(error, 2 * exponent); }
+  SweepCost of_weight(SweepCost cost) const {
+    cost.cost = of_weight(cost.cost);
+    cost.squared_error = of_weight(cost.squared_error);
+    cost.cost_quantized = of_weight(cost.cost_quantized);
+    return cost;
+  }
+
+  int exponent = 0;
+  Matrix matrix;  // 2^-exponent times the weight
   std::optional<Matrix> elements;
   FisherWeight scales;
   LqProblem problem;
@@ -106,6 +118,8 @@ Napi::Value sweep_op(const Napi::CallbackInfo& info) {
     const Status status = call->device.backend->sweep(loaded.problem, options.data(),
                                                       static_cast<int64_t>(options.size()), call->out.data(), control);
     check(status, call->weight.path);
+    for (SweepCost& cost : call->out) cost = loaded.of_weight(cost);
+    call->norm = {loaded.of_weight(call->norm.squared), loaded.of_weight(call->norm.weighted)};
     return status;
   };
 
@@ -170,17 +184,22 @@ Napi::Value decompose_op(const Napi::CallbackInfo& info) {
     check(backend.decompose(loaded.problem, {call->option.config, &call->option.book, rank}, &result, control),
           call->weight.path);
     packed.view = result.quantized;
-    call->cost = result.cost;
+    call->cost = loaded.of_weight(result.cost);
     call->trace.resize(static_cast<size_t>(result.cost.iterations));
+    for (double& error : call->trace) error = std::ldexp(error, loaded.exponent);
+    // Half of the exponent each, so that neither factor leaves the range of its type first.
+    for (float& x : l1) x = std::ldexp(x, loaded.exponent - loaded.exponent / 2);
+    for (float& x : l2) x = std::ldexp(x, loaded.exponent / 2);
     const Destination& to = call->destination;
     packed.write(to.codes, to.scales, to.groups, to.offset);
     if (rank > 0) {
       store_factor(*to.l1, l1, backend, control);
       store_factor(*to.l2, l2, backend, control);
     }
-    check(cpu::stored_error(loaded.matrix.view(), packed.view, l1.data(), l2.data(), rank, loaded.scales.elements,
-                            control, &call->stored),
+    check(cpu::stored_error(loaded.matrix.view(), loaded.exponent, packed.view, l1.data(), l2.data(), rank,
+                            loaded.scales.elements, control, &call->stored),
           call->weight.path);
+    call->stored = {loaded.of_weight(call->stored.squared), loaded.of_weight(call->stored.weighted)};
     return {StatusCode::ok, -1, {}};
   };
 

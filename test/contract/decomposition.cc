@@ -61,7 +61,8 @@ LqProblem make_problem(const std::vector<float>& w, int64_t rows, int64_t cols, 
           2,
           10,
           2,
-          7};
+          7,
+          0};
 }
 
 // Costs are accumulated in fp32 within short runs: relative to the cost, and for exact fits to the matrix.
@@ -121,6 +122,37 @@ void check_decompose(Suite& suite, const std::string& what, const std::vector<fl
                 kCostTolerance * cost.cost_quantized + 1e-10 * norm);
   // Sweeps may find a better iterate than one decomposition, hardly a worse one.
   suite.at_most(name + " sweep near decompose", together[0].cost, cost.cost * 1.05 + 1e-10 * norm);
+}
+
+// A weight brought near 1 from 2^exponent: what is stored is of the weight itself, in types that may not reach there,
+// and the error that is reported is that of what is stored.
+void check_exponent(Suite& suite, int32_t exponent, ScaleDtype type) {
+  const std::string name =
+      "decompose at 2^" + std::to_string(exponent) + " with scales of type " + std::to_string(static_cast<int>(type));
+  const int64_t rows = 96, cols = 160;
+  const int32_t rank = 8;
+  const QuantConfig config{3, 4, type, 64, 16};
+  const CodeBook book = normal_float(3);
+  const std::vector<float> w = decaying(rows, cols, 1);
+  LqProblem problem = make_problem(w, rows, cols, nullptr);
+  Buffers plain(config, book, rows, cols, rank, kIterations), b(config, book, rows, cols, rank, kIterations);
+  suite.backend.decompose(problem, {config, &book, rank}, &plain.result, kNoControl);
+  problem.exponent = exponent;
+  suite.code(name, suite.backend.decompose(problem, {config, &book, rank}, &b.result, kNoControl), StatusCode::ok);
+  std::vector<float> q(w.size());
+  suite.backend.dequantize(b.result.quantized, q.data(), kNoControl);
+  for (float& x : q) x = std::ldexp(x, -exponent);
+  const double stored = residual(w.data(), q.data(), b.l1.data(), b.l2.data(), nullptr, rows, cols, rank);
+  suite.at_most(name + " error of what is stored", std::abs(stored - b.result.cost.squared_error),
+                kCostTolerance * stored);
+  const SweepOption option{config, &book, rank};
+  SweepCost cost{};
+  suite.code(name + " sweep", suite.backend.sweep(problem, &option, 1, &cost, kNoControl), StatusCode::ok);
+  suite.check(name + " finite", std::isfinite(cost.cost) && cost.cost > 0, std::to_string(cost.cost));
+  // Types with the exponents of fp32 hold the same numbers everywhere.
+  if (type == ScaleDtype::FP16) return;
+  suite.check(name + " same codes", b.codes == plain.codes && b.l1 == plain.l1, "they differ");
+  suite.check(name + " same error", b.result.cost.cost == plain.result.cost.cost, "it differs");
 }
 
 bool cancel_at_once(void*) { return true; }
@@ -204,6 +236,12 @@ void check_decomposition(Suite& suite) {
   suite.backend.decompose(problem, {nf3, &book, 8}, &again.result, kNoControl);
   suite.check("decompose is reproducible", first.codes == again.codes && first.l1 == again.l1, "two runs differ");
   suite.check("iterating lowers the error", first.result.cost.cost < first.trace[0] * first.trace[0], "it does not");
+
+  for (const int32_t exponent : {-100, -18, 18, 100}) {
+    for (const ScaleDtype type : {ScaleDtype::BF16, ScaleDtype::FP16, ScaleDtype::FP32}) {
+      check_exponent(suite, exponent, type);
+    }
+  }
 
   const Control control{nullptr, cancel_at_once, nullptr};
   suite.code("decompose is cancelled", suite.backend.decompose(problem, {nf3, &book, 8}, &again.result, control),

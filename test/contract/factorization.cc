@@ -37,7 +37,8 @@ void check_one(Suite& suite, const std::string& what, const std::vector<float>& 
                           1,
                           10,
                           4,
-                          42};
+                          42,
+                          0};
   std::vector<float> l1(static_cast<size_t>(rows * rank)), l2(static_cast<size_t>(rank * cols));
   const std::string name = "factorize " + what + " " + shape_name(rows, cols) + " rank " + std::to_string(rank) +
                            (weighted ? " weighted" : "");
@@ -113,7 +114,7 @@ void check_factorization(Suite& suite) {
   std::vector<float> bad = gaussian(64 * 80, 4);
   bad[77] = std::nanf("");
   std::vector<float> l1(64 * 4), l2(4 * 80);
-  const LqProblem problem{{bad.data(), Dtype::F32, 64, 80}, nullptr, nullptr, nullptr, 1, 1, 10, 2, 0};
+  const LqProblem problem{{bad.data(), Dtype::F32, 64, 80}, nullptr, nullptr, nullptr, 1, 1, 10, 2, 0, 0};
   const Status status = suite.backend.factorize(problem, 4, l1.data(), l2.data(), kNoControl);
   suite.code("factorize refuses what is not finite", status, StatusCode::not_finite);
   suite.check("factorize names the first index", status.index == 77, std::to_string(status.index));

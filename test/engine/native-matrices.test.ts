@@ -145,6 +145,27 @@ describe('sweep', () => {
     costs.forEach((cost, i) => expect(cost).toBeLessThan(quantizedCosts[i]!));
   });
 
+  it('gives the relative errors of a weight at every magnitude', async () => {
+    const source = sampleTensor(WEIGHT);
+    const x = values(source).subarray(0, 64 * 688);
+    const options = (['bf16', 'fp32'] as const).flatMap(b2 => [0, 8].map(rank => option([2, 4, b2, 64, 64], rank)));
+    const relative = async (name: string, scale: number): Promise<number[]> => {
+      const weight = write(
+        name,
+        x.map(v => v * scale),
+        64,
+        688,
+      );
+      const { costs, norm } = await native.sweep('cpu', weight, options, PARAMETERS, {});
+      return [...costs].map(cost => Math.sqrt(cost / norm));
+    };
+    const plain = await relative('plain', 1);
+    for (const exponent of [-110, -60, 60, 110])
+      expect(await relative('scaled', 2 ** exponent)).toEqual(plain.map(error => expect.closeTo(error, 6) as number));
+    // Scales of type bf16 do not reach subnormal weights; the error says so, and is not 0.
+    for (const error of await relative('subnormal', 1e-42)) expect(error).toBeGreaterThan(0.2);
+  });
+
   it('does not depend on the number of threads', async () => {
     const options = paperGrid()
       .slice(0, 30)

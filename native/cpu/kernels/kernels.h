@@ -33,6 +33,7 @@ struct ScaleArgs {
   int32_t bits;
   ScaleDtype dtype;
   float offset;
+  int32_t exponent;  // the maxima are stored times 2^exponent, and `v` holds what is stored
   float* decoded;
   float* inverse;
   uint8_t* k;

@@ -93,8 +93,9 @@ void scales(const ScaleArgs& a) {
       const float t = a.absmax[i] - a.offset;
       largest = t > largest ? t : largest;
     }
-    const float v = cast_scale(largest, a.dtype);
-    if (a.v != nullptr) a.v[g] = v;
+    const float stored = cast_scale(__builtin_ldexpf(largest, a.exponent), a.dtype);
+    const float v = __builtin_ldexpf(stored, -a.exponent);
+    if (a.v != nullptr) a.v[g] = stored;
     const F vv = set1(v);
     for (int64_t i = start; i < end; i += kLanes) {
       const int64_t n = end - i < kLanes ? end - i : kLanes;

@@ -236,6 +236,7 @@ void Engine::assign(int slot, int option, Start start, int max_iterations, bool 
   scale.bits = config.b1;
   scale.group = config.group;
   scale.type = config.b2;
+  scale.exponent = problem_.exponent;
   scale.find_minimum = of_slot.aligned == 0 ? 1 : 0;
   scale.active = &(states_.get() + slot)->active;
   any_unaligned_ = any_unaligned_ || of_slot.aligned == 0;
@@ -411,6 +412,7 @@ void Engine::decompose(LqResult* out, const Watch& watch) {
   launch_scales(stream_, scale_slots_.get(), live, max_blocks_, max_groups_, any_unaligned_);
   launch_emit(stream_, ws);
   pack_quantized(stream_, codes.get(), scale_codes.get(), group_maxima.get(), minimum_.get(), &out->quantized);
+  out->quantized.offset = std::ldexp(out->quantized.offset, problem_.exponent);
   std::vector<double> errors(static_cast<size_t>(ws.tiles()) * kTileWarps * 2);
   errors_.download(errors.data(), static_cast<int64_t>(errors.size()));
   cost.cost = cost.squared_error = 0.0;

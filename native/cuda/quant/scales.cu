@@ -43,8 +43,9 @@ __global__ void __launch_bounds__(kThreads) scales_kernel(const ScaleSlot* slots
       largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, step));
     }
     // Subtraction rounds monotonically, so the largest excess is that of the largest absmax.
-    const float group_max = cast_scale(__fsub_rn(largest, offset), slot.type);
-    if (slot.groups != nullptr && lane == 0 && group < groups) slot.groups[group] = group_max;
+    const float stored = cast_scale(ldexpf(__fsub_rn(largest, offset), slot.exponent), slot.type);
+    const float group_max = ldexpf(stored, -slot.exponent);
+    if (slot.groups != nullptr && lane == 0 && group < groups) slot.groups[group] = stored;
     for (int64_t i = first + lane; i < end; i += kLanes) {
       const float code = scale_code(__fsub_rn(slot.scales[i], offset), group_max, levels);
       if (slot.codes != nullptr) slot.codes[i] = static_cast<uint8_t>(code);

@@ -9,12 +9,13 @@
 
 namespace lq::cuda {
 
+// A group maximum as its storage type gives it back. Magnitudes beyond the type saturate at its largest finite value.
 __device__ inline float cast_scale(float value, ScaleDtype type) {
   switch (type) {
     case ScaleDtype::BF16:
-      return __bfloat162float(__float2bfloat16_rn(value));
+      return fminf(__bfloat162float(__float2bfloat16_rn(value)), 0x1.fep127f);
     case ScaleDtype::FP16:
-      return __half2float(__float2half_rn(value));
+      return __half2float(__float2half_rn(fminf(value, 65504.0f)));
     default:
       return value;
   }

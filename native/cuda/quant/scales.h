@@ -14,11 +14,12 @@ struct ScaleSlot {
   float* scales;      // [blocks]: absmax in, decoded scale out
   uint32_t* minimum;  // bits of the smallest absmax (non-negative floats order as their bits)
   uint8_t* codes;     // [blocks] integer scales, or null
-  float* groups;      // [groups] group maxima after their cast, or null
+  float* groups;      // [groups] group maxima as they are stored, or null
   int64_t blocks;
   int32_t bits;           // b1
   int32_t group;          // B1
   ScaleDtype type;        // b2
+  int32_t exponent;       // group maxima are stored times 2^exponent
   int32_t find_minimum;   // 0: the kernel that found the absmax found the minimum too
   const int32_t* active;  // device flag, 0: nothing to do; null: always active
 };

@@ -124,6 +124,10 @@ struct LqProblem {
   int32_t oversampling;      // columns of the sketch beyond the rank
   int32_t power_iterations;  // of the first factorisation; later ones start from the previous subspace
   uint64_t seed;
+  // `weight` is 2^-exponent times the weight that is meant, so that no square of it leaves the range of fp32. What is
+  // stored is of the weight that is meant: scales are rounded there, and the packed tensor holds it. Errors and factors
+  // are those of `weight`.
+  int32_t exponent;
 };
 
 struct SweepOption {
