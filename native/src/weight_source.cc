@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -86,6 +87,17 @@ void require_finite(const float* x, int64_t first, int64_t count, const std::str
   throw_status(status, path);
 }
 
+// Doubles that fp32 does not hold are no infinities, and are refused as what they are.
+void require_fp32_range(const char* doubles, int64_t count, const std::string& path) {
+  for (int64_t i = 0; i < count; ++i) {
+    double value;
+    std::memcpy(&value, doubles + i * static_cast<int64_t>(sizeof value), sizeof value);
+    if (std::isfinite(value) && !std::isfinite(static_cast<float>(value))) {
+      throw_error(StatusCode::unsupported, "a value of the tensor is beyond the range of fp32", path);
+    }
+  }
+}
+
 void load_dense(const DenseSource& s, float* out, const Control& control) {
   constexpr int64_t kPiece = int64_t{1} << 20;  // elements
   if (!is_float(s.dtype)) {
@@ -101,6 +113,7 @@ void load_dense(const DenseSource& s, float* out, const Control& control) {
     const int64_t n = std::min(kPiece, count - first);
     file.read(s.offset + first * width, n * width, bytes.data());
     cpu::to_float(bytes.data(), s.dtype, 0, n, out + first);
+    if (s.dtype == Dtype::F64) require_fp32_range(bytes.data(), n, s.path);
     require_finite(out + first, first, n, s.path);
   }
 }

@@ -107,6 +107,7 @@ export type StorageFormat =
   | 'bitnet'
   | 'eetq'
   | 'nunchaku'
+  | 'torchao'
   | 'lora';
 
 /** A weight as the model sees it: one dense tensor, or the codes, scales and factors another tool packed it into. */

@@ -16,6 +16,7 @@ import { mxfp4 } from './formats/mxfp4';
 import { nunchaku } from './formats/nunchaku';
 import { quanto } from './formats/quanto';
 import { scaled } from './formats/scaled';
+import { torchao } from './formats/torchao';
 import type { Format, FormatSource, PackedWeight } from './formats/recogniser';
 import { compareNatural } from '../checkpoint/order';
 import { placeOf } from '../checkpoint/roles';
@@ -43,6 +44,7 @@ const FORMATS: readonly Format[] = [
   quip,
   eetq,
   nunchaku,
+  torchao,
   loha,
   lokr,
   vera,

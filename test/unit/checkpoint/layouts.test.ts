@@ -390,6 +390,27 @@ const cases: Case[] = [
     ],
   },
   {
+    tool: 'torchao INT4',
+    dtype: 'INT4',
+    base: 'model.layers.0.self_attn.q_proj._weight',
+    name: `${P}.weight`,
+    parts: [
+      ['_qdata', 'U8', OUT, IN / 2],
+      ['_scale', 'BF16', IN / 128, OUT],
+      ['_zero_point', 'BF16', IN / 128, OUT],
+    ],
+  },
+  {
+    tool: 'torchao FP8',
+    dtype: 'F8_E4M3',
+    base: 'model.layers.0.self_attn.q_proj._weight',
+    name: `${P}.weight`,
+    parts: [
+      ['_qdata', 'F8_E4M3', OUT, IN],
+      ['_scale', 'F32', OUT, 1],
+    ],
+  },
+  {
     tool: 'SVDQuant',
     dtype: 'INT4 g64 r32',
     parts: [
