@@ -1,6 +1,9 @@
 /** Small checkpoints of every kind that opening tells apart: what mutation starts from. */
 import { serializeHeader, serializeIndex, type TensorSpec } from '../../extension/core/checkpoint/serialize';
 
+import { paperOption } from '../../extension/core/options/config';
+import { describeShard, matrixParts, shardMetadata, type MatrixDescription } from '../../extension/core/packed/format';
+
 /** Files by path; everything is under /m. */
 export type Folder = Readonly<Record<string, Uint8Array>>;
 
@@ -41,6 +44,21 @@ const shards = [
   { file: 'model-00001-of-00002.safetensors', tensors: block(0), bytes: 0 },
   { file: 'model-00002-of-00002.safetensors', tensors: [...block(1), of('BF16', 'model.norm.weight', 8)], bytes: 0 },
 ];
+
+/** Two matrices in our own format, with and without low-rank factors. */
+function packed(): Uint8Array {
+  const matrix = (rank: number): MatrixDescription => ({
+    dtype: 'BF16',
+    shape: [24, 40],
+    option: paperOption({ b0: 3, b1: 8, b2: 'fp32', B0: 64, B1: 256 }, rank),
+  });
+  const matrices = new Map([
+    ['model.layers.0.mlp.up_proj.weight', matrix(4)],
+    ['model.layers.1.mlp.up_proj.weight', matrix(0)],
+  ]);
+  const parts = [...matrices].flatMap(([name, description]) => matrixParts(name, description, 'nf8'));
+  return file(parts, shardMetadata(describeShard(matrices, 'nf8', 0)));
+}
 
 export const CORPUS: Readonly<Record<string, Folder>> = {
   plain: {
@@ -109,6 +127,7 @@ export const CORPUS: Readonly<Record<string, Folder>> = {
     ]),
     '/m/config.json': text({ ...llama, quantization: { group_size: 64, bits: 4, m: { bits: 4, group_size: 64 } } }),
   },
+  'our own': { '/m/model.safetensors': packed(), '/m/config.json': text(llama) },
   adapter: {
     '/m/adapter_model.safetensors': file(
       [

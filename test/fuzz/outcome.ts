@@ -5,6 +5,7 @@ import { structureFindings } from '../../extension/core/analysis/health';
 import { tensorTree } from '../../extension/core/checkpoint/tree';
 import { LqError } from '../../extension/core/errors';
 import { languageModelConfig } from '../../extension/core/evaluation/architecture';
+import { checkpointWeights } from '../../extension/core/evaluation/language-model';
 import { logicalTensors } from '../../extension/core/logical/logical';
 import { openCheckpoint } from '../../extension/core/logical/open';
 import { selectTargets } from '../../extension/core/logical/targets';
@@ -30,7 +31,11 @@ export async function outcome(folder: Folder, path: string): Promise<string> {
     check(structureFindings(index.problems).every(({ message }) => message.length < 4000));
     tensorTree(logical);
     adapterSummary(index, logical);
-    for (const work of [() => languageModelConfig(index.config, '/m/config.json'), () => selectTargets(logical)])
+    for (const work of [
+      () => checkpointWeights(index),
+      () => languageModelConfig(index.config, '/m/config.json'),
+      () => selectTargets(logical),
+    ])
       typed(work);
     return index.problems.length > 0 ? 'opened with remarks' : 'opened';
   } catch (error) {
