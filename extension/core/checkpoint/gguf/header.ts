@@ -4,7 +4,7 @@
  * them bytes after the last tensor are an error.
  */
 import { LqError } from '../../errors';
-import { quoteName } from '../safetensors';
+import { quoteName } from '../../text';
 import type { FileSystem } from '../../files/types';
 import type { TensorInfo } from '../types';
 import { HeaderCursor } from './cursor';

@@ -1,5 +1,5 @@
 /** Key-value pairs of a GGUF header: scalars as they are, long arrays by where they lie. */
-import { quoteName } from '../safetensors';
+import { quoteName } from '../../text';
 import type { FileSystem } from '../../files/types';
 import type { HeaderCursor } from './cursor';
 import type { GgufArray, GgufScalar, GgufValue } from './values';

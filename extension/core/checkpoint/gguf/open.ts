@@ -1,7 +1,7 @@
 /** A GGUF checkpoint: one file, or the parts of a split one. */
 import { LqError } from '../../errors';
 import { baseName, folderOf, joinPath } from '../../files/paths';
-import { quoteName } from '../safetensors';
+import { quoteName } from '../../text';
 import type { FileSystem } from '../../files/types';
 import type { CheckpointProblem, ShardInfo, TensorInfo } from '../types';
 import { readGgufHeader, type GgufHeader } from './header';

@@ -1,7 +1,7 @@
 /** Writing the header of a GGUF file, version 3, little-endian. */
 import { elementCount } from '../../dtypes';
 import { LqError } from '../../errors';
-import { quoteName } from '../safetensors';
+import { quoteName } from '../../text';
 import { ggufTypeNamed, type GgufType } from './types';
 
 /** A key's value with the type it is written in. */

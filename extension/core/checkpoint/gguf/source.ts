@@ -2,7 +2,7 @@
 import { isDtype } from '../../dtypes';
 import { LqError } from '../../errors';
 import type { DenseSource, GgufSource } from '../../native';
-import { quoteName } from '../safetensors';
+import { quoteName } from '../../text';
 import type { TensorInfo } from '../types';
 import { pairedRows } from './names';
 import { ggufTypeNamed } from './types';
