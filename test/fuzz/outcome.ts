@@ -5,7 +5,7 @@ import { structureFindings } from '../../extension/core/analysis/health';
 import { tensorTree } from '../../extension/core/checkpoint/tree';
 import { LqError } from '../../extension/core/errors';
 import { languageModelConfig } from '../../extension/core/evaluation/architecture';
-import { checkpointWeights } from '../../extension/core/evaluation/language-model';
+import { weightLookup } from '../../extension/core/logical/lookup';
 import { logicalTensors } from '../../extension/core/logical/logical';
 import { openCheckpoint } from '../../extension/core/logical/open';
 import { selectTargets } from '../../extension/core/logical/targets';
@@ -32,7 +32,7 @@ export async function outcome(folder: Folder, path: string): Promise<string> {
     tensorTree(logical);
     adapterSummary(index, logical);
     for (const work of [
-      () => checkpointWeights(index),
+      () => weightLookup(index),
       () => languageModelConfig(index.config, '/m/config.json'),
       () => selectTargets(logical),
     ])
