@@ -29,8 +29,8 @@ void BlockScales::compute(const QuantConfig& config, const float* source, bool f
   const int64_t groups = (blocks + config.group - 1) / config.group;
   parallel_for(0, groups, groups_a_piece, [&](int64_t b, int64_t e) {
     const int64_t at = b * config.group;
-    kernels().scales({source + at, std::min(blocks, e * config.group) - at, config.group, config.b1, config.b2, offset, exponent,
-                      decoded.data() + at, inverse.data() + at, fields ? k.data() + at : nullptr,
+    kernels().scales({source + at, std::min(blocks, e * config.group) - at, config.group, config.b1, config.b2, offset,
+                      exponent, decoded.data() + at, inverse.data() + at, fields ? k.data() + at : nullptr,
                       fields ? v.data() + b : nullptr});
   });
 }

@@ -61,9 +61,17 @@ void quantize(const Stream& stream, const MatrixView& m, QuantizedView* q, const
   DeviceBuffer<ScaleSlot> slot(stream, 1);
   DeviceBuffer<DeviceBook> book(stream, 1);
   constexpr uint32_t kInfinity = 0x7f800000u;
-  const ScaleSlot host_slot{
-      scales.get(), minimum.get(), scale_codes.get(), group_maxima.get(), blocks, config.b1, config.group, config.b2, 0,
-      1,             nullptr};
+  const ScaleSlot host_slot{scales.get(),
+                            minimum.get(),
+                            scale_codes.get(),
+                            group_maxima.get(),
+                            blocks,
+                            config.b1,
+                            config.group,
+                            config.b2,
+                            0,
+                            1,
+                            nullptr};
   const DeviceBook host_book = make_device_book(*q->book);
   minimum.upload(&kInfinity, 1);
   slot.upload(&host_slot, 1);

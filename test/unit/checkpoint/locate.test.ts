@@ -40,7 +40,6 @@ describe('a file that is no safetensors file is called what it is', () => {
     ['Access to model meta-llama/Llama-3.1-8B is restricted.', /answer of the server.*Llama-3\.1-8B.*log in/],
     ['{"error":"Repository not found"}', /answer of the server/],
     ['# A model card\n\nwith text', /a text that begins "# A model card"/],
-    [bytes('GGUF', [3, 0, 0, 0], zeros), /GGUF/],
     [bytes('PK', [3, 4], zeros), /ZIP archive.*torch\.save/],
     [bytes([0x80, 2], '}q', [0], '.', zeros), /pickle/],
     [bytes([8, 7, 0x12, 7], 'pytorch', [0x1a, 5], zeros), /ONNX/],
@@ -60,6 +59,14 @@ describe('a file that is no safetensors file is called what it is', () => {
     expect(sharded.problems[0]).toMatchObject({ severity: 'error', file: '/m/a.bin' });
     expect(sharded.problems[0]!.message).toMatch(message);
     expect((await failure({ '/m/a.bin': content }, '/m/a.bin')).code).toBe('not-a-checkpoint');
+  });
+
+  it('a GGUF file is one under any name, and no shard', async () => {
+    const gguf = bytes('GGUF', [3, 0, 0, 0], Array<number>(16).fill(0), Array<number>(8).fill(0));
+    expect((await open({ '/m/d34db33f': gguf }, '/m/d34db33f')).gguf).toBeDefined();
+    const index = JSON.stringify({ weight_map: { a: 'a.bin' } });
+    const sharded = await open({ '/m/model.safetensors.index.json': index, '/m/a.bin': gguf });
+    expect(sharded.problems[0]!.message).toMatch(/it is a GGUF file/);
   });
 
   it('and a damaged header is still told as one', async () => {
@@ -144,14 +151,14 @@ describe('a folder', () => {
     [{ '/m/model.safetensors/x.safetensors': weights('a') }, /in folders.*model\.safetensors/],
     [
       { '/m/pytorch_model.bin': 'PK', '/m/config.json': '{}' },
-      /no safetensors file, but pytorch_model\.bin.*save_pretrained/,
+      /no safetensors or GGUF file, but pytorch_model\.bin.*save_pretrained/,
     ],
     [{ '/m/model.onnx': bytes([8, 7, 0x12, 7], 'pytorch') }, /but model\.onnx \(an ONNX model/],
     [
       { '/m/a.fp16.safetensors': weights('a'), '/m/a.bf16.safetensors': weights('a') },
       /precision variants.*a\.bf16\.safetensors, a\.fp16\.safetensors/,
     ],
-    [{ '/m/notes.txt': '' }, /holds no safetensors file$/],
+    [{ '/m/notes.txt': '' }, /holds no safetensors or GGUF file$/],
   ])('that cannot be opened as one model says what is there: %#', async (files, message) => {
     const error = await failure(files);
     expect(error).toMatchObject({ code: 'not-a-checkpoint', file: '/m' });
