@@ -309,6 +309,35 @@ export interface NativeLanguageModelConfig {
   qkNorm: boolean;
   tiedEmbeddings: boolean;
   mlpBias: boolean;
+
+  // Parts beyond Llama's; absent is Llama.
+  /** `layer`: the mean is subtracted, and there is a bias. Default `rms`. */
+  norm?: 'rms' | 'layer';
+  /** Added to the weights of RMS norms. */
+  normOffset?: number;
+  /** Where norms stand: before each half of a block, after it (before its result is added), or both. Default `before`. */
+  normPlaces?: 'before' | 'after' | 'both';
+  /** q and k are normalised over all heads together. */
+  qkNormFull?: boolean;
+  /** Default `silu`. */
+  activation?: 'silu' | 'gelu_tanh' | 'gelu' | 'relu' | 'relu_squared';
+  /** down(f(up(x))) instead of down(f(gate(x)) up(x)). */
+  plainMlp?: boolean;
+  /** Of scores; default 1 / sqrt(headDim). */
+  attentionScale?: number;
+  /** Scores, logits x become c tanh(x / c). */
+  attentionSoftcap?: number;
+  logitSoftcap?: number;
+  /** Multipliers of embeddings, of what each half adds, of logits. */
+  embeddingScale?: number;
+  residualScale?: number;
+  logitScale?: number;
+  /** Leading dimensions of a head that are rotated; default all. */
+  rotaryDim?: number;
+  /** Base of the second rotary embedding, which is never scaled. */
+  ropeLocalTheta?: number;
+  /** By layer: tokens attended to (0: all before) and the rotation; default slidingWindow and `standard` everywhere. */
+  layerTraits?: { window: number; rotary: 'standard' | 'local' | 'none' }[];
 }
 
 /** Kind names as in native/include/lq/language_model.h; layer -1 for embedding, final_norm and head. */

@@ -14,11 +14,32 @@ namespace lq {
 
 // Names as JavaScript has them, in the order of the enumerations.
 inline constexpr const char* kKindNames[] = {
-    "embedding", "final_norm", "head",   "input_norm", "post_attention_norm",
-    "q",         "k",          "v",      "o",          "gate",
-    "up",        "down",       "q_bias", "k_bias",     "v_bias",
-    "o_bias",    "q_norm",     "k_norm", "gate_bias",  "up_bias",
+    "embedding",
+    "final_norm",
+    "head",
+    "input_norm",
+    "post_attention_norm",
+    "q",
+    "k",
+    "v",
+    "o",
+    "gate",
+    "up",
+    "down",
+    "q_bias",
+    "k_bias",
+    "v_bias",
+    "o_bias",
+    "q_norm",
+    "k_norm",
+    "gate_bias",
+    "up_bias",
     "down_bias",
+    "attention_output_norm",
+    "mlp_output_norm",
+    "final_norm_bias",
+    "input_norm_bias",
+    "post_attention_norm_bias",
 };
 inline constexpr const char* kInputNames[] = {"attention", "output", "mlp", "down"};
 

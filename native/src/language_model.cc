@@ -61,7 +61,53 @@ RopeType parse_rope_type(const Napi::Object& rope) {
   throw Napi::TypeError::New(rope.Env(), "unknown rotary scaling: " + type);
 }
 
-LanguageModelConfig parse_config(const Napi::Object& o) {
+template <typename Enum, size_t N>
+Enum one_of(const Napi::Object& object, const char* name, const char* const (&names)[N]) {
+  if (object.Get(name).IsUndefined()) return static_cast<Enum>(0);
+  const std::string value = object.Get(name).ToString();
+  for (size_t i = 0; i < N; ++i) {
+    if (value == names[i]) return static_cast<Enum>(i);
+  }
+  throw Napi::TypeError::New(object.Env(), std::string("unknown ") + name + ": " + value);
+}
+
+// The parts that are not Llama's, each absent where it is.
+void parse_parts(const Napi::Object& o, std::vector<LayerTraits>* traits, LanguageModelConfig* c) {
+  c->norm = one_of<NormKind>(o, "norm", {"rms", "layer"});
+  c->norm_offset = static_cast<float>(number_or(o, "normOffset", 0));
+  const std::string places =
+      o.Get("normPlaces").IsUndefined() ? std::string("before") : o.Get("normPlaces").ToString().Utf8Value();
+  if (places != "before" && places != "after" && places != "both") {
+    throw Napi::TypeError::New(o.Env(), "unknown normPlaces: " + places);
+  }
+  c->no_norm_before = places == "after";
+  c->norm_after = places != "before";
+  c->qk_norm_full = flag(o, "qkNormFull");
+  c->activation = one_of<Activation>(o, "activation", {"silu", "gelu_tanh", "gelu", "relu", "relu_squared"});
+  c->plain_mlp = flag(o, "plainMlp");
+  c->attention_scale = number_or(o, "attentionScale", 0);
+  c->attention_softcap = number_or(o, "attentionSoftcap", 0);
+  c->logit_softcap = number_or(o, "logitSoftcap", 0);
+  c->embedding_scale = number_or(o, "embeddingScale", 0);
+  c->residual_scale = number_or(o, "residualScale", 0);
+  c->logit_scale = number_or(o, "logitScale", 0);
+  c->rotary_dim = static_cast<int32_t>(number_or(o, "rotaryDim", 0));
+  c->rope_local_theta = number_or(o, "ropeLocalTheta", 0);
+  if (o.Get("layerTraits").IsUndefined()) return;
+  const auto list = o.Get("layerTraits").As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const auto entry = list.Get(i).As<Napi::Object>();
+    traits->push_back({static_cast<int32_t>(number(entry, "window")),
+                       one_of<LayerRotary>(entry, "rotary", {"standard", "local", "none"})});
+  }
+  if (static_cast<int64_t>(traits->size()) != c->layers) {
+    throw Napi::TypeError::New(o.Env(), "layerTraits is not one entry a layer");
+  }
+  c->traits = traits->data();
+}
+
+// `traits` holds what the config points to.
+LanguageModelConfig parse_config(const Napi::Object& o, std::vector<LayerTraits>* traits) {
   const auto integer = [&](const char* name) { return static_cast<int32_t>(number(o, name)); };
   const auto rope = o.Get("rope").As<Napi::Object>();
   LanguageModelConfig c{};
@@ -89,18 +135,23 @@ LanguageModelConfig parse_config(const Napi::Object& o) {
   c.qk_norm = flag(o, "qkNorm");
   c.tied_embeddings = flag(o, "tiedEmbeddings");
   c.mlp_bias = flag(o, "mlpBias");
+  parse_parts(o, traits, &c);
   return c;
 }
 
 // The backend's model with what feeds it. Calls run one at a time; a call under way outlives close().
 class OpenModel {
  public:
-  OpenModel(Device& device, const LanguageModelConfig& config, std::map<Place, Weight> weights)
-      : config(config), device_(device), weights_(std::move(weights)) {}
+  OpenModel(Device& device, const Napi::Object& config, std::map<Place, Weight> weights)
+      : config(parse_config(config, &traits_)), device_(device), weights_(std::move(weights)) {}
   ~OpenModel() {
     if (model_ != nullptr) model_->destroy();
   }
 
+ private:
+  std::vector<LayerTraits> traits_;  // what config points to
+
+ public:
   const LanguageModelConfig config;
 
   void create() {
@@ -522,7 +573,7 @@ void register_language_model(Napi::Env env, Napi::Object exports) {
     return deferred.Promise();
   };
   const auto create = [](const Napi::CallbackInfo& info) {
-    auto model = std::make_shared<OpenModel>(device_argument(info[0]), parse_config(info[1].As<Napi::Object>()),
+    auto model = std::make_shared<OpenModel>(device_argument(info[0]), info[1].As<Napi::Object>(),
                                              parse_weights(info[2].As<Napi::Array>()));
     model->create();
     return model;

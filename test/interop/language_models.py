@@ -22,6 +22,9 @@ BASE = dict(
     num_key_value_heads=2,
     max_position_embeddings=64,
     initializer_range=0.3,
+    pad_token_id=None,
+    bos_token_id=1,
+    eos_token_id=2,
     tie_word_embeddings=False,
 )
 
@@ -54,13 +57,96 @@ CASES = {
     "qwen2-window": ("Qwen2", dict(use_sliding_window=True, sliding_window=7, max_window_layers=0)),
     "qwen3": ("Qwen3", dict(head_dim=12, tie_word_embeddings=True)),
     "qwen3-biases": ("Qwen3", dict(head_dim=8, attention_bias=True, num_key_value_heads=1)),
+    "ministral": (
+        "Ministral",
+        dict(
+            head_dim=10,
+            layer_types=["full_attention", "sliding_attention", "full_attention"],
+            sliding_window=5,
+        ),
+    ),
+    "gemma": ("Gemma", dict(head_dim=12)),
+    "gemma2": (
+        "Gemma2",
+        dict(
+            head_dim=12,
+            query_pre_attn_scalar=20,
+            attn_logit_softcapping=4.0,
+            final_logit_softcapping=3.0,
+            sliding_window=7,
+            attention_bias=True,
+        ),
+    ),
+    "gemma2-uncapped": (
+        "Gemma2",
+        dict(
+            head_dim=10,
+            attn_logit_softcapping=None,
+            final_logit_softcapping=None,
+            layer_types=["full_attention", "full_attention", "sliding_attention"],
+            sliding_window=4,
+            tie_word_embeddings=True,
+        ),
+    ),
+    "gemma3": (
+        "Gemma3",
+        dict(
+            head_dim=12,
+            query_pre_attn_scalar=17,
+            sliding_window=6,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            final_logit_softcapping=5.0,
+            rope_parameters=dict(
+                full_attention=dict(rope_type="linear", rope_theta=3000.0, factor=4.0),
+                sliding_attention=dict(rope_type="default", rope_theta=50.0),
+            ),
+        ),
+    ),
+    "granite": (
+        "Granite",
+        dict(
+            embedding_multiplier=3.0,
+            attention_multiplier=0.2,
+            residual_multiplier=0.4,
+            logits_scaling=2.5,
+            attention_bias=True,
+            mlp_bias=True,
+        ),
+    ),
+    "smollm3": ("SmolLM3", dict(no_rope_layers=[1, 0, 1])),
+    "smollm3-windows": ("SmolLM3", dict(no_rope_layer_interval=2, use_sliding_window=True, sliding_window=5, mlp_bias=True)),
+    "olmo2": ("Olmo2", dict(attention_bias=True)),
+    "olmo3": (
+        "Olmo3",
+        dict(
+            num_hidden_layers=4,
+            sliding_window=6,
+            rope_parameters=dict(
+                full_attention=dict(
+                    rope_type="yarn", rope_theta=1000.0, factor=4.0, original_max_position_embeddings=16
+                ),
+                sliding_attention=dict(rope_type="default", rope_theta=1000.0),
+            ),
+        ),
+    ),
+    "stablelm": ("StableLm", dict(use_qkv_bias=True, layer_norm_eps=0.01, num_key_value_heads=4)),
+    "stablelm-half": (
+        "StableLm",
+        dict(rope_parameters=dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.6)),
+    ),
+    "starcoder2": ("Starcoder2", dict(sliding_window=8)),
+    "starcoder2-unbiased": ("Starcoder2", dict(use_bias=False, hidden_act="gelu", tie_word_embeddings=True)),
+    "seed-oss": ("SeedOss", dict(head_dim=8, attention_out_bias=True)),
+    "arcee": ("Arcee", dict(mlp_bias=True)),
 }
 SEQUENCES, CONTEXT = 2, 33
 
 
 def make(name, family, changes, folder):
     torch.manual_seed(sum(name.encode()))
-    config = getattr(transformers, f"{family}Config")(**{**BASE, **changes})
+    # Gemma 3's plain name is the configuration of the model with images.
+    kind = "Gemma3Text" if family == "Gemma3" else family
+    config = getattr(transformers, f"{kind}Config")(**{**BASE, **changes})
     config._attn_implementation = "eager"
     model = getattr(transformers, f"{family}ForCausalLM")(config).float().eval()
     with torch.no_grad():

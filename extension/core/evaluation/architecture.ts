@@ -47,6 +47,7 @@ export function languageModelConfig(
     );
   }
   refuseOtherMathematics(reader);
+  const activation = readActivation(reader, family);
   const layers = reader.count('num_hidden_layers');
   const hidden = reader.count('hidden_size');
   const heads = reader.count('num_attention_heads');
@@ -55,7 +56,7 @@ export function languageModelConfig(
   const headDim = reader.count('head_dim', family.headDim ?? Math.floor(hidden / heads));
   if (heads % kvHeads !== 0) reader.refuse(`${heads} attention heads cannot share ${kvHeads} key-value heads`);
   if (headDim % 2 !== 0) reader.refuse(`An odd head size of ${headDim} has no rotary embedding`);
-  const { warnings, ...rotary } = readRope(reader, maxPositions);
+  const { warnings, rotatedShare, ...rotary } = readRope(reader, maxPositions, family);
   return {
     config: {
       layers,
@@ -66,12 +67,15 @@ export function languageModelConfig(
       intermediate: reader.count('intermediate_size'),
       vocab: reader.count('vocab_size'),
       maxPositions,
-      rmsEps: reader.number('rms_norm_eps', 1e-6),
+      rmsEps: reader.number(...(family.epsilon ?? (['rms_norm_eps', 1e-6] as const))),
       ...rotary,
-      slidingWindow: oneWindow(reader, family.windows(reader, layers), context),
+      ...(rotatedShare < 1 && { rotaryDim: rotatedDimensions(reader, headDim, rotatedShare) }),
+      ...layerTraits(family, reader, layers, rotary.ropeLocalTheta !== undefined, context),
+      ...(activation !== 'silu' && { activation }),
+      ...family.parts?.(reader),
       ...family.biases(reader),
       qkNorm: family.qkNorm,
-      tiedEmbeddings: reader.flag('tie_word_embeddings'),
+      tiedEmbeddings: reader.has('tie_word_embeddings') ? reader.flag('tie_word_embeddings') : (family.tied ?? false),
     },
     warnings: [
       ...unknownKeys(config, family),
@@ -93,8 +97,6 @@ function keyValueHeads(reader: ConfigReader, { kvHeadsDefault }: Family, heads: 
 }
 
 function refuseOtherMathematics(reader: ConfigReader): void {
-  const activation = reader.text('hidden_act', 'silu');
-  if (activation !== 'silu' && activation !== 'swish') reader.refuse(`The activation ${activation} is not supported`);
   if (reader.has('is_causal') && !reader.flag('is_causal'))
     reader.refuse('Attention in both directions (is_causal: false) is not supported');
   if (reader.has('per_layer_config')) reader.refuse('Layers that differ (per_layer_config) are not supported');
@@ -105,13 +107,50 @@ function refuseOtherMathematics(reader: ConfigReader): void {
     reader.refuse(`Weights quantised by ${quantization} cannot be run`);
 }
 
-/** The window of all layers. One that no token reaches the end of is none. */
-function oneWindow(reader: ConfigReader, windows: readonly number[], context: number): number {
+const ACTIVATIONS: ReadonlyMap<string, NonNullable<NativeLanguageModelConfig['activation']>> = new Map([
+  ['silu', 'silu'],
+  ['swish', 'silu'],
+  ['gelu', 'gelu'],
+  ['gelu_pytorch_tanh', 'gelu_tanh'],
+  ['gelu_new', 'gelu_tanh'],
+  ['relu', 'relu'],
+  ['relu2', 'relu_squared'],
+]);
+
+function readActivation(reader: ConfigReader, family: Family): NonNullable<NativeLanguageModelConfig['activation']> {
+  const [key, fallback] = family.activation ?? ['hidden_act', 'silu'];
+  const name = reader.text(key, fallback);
+  const known = ACTIVATIONS.get(name);
+  if (known === undefined) reader.refuse(`The activation ${name} is not supported`);
+  return known;
+}
+
+/** Dimensions of a head that are rotated: the share, rounded down as transformers does. */
+function rotatedDimensions(reader: ConfigReader, headDim: number, share: number): number {
+  const rotated = Math.floor(headDim * share);
+  if (rotated < 2 || rotated % 2 !== 0) reader.refuse(`Rotating ${rotated} dimensions of a head is not supported`);
+  return rotated;
+}
+
+/**
+ * What layers attend to and how they turn: one window where all agree, else by layer. A window that no token reaches the
+ * end of is none. Where windowed layers have a rotary embedding of their own, it is theirs.
+ */
+function layerTraits(
+  family: Family,
+  reader: ConfigReader,
+  layers: number,
+  local: boolean,
+  context: number,
+): Pick<NativeLanguageModelConfig, 'slidingWindow' | 'layerTraits'> {
+  const windows = family.windows(reader, layers);
+  const rotary = family.rotary?.(reader, layers) ?? windows.map(window => (local && window > 0 ? 'local' : 'standard'));
   const effective = windows.map(window => (window >= context ? 0 : window));
-  const different = new Set(effective);
-  if (different.size <= 1) return effective[0] ?? 0;
-  const windowed = effective.filter(window => window > 0).length;
-  return reader.refuse(`A sliding window in ${windowed} of ${windows.length} layers is not supported`);
+  const alike = new Set(effective).size <= 1 && rotary.every(kind => kind === 'standard');
+  return {
+    slidingWindow: alike ? (effective[0] ?? 0) : 0,
+    ...(!alike && { layerTraits: effective.map((window, layer) => ({ window, rotary: rotary[layer]! })) }),
+  };
 }
 
 function unknownKeys(config: Readonly<Record<string, unknown>>, family: Family): string[] {

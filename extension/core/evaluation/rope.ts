@@ -4,27 +4,41 @@
  */
 import type { NativeLanguageModelConfig } from '../native';
 import type { ConfigReader } from './config-reader';
+import type { Family } from './families/family';
 import { ROPE_KEYS } from './families/keys';
 
 const DEFAULT_THETA = 10_000;
 
-/** @throws LqError 'unsupported-model' naming the scaling or the field that is missing. */
+/**
+ * @returns the rotary embedding; `ropeLocalTheta` where layers with a window have one of their own; the share of each head
+ *   that is rotated
+ * @throws LqError 'unsupported-model' naming the scaling or the field that is missing.
+ */
 export function readRope(
   config: ConfigReader,
   maxPositions: number,
-): Pick<NativeLanguageModelConfig, 'rope' | 'ropeTheta'> & { warnings: string[] } {
+  family: Pick<Family, 'ropeTheta' | 'rotatedShare'>,
+): Pick<NativeLanguageModelConfig, 'rope' | 'ropeTheta' | 'ropeLocalTheta'> & {
+  rotatedShare: number;
+  warnings: string[];
+} {
   const [before, now] = [config.object('rope_scaling'), config.object('rope_parameters')];
-  const scaling = before !== undefined && before.names.length > 0 ? before : now;
-  const ropeTheta = scaling?.has('rope_theta')
-    ? scaling.number('rope_theta')
-    : config.number('rope_theta', DEFAULT_THETA);
-  for (const source of [config, scaling]) {
-    const share = source?.number('partial_rotary_factor', 1) ?? 1;
-    if (share !== 1) config.refuse(`A rotary embedding of ${share} of each head is not supported`);
-  }
-  if (scaling === undefined) return { ropeTheta, rope: { type: 'default' }, warnings: [] };
-  if (scaling.names.some(name => scaling.isObject(name)))
-    config.refuse('A rotary embedding for each type of layer is not supported');
+  const both = typeof family.ropeTheta === 'object' ? family.ropeTheta : undefined;
+  const given =
+    before !== undefined && before.names.length > 0 && (both === undefined || now === undefined) ? before : now;
+  const byType = given?.names.some(name => given.isObject(name)) ?? false;
+  if (byType && both === undefined) config.refuse('A rotary embedding for each type of layer is not supported');
+  const scaling = byType ? given?.object('full_attention') : given;
+  const theta = both?.full ?? (typeof family.ropeTheta === 'number' ? family.ropeTheta : DEFAULT_THETA);
+  const ropeTheta = scaling?.has('rope_theta') ? scaling.number('rope_theta') : config.number('rope_theta', theta);
+  const rotatedShare = readShare(config, scaling, family.rotatedShare);
+  const local =
+    both === undefined ? {} : { ropeLocalTheta: localTheta(config, byType ? given : undefined, both, ropeTheta) };
+  const warnings =
+    before !== undefined && given === before && now !== undefined
+      ? ['config.json has rope_scaling and rope_parameters; rope_scaling was used, as transformers does.']
+      : [];
+  if (scaling === undefined) return { ropeTheta, ...local, rope: { type: 'default' }, rotatedShare, warnings };
   const type = scaling.text('rope_type', scaling.text('type', 'default'));
   // The model's own field goes before the scaling's, which goes before the length it is now said to have.
   const original = config.has('original_max_position_embeddings') ? config : scaling;
@@ -32,14 +46,39 @@ export function readRope(
   const unknown = scaling.names.filter(name => !ROPE_KEYS.includes(name));
   return {
     ropeTheta,
+    ...local,
     rope: readScaling(type, scaling, maxPositions, originalMaxPositions),
+    rotatedShare,
     warnings: [
       ...(unknown.length > 0 ? [`The rotary scaling ${type} has keys that were not used: ${unknown.join(', ')}.`] : []),
-      ...(scaling === before && now !== undefined
-        ? ['config.json has rope_scaling and rope_parameters; rope_scaling was used, as transformers does.']
-        : []),
+      ...warnings,
     ],
   };
+}
+
+/** The share of each head that is rotated; another than all is refused where the family does not read it. */
+function readShare(config: ConfigReader, scaling: ConfigReader | undefined, family: number | undefined): number {
+  const stated = [scaling, config].find(source => source?.has('partial_rotary_factor'));
+  const share = stated?.number('partial_rotary_factor') ?? family ?? 1;
+  if (share !== 1 && family === undefined)
+    config.refuse(`A rotary embedding of ${share} of each head is not supported`);
+  if (share <= 0 || share > 1) config.refuse(`partial_rotary_factor in config.json is not a share: ${share}`);
+  return share;
+}
+
+/** Base of layers with a window: never scaled, so a scaling of theirs is refused. */
+function localTheta(
+  config: ConfigReader,
+  byType: ConfigReader | undefined,
+  defaults: { sliding: number; full: number },
+  ropeTheta: number,
+): number {
+  const own = byType?.object('sliding_attention');
+  if (own !== undefined && own.text('rope_type', 'default') !== 'default')
+    config.refuse('A scaled rotary embedding of layers with a window is not supported');
+  // Families with one default for both give both layers the base that is named.
+  const fallback = defaults.full === defaults.sliding ? ropeTheta : defaults.sliding;
+  return own?.number('rope_theta', fallback) ?? config.number('rope_local_base_freq', fallback);
 }
 
 function readScaling(

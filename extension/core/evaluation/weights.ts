@@ -48,9 +48,15 @@ interface Expected {
  * Every weight the network needs, checked for presence and shape.
  * @param config with `tiedEmbeddings` as they are in the checkpoint: a head of its own is used
  * @param file the checkpoint, for errors
+ * @param modules those that this family names otherwise than Llama, by kind of weight
  * @throws LqError 'tensor-not-found', or 'unsupported-model' when a shape is not what config.json says.
  */
-export function modelWeights(config: NativeLanguageModelConfig, lookup: WeightLookup, file: string): ModelWeight[] {
+export function modelWeights(
+  config: NativeLanguageModelConfig,
+  lookup: WeightLookup,
+  file: string,
+  modules: Readonly<Record<string, string>> = {},
+): ModelWeight[] {
   const { prefix, head } = namingOf(lookup);
   const weights: ModelWeight[] = [];
   const add = (layer: number, expected: readonly Expected[]): void => {
@@ -66,7 +72,8 @@ export function modelWeights(config: NativeLanguageModelConfig, lookup: WeightLo
     }
   };
   add(-1, outerWeights(config, prefix, head ?? 'lm_head.weight'));
-  for (let layer = 0; layer < config.layers; layer++) add(layer, layerWeights(config, `${prefix}layers.${layer}`));
+  for (let layer = 0; layer < config.layers; layer++)
+    add(layer, layerWeights(config, `${prefix}layers.${layer}`, modules));
   return weights;
 }
 
@@ -74,32 +81,62 @@ function outerWeights(c: NativeLanguageModelConfig, prefix: string, head: string
   const matrix = [c.vocab, c.hidden] as const;
   return [
     { kind: 'embedding', name: `${prefix}embed_tokens.weight`, shape: matrix },
-    { kind: 'final_norm', name: `${prefix}norm.weight`, shape: [1, c.hidden] },
+    ...norm(c, 'final_norm', `${prefix}norm`, c.hidden),
     ...(c.tiedEmbeddings ? [] : [{ kind: 'head', name: head, shape: matrix }]),
   ];
 }
 
-function layerWeights(c: NativeLanguageModelConfig, prefix: string): Expected[] {
+/** Modules of a block in Llama, by kind of weight. */
+const MODULES: Readonly<Record<string, string>> = {
+  input_norm: 'input_layernorm',
+  post_attention_norm: 'post_attention_layernorm',
+  q: 'self_attn.q_proj',
+  k: 'self_attn.k_proj',
+  v: 'self_attn.v_proj',
+  o: 'self_attn.o_proj',
+  q_norm: 'self_attn.q_norm',
+  k_norm: 'self_attn.k_norm',
+  gate: 'mlp.gate_proj',
+  up: 'mlp.up_proj',
+  down: 'mlp.down_proj',
+};
+
+/** A norm's weight, and the bias of a layer norm. */
+function norm(c: NativeLanguageModelConfig, kind: string, module: string, size: number): Expected[] {
+  const weight = { kind, name: `${module}.weight`, shape: [1, size] as const };
+  return c.norm === 'layer' ? [weight, { kind: `${kind}_bias`, name: `${module}.bias`, shape: [1, size] }] : [weight];
+}
+
+function layerWeights(
+  c: NativeLanguageModelConfig,
+  prefix: string,
+  modules: Readonly<Record<string, string>>,
+): Expected[] {
   const [q, kv] = [c.heads * c.headDim, c.kvHeads * c.headDim];
-  const linear = (kind: string, module: string, rows: number, cols: number, bias: boolean): Expected[] => [
-    { kind, name: `${prefix}.${module}.weight`, shape: [rows, cols] },
-    ...(bias ? [{ kind: `${kind}_bias`, name: `${prefix}.${module}.bias`, shape: [1, rows] as const }] : []),
+  const module = (kind: string): string => `${prefix}.${modules[kind] ?? MODULES[kind]!}`;
+  const linear = (kind: string, rows: number, cols: number, bias: boolean): Expected[] => [
+    { kind, name: `${module(kind)}.weight`, shape: [rows, cols] },
+    ...(bias ? [{ kind: `${kind}_bias`, name: `${module(kind)}.bias`, shape: [1, rows] as const }] : []),
   ];
-  const norm = (kind: string, module: string, size: number): Expected => ({
+  const vector = (kind: string, size: number): Expected => ({
     kind,
-    name: `${prefix}.${module}.weight`,
+    name: `${module(kind)}.weight`,
     shape: [1, size],
   });
+  const places = c.normPlaces ?? 'before';
+  const head = (heads: number): number => (c.qkNormFull === true ? heads * c.headDim : c.headDim);
   return [
-    norm('input_norm', 'input_layernorm', c.hidden),
-    norm('post_attention_norm', 'post_attention_layernorm', c.hidden),
-    ...linear('q', 'self_attn.q_proj', q, c.hidden, c.attentionBias),
-    ...linear('k', 'self_attn.k_proj', kv, c.hidden, c.attentionBias),
-    ...linear('v', 'self_attn.v_proj', kv, c.hidden, c.attentionBias),
-    ...linear('o', 'self_attn.o_proj', c.hidden, q, c.outputBias),
-    ...(c.qkNorm ? [norm('q_norm', 'self_attn.q_norm', c.headDim), norm('k_norm', 'self_attn.k_norm', c.headDim)] : []),
-    ...linear('gate', 'mlp.gate_proj', c.intermediate, c.hidden, c.mlpBias),
-    ...linear('up', 'mlp.up_proj', c.intermediate, c.hidden, c.mlpBias),
-    ...linear('down', 'mlp.down_proj', c.hidden, c.intermediate, c.mlpBias),
+    ...(places === 'after'
+      ? []
+      : ['input_norm', 'post_attention_norm'].flatMap(kind => norm(c, kind, module(kind), c.hidden))),
+    ...(places === 'before' ? [] : [vector('attention_output_norm', c.hidden), vector('mlp_output_norm', c.hidden)]),
+    ...linear('q', q, c.hidden, c.attentionBias),
+    ...linear('k', kv, c.hidden, c.attentionBias),
+    ...linear('v', kv, c.hidden, c.attentionBias),
+    ...linear('o', c.hidden, q, c.outputBias),
+    ...(c.qkNorm ? [vector('q_norm', head(c.heads)), vector('k_norm', head(c.kvHeads))] : []),
+    ...(c.plainMlp === true ? [] : linear('gate', c.intermediate, c.hidden, c.mlpBias)),
+    ...linear('up', c.intermediate, c.hidden, c.mlpBias),
+    ...linear('down', c.hidden, c.intermediate, c.mlpBias),
   ];
 }

@@ -29,6 +29,7 @@ Batch::Batch(const LanguageModelConfig& config, const Control& control, int64_t 
     : config(config),
       context(context),
       rotary(rotary_table(config, context)),
+      local_rotary(local_rotary_table(config, context)),
       control_(control),
       scratch_(std::max(cpu::threads(), kMostThreads)) {}
 

@@ -53,7 +53,7 @@ class Batch {
   const LanguageModelConfig& config;
   const int64_t context;
   int64_t sequences = 0;
-  const RotaryTable rotary;
+  const RotaryTable rotary, local_rotary;
 
   int64_t rows() const { return sequences * context; }
   int64_t q_size() const { return static_cast<int64_t>(config.heads) * config.head_dim; }

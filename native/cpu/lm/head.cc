@@ -13,6 +13,14 @@ constexpr int64_t kForwardRows = 512;
 constexpr int64_t kForwardTile = 512;                   // vocabulary a product; with its rows, a megabyte of logits
 constexpr int64_t kBackwardFloats = int64_t{16} << 20;  // logits of a piece of rows, a thread
 
+// logits [rows, words] = x [rows, hidden] W^T, soft-capped where the model's are.
+void logits_of(const Batch& batch, const float* x, const float* weight, int64_t rows, int64_t words, float* logits) {
+  batch.linear(x, weight, rows, batch.config.hidden, words, false, logits);
+  if (batch.config.logit_softcap > 0) {
+    kernels().soft_cap(logits, rows * words, static_cast<float>(batch.config.logit_softcap));
+  }
+}
+
 // Calls fn(sequence, first, count, slot) over pieces of the context - 1 predictions of every sequence, and adds what it
 // returns, a sum of losses, in a fixed order.
 void for_predictions(const Batch& batch, int64_t most_rows, double* losses,
@@ -53,12 +61,12 @@ void head_losses(const Batch& batch, const HeadWeights& head, const float* x, co
     const int64_t row = sequence * batch.context + first;
     float* normed = batch.scratch(slot, count * (hidden + kForwardTile));
     float* logits = normed + count * hidden;
-    kernels().rms_norm(x + row * hidden, head.norm, count, hidden, batch.config.rms_eps, normed);
+    norm(batch.config, head.norm, x + row * hidden, count, hidden, normed);
     std::vector<LogSumExp> state(count, kEmptyLogSumExp);
     double loss = 0;
     for (int64_t begin = 0; begin < vocab; begin += kForwardTile) {
       const int64_t width = std::min(kForwardTile, vocab - begin);
-      batch.linear(normed, head.weight + begin * hidden, count, hidden, width, false, logits);
+      logits_of(batch, normed, head.weight + begin * hidden, count, width, logits);
       for (int64_t i = 0; i < count; ++i) {
         const float* z = logits + i * width;
         kernels().accumulate(z, width, &state[i]);
@@ -79,10 +87,13 @@ void head_backward(const Batch& batch, const HeadWeights& head, const float* x, 
   const int64_t rows = std::clamp<int64_t>(kBackwardFloats / vocab, 32, kForwardRows);
   const auto piece = [&](int64_t sequence, int64_t first, int64_t count, int32_t slot) {
     const int64_t row = sequence * batch.context + first;
-    float* normed = batch.scratch(slot, count * (hidden + vocab));
+    const auto cap = static_cast<float>(batch.config.logit_softcap);
+    float* normed = batch.scratch(slot, count * (hidden + (cap > 0 ? 2 : 1) * vocab));
     float* logits = normed + count * hidden;
-    kernels().rms_norm(x + row * hidden, head.norm, count, hidden, batch.config.rms_eps, normed);
-    batch.linear(normed, head.weight, count, hidden, vocab, false, logits);
+    float* capped = logits + count * vocab;
+    norm(batch.config, head.norm, x + row * hidden, count, hidden, normed);
+    logits_of(batch, normed, head.weight, count, vocab, logits);
+    if (cap > 0) std::copy_n(logits, count * vocab, capped);
     double loss = 0;
     for (int64_t i = 0; i < count; ++i) {
       float* z = logits + i * vocab;
@@ -94,9 +105,9 @@ void head_backward(const Batch& batch, const HeadWeights& head, const float* x, 
       kernels().scaled_softmax(z, vocab, static_cast<float>(lse), scale);
       z[target] -= scale;
     }
+    if (cap > 0) kernels().soft_cap_backward(capped, count * vocab, cap, logits);
     batch.linear_backward(logits, head.weight, count, hidden, vocab, false, normed);
-    kernels().rms_norm_backward(x + row * hidden, head.norm, normed, nullptr, count, hidden, batch.config.rms_eps,
-                                dx + row * hidden);
+    norm_backward(batch.config, head.norm, x + row * hidden, normed, nullptr, count, hidden, dx + row * hidden);
     return loss;
   };
   for_predictions(batch, rows, losses, piece);
@@ -117,8 +128,7 @@ void head_divergence(const HeadSide& first_side, const HeadSide& second_side, co
     float* normed[] = {scratch, scratch + count * width_of[0]};
     float* logits[] = {normed[1] + count * width_of[1], normed[1] + count * (width_of[1] + kForwardTile)};
     for (int s = 0; s < 2; ++s) {
-      kernels().rms_norm(sides[s]->x + row * width_of[s], sides[s]->head.norm, count, width_of[s],
-                         sides[s]->batch.config.rms_eps, normed[s]);
+      norm(sides[s]->batch.config, sides[s]->head.norm, sides[s]->x + row * width_of[s], count, width_of[s], normed[s]);
     }
     struct Row {
       RunningDivergence divergence{kEmptyLogSumExp, 0};
@@ -130,8 +140,7 @@ void head_divergence(const HeadSide& first_side, const HeadSide& second_side, co
     for (int64_t begin = 0; begin < vocab; begin += kForwardTile) {
       const int64_t width = std::min(kForwardTile, vocab - begin);
       for (int s = 0; s < 2; ++s) {
-        batch.linear(normed[s], sides[s]->head.weight + begin * width_of[s], count, width_of[s], width, false,
-                     logits[s]);
+        logits_of(sides[s]->batch, normed[s], sides[s]->head.weight + begin * width_of[s], count, width, logits[s]);
       }
       for (int64_t i = 0; i < count; ++i) {
         Row& r = rows[i];
@@ -170,8 +179,8 @@ void head_logits(const Batch& batch, const HeadWeights& head, const float* x, fl
   const int64_t hidden = batch.config.hidden, vocab = batch.config.vocab;
   batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
     float* normed = batch.scratch(slot, count * hidden);
-    kernels().rms_norm(x + first * hidden, head.norm, count, hidden, batch.config.rms_eps, normed);
-    batch.linear(normed, head.weight, count, hidden, vocab, false, out + first * vocab);
+    norm(batch.config, head.norm, x + first * hidden, count, hidden, normed);
+    logits_of(batch, normed, head.weight, count, vocab, out + first * vocab);
   });
 }
 

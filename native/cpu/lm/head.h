@@ -4,11 +4,12 @@
 #include <cstdint>
 
 #include "lm/batch.h"
+#include "lm/norm.h"
 
 namespace lq::lm {
 
 struct HeadWeights {
-  const float* norm;    // [hidden]
+  NormWeights norm;     // [hidden]
   const float* weight;  // [vocab, hidden]
 };
 

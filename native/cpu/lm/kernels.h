@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "lq/language_model.h"
+
 namespace lq::lm {
 
 // Running log-sum-exp over pieces of a row.
@@ -34,15 +36,33 @@ struct Kernels {
   void (*rms_norm_backward)(const float* x, const float* weight, const float* dy, const float* residual, int64_t rows,
                             int64_t n, float eps, float* dx);
 
-  // Rotary embedding of every head of one row, in place, half-split layout: pairs are (i, i + dim/2).
-  // cosine and sine are [dim/2] of the row's position; the inverse rotation (the transpose) is `inverse`.
-  void (*rotate)(float* row, int64_t heads, int64_t dim, const float* cosine, const float* sine, bool inverse);
+  // out = (x - mean) / sqrt(variance + eps) * weight + bias, by rows.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, int64_t rows, int64_t n, float eps,
+                     float* out);
+  // As rms_norm_backward.
+  void (*layer_norm_backward)(const float* x, const float* weight, const float* dy, const float* residual, int64_t rows,
+                              int64_t n, float eps, float* dx);
 
-  // out = silu(gate) * up.
-  void (*swiglu)(const float* gate, const float* up, int64_t n, float* out);
+  // Rotary embedding of the first `rotated` dimensions of every head of one row, in place, half-split layout: pairs are
+  // (i, i + rotated/2). cosine and sine are [rotated/2] of the row's position; the inverse rotation (the transpose) is
+  // `inverse`.
+  void (*rotate)(float* row, int64_t heads, int64_t dim, int64_t rotated, const float* cosine, const float* sine,
+                 bool inverse);
 
-  // In place: gate and up become their gradients; act becomes silu(gate) * up. d is the gradient of act.
-  void (*swiglu_backward)(const float* d, int64_t n, float* gate, float* up, float* act);
+  // out = f(gate) * up, or f(up) when gate is null.
+  void (*activate)(Activation f, const float* gate, const float* up, int64_t n, float* out);
+
+  // In place: gate (unless null) and up become their gradients; act becomes what activate gives. d is the gradient of
+  // act.
+  void (*activate_backward)(Activation f, const float* d, int64_t n, float* gate, float* up, float* act);
+
+  // x becomes cap tanh(x / cap), in place.
+  void (*soft_cap)(float* x, int64_t n, float cap);
+  // d *= 1 - (capped / cap)^2, the slope of soft_cap at what gave `capped`.
+  void (*soft_cap_backward)(const float* capped, int64_t n, float cap, float* d);
+
+  // x *= scale.
+  void (*scale)(float scale, int64_t n, float* x);
 
   // y += x.
   void (*add)(const float* x, int64_t n, float* y);

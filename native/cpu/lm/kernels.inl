@@ -84,8 +84,53 @@ void rms_norm_backward(const float* x, const float* weight, const float* dy, con
   }
 }
 
-void rotate(float* row, int64_t heads, int64_t dim, const float* cosine, const float* sine, bool inverse) {
-  const int64_t half = dim / 2;
+void layer_norm(const float* x, const float* weight, const float* bias, int64_t rows, int64_t n, float eps, float* out) {
+  for (int64_t i = 0; i < rows; ++i, x += n, out += n) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; ++j) sum += x[j];
+    const float mean = sum / static_cast<float>(n);
+    float squares = 0;
+#pragma omp simd reduction(+ : squares)
+    for (int64_t j = 0; j < n; ++j) squares += (x[j] - mean) * (x[j] - mean);
+    const float scale = 1.0f / __builtin_sqrtf(squares / static_cast<float>(n) + eps);
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) out[j] = weight[j] * ((x[j] - mean) * scale) + bias[j];
+  }
+}
+
+void layer_norm_backward(const float* x, const float* weight, const float* dy, const float* residual, int64_t rows,
+                         int64_t n, float eps, float* dx) {
+  for (int64_t i = 0; i < rows; ++i) {
+    const float* xi = x + i * n;
+    const float* di = dy + i * n;
+    float* out = dx + i * n;
+    float sum = 0, total = 0;
+#pragma omp simd reduction(+ : sum, total)
+    for (int64_t j = 0; j < n; ++j) {
+      sum += xi[j];
+      total += di[j] * weight[j];
+    }
+    const float mean = sum / static_cast<float>(n), mean_d = total / static_cast<float>(n);
+    float squares = 0, inner = 0;
+#pragma omp simd reduction(+ : squares, inner)
+    for (int64_t j = 0; j < n; ++j) {
+      squares += (xi[j] - mean) * (xi[j] - mean);
+      inner += di[j] * weight[j] * (xi[j] - mean);
+    }
+    const float scale = 1.0f / __builtin_sqrtf(squares / static_cast<float>(n) + eps);
+    const float back = inner * scale * scale * scale / static_cast<float>(n);
+    const float* ri = residual == nullptr ? nullptr : residual + i * n;
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) {
+      out[j] = (ri == nullptr ? 0.0f : ri[j]) + (di[j] * weight[j] - mean_d) * scale - (xi[j] - mean) * back;
+    }
+  }
+}
+
+void rotate(float* row, int64_t heads, int64_t dim, int64_t rotated, const float* cosine, const float* sine,
+            bool inverse) {
+  const int64_t half = rotated / 2;
   const float sign = inverse ? -1.0f : 1.0f;
   for (int64_t h = 0; h < heads; ++h) {
     float* low = row + h * dim;
@@ -99,21 +144,123 @@ void rotate(float* row, int64_t heads, int64_t dim, const float* cosine, const f
   }
 }
 
-void swiglu(const float* gate, const float* up, int64_t n, float* out) {
-#pragma omp simd
-  for (int64_t j = 0; j < n; ++j) out[j] = gate[j] / (1.0f + fast_exp(-gate[j])) * up[j];
+// Value and slope of an activation.
+template <Activation F>
+[[gnu::always_inline]] inline void activation(float x, float* value, float* slope) {
+  if constexpr (F == Activation::silu) {
+    const float sigmoid = 1.0f / (1.0f + fast_exp(-x));
+    *value = x * sigmoid;
+    *slope = sigmoid + *value * (1.0f - sigmoid);
+  } else if constexpr (F == Activation::gelu_tanh) {
+    // (1 + tanh u) / 2 is the logistic function of 2 u.
+    constexpr float kTwice = 1.59576912160573071f;  // 2 sqrt(2 / pi)
+    const float sigmoid = 1.0f / (1.0f + fast_exp(-kTwice * (x + 0.044715f * x * x * x)));
+    *value = x * sigmoid;
+    *slope = sigmoid + *value * (1.0f - sigmoid) * kTwice * (1.0f + 3.0f * 0.044715f * x * x);
+  } else if constexpr (F == Activation::gelu) {
+    constexpr float kRootHalf = 0.707106781186547524f, kDensity = 0.398942280401432678f;
+    const float share = 0.5f * (1.0f + __builtin_erff(x * kRootHalf));
+    *value = x * share;
+    *slope = share + x * kDensity * fast_exp(-0.5f * x * x);
+  } else {
+    const float positive = x > 0.0f ? x : 0.0f;
+    if constexpr (F == Activation::relu) {
+      *value = positive;
+      *slope = x > 0.0f ? 1.0f : 0.0f;
+    } else {
+      *value = positive * positive;
+      *slope = 2.0f * positive;
+    }
+  }
 }
 
-void swiglu_backward(const float* d, int64_t n, float* gate, float* up, float* act) {
+template <Activation F>
+void activate_with(const float* gate, const float* up, int64_t n, float* out) {
+  if (gate == nullptr) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) {
+      float value, slope;
+      activation<F>(up[j], &value, &slope);
+      out[j] = value;
+    }
+    return;
+  }
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) {
-    const float g = gate[j], u = up[j];
-    const float sigmoid = 1.0f / (1.0f + fast_exp(-g));
-    const float silu = g * sigmoid;
-    act[j] = silu * u;
-    gate[j] = d[j] * u * (sigmoid + silu * (1.0f - sigmoid));
-    up[j] = d[j] * silu;
+    float value, slope;
+    activation<F>(gate[j], &value, &slope);
+    out[j] = value * up[j];
   }
+}
+
+template <Activation F>
+void activate_backward_with(const float* d, int64_t n, float* gate, float* up, float* act) {
+  if (gate == nullptr) {
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) {
+      float value, slope;
+      activation<F>(up[j], &value, &slope);
+      act[j] = value;
+      up[j] = d[j] * slope;
+    }
+    return;
+  }
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) {
+    float value, slope;
+    const float u = up[j];
+    activation<F>(gate[j], &value, &slope);
+    act[j] = value * u;
+    gate[j] = d[j] * u * slope;
+    up[j] = d[j] * value;
+  }
+}
+
+void activate(Activation f, const float* gate, const float* up, int64_t n, float* out) {
+  switch (f) {
+    case Activation::silu:
+      return activate_with<Activation::silu>(gate, up, n, out);
+    case Activation::gelu_tanh:
+      return activate_with<Activation::gelu_tanh>(gate, up, n, out);
+    case Activation::gelu:
+      return activate_with<Activation::gelu>(gate, up, n, out);
+    case Activation::relu:
+      return activate_with<Activation::relu>(gate, up, n, out);
+    case Activation::relu_squared:
+      return activate_with<Activation::relu_squared>(gate, up, n, out);
+  }
+}
+
+void activate_backward(Activation f, const float* d, int64_t n, float* gate, float* up, float* act) {
+  switch (f) {
+    case Activation::silu:
+      return activate_backward_with<Activation::silu>(d, n, gate, up, act);
+    case Activation::gelu_tanh:
+      return activate_backward_with<Activation::gelu_tanh>(d, n, gate, up, act);
+    case Activation::gelu:
+      return activate_backward_with<Activation::gelu>(d, n, gate, up, act);
+    case Activation::relu:
+      return activate_backward_with<Activation::relu>(d, n, gate, up, act);
+    case Activation::relu_squared:
+      return activate_backward_with<Activation::relu_squared>(d, n, gate, up, act);
+  }
+}
+
+void soft_cap(float* x, int64_t n, float cap) {
+  const float twice = 2.0f / cap;
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) x[j] = cap * (1.0f - 2.0f / (fast_exp(twice * x[j]) + 1.0f));
+}
+
+void soft_cap_backward(const float* capped, int64_t n, float cap, float* d) {
+  const float inverse = 1.0f / cap;
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) d[j] *= 1.0f - capped[j] * inverse * (capped[j] * inverse);
+}
+
+void scale(float factor, int64_t n, float* x) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) x[j] *= factor;
 }
 
 void add(const float* x, int64_t n, float* y) {
@@ -193,6 +340,7 @@ void scaled_softmax(float* x, int64_t n, float lse, float scale) {
 
 }  // namespace
 
-const Kernels table = {rms_norm,      rms_norm_backward, rotate,           swiglu,     swiglu_backward,
-                       add,           add_square,        dot,              softmax_range, softmax_again,
-                       softmax_backward, accumulate,     accumulate_divergence, scaled_softmax};
+const Kernels table = {
+    rms_norm,  rms_norm_backward, layer_norm, layer_norm_backward, rotate, activate, activate_backward, soft_cap,
+    soft_cap_backward, scale, add, add_square, dot, softmax_range, softmax_again, softmax_backward, accumulate,
+    accumulate_divergence, scaled_softmax};

@@ -10,10 +10,12 @@ namespace lq::lm {
 
 // Weights of the block at work, fp32, each null when the architecture lacks it.
 struct LayerWeights {
-  const float *input_norm, *post_attention_norm;
+  const float *input_norm, *input_norm_bias, *post_attention_norm, *post_attention_norm_bias;
+  const float *attention_output_norm, *mlp_output_norm;
   const float *q, *k, *v, *o, *gate, *up, *down;
   const float *q_bias, *k_bias, *v_bias, *o_bias, *gate_bias, *up_bias, *down_bias;
   const float *q_norm, *k_norm;
+  LayerTraits traits;
 };
 
 // Activations of a block. Backward reads all of them; forward alone passes null for lse, gate and up, and may let
@@ -25,7 +27,9 @@ struct LayerState {
   float* attended;       // [rows, heads * head_dim]
   float* lse;            // [sequences, heads, context]
   float* middle;         // [rows, hidden], after attention
-  float *gate, *up;      // [rows, intermediate], before the activation
+  float *gate, *up;      // [rows, intermediate], before the activation; gate null in an MLP without
+  // [rows, hidden], what the halves give, before their norms; null without, and where only forward is wanted
+  float *attention_output, *mlp_output;
 };
 
 // Floats of a state by row, lse included, with and without what only backward reads (x and middle are one then).
@@ -76,6 +80,7 @@ class BackwardScratch {
   static int64_t floats(const LanguageModelConfig& config);
 
   float *attention_input, *mlp_input;  // [rows, hidden], the normalised inputs
+  float *d_attention, *d_mlp;          // [rows, hidden], gradients of what the halves give
   float* d_middle;                     // [rows, hidden]
   float* d_attended;                   // [rows, heads * head_dim], then the gradient of q
   float *dk, *dv;                      // [rows, kv_heads * head_dim]

@@ -235,7 +235,8 @@ class CpuLanguageModel final : public LanguageModel {
 
 bool plausible(const LanguageModelConfig& c) {
   return c.layers > 0 && c.hidden > 0 && c.heads > 0 && c.kv_heads > 0 && c.heads % c.kv_heads == 0 && c.head_dim > 0 &&
-         c.head_dim % 2 == 0 && c.intermediate > 0 && c.vocab > 0 && c.max_positions > 0 && c.rope_theta > 0;
+         c.head_dim % 2 == 0 && c.intermediate > 0 && c.vocab > 0 && c.max_positions > 0 && c.rope_theta > 0 &&
+         c.rotary_dim % 2 == 0 && c.rotary_dim <= c.head_dim && (c.norm == NormKind::rms || !c.norm_after);
 }
 
 }  // namespace

@@ -7,18 +7,20 @@
 namespace lq::lm {
 namespace {
 
+int64_t rotated(const LanguageModelConfig& c) { return c.rotary_dim > 0 ? c.rotary_dim : c.head_dim; }
+
 double power(double base, int64_t i, int64_t dim) { return std::pow(base, 2.0 * i / dim); }
 
 // Index of the pair that turns `rotations` times over the original context.
 double correction_index(const LanguageModelConfig& c, double rotations) {
-  return c.head_dim * std::log(c.rope_original_max_positions / (rotations * 2 * std::numbers::pi)) /
-         (2 * std::log(c.rope_theta));
+  return static_cast<double>(rotated(c)) *
+         std::log(c.rope_original_max_positions / (rotations * 2 * std::numbers::pi)) / (2 * std::log(c.rope_theta));
 }
 
 }  // namespace
 
 std::vector<double> inverse_frequencies(const LanguageModelConfig& c, int64_t context) {
-  const int64_t dim = c.head_dim, half = dim / 2;
+  const int64_t dim = rotated(c), half = dim / 2;
   std::vector<double> f(half);
   double base = c.rope_theta;
   if (c.rope_type == RopeType::dynamic_ntk && context > c.max_positions) {
@@ -65,7 +67,7 @@ std::vector<double> inverse_frequencies(const LanguageModelConfig& c, int64_t co
 
 RotaryTable rotary_table(const LanguageModelConfig& c, int64_t context) {
   RotaryTable table;
-  table.half = c.head_dim / 2;
+  table.half = rotated(c) / 2;
   table.cosine.resize(context * table.half);
   table.sine.resize(context * table.half);
   const std::vector<double> f = inverse_frequencies(c, context);
@@ -79,6 +81,14 @@ RotaryTable rotary_table(const LanguageModelConfig& c, int64_t context) {
     }
   }
   return table;
+}
+
+RotaryTable local_rotary_table(const LanguageModelConfig& c, int64_t context) {
+  if (c.rope_local_theta <= 0) return {};
+  LanguageModelConfig local = c;
+  local.rope_theta = c.rope_local_theta;
+  local.rope_type = RopeType::standard;
+  return rotary_table(local, context);
 }
 
 }  // namespace lq::lm

@@ -14,11 +14,13 @@ struct RotaryTable {
   std::vector<float> cosine, sine;
 };
 
-// Inverse frequencies [head_dim / 2] for sequences of `context` tokens, before the attention factor. Formulas: linear
-// (position interpolation), llama3 (Llama 3.1's wavelength ramp), dynamic_ntk (base grown with the context beyond
-// max_positions), yarn (arXiv 2309.00071, section 3.2).
+// Inverse frequencies [rotated / 2], rotated being the dimensions of a head that are, for sequences of `context`
+// tokens, before the attention factor. Formulas: linear (position interpolation), llama3 (Llama 3.1's wavelength ramp),
+// dynamic_ntk (base grown with the context beyond max_positions), yarn (arXiv 2309.00071, section 3.2).
 std::vector<double> inverse_frequencies(const LanguageModelConfig& config, int64_t context);
 
 RotaryTable rotary_table(const LanguageModelConfig& config, int64_t context);
+// The second embedding's; empty when there is none.
+RotaryTable local_rotary_table(const LanguageModelConfig& config, int64_t context);
 
 }  // namespace lq::lm

@@ -17,6 +17,7 @@ MatrixShape matrix_shape(const LanguageModelConfig& c, WeightKind kind) {
     case WeightKind::o:
       return {c.hidden, q};
     case WeightKind::gate:
+      return c.plain_mlp ? MatrixShape{0, 0} : MatrixShape{c.intermediate, c.hidden};
     case WeightKind::up:
       return {c.intermediate, c.hidden};
     case WeightKind::down:
@@ -53,6 +54,7 @@ LayerSums ask(const CalibrationSink& sink, const LanguageModelConfig& config, in
   LayerSums sums;
   for (size_t i = 0; i < kMatrices.size(); ++i) {
     const MatrixShape shape = matrix_shape(config, kMatrices[i]);
+    if (shape.rows == 0) continue;
     if (sink.squares != nullptr) {
       sums.squares[i] = sink.squares(sink.user, layer, kMatrices[i], shape.rows, shape.cols);
     }

@@ -24,6 +24,9 @@ int64_t head_width(int32_t head_dim) {
 
 Shape::Shape(const LanguageModelConfig& c) : config(c) {
   if (!plausible(c)) fail(StatusCode::invalid_argument, "impossible dimensions of a language model");
+  if (const char* part = part_beyond_llama(c)) {
+    fail(StatusCode::unsupported, "the CUDA backend cannot run models with %s; the CPU can", part);
+  }
   hidden = round_up(c.hidden, 8);
   inner = round_up(c.intermediate, 8);
   vocab = round_up(c.vocab, 8);
@@ -69,6 +72,12 @@ Placement Shape::placement(WeightKind kind) const {
     case WeightKind::gate_bias:
     case WeightKind::up_bias:
       return {1, c.intermediate, 1, 1, c.intermediate, inner};
+    case WeightKind::attention_output_norm:
+    case WeightKind::mlp_output_norm:
+    case WeightKind::final_norm_bias:
+    case WeightKind::input_norm_bias:
+    case WeightKind::post_attention_norm_bias:
+      break;  // of parts this backend does not have
   }
   fail(StatusCode::internal, "an unknown weight");
 }

@@ -1,8 +1,9 @@
-// Forward and backward of decoder-only transformers of the Llama family, in fp32, one backend object.
+// Forward and backward of decoder-only transformers, in fp32, one backend object.
 //
-// Semantics follow the Hugging Face modelling code of each family: RMSNorm, rotary embedding (half-split layout),
-// grouped-query causal attention, SwiGLU. Weights are asked for layer by layer through the provider, in fp32, so a
-// packed checkpoint is run with the same code as a dense one.
+// A block is a composition: norm, grouped-query causal attention with rotary embedding, norm, multilayer perceptron,
+// each with parts that the config names. Zero in every part is Llama: RMSNorm before both halves, half-split rotation,
+// SwiGLU. Semantics follow the Hugging Face modelling code of each family. Weights are asked for layer by layer through
+// the provider, in fp32, so a packed checkpoint is run with the same code as a dense one.
 #pragma once
 
 #include "lq/types.h"
@@ -10,6 +11,17 @@
 namespace lq {
 
 enum class RopeType : int32_t { standard = 0, linear, llama3, dynamic_ntk, yarn };
+
+enum class NormKind : int32_t { rms = 0, layer };  // layer: mean subtracted, with a bias
+enum class Activation : int32_t { silu = 0, gelu_tanh, gelu, relu, relu_squared };
+// Rotation of queries and keys in a layer: by the config's embedding, by its second one, or none.
+enum class LayerRotary : int32_t { standard = 0, local, none };
+
+// What may differ from layer to layer.
+struct LayerTraits {
+  int32_t window;  // tokens attended to, the own one included; 0: all before
+  LayerRotary rotary;
+};
 
 struct LanguageModelConfig {
   int32_t layers, hidden, heads, kv_heads, head_dim, intermediate, vocab, max_positions;
@@ -24,7 +36,46 @@ struct LanguageModelConfig {
   bool qk_norm;            // per-head RMSNorm of q and k (Qwen3)
   bool tied_embeddings;
   bool mlp_bias;
+
+  // Parts beyond Llama's.
+  NormKind norm;
+  float norm_offset;    // added to the weights of RMS norms, those of q and k too (Gemma: 1)
+  bool no_norm_before;  // halves read the residual stream as it is (OLMo 2)
+  bool norm_after;      // what a half gives is normalised before it is added (OLMo 2, Gemma 2)
+  bool qk_norm_full;    // q and k are normalised over all heads together, not each head (OLMo 2)
+  Activation activation;
+  bool plain_mlp;             // down(activation(up(x))), without a gate
+  double attention_scale;     // of scores; 0: 1 / sqrt(head_dim)
+  double attention_softcap;   // scores become c tanh(score / c); 0: none
+  double logit_softcap;       // logits likewise
+  double embedding_scale;     // of embeddings; 0: 1
+  double residual_scale;      // of what a half adds; 0: 1
+  double logit_scale;         // of logits, before their soft-cap; 0: 1
+  int32_t rotary_dim;         // leading dimensions of a head that are rotated; 0: all
+  double rope_local_theta;    // of the second rotary embedding, which is never scaled; 0: there is none
+  const LayerTraits* traits;  // [layers]; null: sliding_window and the standard rotation everywhere
 };
+
+// The first part of a config that is not Llama's, in words, for a backend that has those alone; null when there is
+// none.
+inline const char* part_beyond_llama(const LanguageModelConfig& c) {
+  if (c.norm != NormKind::rms) return "norms that subtract the mean";
+  if (c.norm_offset != 0) return "norm weights with an offset";
+  if (c.no_norm_before || c.norm_after) return "norms after attention and MLP";
+  if (c.qk_norm && c.qk_norm_full) return "norms over all heads together";
+  if (c.activation != Activation::silu) return "activations other than SiLU";
+  if (c.plain_mlp) return "MLPs without a gate";
+  if (c.attention_scale != 0) return "another scale of attention";
+  if (c.attention_softcap != 0 || c.logit_softcap != 0) return "soft-capped scores or logits";
+  if (c.embedding_scale != 0 || c.residual_scale != 0 || c.logit_scale != 0) return "multipliers of its streams";
+  if (c.rotary_dim != 0 && c.rotary_dim != c.head_dim) return "rotation of a part of each head";
+  for (int32_t i = 0; c.traits != nullptr && i < c.layers; ++i) {
+    if (c.traits[i].window != c.sliding_window || c.traits[i].rotary != LayerRotary::standard) {
+      return "layers that differ in window or rotation";
+    }
+  }
+  return nullptr;
+}
 
 // Which tensor of a layer. Vectors are norms and biases; embedding and head are [vocab, hidden].
 enum class WeightKind : int32_t {
@@ -49,6 +100,11 @@ enum class WeightKind : int32_t {
   gate_bias,
   up_bias,
   down_bias,
+  attention_output_norm,  // with norm_after
+  mlp_output_norm,
+  final_norm_bias,  // of layer norms
+  input_norm_bias,
+  post_attention_norm_bias,
 };
 
 // A matrix Q + L1 L2 in its packed form: l1 [rows, rank] and l2 [rank, cols], null when rank is 0.
@@ -63,7 +119,7 @@ struct PackedWeight {
 struct WeightProvider {
   void* user;
   // Fills dst (fp32, row-major, the tensor's element count) with a weight, packed ones put together. layer is -1 for
-  // the first three kinds.
+  // embedding, head, the final norm and its bias.
   Status (*load)(void* user, int32_t layer, WeightKind kind, float* dst, int64_t count);
   // Offers a matrix of a block in its packed form, for a backend that multiplies with it without expanding it: fills
   // *out, whose pointers are valid until the next call of either function, or sets *found to false when the matrix is

@@ -93,9 +93,13 @@ describe('the architecture in config.json', () => {
   });
 
   it.each([
-    [{ model_type: 'gemma2', architectures: ['Gemma2ForCausalLM'] }, /Gemma2ForCausalLM/],
+    [{ model_type: 'mamba2', architectures: ['Mamba2ForCausalLM'] }, /Mamba2ForCausalLM/],
     [{ model_type: 'constructor', architectures: undefined }, /constructor/],
-    [{ hidden_act: 'gelu' }, /gelu/],
+    [{ hidden_act: 'quick_gelu' }, /quick_gelu/],
+    [{ model_type: 'gemma', use_bidirectional_attention: true }, /use_bidirectional_attention/],
+    [{ model_type: 'stablelm', use_parallel_residual: true }, /use_parallel_residual/],
+    [{ model_type: 'stablelm', partial_rotary_factor: 0.2 }, /3 dimensions/],
+    [{ model_type: 'smollm3', no_rope_layers: [1] }, /no_rope_layers names 1/],
     [{ rope_scaling: { rope_type: 'longrope' } }, /longrope/],
     [{ rope_scaling: { rope_type: 'llama3', factor: 8 } }, /rope_scaling.low_freq_factor/],
     [{ rope_parameters: { full_attention: { rope_type: 'default' } } }, /each type of layer/],
@@ -106,23 +110,9 @@ describe('the architecture in config.json', () => {
     [{ model_type: 'mistral', layer_types: ['chunked_attention', 'full_attention'] }, /chunked_attention/],
     [{ model_type: 'mistral', layer_types: ['full_attention'] }, /names 1 layers/],
     [{ model_type: 'qwen2', layer_types: ['sliding_attention', 'sliding_attention'] }, /no window is in use/],
-    [
-      { model_type: 'mistral', sliding_window: 8, layer_types: ['full_attention', 'sliding_attention'] },
-      /1 of 2 layers/,
-    ],
     [{ rope_parameters: { rope_type: 'yarn', factor: 2, truncate: false } }, /truncation/],
     [{ partial_rotary_factor: 0.5 }, /0\.5 of each head/],
     [{ quantization_config: { quant_method: 'gptq' } }, /gptq/],
-    [{ model_type: 'qwen2', use_sliding_window: true, sliding_window: 8, max_window_layers: 1 }, /1 of 2 layers/],
-    [
-      {
-        model_type: 'qwen2',
-        use_sliding_window: true,
-        sliding_window: 8,
-        layer_types: ['full_attention', 'sliding_attention'],
-      },
-      /1 of 2 layers/,
-    ],
     [{ num_key_value_heads: 3 }, /4 attention heads/],
     [{ hidden_size: undefined }, /hidden_size/],
     [{ vocab_size: '50' }, /vocab_size.*"50"/],
@@ -167,9 +157,39 @@ describe('the architecture in config.json', () => {
       window({ model_type: 'mistral', sliding_window: 32, layer_types: ['full_attention', 'full_attention'] }),
     ).toBe(0);
     expect(window({ model_type: 'mistral', ...alternating }, 32)).toBe(0);
-    expect(() => window({ model_type: 'mistral', ...alternating }, 33)).toThrow(/1 of 2 layers/);
+    const byLayer = [
+      { window: 0, rotary: 'standard' },
+      { window: 32, rotary: 'standard' },
+    ];
+    expect(read({ model_type: 'mistral', ...alternating }, 33).config).toMatchObject({ layerTraits: byLayer });
+    const first = { use_sliding_window: true, sliding_window: 32, max_window_layers: 1 };
+    expect(read({ model_type: 'qwen2', ...first }, 33).config).toMatchObject({ layerTraits: byLayer });
     expect(window({ model_type: 'qwen3', use_sliding_window: true, sliding_window: 32 })).toBe(0);
     expect(window({ model_type: 'llama', sliding_window: 32 })).toBe(0);
+  });
+
+  it('reads the rotation of layers, by type and by layer', () => {
+    const gemma3 = parse({
+      model_type: 'gemma3_text',
+      sliding_window: 8,
+      layer_types: ['sliding_attention', 'full_attention'],
+      rope_parameters: {
+        full_attention: { rope_type: 'linear', rope_theta: 3e5, factor: 8 },
+        sliding_attention: { rope_type: 'default', rope_theta: 1e3 },
+      },
+    });
+    expect(gemma3).toMatchObject({ ropeTheta: 3e5, ropeLocalTheta: 1e3, rope: { type: 'linear', factor: 8 } });
+    expect(gemma3.layerTraits!.map(({ rotary }) => rotary)).toEqual(['local', 'standard']);
+    // As transformers 4 wrote it.
+    const before = { rope_theta: 3e5, rope_local_base_freq: 2e3, rope_scaling: { rope_type: 'linear', factor: 8 } };
+    expect(parse({ model_type: 'gemma3_text', sliding_window_pattern: 2, ...before })).toMatchObject({
+      ropeTheta: 3e5,
+      ropeLocalTheta: 2e3,
+      rope: { type: 'linear', factor: 8 },
+    });
+    const turned = parse({ model_type: 'smollm3', no_rope_layers: [1, 0] });
+    expect(turned.layerTraits!.map(({ rotary }) => rotary)).toEqual(['standard', 'none']);
+    expect(parse({ model_type: 'stablelm' })).toMatchObject({ rotaryDim: 4, norm: 'layer' });
   });
 
   it('takes a null number of key-value heads for that of query heads where the family does', () => {

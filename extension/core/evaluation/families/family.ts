@@ -14,10 +14,49 @@ export interface Family {
   readonly headDim?: number;
   /** Whether queries and keys are normalised by head before they are rotated. */
   readonly qkNorm: boolean;
+  /** Key of the norms' epsilon and its default; else `rms_norm_eps`, 1e-6. */
+  readonly epsilon?: readonly [key: string, value: number];
+  /** Key of the activation and its default; else `hidden_act`, SiLU. */
+  readonly activation?: readonly [key: string, name: string];
+  /** Whether embedding and head are one where the config does not say. */
+  readonly tied?: boolean;
+  /** Base of the rotary embedding where the config has none; with types of layers, by type. */
+  readonly ropeTheta?: number | RopeThetas;
+  /** Share of each head that is rotated where the config has none; families without this field rotate all. */
+  readonly rotatedShare?: number;
+  /** Tensors whose module is named otherwise than in Llama, by kind of weight. */
+  readonly modules?: Readonly<Record<string, string>>;
+  /** How each layer turns queries and keys; else all as the config says. */
+  rotary?(config: ConfigReader, layers: number): readonly LayerRotary[];
+  /** Parts of a block beyond Llama's. */
+  parts?(config: ConfigReader): FamilyParts;
   biases(config: ConfigReader): Pick<NativeLanguageModelConfig, 'attentionBias' | 'outputBias' | 'mlpBias'>;
   /** Tokens each layer attends to, itself included; 0 for all before it. */
   windows(config: ConfigReader, layers: number): readonly number[];
 }
+
+export type LayerRotary = 'standard' | 'local' | 'none';
+
+/** Bases of layers that see everything, and of those that see a window. */
+export interface RopeThetas {
+  readonly full: number;
+  readonly sliding: number;
+}
+
+export type FamilyParts = Pick<
+  NativeLanguageModelConfig,
+  | 'norm'
+  | 'normOffset'
+  | 'normPlaces'
+  | 'qkNormFull'
+  | 'plainMlp'
+  | 'attentionScale'
+  | 'attentionSoftcap'
+  | 'logitSoftcap'
+  | 'embeddingScale'
+  | 'residualScale'
+  | 'logitScale'
+>;
 
 export const noBiases = { attentionBias: false, outputBias: false, mlpBias: false };
 
@@ -39,4 +78,20 @@ export function windowsByType(config: ConfigReader, layers: number, window: numb
     if (window === 0) config.refuse('layer_types has sliding_attention, and no window is in use for it');
     return window;
   });
+}
+
+/** One bias switch for attention, output projection included, and one for the MLP. */
+export function biasSwitches(
+  config: ConfigReader,
+): Pick<NativeLanguageModelConfig, 'attentionBias' | 'outputBias' | 'mlpBias'> {
+  const attention = config.flag('attention_bias');
+  return { attentionBias: attention, outputBias: attention, mlpBias: config.flag('mlp_bias') };
+}
+
+/** Windows by `layer_types`, or where there is no such list in every layer but each `every`th. */
+export function windowsByPattern(config: ConfigReader, layers: number, window: number, every: number): number[] {
+  return (
+    windowsByType(config, layers, window) ??
+    Array.from({ length: layers }, (_, layer) => ((layer + 1) % every === 0 ? 0 : window))
+  );
 }

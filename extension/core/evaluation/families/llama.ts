@@ -1,4 +1,4 @@
-import { everyLayer, type Family } from './family';
+import { biasSwitches, everyLayer, type Family } from './family';
 
 /** Llama 1 to 3, and the many models published under its name. Keys of windows are not read. */
 export const llama: Family = {
@@ -6,9 +6,6 @@ export const llama: Family = {
   keys: ['attention_bias', 'mlp_bias'],
   kvHeadsDefault: 'null-or-absent',
   qkNorm: false,
-  biases: config => {
-    const attention = config.flag('attention_bias');
-    return { attentionBias: attention, outputBias: attention, mlpBias: config.flag('mlp_bias') };
-  },
+  biases: biasSwitches,
   windows: (_, layers) => everyLayer(0, layers),
 };
