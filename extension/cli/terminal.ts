@@ -67,7 +67,8 @@ function line(progress: Progress, columns: number): string {
   const bar = '█'.repeat(filled) + '░'.repeat(BAR_WIDTH - filled);
   const left = progress.secondsLeft === undefined ? '' : ` ${formatDuration(progress.secondsLeft)} left`;
   const device = progress.device === undefined ? '' : ` [${progress.device}]`;
-  const head = `${progress.stage.padEnd(10)} ${bar} ${String(Math.floor(share * 100)).padStart(3)}%${left}${device}`;
+  const waiting = progress.waitingFor === undefined ? '' : ` waiting for ${progress.waitingFor}`;
+  const head = `${progress.stage.padEnd(10)} ${bar} ${String(Math.floor(share * 100)).padStart(3)}%${left}${device}${waiting}`;
   const room = Math.max(8, columns - head.length - 2);
   return `${head} ${shortened(printable(progress.item ?? ''), room)}`.slice(0, columns - 1).trimEnd();
 }

@@ -4,7 +4,7 @@
  */
 import type { NativeControl, NativeModule } from './native';
 import type { Progress } from './progress';
-import type { WritableFileSystem } from './files/types';
+import type { ProcessIdentity, WritableFileSystem } from './files/types';
 import { LqError, type ErrorCode } from './errors';
 
 export interface PipelineContext {
@@ -14,9 +14,15 @@ export interface PipelineContext {
   readonly device: string;
   /** A device id for every matrix that may be worked on at once (`overLanes`); one device appears once or more often. */
   readonly lanes: readonly string[];
+  /** Threads of a native call on the CPU; 0: all cores. */
+  readonly threads: number;
   /** Folder of reusable results. */
   readonly cache: string;
   readonly seed: number;
+  /** This process, for claims on shared folders. */
+  readonly self: ProcessIdentity;
+  /** Milliseconds without a heartbeat after which another process's claim may be taken over. */
+  readonly claimTimeout: number;
   readonly signal: AbortSignal;
   /** Hash of a text, for cache keys: hex, at least 128 bits. */
   digest(text: string): string;
@@ -91,7 +97,7 @@ export async function callNative<T>(
   const stop = (): void => void Atomics.store(cancel, 0, 1);
   context.signal.addEventListener('abort', stop);
   try {
-    return await work({ cancel, ...(progress !== undefined && { progress }) });
+    return await work({ cancel, threads: context.threads, ...(progress !== undefined && { progress }) });
   } catch (error) {
     throw nativeError(error, where);
   } finally {
@@ -104,7 +110,7 @@ export function stageReporter(
   context: PipelineContext,
   stage: Progress['stage'],
   total: number,
-): (done: number, extra?: Pick<Progress, 'item' | 'partial' | 'count'>) => void {
+): (done: number, extra?: Pick<Progress, 'item' | 'partial' | 'count' | 'waitingFor'>) => void {
   const start = context.now();
   return (done, extra = {}) => {
     const elapsed = (context.now() - start) / 1000;

@@ -43,6 +43,7 @@ export type ErrorCode =
   | 'disk-full'
   | 'io'
   | 'output-exists'
+  | 'cache-foreign'
   | 'out-of-memory'
   | 'device-memory'
   | 'device-unavailable'

@@ -147,6 +147,7 @@ export function formatProgress(progress: Progress): string {
     stageTitles[progress.stage],
     formatPiece(progress),
     left === undefined ? '' : `${formatDuration(left)} left`,
+    progress.waitingFor === undefined ? '' : `waiting for ${progress.waitingFor}`,
   ]
     .filter(Boolean)
     .join(', ');

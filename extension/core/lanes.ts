@@ -6,7 +6,10 @@ import type { Progress } from './progress';
 import { stageReporter, throwIfCancelled, type PipelineContext } from './context';
 
 /** Reports how much of an item is done, from 0 to 1. */
-export type ItemReport = (share: number, partial?: Progress['partial']) => void;
+export type ItemReport = (share: number, extra?: Pick<Progress, 'partial' | 'waitingFor'>) => void;
+
+/** Given back for an item that another process is at. */
+export const BUSY = Symbol('another process is at it');
 
 export interface LaneJob<T, R> {
   readonly stage: Progress['stage'];
@@ -14,12 +17,15 @@ export interface LaneJob<T, R> {
   nameOf(item: T): string;
   /** Work an item takes, in the units that progress counts. */
   weightOf(item: T): number;
-  /** `lane` is the context with the device to use. */
-  work(lane: PipelineContext, item: T, report: ItemReport): Promise<R>;
+  /**
+   * `lane` is the context with the device to use. An item that gives BUSY comes again after all others, then with
+   * `patient`, which is to wait for the process that is at it.
+   */
+  work(lane: PipelineContext, item: T, report: ItemReport, patient: boolean): Promise<R | typeof BUSY>;
 }
 
 /**
- * Results in the order of the items, which start in that order too. The first failure cancels what is under way elsewhere
+ * Results in the order of the items, which start in that order too, except those that another process is at. The first failure cancels what is under way elsewhere
  * and is thrown once all of it has stopped. Errors: those of `work`, cancelled.
  */
 export async function overLanes<T, R>(context: PipelineContext, job: LaneJob<T, R>): Promise<R[]> {
@@ -36,21 +42,26 @@ export async function overLanes<T, R>(context: PipelineContext, job: LaneJob<T, 
   context.signal.addEventListener('abort', cancel);
   const results: R[] = [];
   const failures: unknown[] = [];
-  let next = 0;
+  const queue = items.map((_, i) => ({ i, patient: false }));
   const run = async (device: string): Promise<void> => {
     const lane: PipelineContext = { ...context, device, lanes: [device], signal: stop.signal };
-    while (failures.length === 0 && next < items.length) {
-      const i = next++;
+    for (let turn; failures.length === 0 && (turn = queue.shift()) !== undefined;) {
+      const { i, patient } = turn;
       const item = items[i]!;
-      const reportItem: ItemReport = (share, partial) => {
+      const reportItem: ItemReport = (share, extra = {}) => {
         shares[i] = share;
         const count = { done: shares.filter(each => each === 1).length, total: items.length };
-        report(done(), { item: nameOf(item), count, ...(partial !== undefined && { partial }) });
+        report(done(), { item: nameOf(item), count, ...extra });
       };
       try {
         throwIfCancelled(context);
         reportItem(0);
-        results[i] = await job.work(lane, item, reportItem);
+        const result = await job.work(lane, item, reportItem, patient);
+        if (result === BUSY) {
+          queue.push({ i, patient: true });
+          continue;
+        }
+        results[i] = result;
         if (shares[i] !== 1) reportItem(1);
       } catch (error) {
         failures.push(error);

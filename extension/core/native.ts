@@ -199,6 +199,8 @@ export interface NativeEncoding {
 /** Cancellation and progress of one call. The buffer is shared with native code: element 0 non-zero means stop. */
 export interface NativeControl {
   cancel?: Int32Array<SharedArrayBuffer>;
+  /** Threads that the call's loops on the CPU take; 0 or absent: as `setThreads` said. Calls beside it keep theirs. */
+  threads?: number;
   progress?: (done: number, total: number) => void;
 }
 
@@ -440,6 +442,7 @@ export interface NativeModule {
    * kept it from being used.
    */
   devices(): { devices: NativeDevice[]; libraries: { name: string; path: string }[]; problems: string[] };
+  /** Threads of calls that do not say; 0: all cores. */
   setThreads(threads: number): void;
 
   /** Hash of bytes (XXH64, 16 hex digits), streamed. */

@@ -15,14 +15,15 @@ import type {
 } from './requests/requests';
 import type { Stage } from './progress';
 import type { EvaluateReport } from './evaluation/types';
-import type { CalibrationReport, CalibrationSource, FisherReport, FisherSource, SweepTable } from './sensitivity/types';
+import type { CalibrationReport, CalibrationSource, FisherReport, SweepTable } from './sensitivity/types';
 import { planBudget, prepare } from './allocation/plan';
 import { perplexityPredictor } from './allocation/predict';
 import type { FrontierReport, Plan } from './allocation/types';
-import { cachePath, readCached, writeCached } from './storage/cache';
+import { cachedFileOnce, cachedOnce, cachePath, holdEntry, makeRoom, markUsed, waitReporter } from './storage/cache';
+import { once } from './storage/claims';
+import { copyWhole } from './storage/copy';
 import { logicalTensors } from './logical/logical';
-import { folderOf, joinPath } from './files/paths';
-import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
+import type { CheckpointIndex } from './checkpoint/types';
 import type { FileSystem } from './files/types';
 import { backendOf, type PipelineContext } from './context';
 import { decompose } from './decomposition/decompose';
@@ -56,56 +57,45 @@ const EVALUATION_VERSION = 2;
 // --- Fisher information -------------------------------------------------------------------------------------------------
 
 export async function fisher(context: PipelineContext, request: FisherRequest): Promise<FisherReport> {
-  const { index, targets } = await open(context.files, request);
-  return runFisher(context, index, targets, request, request.out);
+  const { file, report } = await fisherOnce(context, await open(context.files, request), request);
+  await copyWhole(context, file, request.out);
+  return { ...report, out: request.out };
 }
 
-async function runFisher(
-  context: PipelineContext,
-  index: CheckpointIndex,
-  targets: readonly LogicalTensor[],
-  request: Pick<FisherRequest, 'calibration' | 'samples' | 'context'>,
-  out: string,
-): Promise<FisherReport> {
-  const samples = request.samples ?? DEFAULTS.samples;
-  const contextLength = request.context ?? DEFAULTS.context;
-  const report = await computeFisher(context, {
-    index,
-    targets,
-    calibration: request.calibration,
-    samples,
-    contextLength,
-    model: await modelHash(context, logicalTensors(index)),
-    out,
-  });
-  await recordRate(context, 'fisher', index.parameters * samples * contextLength, report.seconds);
-  return report;
-}
-
-/** The Fisher file of a calibration text, computed once and found again by the content of model and text. */
-async function cachedFisher(
+/** Fisher information of a calibration text, computed once and found again by the content of model and text. */
+async function fisherOnce(
   context: PipelineContext,
   { index, targets }: Opened,
-  request: Pick<CompressRequest, 'samples' | 'context'> & { calibration: string },
-): Promise<FisherSource> {
+  request: Pick<FisherRequest, 'calibration' | 'samples' | 'context'>,
+): Promise<{ file: string; report: FisherReport }> {
+  const model = await modelHash(context, logicalTensors(index));
+  const samples = request.samples ?? DEFAULTS.samples;
+  const contextLength = request.context ?? DEFAULTS.context;
   const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
   const key = {
     version: EVALUATION_VERSION,
-    model: await modelHash(context, logicalTensors(index)),
+    model,
     config: index.config,
     tokenizer: context.digest(tokenizer.source),
     targets: targets.map(target => target.name),
     text: context.digest((await readTextFile(context.files, request.calibration)).text),
-    samples: request.samples ?? DEFAULTS.samples,
-    context: request.context ?? DEFAULTS.context,
+    samples,
+    context: contextLength,
     backend: backendOf(context),
   };
-  const file = cachePath(context, 'fisher', key, 'safetensors');
-  if ((await context.files.stat(file)) === undefined) {
-    await context.files.makeFolder(folderOf(file));
-    await runFisher(context, index, targets, request, file);
-  }
-  return openFisher(context, file, targets);
+  const { calibration } = request;
+  const { file, value } = await cachedFileOnce<FisherReport>(context, 'fisher', key, {
+    extension: '.safetensors',
+    async make(out, claim) {
+      const onProgress = (done: number): void => claim.progress({ done, total: samples });
+      const input = { index, targets, calibration, samples, contextLength, model, out, onProgress };
+      const report = await computeFisher(context, input);
+      await recordRate(context, 'fisher', index.parameters * samples * contextLength, report.seconds);
+      return report;
+    },
+    onWait: waitReporter(context, 'fisher', index.label),
+  });
+  return { file, report: { ...value, out: file } };
 }
 
 // --- Calibration statistics ---------------------------------------------------------------------------------------------
@@ -156,11 +146,16 @@ export async function cachedCalibration(
     fisher: request.fisher ?? false,
     backend: backendOf(context),
   };
-  const file = cachePath(context, 'calibration', key, 'safetensors');
-  if ((await context.files.stat(file)) === undefined) {
-    await context.files.makeFolder(folderOf(file));
-    await runCalibration(context, opened, request, file);
-  }
+  const file = cachePath(context, 'calibration', key, '.safetensors');
+  await makeRoom(context, file);
+  await once<true>(context, file, {
+    find: async () => (await markUsed(context, file)) || undefined,
+    async make() {
+      await runCalibration(context, opened, request, file);
+      return true;
+    },
+    onWait: waitReporter(context, 'calibrate', index.label),
+  });
   return openCalibration(context, file, targets);
 }
 
@@ -199,7 +194,10 @@ async function runSweep(
 }
 
 /** What is planned for, from a table's file or the table itself. */
-type PlanInput = Omit<PlanRequest, 'sweep'> & { sweep: string | SweepTable };
+export type PlanInput = Omit<PlanRequest, 'sweep'> & { sweep: string | SweepTable };
+
+/** Solves plans: `plan` itself, or a thread that calls it. */
+export type Planner = (request: PlanInput) => Promise<Plan>;
 
 /** Plans from a sweep file or table; the exported size counts the tensors that stay as they are. */
 export async function plan(files: FileSystem, request: PlanInput): Promise<Plan> {
@@ -218,7 +216,11 @@ export async function plan(files: FileSystem, request: PlanInput): Promise<Plan>
  * A compression's plan, solved once: a solver that runs against the clock may choose differently another time, and a
  * resumed run must continue with the plan it began with.
  */
-async function planOnce(context: PipelineContext, request: PlanInput & { sweep: SweepTable }): Promise<Plan> {
+async function planOnce(
+  context: PipelineContext,
+  request: PlanInput & { sweep: SweepTable },
+  planner: Planner,
+): Promise<Plan> {
   const { sweep: table, ...wanted } = request;
   const matrices = table.matrices.map(({ name, hash }) => [name, hash]);
   const key = {
@@ -229,11 +231,11 @@ async function planOnce(context: PipelineContext, request: PlanInput & { sweep: 
     keptBytes: table.model.keptBytes,
     wanted,
   };
-  const known = await readCached<Plan>(context, 'plan', key);
-  if (known !== undefined) return known;
-  const solved = await plan(context.files, request);
-  await writeCached(context, 'plan', key, solved);
-  return solved;
+  const solved = await cachedOnce<Plan>(context, 'plan', key, {
+    make: () => planner(request),
+    onWait: waitReporter(context, 'plan', table.model.label),
+  });
+  return solved!;
 }
 
 /** The curve of error against size that a budget moves along. */
@@ -290,11 +292,11 @@ async function evaluateOnce(
     window: [request.context ?? DEFAULTS.context, request.windows, request.bos],
     backend: backendOf(context),
   };
-  const known = await readCached<EvaluateReport>(context, 'evaluation', key);
-  if (known !== undefined) return { ...known, model: request.model, text: request.text };
-  const report = await evaluate(context, request);
-  await writeCached(context, 'evaluation', key, report);
-  return report;
+  const report = await cachedOnce<EvaluateReport>(context, 'evaluation', key, {
+    make: () => evaluate(context, request),
+    onWait: waitReporter(context, 'evaluate', index.label),
+  });
+  return { ...report!, model: request.model, text: request.text };
 }
 
 export async function exportCheckpoint(context: PipelineContext, request: ExportRequest): Promise<ExportReport> {
@@ -322,7 +324,27 @@ function requireOneWeighting({ calibration, fisher: file, plain }: CompressReque
  * Compresses a checkpoint: Fisher information, sweep, plan, decomposition, output, and perplexity before and after when a
  * text is given. A request that was stopped or whose engine died continues where it was when it is made again.
  */
-export async function compress(asked: PipelineContext, request: CompressRequest): Promise<CompressReport> {
+export async function compress(
+  context: PipelineContext,
+  request: CompressRequest,
+  planner: Planner = wanted => plan(context.files, wanted),
+): Promise<CompressReport> {
+  // Entries of the cache that it goes back to until its end.
+  const held: (() => Promise<void>)[] = [];
+  const hold = async (entry: string): Promise<void> => void held.push(await holdEntry(context, entry));
+  try {
+    return await compressHolding(context, request, planner, hold);
+  } finally {
+    for (const release of held) await release();
+  }
+}
+
+async function compressHolding(
+  asked: PipelineContext,
+  request: CompressRequest,
+  planner: Planner,
+  hold: (entry: string) => Promise<void>,
+): Promise<CompressReport> {
   requireOneWeighting(request);
   const method = await chooseMethod(asked.files, request);
   for (const note of method.notes) asked.log('warning', note);
@@ -356,22 +378,33 @@ export async function compress(asked: PipelineContext, request: CompressRequest)
   const metric = await timed(method.metric === 'kfac' ? 'calibrate' : 'fisher', () =>
     metricOf(context, opened, method, request),
   );
+  if (request.calibration !== undefined && metric.file !== undefined) await hold(metric.file);
   const table = await timed('sweep', () => runSweep(context, opened, method, request, metric));
   if (request.sweepOut !== undefined) await context.files.writeAtomic(request.sweepOut, JSON.stringify(table));
   const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
   const encodes = method.metric === 'kfac' || !method.options.every(isPaperOption);
   await recordRate(context, encodes ? 'encode' : 'sweep', weights * table.options.length, seconds['sweep'] ?? 0);
   const chosen = await timed('plan', () =>
-    planOnce(context, {
-      sweep: table,
-      budget: request.budget,
-      ...(request.factors !== undefined && { factors: request.factors }),
-      ...(request.overrides !== undefined && { overrides: request.overrides }),
-    }),
+    planOnce(
+      context,
+      {
+        sweep: table,
+        budget: request.budget,
+        ...(request.factors !== undefined && { factors: request.factors }),
+        ...(request.overrides !== undefined && { overrides: request.overrides }),
+      },
+      planner,
+    ),
   );
   const dense = request.format === 'dense';
-  const packed = dense ? joinPath(joinPath(context.cache, 'packed'), context.digest(request.out)) : request.out;
-  if (dense) await context.files.makeFolder(folderOf(packed));
+  const { out, calibration, samples, context: length } = request;
+  const packed = dense
+    ? cachePath(context, 'packed', [out, chosen, table.recipe, method.alpha, calibration, samples, length], '')
+    : out;
+  if (dense) {
+    await makeRoom(context, packed);
+    await hold(packed);
+  }
   const pass = method.alpha === undefined ? undefined : await passOf(context, opened, method.alpha, request);
   const result = await timed('decompose', () =>
     decompose(context, {
@@ -381,7 +414,7 @@ export async function compress(asked: PipelineContext, request: CompressRequest)
       metric,
       ...(pass !== undefined && { secondPass: pass }),
       out: packed,
-      overwrite: dense || (request.overwrite ?? false),
+      overwrite: !dense && (request.overwrite ?? false),
     }),
   );
   if (!encodes) await recordRate(context, 'decompose', weights, seconds['decompose'] ?? 0);
@@ -481,7 +514,11 @@ async function metricOf(
       return fisherMetric(
         calibration === undefined
           ? await openFisher(context, file!, opened.targets)
-          : await cachedFisher(context, opened, { ...request, calibration }),
+          : await openFisher(
+              context,
+              (await fisherOnce(context, opened, { ...request, calibration })).file,
+              opened.targets,
+            ),
       );
     case 'kfac':
       return kfacMetric(

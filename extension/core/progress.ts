@@ -25,6 +25,8 @@ export interface Progress {
   /** Estimated from the rate so far. */
   secondsLeft?: number;
   device?: string;
+  /** Another process that does the work, as `host (process 17)`: this one waits for its result. */
+  waitingFor?: string;
   partial?: unknown;
   /** Finished pieces of the stage (matrices, windows, tensors) where `done` counts something else, such as weights. */
   count?: { done: number; total: number };

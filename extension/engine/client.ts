@@ -122,6 +122,8 @@ class EngineProcess implements EngineClient {
     if (this.deaths > 0) {
       const wait = Math.min(BACK_OFF_STEP_MS * 2 ** (this.deaths - 1), BACK_OFF_LIMIT_MS);
       await new Promise(resolve => setTimeout(resolve, wait));
+      // Stopped while it waited: there is nobody left to work for.
+      if (this.disposed) throw new LqError('engine-died', 'The engine was stopped.');
     }
     this.stderr = [];
     const child = fork(this.options.entry, [], {

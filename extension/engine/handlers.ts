@@ -25,9 +25,11 @@ import {
 import { PROTOCOL_VERSION } from '../protocol/engine';
 import { version } from '../../package.json';
 import { doctor } from './doctor';
+import { Planner } from './planner';
 import type { Handlers, Job } from './server';
 import { createContext } from './session';
-import { nodeFiles } from '../node/files';
+
+const planner = new Planner(__filename);
 
 /** A handler whose request has been checked: whoever asks, unknown fields and wrong values are refused by name. */
 const checked =
@@ -47,10 +49,12 @@ export const handlers: Handlers = {
   fisher: checked(fisherRequest, (params, job) => pipeline.fisher(createContext(params, job), params)),
   calibrate: checked(calibrateRequest, (params, job) => pipeline.calibrate(createContext(params, job), params)),
   sweep: checked(sweepRequest, (params, job) => pipeline.sweep(createContext(params, job), params)),
-  plan: checked(planRequest, params => pipeline.plan(nodeFiles, params)),
-  frontier: checked(frontierRequest, params => pipeline.frontier(nodeFiles, params)),
+  plan: checked(planRequest, (params, job) => planner.ask('plan', params, job.signal)),
+  frontier: checked(frontierRequest, (params, job) => planner.ask('frontier', params, job.signal)),
   estimate: checked(compressRequest, (params, job) => estimate(createContext(params, job), params)),
-  compress: checked(compressRequest, (params, job) => pipeline.compress(createContext(params, job), params)),
+  compress: checked(compressRequest, (params, job) =>
+    pipeline.compress(createContext(params, job), params, wanted => planner.ask('plan', wanted, job.signal)),
+  ),
   methods: checked(methodsRequest, (params, job) => compareMethods(createContext(params, job), params)),
   evaluate: checked(evaluateRequest, (params, job) => pipeline.evaluate(createContext(params, job), params)),
   export: checked(exportRequest, (params, job) => pipeline.exportCheckpoint(createContext(params, job), params)),

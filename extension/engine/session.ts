@@ -5,6 +5,7 @@ import path from 'node:path';
 import type { PipelineContext } from '../core/context';
 import { LqError } from '../core/errors';
 import { nodeFiles } from '../node/files';
+import { claimTimeout, identity } from '../node/identity';
 import type { JobSettings } from '../core/requests/requests';
 import { loadNative } from './load';
 import type { NativeDevice, NativeModule } from '../core/native';
@@ -42,15 +43,17 @@ export function lanesOf(devices: readonly Pick<NativeDevice, 'id' | 'lanes'>[]):
 
 export function createContext(settings: JobSettings, job: Job): PipelineContext {
   const native = loadNative(nativeFolder());
-  native.setThreads(settings.threads ?? 0);
   const lanes = lanesOf(resolveDevices(native, settings.device ?? 'auto'));
   return {
     native,
     files: nodeFiles,
     device: lanes[0]!,
     lanes,
+    threads: settings.threads ?? 0,
     cache: settings.cache ?? defaultCache(),
     seed: settings.seed ?? 0,
+    self: identity,
+    claimTimeout: claimTimeout(),
     signal: job.signal,
     digest: text => createHash('sha256').update(text).digest('hex'),
     now: () => performance.now(),

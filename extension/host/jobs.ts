@@ -3,8 +3,8 @@ import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { LqError } from '../core/errors';
 import { formatBytes } from '../core/format';
+import { cleanFolder } from '../node/cache';
 import type { Engine } from './engine';
-import { limitCache } from './model/cache-limit';
 import { openRun } from './open-run';
 import { isActive, isJob, isResumable, JobManager, type Job } from './model/jobs';
 import { RecordStore } from './model/records';
@@ -106,8 +106,8 @@ async function keepWithinLimit({ engine, output }: Studio): Promise<void> {
   try {
     const { cache } = await engine.request('doctor', jobSettings());
     if (cache.bytes <= limit) return;
-    const removed = await limitCache(cache.folder, limit);
-    output.info(`Removed ${formatBytes(removed)} of cached results to stay within ${formatBytes(limit)}`);
+    const { removedBytes } = await cleanFolder(cache.folder, limit);
+    output.info(`Removed ${formatBytes(removedBytes)} of cached results to stay within ${formatBytes(limit)}`);
   } catch (error) {
     output.warn(`The cache was not brought within its limit: ${LqError.from(error).message}`);
   }

@@ -25,6 +25,7 @@ const fields = [
   'exclude',
   'grid',
   'seed',
+  // Backends differ by rounding: each keeps costs of its own.
   'device',
 ] as const;
 

@@ -1,10 +1,30 @@
 /** The real file system: positioned reads with typed errors, and writes that appear whole or not at all. */
-import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
+import {
+  constants,
+  copyFile,
+  link,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  statfs,
+  utimes,
+  type FileHandle,
+} from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { LqError } from '../core/errors';
+import { identity } from './identity';
 import type { WritableFileSystem } from '../core/files/types';
 
-export const PARTIAL_SUFFIX = '.partial';
+/** File systems without hard links answer with one of these. */
+const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
+
+let partials = 0;
+/** A name beside `path` that no other process writes to. */
+const partialOf = (path: string): string => `${path}.${identity.id}-w${++partials}.partial`;
 
 export const nodeFiles: WritableFileSystem = {
   read: (path, offset, length) =>
@@ -49,7 +69,7 @@ export const nodeFiles: WritableFileSystem = {
 
   writeAtomic: (path, content) =>
     typed(path, async () => {
-      const partial = path + PARTIAL_SUFFIX;
+      const partial = partialOf(path);
       try {
         await writeNew(partial, async handle => {
           await handle.writeFile(content);
@@ -79,7 +99,8 @@ export const nodeFiles: WritableFileSystem = {
   copyFile: (from, to) =>
     typed(from, async () => {
       try {
-        await copyFile(from, to);
+        // Shares the blocks where the file system can.
+        await copyFile(from, to, constants.COPYFILE_FICLONE);
       } catch (error) {
         if (isAbsent(error)) throw error;
         await rm(to, { force: true });
@@ -88,6 +109,59 @@ export const nodeFiles: WritableFileSystem = {
     }),
 
   rename: (from, to) => typed(from, () => rename(from, to)),
+
+  publish: (from, to) =>
+    typed(to, async () => {
+      try {
+        await link(from, to);
+      } catch (error) {
+        const code = systemCode(error) ?? '';
+        if (code === 'EEXIST') {
+          await rm(from);
+          return false;
+        }
+        if (!NO_LINKS.has(code)) throw error;
+        // Without links the look and the rename are two steps; what may be lost between them is an equal file.
+        if ((await nodeFiles.stat(to)) !== undefined) {
+          await rm(from);
+          return false;
+        }
+        await rename(from, to);
+        return true;
+      }
+      await rm(from);
+      return true;
+    }),
+
+  createExclusive: (path, content) =>
+    typed(path, async () => {
+      let handle: FileHandle;
+      try {
+        handle = await open(path, 'wx');
+      } catch (error) {
+        if (systemCode(error) === 'EEXIST') return undefined;
+        throw error;
+      }
+      const write = async (text: string): Promise<void> => {
+        const bytes = Buffer.from(text);
+        await handle.write(bytes, 0, bytes.length, 0);
+        await handle.datasync();
+      };
+      try {
+        await write(content);
+      } catch (error) {
+        await handle.close();
+        await rm(path, { force: true });
+        throw error;
+      }
+      return { write, close: () => handle.close() };
+    }),
+
+  touch: path =>
+    typed(path, async () => {
+      const now = new Date();
+      await utimes(path, now, now);
+    }),
 
   remove: path => typed(path, () => rm(path, { recursive: true, force: true })),
 

@@ -12,6 +12,7 @@ namespace lq::cpu {
 namespace {
 
 thread_local bool inside_piece = false;
+thread_local int32_t thread_limit = 0;  // participants of this thread's loops; 0: the usual number
 
 struct Loop {
   FunctionRef<void(int64_t, int64_t, int32_t)> fn;
@@ -33,23 +34,25 @@ class Pool {
 
   int32_t threads() {
     std::lock_guard<std::mutex> lock(mutex_);
-    return count_;
+    return participants();
   }
 
-  void resize(int32_t n) {
+  void set_usual(int32_t n) {
     if (n <= 0) n = std::max(1, static_cast<int32_t>(std::thread::hardware_concurrency()));
     std::lock_guard<std::mutex> lock(mutex_);
-    if (n == count_) return;
-    count_ = n;
-    ++generation_;
-    for (int32_t i = 1; i < n; ++i) std::thread([this, g = generation_] { work(g); }).detach();
-    wake_.notify_all();
+    usual_ = n;
+    resize(n);
+  }
+
+  void grow(int32_t n) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (n > count_) resize(n);
   }
 
   void run(Loop& loop) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      loop.slots = count_;
+      loop.slots = participants();
       loops_.push_back(&loop);
     }
     const int64_t helpers = std::min<int64_t>(loop.slots, loop.pieces) - 1;
@@ -62,7 +65,19 @@ class Pool {
   }
 
  private:
-  Pool() { resize(0); }
+  Pool() { set_usual(0); }
+
+  // Under the mutex.
+  int32_t participants() const { return thread_limit > 0 ? std::min(thread_limit, count_) : std::min(usual_, count_); }
+
+  // Under the mutex.
+  void resize(int32_t n) {
+    if (n == count_) return;
+    count_ = n;
+    ++generation_;
+    for (int32_t i = 1; i < n; ++i) std::thread([this, g = generation_] { work(g); }).detach();
+    wake_.notify_all();
+  }
 
   void pieces(Loop& loop, int32_t slot) {
     inside_piece = true;
@@ -105,13 +120,21 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::vector<Loop*> loops_;
-  int32_t count_ = 0;
+  int32_t count_ = 0;        // workers, and the caller of a loop
+  int32_t usual_ = 0;        // participants of a loop whose thread has no limit
   uint64_t generation_ = 0;  // workers of an older one leave
 };
 
 }  // namespace
 
-void set_threads(int32_t n) { Pool::get().resize(n); }
+void set_threads(int32_t n) { Pool::get().set_usual(n); }
+
+ThreadLimit::ThreadLimit(int32_t n) : before_(thread_limit) {
+  thread_limit = std::max(0, n);
+  if (n > 0) Pool::get().grow(n);
+}
+
+ThreadLimit::~ThreadLimit() { thread_limit = before_; }
 
 int32_t threads() { return Pool::get().threads(); }
 

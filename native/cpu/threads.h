@@ -10,10 +10,25 @@
 
 namespace lq::cpu {
 
-// Threads that take part in a loop, the caller included. n <= 0: all hardware threads. Loops that are running finish
-// with the threads they have.
+// Threads that take part in a loop, the caller included, where its thread has no limit of its own. n <= 0: all hardware
+// threads. Loops that are running finish with the threads they have.
 void set_threads(int32_t n);
+
+// Threads that take part in the loops of this thread.
 int32_t threads();
+
+// Gives the loops of this thread `n` participants while it lives, so that a call with few threads leaves the calls
+// beside it alone. n <= 0: as many as `set_threads` said.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int32_t n);
+  ~ThreadLimit();
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  int32_t before_;
+};
 
 // A reference to a callable, valid for the duration of the call it is passed to.
 template <typename Signature>

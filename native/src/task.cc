@@ -8,6 +8,8 @@
 #include <new>
 #include <thread>
 
+#include "threads.h"
+
 namespace lq {
 namespace {
 
@@ -54,6 +56,7 @@ struct Task {
   const int32_t* cancel = nullptr;
   Napi::FunctionReference on_progress;
   bool reports = false;
+  int32_t threads = 0;            // participants of the CPU's loops, 0 for the usual number
   Napi::ThreadSafeFunction loop;  // to the event loop
   std::atomic<double> done{0}, total{0};
   std::atomic<int64_t> last_report{0};
@@ -86,6 +89,7 @@ struct Task {
   }
 
   void run() {
+    const cpu::ThreadLimit limit(threads);
     const Control control{this, &Task::cancelled, &Task::progress};
     try {
       outcome.status = work(control);
@@ -156,6 +160,8 @@ Napi::Value run_task(Napi::Env env, const Napi::Value& control, std::function<St
       task->on_progress = Napi::Persistent(progress.As<Napi::Function>());
       task->reports = true;
     }
+    if (const Napi::Value threads = object.Get("threads"); threads.IsNumber())
+      task->threads = threads.As<Napi::Number>().Int32Value();
   }
   const Napi::Promise promise = task->deferred.Promise();
   task->loop = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}),

@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -66,6 +66,19 @@ describe('engine client', () => {
       });
     await expect(engine.request('health', { model: 'm' })).resolves.toEqual([]);
     expect(states).toEqual(['starting', 'running', 'failed', 'starting', 'running']);
+  });
+
+  it('starts no engine for a request that was waiting for one when it was stopped', async () => {
+    const forked = path.join(mkdtempSync(path.join(tmpdir(), 'lq-engine-')), 'forked');
+    const engine = start(`require('node:fs').appendFileSync(${JSON.stringify(forked)}, 'x'); process.exit(1);`);
+    await expect(engine.request('doctor', {})).rejects.toMatchObject({ code: 'engine-died' });
+    // The next one is started a while after such a death.
+    const waiting = engine.request('doctor', {});
+    engine.dispose();
+    await expect(waiting).rejects.toMatchObject({ code: 'engine-died' });
+    await new Promise(resolve => setTimeout(resolve, 600));
+    expect(readFileSync(forked, 'utf8')).toBe('x');
+    expect(engine.state).toBe('stopped');
   });
 
   it('keeps the last words of an engine that dies while starting', async () => {

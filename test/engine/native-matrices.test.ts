@@ -171,12 +171,27 @@ describe('sweep', () => {
       .slice(0, 30)
       .map(o => option([o.b0, o.b1, o.b2, o.B0, o.B1], 8));
     const weight = sampleTensor(WEIGHT);
-    native.setThreads(1);
-    const one = await native.sweep('cpu', weight, options, PARAMETERS, {});
-    native.setThreads(3);
-    const three = await native.sweep('cpu', weight, options, PARAMETERS, {});
-    native.setThreads(0);
+    const one = await native.sweep('cpu', weight, options, PARAMETERS, { threads: 1 });
+    const three = await native.sweep('cpu', weight, options, PARAMETERS, { threads: 3 });
     expect(three.costs).toEqual(one.costs);
+  });
+
+  it('keeps the number of threads it was given, whatever is asked beside it', async () => {
+    const options = paperGrid()
+      .slice(0, 60)
+      .map(o => option([o.b0, o.b1, o.b2, o.B0, o.B1], 8));
+    const weight = sampleTensor(WEIGHT);
+    const before = process.cpuUsage();
+    const started = performance.now();
+    let beside = 0;
+    const progress = (): void => {
+      if (beside++ === 0) void native.preview('cpu', weight, 4, 4, { threads: 2 });
+    };
+    await native.sweep('cpu', weight, options, PARAMETERS, { threads: 1, progress });
+    const { user, system } = process.cpuUsage(before);
+    expect(beside).toBeGreaterThan(0);
+    // Two threads at work would use twice the time that passes.
+    expect((user + system) / 1000 / (performance.now() - started)).toBeLessThan(1.4);
   });
 
   it('stops within a second and reports progress before', async () => {

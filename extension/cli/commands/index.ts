@@ -1,5 +1,6 @@
 /** All subcommands, in the order help lists them. */
 import type { Command } from '../command';
+import { cacheCommand } from './cache';
 import { calibrateCommand } from './calibrate';
 import { compareCommand } from './compare';
 import { compressCommand } from './compress';
@@ -27,5 +28,6 @@ export const commands: readonly Command[] = [
   planCommand,
   evalCommand,
   exportCommand,
+  cacheCommand,
   doctorCommand,
 ];

@@ -6,7 +6,6 @@ import type { Plan } from '../allocation/types';
 import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { callNative, type PipelineContext } from '../context';
-import { LqError } from '../errors';
 import { encodeInOrder, type SecondPass } from './second-pass';
 import { createPackedOutput, type MatrixErrors, type PackedOutput, type PackedRecipe } from '../packed/writer';
 import { overLanes, type ItemReport } from '../lanes';
@@ -47,8 +46,9 @@ export interface Decomposition {
 }
 
 /**
- * Writes the packed checkpoint of a plan. A cancelled run leaves its partial folder to be continued; any other failure
- * removes it. Errors: not-finite, disk-full, io, output-exists, out-of-memory, cancelled.
+ * Writes the packed checkpoint of a plan. A run that ends early, for whatever reason, leaves its finished matrices in the
+ * partial folder, and the same job continues from there. Errors: not-finite, disk-full, io, output-exists, out-of-memory,
+ * cancelled.
  */
 export async function decompose(context: PipelineContext, input: DecompositionInput): Promise<Decomposition> {
   const { index, table, plan, out, overwrite } = input;
@@ -60,18 +60,19 @@ export async function decompose(context: PipelineContext, input: DecompositionIn
     recipe: packedRecipe(context, input),
     out,
     overwrite,
+    adopt: true,
   });
   try {
     const { metric, secondPass: pass } = input;
     if (pass === undefined) await decomposeAll(context, input, output);
     else await encodeInOrder(context, { index, metric, seed: table.recipe.seed, out, pass }, output);
+    const norms = new Map(table.matrices.map(row => [row.name, row.weightedNorm]));
+    const matrices = plan.matrices.map(({ name }) => relative(name, output.errors(name)!, norms.get(name)!));
+    return { ...(await output.finish()), matrices };
   } catch (error) {
-    if (LqError.from(error).code !== 'cancelled') await output.discard();
+    await output.keep();
     throw error;
   }
-  const norms = new Map(table.matrices.map(row => [row.name, row.weightedNorm]));
-  const matrices = plan.matrices.map(({ name }) => relative(name, output.errors(name)!, norms.get(name)!));
-  return { ...(await output.finish()), matrices };
 }
 
 async function decomposeAll(
@@ -86,6 +87,7 @@ async function decomposeAll(
     weightOf: ({ tensor }) => tensor.shape.reduce((product, size) => product * size, 1),
     async work(lane, matrix, report) {
       if (output.isDone(matrix.name)) return;
+      await output.requireHeld();
       await output.markDone(matrix.name, await decomposeOne(lane, table, metric, matrix, report));
     },
   });

@@ -56,6 +56,8 @@ export interface PackedJob {
   /** Absolute path of the folder to make. */
   readonly out: string;
   readonly overwrite: boolean;
+  /** Whether a finished checkpoint of this very job, made by another process, is the result; else it is in the way. */
+  readonly adopt?: boolean;
 }
 
 export interface PackedOutput {
@@ -67,6 +69,10 @@ export interface PackedOutput {
   markDone(name: string, errors: MatrixErrors): Promise<void>;
   /** Writes index, sidecar, configuration and tokenizer, and gives the folder its name. All matrices must be done. */
   finish(): Promise<{ out: string; files: string[]; bytes: number }>;
+  /** Throws when another process has taken over, see `Output`. */
+  requireHeld(): Promise<void>;
+  /** Ends unfinished and leaves the finished matrices to the next run. */
+  keep(): Promise<void>;
   /** Removes what was written so far. */
   discard(): Promise<void>;
 }
@@ -79,20 +85,27 @@ const KEPT = '*kept*';
  * @throws LqError 'output-exists', 'disk-full', 'io', 'cancelled' and those of `planPackedLayout`.
  */
 export async function createPackedOutput(context: PipelineContext, job: PackedJob): Promise<PackedOutput> {
-  const { source, targets, factors, recipe, out } = job;
+  const { source, targets, factors, out } = job;
   const config = source.config && joinPath(source.folder, 'config.json');
   const markedConfig = config && markConfig(await context.files.readText(config), config);
-  const layout = planPackedLayout(source, targets, { factors, seed: recipe.method.seed }, partialFolder(out));
+  const fingerprint = packedFingerprint(context, job);
+  const layout = planPackedLayout(source, targets, { factors, seed: job.recipe.method.seed }, partialFolder(out));
   const output = await openOutput<MatrixErrors | undefined>(context, {
     out,
     source: source.folder,
     overwrite: job.overwrite,
-    fingerprint: context.digest(JSON.stringify([PACKED_VERSION, recipe, factors, targets])),
+    fingerprint,
     files: layout.shards,
+    ...(job.adopt === true && { finished: () => finishedMatrices(context, out, fingerprint, layout) }),
   });
-  if (!output.done.has(KEPT)) {
-    await copyTensors(context, layout.copies);
-    await output.markDone(KEPT, undefined, [...new Set(layout.copies.map(({ shard }) => shard))]);
+  if (!output.finished && !output.done.has(KEPT)) {
+    try {
+      await copyTensors(context, layout.copies);
+      await output.markDone(KEPT, undefined, [...new Set(layout.copies.map(({ shard }) => shard))]);
+    } catch (error) {
+      await output.keep();
+      throw error;
+    }
   }
   const shardOf = new Map(layout.matrices.map(({ name, shard }) => [name, shard]));
   return {
@@ -100,21 +113,52 @@ export async function createPackedOutput(context: PipelineContext, job: PackedJo
     isDone: name => output.done.has(name),
     errors: name => output.done.get(name),
     markDone: (name, errors) => output.markDone(name, errors, [shardOf.get(name)!]),
+    requireHeld: () => output.requireHeld(),
+    keep: () => output.keep(),
     async finish() {
       const { folder } = output;
+      if (output.finished) return { out, files: await output.finish(), bytes: layout.bytes };
       if (layout.index) await context.files.writeAtomic(joinPath(folder, layout.index.file), layout.index.text);
       await copySideFiles(context, source, folder);
       if (markedConfig !== undefined) await context.files.writeAtomic(joinPath(folder, 'config.json'), markedConfig);
-      await context.files.writeAtomic(joinPath(folder, SIDECAR_FILE), sidecar(job, layout, output.done));
+      await context.files.writeAtomic(joinPath(folder, SIDECAR_FILE), sidecar(job, fingerprint, layout, output.done));
       return { out, files: await output.finish(), bytes: layout.bytes };
     },
     discard: () => output.discard(),
   };
 }
 
+/** Identifies a job by everything that its bytes depend on. */
+export function packedFingerprint(
+  context: Pick<PipelineContext, 'digest'>,
+  { recipe, factors, targets }: Pick<PackedJob, 'recipe' | 'factors' | 'targets'>,
+): string {
+  return context.digest(JSON.stringify([PACKED_VERSION, recipe, factors, targets]));
+}
+
+/** The errors recorded in a finished checkpoint that a job of the same fingerprint wrote, by matrix. */
+async function finishedMatrices(
+  { files }: PipelineContext,
+  out: string,
+  fingerprint: string,
+  layout: PackedLayout,
+): Promise<Map<string, MatrixErrors> | undefined> {
+  const path = joinPath(out, SIDECAR_FILE);
+  if ((await files.stat(path)) === undefined) return undefined;
+  const sidecar = JSON.parse(await files.readText(path)) as {
+    fingerprint?: string;
+    matrices: { name: string; errors: MatrixErrors }[];
+  };
+  if (sidecar.fingerprint !== fingerprint) return undefined;
+  for (const { file, bytes } of layout.shards)
+    if ((await files.stat(joinPath(out, file)))?.bytes !== bytes) return undefined;
+  return new Map(sidecar.matrices.map(({ name, errors }) => [name, errors]));
+}
+
 /** The JSON sidecar, see FORMAT.md. */
 function sidecar(
   { factors, recipe }: PackedJob,
+  fingerprint: string,
   layout: PackedLayout,
   errors: ReadonlyMap<string, MatrixErrors | undefined>,
 ): string {
@@ -146,6 +190,7 @@ function sidecar(
     format: PACKED_FORMAT,
     version: PACKED_VERSION,
     ...recipe,
+    fingerprint,
     factors,
     books,
     bytes: layout.bytes,

@@ -214,13 +214,23 @@ const UNITS: Readonly<Record<string, number>> = {
 };
 
 /** A size with an optional decimal (GB) or binary (GiB) unit, in bytes. @throws LqError 'usage'. */
-export function parseSize(text: string): number {
+export function parseSize(text: string, flag = 'size'): number {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?B)?\s*$/i.exec(text);
   const unit = UNITS[(match?.[2] ?? 'B').toUpperCase()];
   if (match === null || unit === undefined)
-    throw new LqError('usage', `--size must look like 1.5GB or 800MiB, not "${text}".`);
+    throw new LqError('usage', `--${flag} must look like 1.5GB or 800MiB, not "${text}".`);
   return Math.floor(Number(match[1]) * unit);
 }
+
+/** A size in bytes, with a unit. */
+export const sizeFlag = (name: string, description: string): Spoken<number> => ({
+  flags: { [name]: { value: 'SIZE', description } },
+  read(given) {
+    const text = given[name];
+    return typeof text === 'string' ? parseSize(text, name) : undefined;
+  },
+  words: bytes => [`--${name}`, `${Math.round(bytes)}`],
+});
 
 const BUDGET_FLAGS: Readonly<Record<Budget['kind'], { name: string; value: string; description: string }>> = {
   bytes: { name: 'size', value: 'SIZE', description: 'budget in bytes of the exported tensors: 1.5GB, 800MiB, …' },

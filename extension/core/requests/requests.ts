@@ -22,12 +22,34 @@ import {
   secondPass,
   selection,
   settings,
+  sizeFlag,
   windows,
 } from './fields';
 
 /** Settings alone. */
 export const jobSettings = describeRequest('doctor', settings);
 export type JobSettings = RequestOf<typeof jobSettings>;
+
+/** What the cache holds, or less of it. */
+export const cacheRequest = describeRequest(
+  'cache',
+  {
+    limit: {
+      schema: v.exactOptional(v.pipe(v.number(), v.minValue(0, 'expected a size'))),
+      spoken: sizeFlag('limit', 'remove what was not used for longest until this is left: 20GB, 800MiB, …'),
+    },
+    clear: {
+      schema: v.exactOptional(v.boolean()),
+      spoken: switchFlag('clear', 'remove every result that no process makes or needs at the moment'),
+    },
+    ...settings,
+  },
+  [
+    request =>
+      request.limit !== undefined && request.clear === true ? 'give --limit or --clear, not both' : undefined,
+  ],
+);
+export type CacheRequest = RequestOf<typeof cacheRequest>;
 
 // --- Looking ------------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@
  * map from targets to inputs and what was counted. F is the mean over sequences of the squared gradient of the sequence's
  * mean cross entropy (LQ-LoRA, arXiv 2311.12023); with A they are the two factors of K-FAC (arXiv 1503.05671).
  */
+import { siblingOf } from '../storage/cache';
 import type { BlockInput, ByteRange, DenseSource, WantedGradient, WantedInput } from '../native';
 import { serializeHeader, type TensorPlace, type TensorSpec } from '../checkpoint/serialize';
 import { tensorSource } from '../checkpoint/sources';
@@ -25,7 +26,6 @@ import { openCheckpoint } from '../logical/open';
 import { targetPlaces } from './places';
 import type { CalibrationReport, CalibrationSource, MatrixStatistics } from './types';
 
-const PARTIAL_SUFFIX = '.partial';
 /** Under these keys of the file's `__metadata__`. */
 export const CALIBRATION_FORMAT = 'lq-studio.calibration';
 const FORMAT_VERSION = '1';
@@ -290,7 +290,7 @@ async function writeWhole<T>(
   header: { fileBytes: number; bytes: Uint8Array; tensors: readonly TensorPlace[] },
   fill: (partial: string, places: ReadonlyMap<string, TensorPlace>) => Promise<T>,
 ): Promise<T> {
-  const partial = out + PARTIAL_SUFFIX;
+  const partial = siblingOf(context, out);
   try {
     await context.files.allocate(partial, header.fileBytes, header.bytes);
     const result = await fill(partial, new Map(header.tensors.map(place => [place.name, place])));

@@ -8,14 +8,14 @@ import { serializeHeader, type TensorPlace } from '../checkpoint/serialize';
 import { contentHash, tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor, TensorInfo } from '../checkpoint/types';
 import type { FileSystem } from '../files/types';
-import { callNative, stageReporter, type PipelineContext } from '../context';
+import { callNative, stageReporter, type PipelineContext, type Where } from '../context';
 import { LqError } from '../errors';
+import type { ByteRange } from '../native';
 import { describeModel, withLanguageModel } from '../evaluation/language-model';
 import { TextTokenizer } from '../evaluation/tokenizer';
 import { targetPlaces } from './places';
 import { readWindows } from '../evaluation/windows';
 
-const PARTIAL_SUFFIX = '.partial';
 /** Under these keys of the file's `__metadata__`. */
 const FORMAT = 'lq-studio.fisher';
 const FORMAT_VERSION = '1';
@@ -30,7 +30,10 @@ export interface FisherInput {
   readonly contextLength: number;
   /** Hash of the weights that the network is made of, see `modelHash`. */
   readonly model: string;
+  /** Where it is written: a name that the caller gives a finished file its own instead. */
   readonly out: string;
+  /** Told of sequences done. */
+  readonly onProgress?: (done: number) => void;
 }
 
 /** Identifies the weights of a model: every tensor's name and content. */
@@ -41,7 +44,7 @@ export async function modelHash(context: PipelineContext, tensors: readonly Logi
 }
 
 /**
- * Computes Fisher information and writes it to `out`, which appears when it is complete. Progress counts sequences.
+ * Computes Fisher information and writes it to `out`, which is there only if that succeeds. Progress counts sequences.
  * @throws LqError 'no-targets', 'unsupported-model', 'tensor-not-found', 'tokenizer', 'text-too-short', 'disk-full',
  *   'not-finite', 'cancelled', 'io'.
  */
@@ -71,37 +74,41 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
       context: String(contextLength),
     },
   );
-  const partial = out + PARTIAL_SUFFIX;
   const report = stageReporter(context, 'fisher', samples);
   let losses: Float64Array;
   try {
-    await context.files.allocate(partial, header.fileBytes, header.bytes);
-    const gradients = header.tensors.map((place, i) => ({ ...places[i]!, fisher: rangeIn(partial, place) }));
+    await context.files.allocate(out, header.fileBytes, header.bytes);
+    const gradients = header.tensors.map((place, i) => ({ ...places[i]!, fisher: rangeIn(out, place) }));
     losses = await withLanguageModel(context, model, opened =>
       callNative(
         context,
         { file: index.path },
         control => opened.calibrate(windows.tokens, contextLength, { gradients, inputs: [] }, control),
-        done => report(done),
+        done => {
+          report(done);
+          input.onProgress?.(done);
+        },
       ),
     );
-    await context.files.sync(partial);
-    await context.files.rename(partial, out);
+    await context.files.sync(out);
   } catch (error) {
-    await context.files.remove(partial);
+    await context.files.remove(out);
     throw error;
   }
-  const source = await openFisher(context, out, targets);
   const matrices: FisherReport['matrices'] = [];
-  for (const [name, matrix] of source.matrices) {
-    const { mean, count, max } = await callNative(context, { file: out, tensor: name }, control =>
+  const hashes: string[] = [];
+  for (const place of header.tensors) {
+    const matrix = tensorSource({ ...place, file: out });
+    const where = { file: out, tensor: place.name };
+    const { mean, count, max } = await callNative(context, where, control =>
       context.native.statistics(context.device, matrix, 0, control),
     );
-    matrices.push({ name, sum: mean * count, max });
+    matrices.push({ name: place.name, sum: mean * count, max });
+    hashes.push(await hashOf(context, { path: out, offset: place.offset, bytes: place.bytes }, where));
   }
   return {
     out,
-    hash: source.hash,
+    hash: context.digest(hashes.join()),
     samples,
     context: contextLength,
     losses: [...losses],
@@ -125,14 +132,12 @@ export async function openFisher(
   const matrices = new Map(tensors.map(tensor => [tensor.name, tensorSource(tensor)]));
   const hashes = new Map<string, string>();
   for (const { name, file: path, offset, bytes } of tensors)
-    hashes.set(
-      name,
-      await callNative(context, { file, tensor: name }, control =>
-        context.native.hash({ path, offset, bytes }, control),
-      ),
-    );
+    hashes.set(name, await hashOf(context, { path, offset, bytes }, { file, tensor: name }));
   return { file, hash: context.digest([...hashes.values()].join()), matrices, hashes };
 }
+
+const hashOf = (context: PipelineContext, range: ByteRange, where: Where): Promise<string> =>
+  callNative(context, where, control => context.native.hash(range, control));
 
 const rangeIn = (path: string, { offset, bytes }: TensorPlace): { path: string; offset: number; bytes: number } => ({
   path,

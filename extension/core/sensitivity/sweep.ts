@@ -4,12 +4,13 @@
  * matrices and options share work.
  */
 import type { LqParameters } from '../native';
-import { readCached, writeCached } from '../storage/cache';
+import { cachedOnce } from '../storage/cache';
+import { describeHolder, shareOf } from '../storage/claims';
 import { contentHash, denseSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
 import { backendOf, callNative, devicesOf, type PipelineContext } from '../context';
 import { LqError } from '../errors';
-import { overLanes, type ItemReport } from '../lanes';
+import { BUSY, overLanes, type ItemReport } from '../lanes';
 import { lqOption, nativeOption } from '../options/native-option';
 import { describeOption, optionKey, requireOptions } from '../options/option';
 import type { LqLoop, SweepRecipe } from '../options/recipe';
@@ -71,9 +72,9 @@ export async function sweep(context: PipelineContext, input: SweepInput): Promis
     items: targets,
     nameOf: ({ name }) => name,
     weightOf: ({ parameters }) => parameters,
-    async work(lane, target, report) {
-      const row = await sweepMatrix(lane, target, input, report);
-      report(1, row);
+    async work(lane, target, report, patient) {
+      const row = await sweepMatrix(lane, target, input, report, patient);
+      if (row !== BUSY) report(1, { partial: row });
       return row;
     },
   });
@@ -100,7 +101,8 @@ async function sweepMatrix(
   target: LogicalTensor,
   { options, metric, loop }: SweepInput,
   report: ItemReport,
-): Promise<SweepRow> {
+  patient: boolean,
+): Promise<SweepRow | typeof BUSY> {
   const { rows, cols } = denseSource(target);
   const hash = await contentHash(lane, target);
   const own = metric.of(target.name);
@@ -121,15 +123,24 @@ async function sweepMatrix(
       tensor: target.name,
     });
 
-  let known = await readCached<CachedCosts>(lane, 'sweep', key);
-  const wanted = fitting.filter(option => known?.costs[keyOf(option)] === undefined);
-  if (wanted.length > 0) {
-    const measured = await measure(lane, target, wanted, own, loop, report);
-    const added = Object.fromEntries(wanted.map((option, i) => [keyOf(option), measured.costs[i]!]));
-    known = { ...measured, costs: { ...known?.costs, ...added } };
-    await writeCached(lane, 'sweep', key, known);
-  }
-  const costs = options.map(option => known!.costs[keyOf(option)]);
+  const missing = (known?: CachedCosts): Option[] =>
+    fitting.filter(option => known?.costs[keyOf(option)] === undefined);
+  const known = await cachedOnce<CachedCosts>(lane, 'sweep', key, {
+    isComplete: entry => missing(entry).length === 0,
+    async make(claim, entry) {
+      const wanted = missing(entry);
+      const told: ItemReport = share => {
+        claim.progress({ done: share, total: 1 });
+        report(share);
+      };
+      const measured = await measure(lane, target, wanted, own, loop, told);
+      const added = Object.fromEntries(wanted.map((option, i) => [keyOf(option), measured.costs[i]!]));
+      return { ...measured, costs: { ...entry?.costs, ...added } };
+    },
+    ...(patient && { onWait: holder => report(shareOf(holder), { waitingFor: describeHolder(holder) }) }),
+  });
+  if (known === undefined) return BUSY;
+  const costs = options.map(option => known.costs[keyOf(option)]);
   return {
     name: target.name,
     role: target.role,
@@ -140,8 +151,8 @@ async function sweepMatrix(
     costs: costs.map(each => each?.cost ?? null),
     squaredErrors: costs.map(each => each?.squaredError ?? null),
     predicted: costs.flatMap((each, i) => (each?.measured === false ? [i] : [])),
-    norm: known!.norm,
-    weightedNorm: known!.weightedNorm,
+    norm: known.norm,
+    weightedNorm: known.weightedNorm,
   };
 }
 

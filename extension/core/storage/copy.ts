@@ -1,5 +1,6 @@
 /** Tensors that an export keeps bit for bit. */
 import type { ByteRange } from '../native';
+import { siblingOf } from './cache';
 import { callNative, stageReporter, type PipelineContext } from '../context';
 
 export interface TensorCopy {
@@ -8,6 +9,19 @@ export interface TensorCopy {
   readonly shard: string;
   readonly from: ByteRange;
   readonly to: ByteRange;
+}
+
+/** Copies a file under a name that has the old content or all of the new. */
+export async function copyWhole(context: PipelineContext, from: string, to: string): Promise<void> {
+  const { files } = context;
+  const partial = siblingOf(context, to);
+  try {
+    await files.copyFile(from, partial);
+    await files.sync(partial);
+    await files.rename(partial, to);
+  } finally {
+    await files.remove(partial);
+  }
 }
 
 /** Copies tensors between files, off the JavaScript heap. */

@@ -1,11 +1,14 @@
 /**
  * A folder that appears whole or not at all. Work happens in `<out>.partial`: files are allocated with their final size,
  * items are recorded in a journal once their bytes are on the disk, and the last step renames the folder. A run that dies
- * leaves a partial folder that the same job continues from and any other job replaces.
+ * leaves a partial folder that the same job continues from and any other job replaces. While a process is at it, it holds
+ * the claim `<out>.claim`, and others that want to make the same folder wait.
  */
-import { joinPath, folderOf, trimPath } from '../files/paths';
+import { baseName, joinPath, folderOf, trimPath } from '../files/paths';
 import type { PipelineContext } from '../context';
 import { LqError } from '../errors';
+import { siblingOf, waitReporter } from './cache';
+import { waitForClaim } from './claims';
 
 const JOURNAL = 'journal.json';
 const JOURNAL_VERSION = 1;
@@ -18,7 +21,7 @@ export interface AllocatedFile {
   readonly header: Uint8Array;
 }
 
-export interface OutputRequest {
+export interface OutputRequest<R> {
   /** Absolute path of the folder to make. */
   readonly out: string;
   /** Folder that is read from; it is never replaced. */
@@ -27,18 +30,28 @@ export interface OutputRequest {
   /** Everything the bytes depend on; only a partial folder with an equal one is continued. */
   readonly fingerprint: string;
   readonly files: readonly AllocatedFile[];
+  /**
+   * The records of a finished folder at `out` when this very job made it, in another process: it is then the result. Absent:
+   * a folder at `out` is in the way whatever it holds.
+   */
+  finished?(): Promise<Map<string, R> | undefined>;
 }
 
 export interface Output<R> {
-  /** Where to write: the partial folder. */
+  /** Where to write: the partial folder. Of a finished output, the folder itself, to which nothing is to be written. */
   readonly folder: string;
+  readonly finished: boolean;
   /** Items finished by this run or one it continues. */
   readonly done: ReadonlyMap<string, R>;
+  /** Throws `output-exists` when another process has taken over: nothing is to be written any more. */
+  requireHeld(): Promise<void>;
   /** Flushes the files an item was written to and records it. */
   markDone(item: string, record: R, files: readonly string[]): Promise<void>;
   /** Flushes everything and gives the folder its name. Returns the names of its files. */
   finish(): Promise<string[]>;
-  /** Removes the partial folder. */
+  /** Ends without the folder: what is finished stays for the next run of the same job; nothing stays when nothing is. */
+  keep(): Promise<void>;
+  /** Ends without the folder and removes the partial one. */
   discard(): Promise<void>;
 }
 
@@ -50,7 +63,7 @@ export const partialFolder = (out: string): string => `${trimPath(out)}.partial`
  */
 export async function requireWritable(
   context: PipelineContext,
-  { out, source, overwrite }: Pick<OutputRequest, 'out' | 'source' | 'overwrite'>,
+  { out, source, overwrite }: Pick<OutputRequest<unknown>, 'out' | 'source' | 'overwrite'>,
 ): Promise<void> {
   const { files } = context;
   if (isWithin(source, out)) throw new LqError('usage', `${out} holds the checkpoint that is read.`, { file: out });
@@ -64,13 +77,41 @@ export async function requireWritable(
 }
 
 /** Starts an output or continues one. Throws `output-exists`, `usage`, `disk-full`, `io`. */
-export async function openOutput<R>(context: PipelineContext, request: OutputRequest): Promise<Output<R>> {
+export async function openOutput<R>(context: PipelineContext, request: OutputRequest<R>): Promise<Output<R>> {
   const { files } = context;
-  await requireWritable(context, request);
   const out = trimPath(request.out);
   const folder = partialFolder(out);
   const journal = joinPath(folder, JOURNAL);
-  const done = (await readJournal<R>(context, journal, request)) ?? (await begin());
+  if (request.finished === undefined) await requireWritable(context, request);
+  await files.makeFolder(folderOf(out));
+  const claim = await waitForClaim(context, out, waitReporter(context, 'write', baseName(out)));
+  const requireHeld = async (): Promise<void> => {
+    if (!(await claim.held()))
+      throw new LqError('output-exists', `${out} was taken over by another process.`, { file: out });
+  };
+  let done: Map<string, R>;
+  try {
+    const finished = claim.waited || !request.overwrite ? await request.finished?.() : undefined;
+    if (finished !== undefined) {
+      const names = await files.list(out);
+      return {
+        folder: out,
+        finished: true,
+        done: finished,
+        requireHeld,
+        markDone: () => Promise.resolve(),
+        finish: () => claim.release().then(() => names),
+        keep: () => claim.release(),
+        discard: () => claim.release(),
+      };
+    }
+    // Another process may have made something else meanwhile.
+    await requireWritable(context, request);
+    done = (await readJournal<R>(context, journal, request)) ?? (await begin());
+  } catch (error) {
+    await claim.release();
+    throw error;
+  }
 
   async function begin(): Promise<Map<string, R>> {
     await files.remove(folder);
@@ -104,10 +145,13 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
   let journalling = Promise.resolve();
   return {
     folder,
+    finished: false,
     done,
+    requireHeld,
     markDone(item, record, touched) {
       // One after the other: items may be finished at the same time, and the journal is one file.
       journalling = journalling.then(async () => {
+        await requireHeld();
         for (const file of touched) await files.sync(joinPath(folder, file));
         done.set(item, record);
         await writeJournal(done);
@@ -115,20 +159,33 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
       return journalling;
     },
     async finish() {
+      await requireHeld();
       for (const { file } of request.files) await files.sync(joinPath(folder, file));
-      await files.remove(journal);
-      const names = await files.list(folder);
+      const names = (await files.list(folder)).filter(name => name !== JOURNAL);
+      // A name must not outlive a power cut that its content does not.
+      for (const name of names) await files.sync(joinPath(folder, name));
       await files.sync(folder);
-      const replaced = `${out}.replaced`;
+      const replaced = siblingOf(context, out);
       const existed = (await files.stat(out)) !== undefined;
       await files.remove(replaced);
       if (existed) await files.rename(out, replaced);
       await files.rename(folder, out);
       await files.sync(folderOf(out));
+      // Not before: until then a run that dies is continued from it.
+      await files.remove(joinPath(out, JOURNAL));
       if (existed) await files.remove(replaced);
+      await claim.release();
       return names;
     },
-    discard: () => files.remove(folder),
+    async keep() {
+      await journalling.catch(() => undefined);
+      if (done.size === 0 && (await claim.held())) await files.remove(folder);
+      await claim.release();
+    },
+    async discard() {
+      if (await claim.held()) await files.remove(folder);
+      await claim.release();
+    },
   };
 }
 
@@ -142,7 +199,7 @@ interface Journal<R> {
 async function readJournal<R>(
   context: PipelineContext,
   path: string,
-  request: OutputRequest,
+  request: OutputRequest<R>,
 ): Promise<Map<string, R> | undefined> {
   const { files } = context;
   if (!(await files.stat(path))) return undefined;

@@ -1,8 +1,7 @@
-import { rm } from 'node:fs/promises';
 import * as vscode from 'vscode';
 import { formatBytes } from '../../core/format';
+import { cleanFolder } from '../../node/cache';
 import type { DoctorReport } from '../../protocol/engine';
-import { isActive } from '../model/jobs';
 import { jobSettings } from '../settings';
 import type { Studio } from '../studio';
 
@@ -30,19 +29,20 @@ export function serviceCommands(studio: Studio) {
       output.show();
     },
     clearCache: async () => {
-      if (jobs.all().some(isActive)) {
-        void vscode.window.showWarningMessage('The cache is in use by a job at work. Cancel it first.');
-        return;
-      }
       const { cache } = await engine.request('doctor', jobSettings());
       const clear = 'Clear';
-      const detail = `${formatBytes(cache.bytes)} in ${cache.folder}. Interrupted jobs start from the beginning; finished results stay.`;
+      const detail =
+        `${cache.entries} results, ${formatBytes(cache.bytes)}, in ${cache.folder}. Interrupted jobs start from the ` +
+        'beginning; finished checkpoints, what jobs at work need and all other files stay.';
       const chosen = await vscode.window.showWarningMessage(
         'Remove all cached statistics, Fisher information and sweeps?',
         { modal: true, detail },
         clear,
       );
-      if (chosen === clear) await rm(cache.folder, { recursive: true, force: true });
+      if (chosen !== clear) return;
+      const { removedBytes, inUse } = await cleanFolder(cache.folder, 0);
+      const kept = inUse > 0 ? ` ${inUse} results in use were kept.` : '';
+      void vscode.window.showInformationMessage(`Removed ${formatBytes(removedBytes)} of cached results.${kept}`);
     },
     showOutput: () => output.show(),
     openSettings: async () => {

@@ -16,6 +16,7 @@ import { evaluateCheckpoint } from '../../../extension/core/evaluation/checkpoin
 import { computeFisher } from '../../../extension/core/sensitivity/fisher';
 import { loadNative } from '../../../extension/engine/load';
 import { nodeFiles } from '../../../extension/node/files';
+import { claimTimeout, identity } from '../../../extension/node/identity';
 
 const PERPLEXITY_TOLERANCE = 1e-4;
 const LOSS_TOLERANCE = 1e-4;
@@ -49,8 +50,11 @@ const context: PipelineContext = {
   files: nodeFiles,
   device: values.device,
   lanes: [values.device],
+  threads: 0,
   cache: folder,
   seed: 0,
+  self: identity,
+  claimTimeout: claimTimeout(),
   signal: new AbortController().signal,
   digest: text => createHash('sha256').update(text).digest('hex'),
   now: () => performance.now(),

@@ -11,6 +11,7 @@ import type { PipelineContext } from '../../../extension/core/context';
 import type { MatrixErrors, PackedRecipe } from '../../../extension/core/packed/writer';
 import type { ByteRange, DenseSource, LqDestination, LqSource, NativeModule } from '../../../extension/core/native';
 import { nodeFiles } from '../../../extension/node/files';
+import { identity } from '../../../extension/node/identity';
 
 export const bytesAt = ({ path: file, offset, bytes }: ByteRange): Buffer =>
   readFileSync(file).subarray(offset, offset + bytes);
@@ -59,8 +60,11 @@ export function context(changes: Partial<WritableFileSystem> = {}, signal?: Abor
     files: { ...nodeFiles, ...changes },
     device: 'cpu',
     lanes: ['cpu'],
+    threads: 0,
     cache: '/nonexistent',
     seed: 1,
+    self: identity,
+    claimTimeout: 60_000,
     signal: signal ?? new AbortController().signal,
     digest: text => createHash('sha256').update(text).digest('hex'),
     now: () => performance.now(),

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { logicalTensors } from '../../../extension/core/logical/logical';
@@ -157,6 +157,7 @@ describe('a packed checkpoint', () => {
     fill(first.layout.matrices[0]!.source);
     await first.markDone(NAMES[0], ERRORS);
     fill(first.layout.matrices[1]!.source);
+    await first.keep();
     expect(existsSync(job.out)).toBe(false);
 
     const second = await createPackedOutput(context(), job);
@@ -173,12 +174,41 @@ describe('a packed checkpoint', () => {
   it('starts over when the job is another one or a partial file was cut', async () => {
     const first = await createPackedOutput(context(), job);
     await first.markDone(NAMES[0], ERRORS);
+    await first.keep();
     const other = { ...job, recipe: { ...RECIPE, method: { ...RECIPE.method, seed: 2 } } };
     const second = await createPackedOutput(context(), other);
     expect(second.isDone(NAMES[0])).toBe(false);
     await second.markDone(NAMES[0], ERRORS);
+    await second.keep();
     writeFileSync(path.join(`${job.out}.partial`, 'lq-model-00001-of-00002.safetensors'), 'short');
     expect((await createPackedOutput(context(), other)).isDone(NAMES[0])).toBe(false);
+  });
+
+  it('is the result of whoever finished the very same job, when asked to be', async () => {
+    await pack();
+    const adopted = await createPackedOutput(context(), { ...job, adopt: true });
+    expect(NAMES.map(name => adopted.isDone(name))).toEqual([true, true]);
+    expect(adopted.errors(NAMES[1])).toEqual(ERRORS);
+    expect((await adopted.finish()).files.sort()).toEqual(readdirSync(job.out).sort());
+    const other = { ...job, adopt: true, factors: 'bf16' as const };
+    expect((await failure(createPackedOutput(context(), other))).code).toBe('output-exists');
+    expect(readdirSync(folder).sort()).toEqual(['model', 'out']);
+  });
+
+  it('refuses to go on once another process has taken over', async () => {
+    const first = await createPackedOutput(context(), job);
+    await first.markDone(NAMES[0], ERRORS);
+    // What another process does after the heartbeat stopped for too long.
+    const claim = `${job.out}.claim`;
+    rmSync(claim);
+    const second = await createPackedOutput(context(), job);
+    expect(second.isDone(NAMES[0])).toBe(true);
+    for (const late of [() => first.markDone(NAMES[1], ERRORS), () => first.requireHeld(), () => first.finish()])
+      expect((await failure(late())).code).toBe('output-exists');
+    await first.keep();
+    await second.markDone(NAMES[1], ERRORS);
+    await second.finish();
+    expect(readdirSync(folder).sort()).toEqual(['model', 'out']);
   });
 
   it('never replaces what it should not', async () => {
@@ -306,15 +336,29 @@ describe('exports', () => {
     expect((await failure(refused)).code).toBe('usage');
   });
 
-  it('leaves nothing of an export that fails', async () => {
-    const pipeline = context();
-    pipeline.native.reconstruct = () =>
-      Promise.reject(Object.assign(new Error('disk'), { code: 'io_error', index: 28 }));
+  it('goes on after an export that failed, and does nothing twice', async () => {
     const from = await pack();
+    const undisturbed = await exported('dense', from);
+    const pipeline = context();
+    const { reconstruct } = pipeline.native;
+    const asked: number[] = [];
+    let full = true;
+    pipeline.native.reconstruct = (device, matrix, ...rest) => {
+      asked.push(matrix.cols);
+      if (full && asked.length === 2)
+        return Promise.reject(Object.assign(new Error('disk'), { code: 'io_error', index: 28 }));
+      return reconstruct(device, matrix, ...rest);
+    };
     const out = path.join(folder, 'dense');
-    const error = await failure(findExporter('dense').run({ pipeline, index: from, out, overwrite: false }));
-    expect(error).toMatchObject({ code: 'disk-full', tensor: NAMES[0] });
-    expect(readdirSync(folder).sort()).toEqual(['model', 'out']);
+    const run = () => findExporter('dense').run({ pipeline, index: from, out, overwrite: false });
+    expect(await failure(run())).toMatchObject({ code: 'disk-full', tensor: NAMES[1] });
+    expect(readdirSync(folder).sort()).toEqual(['as-dense', 'dense.partial', 'model', 'out']);
+    full = false;
+    const { files } = await run();
+    expect(asked).toEqual([11, 65, 65]);
+    for (const name of files)
+      expect(readFileSync(path.join(out, name))).toEqual(readFileSync(path.join(undisturbed.folder, name)));
+    expect(readdirSync(folder).sort()).toEqual(['as-dense', 'dense', 'model', 'out']);
   });
 
   it('names the formats there are', () => {

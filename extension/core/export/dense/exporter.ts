@@ -1,9 +1,11 @@
 /**
  * Dense safetensors in the source's own dtype, which any loader of Hugging Face folders reads. Nothing is saved on disk: it
- * is for checking fidelity and for tools that know no low-rank format. A dense checkpoint passes through unchanged.
+ * is for checking fidelity and for tools that know no low-rank format. A dense checkpoint passes through unchanged; one that
+ * another tool packed is refused.
  */
 import { joinPath, baseName } from '../../files/paths';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../../checkpoint/serialize';
+import type { CheckpointIndex } from '../../checkpoint/types';
 import { callNative } from '../../context';
 import { LqError } from '../../errors';
 import { overLanes } from '../../lanes';
@@ -11,12 +13,16 @@ import type { DenseSource } from '../../native';
 import type { ExportContext, Exporter } from '../exporter';
 import { copyTensors } from '../../storage/copy';
 import { openOutput, partialFolder } from '../../storage/output';
+import { logicalTensors } from '../../logical/logical';
 import { unmarkConfig } from '../../packed/config';
 import { aligned, denseFile } from '../../packed/format';
 import { readPacked, type PackedMatrix } from '../../packed/reader';
 import { elementTensor } from '../../checkpoint/sources';
 import { indexFileOf, shardName } from '../../checkpoint/shards';
 import { copySideFiles } from '../../checkpoint/side-files';
+
+/** Journal entry of the tensors that are copied. */
+const KEPT = '*kept*';
 
 export const dense: Exporter = {
   id: 'dense',
@@ -31,6 +37,7 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
     throw new LqError('usage', `${index.label} is a GGUF file; only safetensors checkpoints are exported.`, {
       file: index.file,
     });
+  requireReadable(index);
   const matrices = readPacked(index);
   const parts = new Set([...matrices.values()].flatMap(matrix => matrix.parts.map(part => part.name)));
   const folder = partialFolder(out);
@@ -58,14 +65,15 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
     const places = shards.flatMap(({ file, places: own }) =>
       own.map(place => ({ ...place, shard: file, path: joinPath(folder, file) })),
     );
-    await copyTensors(
-      pipeline,
-      places.flatMap(({ name, shard, path, offset, bytes }) => {
-        const from = index.byName.get(name);
-        if (!from) return [];
-        return [{ name, shard, from: { path: from.file, offset: from.offset, bytes }, to: { path, offset, bytes } }];
-      }),
-    );
+    const copies = places.flatMap(({ name, shard, path, offset, bytes }) => {
+      const from = index.byName.get(name);
+      if (!from) return [];
+      return [{ name, shard, from: { path: from.file, offset: from.offset, bytes }, to: { path, offset, bytes } }];
+    });
+    if (!output.done.has(KEPT)) {
+      await copyTensors(pipeline, copies);
+      await output.markDone(KEPT, null, [...new Set(copies.map(({ shard }) => shard))]);
+    }
     await overLanes(pipeline, {
       stage: 'export',
       items: places.flatMap(place => {
@@ -74,10 +82,14 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
       }),
       nameOf: ({ name }) => name,
       weightOf: ({ matrix: { shape } }) => shape[0] * shape[1],
-      work: (lane, { name, path, offset, matrix }) =>
-        callNative(lane, { file: matrix.parts[0]!.file, tensor: name }, control =>
+      async work(lane, { name, path, offset, shard, matrix }) {
+        if (output.done.has(name)) return;
+        await output.requireHeld();
+        await callNative(lane, { file: matrix.parts[0]!.file, tensor: name }, control =>
           lane.native.reconstruct(lane.device, matrix.source, destination(matrix, path, offset), control),
-        ),
+        );
+        await output.markDone(name, null, [shard]);
+      },
     });
     const source = indexFileOf(index);
     if (source !== undefined)
@@ -99,9 +111,20 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
     const bytes = places.reduce((sum, place) => sum + place.bytes, 0);
     return { out, files: await output.finish(), bytes };
   } catch (error) {
-    await output.discard();
+    await output.keep();
     throw error;
   }
+}
+
+/** Refuses weights that another tool packed: copied as they are they would be called dense and be none. */
+function requireReadable(index: CheckpointIndex): void {
+  const packed = logicalTensors(index).find(({ format }) => format !== 'dense' && format !== 'lq');
+  if (packed === undefined) return;
+  throw new LqError(
+    'unsupported-dtype',
+    `${packed.name} is stored as ${packed.dtype} (${packed.format}), which is not turned into dense weights.`,
+    { file: packed.parts[0]?.file ?? index.file, tensor: packed.name },
+  );
 }
 
 function destination({ dtype, shape: [rows, cols] }: PackedMatrix, path: string, offset: number): DenseSource {

@@ -1,0 +1,27 @@
+import { formatBytes } from '../../core/format';
+import { cacheRequest } from '../../core/requests/requests';
+import { cacheUsage } from '../../core/storage/cache-folder';
+import { cleanFolder } from '../../node/cache';
+import { nodeFiles } from '../../node/files';
+import { define } from '../command';
+
+export const cacheCommand = define({
+  summary: 'Show what the cache of reusable results holds, or remove results from it; other files are never touched.',
+  request: cacheRequest,
+  examples: ['lq-studio cache --limit 20GB', 'lq-studio cache --clear --cache /scratch/lq-studio'],
+  async run({ request: { cache, limit, clear }, terminal }) {
+    const folder = cache!;
+    if (limit === undefined && clear !== true) {
+      const usage = await cacheUsage(nodeFiles, folder);
+      terminal.print(`${folder}: ${usage.entries} results, ${formatBytes(usage.bytes)}`);
+      return { folder, ...usage };
+    }
+    const cleaned = await cleanFolder(folder, limit ?? 0);
+    const kept = cleaned.inUse > 0 ? `; ${cleaned.inUse} in use were kept` : '';
+    terminal.print(
+      `Removed ${cleaned.removedEntries} results, ${formatBytes(cleaned.removedBytes)}${kept}. ` +
+        `${cleaned.entries} results, ${formatBytes(cleaned.bytes)} are left in ${folder}.`,
+    );
+    return { folder, ...cleaned };
+  },
+});
