@@ -6,6 +6,7 @@
 
 #include "arguments.h"
 #include "encode/encode.h"
+#include "gguf/blocks.h"
 #include "task.h"
 
 namespace lq {
@@ -50,9 +51,10 @@ constexpr std::pair<const char*, GridKind> kGrids[] = {{"nf", GridKind::nf},
                                                        {"fitted", GridKind::fitted},
                                                        {"int", GridKind::integer},
                                                        {"fp4", GridKind::fp4},
-                                                       {"trellis", GridKind::trellis}};
+                                                       {"trellis", GridKind::trellis},
+                                                       {"gguf", GridKind::gguf}};
 constexpr std::pair<const char*, ScaleKind> kScales[] = {
-    {"two-level", ScaleKind::two_level}, {"group", ScaleKind::group}, {"row", ScaleKind::row}};
+    {"two-level", ScaleKind::two_level}, {"group", ScaleKind::group}, {"row", ScaleKind::row}, {"block", ScaleKind::block}};
 constexpr std::pair<const char*, Rounding> kRoundings[] = {
     {"nearest", Rounding::nearest}, {"feedback", Rounding::feedback}, {"descent", Rounding::descent}};
 constexpr std::pair<const char*, MetricKind> kMetrics[] = {
@@ -80,7 +82,16 @@ EncodeOptionArgument parse_encode_option(const Napi::Value& value) {
 
   const Napi::Value grid = member(value, "grid");
   o.grid = named(grid, "kind", kGrids);
-  o.bits = o.grid == GridKind::fp4 ? 4 : bounded(grid, "bits", 1, 16);
+  if (o.grid == GridKind::gguf) {
+    const std::string type = text(grid, "type");
+    const cpu::gguf::BlockFormat* format = cpu::gguf::find_format(type);
+    if (format == nullptr) throw Napi::TypeError::New(value.Env(), "there is no block type " + type);
+    o.block_type = static_cast<int32_t>(format->type);
+    o.block_weights = format->weights;
+    o.block_bytes = format->bytes;
+  } else {
+    o.bits = o.grid == GridKind::fp4 ? 4 : bounded(grid, "bits", 1, 16);
+  }
   o.step = 1;
   if (o.grid == GridKind::integer) o.symmetric = flag(grid, "symmetric");
   if (o.grid == GridKind::trellis) {
@@ -102,7 +113,7 @@ EncodeOptionArgument parse_encode_option(const Napi::Value& value) {
     o.config.b2 = named(scales, "b2", kScaleTypes);
     o.config.block = bounded(scales, "B0", 1, 1 << 20);
     o.config.group = bounded(scales, "B1", 1, 1 << 20);
-  } else if (text(scales, "type") != "fp16") {
+  } else if (o.scales != ScaleKind::block && text(scales, "type") != "fp16") {
     throw Napi::TypeError::New(value.Env(), "group and row scales are fp16");
   }
   if (o.scales == ScaleKind::group) o.group = bounded(scales, "size", 1, 1 << 30);

@@ -28,6 +28,9 @@ Napi::Value reconstruct_op(const Napi::CallbackInfo& info);
 // encode_ops.cc
 Napi::Value encode_costs_op(const Napi::CallbackInfo& info);
 Napi::Value encode_op(const Napi::CallbackInfo& info);
+// gguf_ops.cc
+Napi::Value convert_op(const Napi::CallbackInfo& info);
+Napi::Value pair_rows_op(const Napi::CallbackInfo& info);
 // array_ops.cc
 Napi::Object make_array_ops(Napi::Env env);
 

@@ -11,6 +11,7 @@
 #include "encode/option.h"
 #include "encode/rotation.h"
 #include "encode/trellis_code.h"
+#include "gguf/blocks.h"
 #include "quantizer.h"
 #include "status.h"
 #include "threads.h"
@@ -106,6 +107,11 @@ Status decode(const EncodedView& e, const float* l1, const float* l2, float* out
   if (o.rank > 0 && (l1 == nullptr || l2 == nullptr)) {
     return error(StatusCode::invalid_argument, -1, "an encoded matrix of rank %d has no factors", o.rank);
   }
+  if (o.grid == GridKind::gguf) {
+    const gguf::BlockFormat& format = gguf::format_of(static_cast<gguf::BlockType>(o.block_type));
+    gguf::decode(format, part(e, EncodedPart::codes), e.rows * e.cols / format.weights, out);
+    return ok();
+  }
   const bool trellis = o.grid == GridKind::trellis;
   std::vector<float> values[2];
   for (int32_t which = 0; which < (trellis ? o.step : 0); ++which) {
@@ -142,6 +148,8 @@ Status decode(const EncodedView& e, const float* l1, const float* l2, float* out
             break;
           case ScaleKind::row:
             w[j] *= load_f16(part(e, EncodedPart::row_scales), i);
+            break;
+          case ScaleKind::block:
             break;
         }
       }

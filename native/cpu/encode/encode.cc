@@ -139,6 +139,7 @@ EncodeCost EncodeRun::cost() const {
 
 std::unique_ptr<EncodeRun> make_run(const EncodeMatrix& matrix, const EncodeTarget& target, const EncodedView& out,
                                     float* error) {
+  if (out.option.grid == GridKind::gguf) return make_block_run(matrix, target, out, error);
   return out.option.grid == GridKind::trellis ? make_trellis_run(matrix, target, out, error)
                                               : make_scalar_run(matrix, target, out, error);
 }

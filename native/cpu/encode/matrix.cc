@@ -181,7 +181,13 @@ Status EncodeMatrix::make_space(Transform transform, bool by_tile, bool by_colum
       space.tile_trace = trace_of_blocks(r, cols, kTileSide);
       space.feedback_variance = variance_of_feedback(space.by_tile, cols);
     }
-    if (by_column) space.by_column = feedback(r, cols, 1);
+    if (by_column) {
+      space.by_column = feedback(r, cols, 1);
+      for (int64_t j = 0; j < cols; ++j) {
+        const double root = r[static_cast<size_t>(j * cols + j)];
+        space.column_weight.push_back(static_cast<float>(root * root));
+      }
+    }
     if (factor) space.factor.assign(r.begin(), r.end());
   }
   space.target_h.resize(space.target.size());

@@ -23,6 +23,7 @@ struct EncodeSpace {
   // H = N D N' with D block diagonal and N upper, the identity in D's blocks: rounding a block of columns, its target
   // is w + sum over the columns k before it of (w_k - q_k) N_k. Only what is above the blocks is filled.
   std::vector<float> by_tile, by_column;  // N for blocks of kTileSide columns, and of one
+  std::vector<float> column_weight;       // D for blocks of one column
   double tile_trace = 0;                  // trace of D for the blocks of kTileSide columns
   double feedback_variance = 0;           // of their targets, over the variance of the code's errors
   std::vector<float> factor;              // the upper R with h = R R', where an option has low rank

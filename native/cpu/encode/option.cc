@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "gguf/encode.h"
 #include "prepared.h"
 #include "status.h"
 
@@ -33,6 +34,18 @@ Status check_trellis(const EncodeOption& o) {
 Status check_option(const EncodeOption& o) {
   if (o.rank < 0) return error(StatusCode::invalid_argument, -1, "negative rank");
   if (o.grid == GridKind::trellis) return check_trellis(o);
+  if ((o.grid == GridKind::gguf) != (o.scales == ScaleKind::block)) {
+    return unsupported("scales inside blocks go with the block types of GGUF, and only with them");
+  }
+  if (o.grid == GridKind::gguf) {
+    if (!gguf::can_encode(static_cast<gguf::BlockType>(o.block_type))) {
+      return unsupported("weights cannot be encoded in this block type");
+    }
+    if (o.transform != Transform::none || o.rank > 0) {
+      return unsupported("a block type of GGUF has no transform and no low-rank part");
+    }
+    return ok();
+  }
   const int32_t least = 2, most = o.grid == GridKind::fitted || o.grid == GridKind::fp4 ? 4 : 8;
   if (o.bits < least || o.bits > most || (o.grid == GridKind::fp4 && o.bits != 4)) {
     return error(StatusCode::invalid_argument, -1, "this grid has no codes of %d bits", o.bits);

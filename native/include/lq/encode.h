@@ -10,6 +10,7 @@
 //    int      (code - zero) * s     zero = 2^(bits-1) when symmetric, else the group's field of `group_zeros`
 //    fp4      +-{0, .5, 1, 1.5, 2, 3, 4, 6}[code & 7] * s   minus when code & 8
 //    trellis  value(state) * s      exact: 11 bits times 11 bits
+//    gguf     a block type of GGUF (cpu/gguf/blocks.h), its scales inside its blocks; scales `block`, nothing else stored
 //    Scalar codes are fields of `bits` bits, one a weight, row-major.
 // 2. Scales s. two-level: off + k * v / M as in types.h (k * v, then / M, then the sum), blocks of B0 consecutive
 //    weights, row-major. group: fp16 of part `group_scales`, [rows, ceil(cols / size)], a group is `size` consecutive
@@ -48,8 +49,9 @@
 namespace lq {
 
 enum class Transform : int32_t { none = 0, hadamard };
-enum class GridKind : int32_t { nf = 0, fitted, integer, fp4, trellis };
-enum class ScaleKind : int32_t { two_level = 0, group, row };
+enum class GridKind : int32_t { nf = 0, fitted, integer, fp4, trellis, gguf };
+// block: inside the codes, of a gguf grid.
+enum class ScaleKind : int32_t { two_level = 0, group, row, block };
 // descent: feedback, then coordinate descent.
 enum class Rounding : int32_t { nearest = 0, feedback, descent };
 
@@ -67,6 +69,8 @@ struct EncodeOption {
   Rounding rounding;
   int32_t rank;
   const CodeBook* book;  // nf
+  // gguf: the type's number in cpu/gguf/blocks.h, and the weights and bytes of its blocks.
+  int32_t block_type, block_weights, block_bytes;
 };
 
 // The parts of an encoded matrix. Their names in files and in JavaScript are those of kPartNames.
@@ -121,6 +125,7 @@ constexpr int64_t part_bytes(const EncodeOption& o, int64_t rows, int64_t cols, 
   const bool two_level = o.scales == ScaleKind::two_level, trellis = o.grid == GridKind::trellis;
   switch (part) {
     case EncodedPart::codes:
+      if (o.grid == GridKind::gguf) return n / o.block_weights * o.block_bytes;
       return ((trellis ? trellis_bits(o, rows, cols) : n * o.bits) + 7) / 8;
     case EncodedPart::scales:
       return two_level ? scale_bytes(o.config, n) : 0;
@@ -136,7 +141,7 @@ constexpr int64_t part_bytes(const EncodeOption& o, int64_t rows, int64_t cols, 
     case EncodedPart::row_scales:
       return o.scales == ScaleKind::row ? rows * 2 : 0;
     case EncodedPart::multiplier:
-      return two_level ? 0 : 4;
+      return two_level || o.scales == ScaleKind::block ? 0 : 4;
     case EncodedPart::book:
       return o.grid == GridKind::fitted ? int64_t{2} << o.bits : 0;
     case EncodedPart::starts:

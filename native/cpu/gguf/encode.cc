@@ -1,0 +1,539 @@
+#include "gguf/encode.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "blas.h"
+#include "convert.h"
+#include "gguf/grids.h"
+#include "gguf/kernels.h"
+#include "gguf/pack.h"
+
+namespace lq::cpu::gguf {
+namespace {
+
+using Column = float[kStrip];
+
+constexpr float kIq4Levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+constexpr float kFp4Levels[15] = {-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12};
+
+const ScalarForm* scalar_form(BlockType type) {
+  constexpr ScaleCode half = ScaleCode::half, integer = ScaleCode::integer, power = ScaleCode::power;
+  static const ScalarForm q4_0{32, 32, false, -8, 7, nullptr, half, 0, 0, 0, false};
+  static const ScalarForm q4_1{32, 32, true, 0, 15, nullptr, half, 0, 0, 0, true};
+  static const ScalarForm q5_0{32, 32, false, -16, 15, nullptr, half, 0, 0, 0, false};
+  static const ScalarForm q5_1{32, 32, true, 0, 31, nullptr, half, 0, 0, 0, true};
+  static const ScalarForm q8_0{32, 32, false, -128, 127, nullptr, half, 0, 0, 0, false};
+  static const ScalarForm q2_k{16, 256, true, 0, 3, nullptr, integer, 0, 15, 15, false};
+  static const ScalarForm q3_k{16, 256, false, -4, 3, nullptr, integer, -32, 31, 0, false};
+  static const ScalarForm q4_k{32, 256, true, 0, 15, nullptr, integer, 0, 63, 63, false};
+  static const ScalarForm q5_k{32, 256, true, 0, 31, nullptr, integer, 0, 63, 63, false};
+  static const ScalarForm q6_k{16, 256, false, -32, 31, nullptr, integer, -128, 127, 0, false};
+  static const ScalarForm iq4_nl{32, 32, false, 0, 15, kIq4Levels, half, 0, 0, 0, false};
+  static const ScalarForm iq4_xs{32, 256, false, 0, 15, kIq4Levels, integer, -32, 31, 0, false};
+  static const ScalarForm mxfp4{32, 32, false, 0, 14, kFp4Levels, power, 0, 0, 0, false};
+  switch (type) {
+    case BlockType::Q4_0:
+      return &q4_0;
+    case BlockType::Q4_1:
+      return &q4_1;
+    case BlockType::Q5_0:
+      return &q5_0;
+    case BlockType::Q5_1:
+      return &q5_1;
+    case BlockType::Q8_0:
+      return &q8_0;
+    case BlockType::Q2_K:
+      return &q2_k;
+    case BlockType::Q3_K:
+      return &q3_k;
+    case BlockType::Q4_K:
+      return &q4_k;
+    case BlockType::Q5_K:
+      return &q5_k;
+    case BlockType::Q6_K:
+      return &q6_k;
+    case BlockType::IQ4_NL:
+      return &iq4_nl;
+    case BlockType::IQ4_XS:
+      return &iq4_xs;
+    case BlockType::MXFP4:
+      return &mxfp4;
+    default:
+      return nullptr;
+  }
+}
+
+// A type of grids with signs.
+struct GridForm {
+  GridView view;
+  int32_t sub;
+  bool even;            // signs of eight weights are even in number
+  float unit, offset;   // scale = (d * (offset + step * integer)) * unit
+  float step;
+  float largest;        // magnitude
+  std::vector<float> magnitudes;
+};
+
+GridForm make_grid_form(const uint16_t* rows, int32_t count, int32_t dims, const uint8_t* magnitudes, int32_t sub,
+                        bool even, float offset, float step, float unit) {
+  GridForm form{{dims, count, nullptr}, sub, even, unit, offset, step, 0, {}};
+  const int width = dims == 8 ? 2 : 3;
+  form.magnitudes.resize(static_cast<size_t>(dims) * static_cast<size_t>(count));
+  for (int32_t i = 0; i < count; ++i) {
+    for (int32_t j = 0; j < dims; ++j) {
+      const float m = magnitudes[(rows[i] >> (width * j)) & ((1 << width) - 1)];
+      form.magnitudes[static_cast<size_t>(j * count + i)] = m;
+      form.largest = std::max(form.largest, m);
+    }
+  }
+  form.view.magnitude = form.magnitudes.data();
+  return form;
+}
+
+const GridForm* grid_form(BlockType type) {
+  static const GridForm iq2_xxs = make_grid_form(kIq2XxsGrid, 256, 8, kIq2Magnitudes, 32, true, 0.5f, 1, 0.25f);
+  static const GridForm iq2_xs = make_grid_form(kIq2XsGrid, 512, 8, kIq2Magnitudes, 16, true, 0.5f, 1, 0.25f);
+  static const GridForm iq2_s = make_grid_form(kIq2SGrid, 1024, 8, kIq2Magnitudes, 16, false, 0.5f, 1, 0.25f);
+  static const GridForm iq3_xxs = make_grid_form(kIq3XxsGrid, 256, 4, kIq3XxsMagnitudes, 32, true, 0.5f, 1, 0.5f);
+  static const GridForm iq3_s = make_grid_form(kIq3SGrid, 512, 4, kIq3SMagnitudes, 32, false, 1, 2, 1);
+  switch (type) {
+    case BlockType::IQ2_XXS:
+      return &iq2_xxs;
+    case BlockType::IQ2_XS:
+      return &iq2_xs;
+    case BlockType::IQ2_S:
+      return &iq2_s;
+    case BlockType::IQ3_XXS:
+      return &iq3_xxs;
+    case BlockType::IQ3_S:
+      return &iq3_s;
+    default:
+      return nullptr;
+  }
+}
+
+// Targets of columns [at, at + width) of a panel: w plus the fed back errors of all columns before.
+void block_targets(const BlockMetric& m, const float* w, const float* error, int64_t rows, int64_t at, int64_t width,
+                   float* target) {
+  for (int64_t i = 0; i < rows; ++i) std::copy_n(w + i * m.cols + at, width, target + i * width);
+  if (m.n == nullptr || at == 0) return;
+  sgemm(false, false, rows, width, at, 1, error, m.cols, m.n + at, m.cols, 1, target, width);
+}
+
+// --- Scalar types
+
+struct Strips {
+  std::vector<std::array<float, kStrip>> code, value, scale, minimum;
+};
+
+void encode_scalars(BlockType type, const ScalarForm& form, const BlockMetric& m, const float* w, int64_t rows,
+                    int32_t sweeps, uint8_t* out, float* value) {
+  const EncodeKernels& k = encode_kernels();
+  const int64_t cols = m.cols, super = form.super, subs = cols / form.sub, strips = (rows + kStrip - 1) / kStrip;
+  const BlockFormat& format = format_of(type);
+  const int64_t row_bytes = cols / super * format.bytes;
+  std::vector<float> error(static_cast<size_t>(rows * cols)), target(static_cast<size_t>(rows * super));
+  // N of a block without feedback.
+  const std::vector<float> no_feedback(m.n == nullptr ? static_cast<size_t>(super * super) : 0);
+  struct Strip {
+    std::vector<float> code, value, scale, minimum, scale_code, minimum_code, d, dmin;
+  };
+  std::vector<Strip> strip(static_cast<size_t>(strips));
+  for (Strip& s : strip) {
+    for (auto* v : {&s.code, &s.value}) v->resize(static_cast<size_t>(cols * kStrip));
+    for (auto* v : {&s.scale, &s.minimum, &s.scale_code, &s.minimum_code}) v->resize(static_cast<size_t>(subs * kStrip));
+    for (auto* v : {&s.d, &s.dmin}) v->resize(static_cast<size_t>(cols / super * kStrip));
+  }
+  std::vector<SuperOutput> made(1);
+  Column weights[kMaxSuper], targets[kMaxSuper];
+  for (int64_t at = 0; at < cols; at += super) {
+    block_targets(m, w, error.data(), rows, at, super, target.data());
+    for (int64_t s = 0; s < strips; ++s) {
+      for (int64_t r = 0; r < kStrip; ++r) {
+        const int64_t row = std::min(s * kStrip + r, rows - 1);  // the last strip repeats its last row
+        for (int64_t j = 0; j < super; ++j) {
+          weights[j][r] = w[row * cols + at + j];
+          targets[j][r] = target[static_cast<size_t>(row * super + j)];
+        }
+      }
+      const bool feed = m.n != nullptr;
+      k.encode_scalar(form,
+                      {weights, targets, feed ? m.n + at * cols + at : no_feedback.data(), feed ? cols : super, m.d + at},
+                      made.data());
+      Strip& to = strip[static_cast<size_t>(s)];
+      const SuperOutput& o = made[0];
+      std::copy_n(&o.code[0][0], super * kStrip, to.code.data() + at * kStrip);
+      std::copy_n(&o.value[0][0], super * kStrip, to.value.data() + at * kStrip);
+      const int64_t count = super / form.sub * kStrip, first = at / form.sub * kStrip;
+      std::copy_n(&o.scale[0][0], count, to.scale.data() + first);
+      std::copy_n(&o.minimum[0][0], count, to.minimum.data() + first);
+      std::copy_n(&o.scale_code[0][0], count, to.scale_code.data() + first);
+      std::copy_n(&o.minimum_code[0][0], count, to.minimum_code.data() + first);
+      std::copy_n(o.d, kStrip, to.d.data() + at / super * kStrip);
+      std::copy_n(o.dmin, kStrip, to.dmin.data() + at / super * kStrip);
+      for (int64_t r = 0; r < std::min<int64_t>(kStrip, rows - s * kStrip); ++r) {
+        for (int64_t j = 0; j < super; ++j) {
+          error[static_cast<size_t>((s * kStrip + r) * cols + at + j)] = weights[j][r] - o.value[j][r];
+        }
+      }
+    }
+  }
+  if (sweeps > 0 && m.h != nullptr) {
+    std::vector<float> gradient(error.size());
+    sgemm(false, false, rows, cols, cols, 1, error.data(), cols, m.h, cols, 0, gradient.data(), cols);
+    std::vector<float> g(static_cast<size_t>(cols * kStrip));
+    for (int64_t s = 0; s < strips; ++s) {
+      Strip& to = strip[static_cast<size_t>(s)];
+      for (int64_t r = 0; r < kStrip; ++r) {
+        const int64_t row = std::min(s * kStrip + r, rows - 1);
+        for (int64_t j = 0; j < cols; ++j) {
+          g[static_cast<size_t>(j * kStrip + r)] = gradient[static_cast<size_t>(row * cols + j)];
+        }
+      }
+      const auto columns = [](std::vector<float>& v) { return reinterpret_cast<Column*>(v.data()); };
+      for (int32_t sweep = 0; sweep < sweeps; ++sweep) {
+        if (!k.descend_scalar(form, cols, m.h, columns(to.scale), columns(to.minimum), columns(g), columns(to.code),
+                              columns(to.value))) {
+          break;
+        }
+      }
+    }
+  }
+  // Codes count from 0 in the bytes.
+  const float first_code = form.levels == nullptr ? static_cast<float>(form.low) : 0.0f;
+  for (int64_t i = 0; i < rows; ++i) {
+    const Strip& from = strip[static_cast<size_t>(i / kStrip)];
+    const int64_t r = i % kStrip;
+    for (int64_t at = 0; at < cols; at += super) {
+      ScalarBlock block{};
+      for (int64_t j = 0; j < super; ++j) {
+        block.code[j] = static_cast<uint8_t>(from.code[static_cast<size_t>((at + j) * kStrip + r)] - first_code);
+      }
+      for (int64_t s = 0; s < super / form.sub; ++s) {
+        const auto place = static_cast<size_t>((at / form.sub + s) * kStrip + r);
+        block.scale[s] = static_cast<int32_t>(from.scale_code[place]);
+        block.minimum[s] = static_cast<int32_t>(from.minimum_code[place]);
+      }
+      const auto place = static_cast<size_t>(at / super * kStrip + r);
+      const auto own = static_cast<size_t>(at / form.sub * kStrip + r);
+      const bool integer = form.scale == ScaleCode::integer;
+      block.d = integer ? from.d[place] : from.scale[own];
+      block.dmin = integer ? from.dmin[place] : from.minimum[own];
+      pack(type, block, out + i * row_bytes + at / super * format.bytes);
+    }
+    decode(format, out + i * row_bytes, cols / super, value + i * cols);
+  }
+}
+
+// --- Grid types
+
+// The metric of a group, and what depends on it.
+struct GroupMetric {
+  float m[64];
+};
+
+// Signs and rows of the groups of eight weights.
+struct Unit {
+  uint16_t row[2];
+  uint8_t signs;
+};
+
+// The nearest points of a grid to targets y under scale s; `free` is the weight of column j alone. value receives the
+// points. Returns what the group costs.
+float search_group(const GridForm& form, const float* m, const float* y, float s, uint8_t signs, uint16_t* row,
+                   float* value) {
+  const int32_t n = form.view.dims;
+  float b[8], c[64], my[8], constant = 0;
+  for (int32_t j = 0; j < n; ++j) {
+    float sum = 0;
+    for (int32_t k = 0; k < n; ++k) sum += m[j * n + k] * y[k];
+    my[j] = sum;
+    constant += sum * y[j];
+  }
+  for (int32_t j = 0; j < n; ++j) {
+    const float sign = (signs >> j) & 1 ? -s : s;
+    b[j] = -2 * sign * my[j];
+    for (int32_t k = j; k < n; ++k) {
+      const float other = (signs >> k) & 1 ? -s : s;
+      c[j * n + k] = sign * other * m[j * n + k] * (k == j ? 1.0f : 2.0f);
+    }
+  }
+  float cost;
+  const int32_t found = encode_kernels().nearest(form.view, b, c, &cost);
+  *row = static_cast<uint16_t>(found);
+  for (int32_t j = 0; j < n; ++j) {
+    const float magnitude = s * form.view.magnitude[j * form.view.count + found];
+    value[j] = (signs >> j) & 1 ? -magnitude : magnitude;
+  }
+  return std::max(0.0f, cost + constant);
+}
+
+// Signs of y; when their number must be even and is not, the one that costs least to turn is turned. `before` are signs
+// of the unit chosen already.
+uint8_t choose_signs(const float* y, const float* m, int32_t n, bool even, uint8_t before) {
+  uint8_t signs = 0;
+  int32_t least = 0;
+  for (int32_t j = 0; j < n; ++j) {
+    if (y[j] < 0) signs = static_cast<uint8_t>(signs | (1 << j));
+    if (m[j * n + j] * std::abs(y[j]) < m[least * n + least] * std::abs(y[least])) least = j;
+  }
+  int ones = 0;
+  for (int32_t j = 0; j < 8; ++j) ones += ((signs >> j) & 1) + ((before >> j) & 1);
+  if (even && ones % 2 != 0) signs = static_cast<uint8_t>(signs ^ (1 << least));
+  return signs;
+}
+
+float grid_scale(const GridForm& form, float d, int32_t code) {
+  return d * (form.offset + form.step * static_cast<float>(code)) * form.unit;
+}
+
+// One sub-block of one row: its units in order, with feedback among them.
+struct SubResult {
+  Unit unit[4];
+  float value[32], error[32];
+  float cost;
+};
+
+void encode_sub(const GridForm& form, const BlockMetric& m, const GroupMetric* groups, int64_t at, const float* w,
+                const float* target, float s, SubResult* out) {
+  const int32_t n = form.view.dims;
+  out->cost = 0;
+  for (int32_t u = 0; u < form.sub / 8; ++u) {
+    Unit& unit = out->unit[u];
+    unit.signs = 0;
+    for (int32_t g = 0; g < 8 / n; ++g) {
+      const int32_t first = 8 * u + n * g;
+      float y[8];
+      for (int32_t j = 0; j < n; ++j) {
+        y[j] = target[first + j];
+        if (m.n == nullptr) continue;
+        const float* column = m.n + at * m.cols + at + first + j;
+        for (int32_t k = 0; k < first; ++k) y[j] += out->error[k] * column[k * m.cols];
+      }
+      const float* metric = groups[(at + first) / n].m;
+      const bool last = g == 8 / n - 1;
+      const uint8_t signs = choose_signs(y, metric, n, form.even && last, unit.signs);
+      out->cost += search_group(form, metric, y, s, signs, &unit.row[g], out->value + first);
+      unit.signs = static_cast<uint8_t>(unit.signs | (signs << (n * g)));
+      for (int32_t j = 0; j < n; ++j) out->error[first + j] = w[first + j] - out->value[first + j];
+    }
+  }
+}
+
+// The inverse of a small symmetric positive definite matrix.
+void invert(const float* m, int32_t n, float* out) {
+  double a[8][16] = {};
+  for (int32_t i = 0; i < n; ++i) {
+    for (int32_t j = 0; j < n; ++j) a[i][j] = static_cast<double>(m[i * n + j]);
+    a[i][n + i] = 1;
+  }
+  for (int32_t i = 0; i < n; ++i) {
+    const double pivot = a[i][i] != 0 ? a[i][i] : 1;
+    for (int32_t j = 0; j < 2 * n; ++j) a[i][j] /= pivot;
+    for (int32_t k = 0; k < n; ++k) {
+      if (k == i) continue;
+      const double f = a[k][i];
+      for (int32_t j = 0; j < 2 * n; ++j) a[k][j] -= f * a[i][j];
+    }
+  }
+  for (int32_t i = 0; i < n; ++i) {
+    for (int32_t j = 0; j < n; ++j) out[i * n + j] = static_cast<float>(a[i][n + j]);
+  }
+}
+
+// Goes over the groups of a row once, each to its best given all the others. g is e H.
+bool descend_grid(const GridForm& form, const BlockMetric& m, const GroupMetric* own, const GroupMetric* inverse,
+                  std::vector<GridBlock>& blocks, float* value, float* g) {
+  const int32_t n = form.view.dims;
+  bool changed = false;
+  for (int64_t at = 0; at < m.cols; at += 8) {
+    GridBlock& block = blocks[static_cast<size_t>(at / 256)];
+    const int64_t unit = at % 256 / 8;
+    const float s = grid_scale(form, block.d, block.scale[at % 256 / form.sub]);
+    for (int32_t part = 0; part < 8 / n; ++part) {
+      const int64_t first = at + n * part;
+      const float* metric = own[first / n].m;
+      const float* inv = inverse[first / n].m;
+      float y[8], made[8], shift[8];
+      for (int32_t j = 0; j < n; ++j) {
+        y[j] = value[first + j];
+        for (int32_t k = 0; k < n; ++k) y[j] += inv[j * n + k] * g[first + k];
+      }
+      const auto others = static_cast<uint8_t>(block.signs[unit] & ~(((1 << n) - 1) << (n * part)));
+      const uint8_t signs = choose_signs(y, metric, n, form.even, others);
+      uint16_t row;
+      search_group(form, metric, y, s, signs, &row, made);
+      float gain = 0;
+      for (int32_t j = 0; j < n; ++j) shift[j] = made[j] - value[first + j];
+      float size = 0;
+      for (int32_t j = 0; j < n; ++j) {
+        float sum = 0;
+        for (int32_t k = 0; k < n; ++k) sum += metric[j * n + k] * shift[k];
+        gain += 2 * g[first + j] * shift[j] - sum * shift[j];
+        size += sum * shift[j];
+      }
+      if (!(gain > 1e-6f * size)) continue;
+      changed = true;
+      block.row[(at % 256 + n * part) / n] = row;
+      block.signs[unit] = static_cast<uint8_t>(others | (signs << (n * part)));
+      for (int32_t j = 0; j < n; ++j) {
+        value[first + j] = made[j];
+        if (shift[j] == 0) continue;
+        const float* h = m.h + (first + j) * m.cols;
+        for (int64_t k = 0; k < m.cols; ++k) g[k] -= shift[j] * h[k];
+      }
+    }
+  }
+  return changed;
+}
+
+// The best scale of a sub-block that could be any number.
+float free_scale(const GridForm& form, const BlockMetric& m, const GroupMetric* groups, int64_t at, const float* w,
+                 const float* target) {
+  float largest = 0;
+  for (int32_t j = 0; j < form.sub; ++j) largest = std::max(largest, std::abs(target[j]));
+  float best = 0, least = 3e38f;
+  SubResult found;
+  for (const float factor : {1.0f, 0.88f, 0.78f, 0.68f, 0.58f}) {
+    const float s = largest / form.largest * factor;
+    encode_sub(form, m, groups, at, w, target, s, &found);
+    if (found.cost < least) {
+      least = found.cost;
+      best = s;
+    }
+  }
+  return best;
+}
+
+void encode_grids(BlockType type, const GridForm& form, const BlockMetric& m, const float* w, int64_t rows,
+                  int32_t sweeps, uint8_t* out, float* value) {
+  constexpr int64_t kSuper = 256;
+  const int64_t cols = m.cols, subs = kSuper / form.sub;
+  const int32_t n = form.view.dims;
+  const BlockFormat& format = format_of(type);
+  const int64_t row_bytes = cols / kSuper * format.bytes;
+  // What a group misses costs N_BB D_B N_BB'; in descent, H_BB.
+  std::vector<GroupMetric> groups(static_cast<size_t>(cols / n)), own, inverse;
+  for (int64_t g = 0; g < cols / n; ++g) {
+    float* to = groups[static_cast<size_t>(g)].m;
+    const int64_t at = g * n;
+    const auto factor = [&](int32_t i, int32_t j) {
+      if (i == j) return 1.0f;
+      return m.n == nullptr || i > j ? 0.0f : m.n[(at + i) * cols + at + j];
+    };
+    for (int32_t i = 0; i < n; ++i) {
+      for (int32_t j = 0; j < n; ++j) {
+        float sum = 0;
+        for (int32_t k = 0; k < n; ++k) sum += factor(i, k) * m.d[at + k] * factor(j, k);
+        to[i * n + j] = sum;
+      }
+    }
+  }
+  std::vector<float> error(static_cast<size_t>(rows * cols)), target(static_cast<size_t>(rows * kSuper));
+  std::vector<std::vector<GridBlock>> blocks(static_cast<size_t>(rows),
+                                             std::vector<GridBlock>(static_cast<size_t>(cols / kSuper)));
+  for (int64_t at = 0; at < cols; at += kSuper) {
+    block_targets(m, w, error.data(), rows, at, kSuper, target.data());
+    for (int64_t i = 0; i < rows; ++i) {
+      const float *weight = w + i * cols + at, *base = target.data() + i * kSuper;
+      float wanted[16], most = 0;
+      for (int64_t s = 0; s < subs; ++s) {
+        const int64_t first = s * form.sub;
+        wanted[s] = free_scale(form, m, groups.data(), at + first, weight + first, base + first);
+        most = std::max(most, wanted[s]);
+      }
+      float least = 3e38f;
+      GridBlock tried{};
+      std::array<float, kSuper> errors{};
+      for (const float factor : {1.0f, 0.92f}) {
+        const float d = from_f16(to_f16(std::min(most * factor / grid_scale(form, 1, 15), 65504.0f)));
+        float total = 0;
+        std::array<float, kSuper> e{};
+        tried.d = d;
+        for (int64_t s = 0; s < subs; ++s) {
+          const int64_t first = s * form.sub;
+          float t[32];
+          for (int32_t j = 0; j < form.sub; ++j) {
+            t[j] = base[first + j];
+            if (m.n == nullptr) continue;
+            const float* column = m.n + at * cols + at + first + j;
+            for (int64_t k = 0; k < first; ++k) t[j] += e[static_cast<size_t>(k)] * column[k * cols];
+          }
+          const float exact = d > 0 ? (wanted[s] / (d * form.unit) - form.offset) / form.step : 0;
+          const auto near = static_cast<int32_t>(std::lround(std::clamp(exact, 0.0f, 15.0f)));
+          SubResult best{}, found;
+          best.cost = 3e38f;
+          int32_t chosen = 0;
+          for (int32_t code = std::max(0, near - 1); code <= std::min(15, near + 1); ++code) {
+            encode_sub(form, m, groups.data(), at + first, weight + first, t, grid_scale(form, d, code), &found);
+            if (found.cost < best.cost) {
+              best = found;
+              chosen = code;
+            }
+          }
+          tried.scale[s] = chosen;
+          for (int32_t u = 0; u < form.sub / 8; ++u) {
+            const int64_t unit = first / 8 + u;
+            tried.signs[unit] = best.unit[u].signs;
+            for (int32_t g = 0; g < 8 / n; ++g) tried.row[unit * (8 / n) + g] = best.unit[u].row[g];
+          }
+          std::copy_n(best.error, form.sub, e.begin() + first);
+          total += best.cost;
+        }
+        if (total < least) {
+          least = total;
+          blocks[static_cast<size_t>(i)][static_cast<size_t>(at / kSuper)] = tried;
+          errors = e;
+        }
+      }
+      std::copy_n(errors.begin(), kSuper, error.begin() + i * cols + at);
+    }
+  }
+  const auto store = [&](int64_t i) {
+    for (int64_t b = 0; b < cols / kSuper; ++b) {
+      pack(type, blocks[static_cast<size_t>(i)][static_cast<size_t>(b)], out + i * row_bytes + b * format.bytes);
+    }
+    decode(format, out + i * row_bytes, cols / kSuper, value + i * cols);
+  };
+  for (int64_t i = 0; i < rows; ++i) store(i);
+  if (sweeps == 0 || m.h == nullptr) return;
+  own.resize(groups.size());
+  inverse.resize(groups.size());
+  for (int64_t g = 0; g < cols / n; ++g) {
+    float* to = own[static_cast<size_t>(g)].m;
+    for (int32_t i = 0; i < n; ++i) {
+      for (int32_t j = 0; j < n; ++j) to[i * n + j] = m.h[(g * n + i) * cols + g * n + j];
+    }
+    invert(to, n, inverse[static_cast<size_t>(g)].m);
+  }
+  for (int64_t i = 0; i < rows * cols; ++i) error[static_cast<size_t>(i)] = w[i] - value[i];
+  std::vector<float> gradient(error.size());
+  sgemm(false, false, rows, cols, cols, 1, error.data(), cols, m.h, cols, 0, gradient.data(), cols);
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int32_t sweep = 0; sweep < sweeps; ++sweep) {
+      if (!descend_grid(form, m, own.data(), inverse.data(), blocks[static_cast<size_t>(i)], value + i * cols,
+                        gradient.data() + i * cols)) {
+        break;
+      }
+    }
+    store(i);
+  }
+}
+
+}  // namespace
+
+bool can_encode(BlockType type) { return scalar_form(type) != nullptr || grid_form(type) != nullptr; }
+
+void encode_panel(BlockType type, const BlockMetric& metric, const float* w, int64_t rows, int32_t sweeps, uint8_t* out,
+                  float* value) {
+  if (const ScalarForm* form = scalar_form(type)) {
+    encode_scalars(type, *form, metric, w, rows, sweeps, out, value);
+  } else if (const GridForm* grid = grid_form(type)) {
+    encode_grids(type, *grid, metric, w, rows, sweeps, out, value);
+  }
+}
+
+}  // namespace lq::cpu::gguf
