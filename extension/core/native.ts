@@ -78,12 +78,15 @@ export type NativeGrid =
   | { kind: 'int'; bits: number; symmetric: boolean }
   | { kind: 'fp4' }
   /** `bits` every `step` weights, from 2^states states. */
-  | { kind: 'trellis'; bits: number; step: number; states: number; tailBiting: boolean };
+  | { kind: 'trellis'; bits: number; step: number; states: number; tailBiting: boolean }
+  /** A block type of GGUF, its scales inside its blocks. */
+  | { kind: 'gguf'; type: BlockType };
 
 export type NativeScales =
   | { kind: 'two-level'; b1: number; b2: QuantConfig['b2']; B0: number; B1: number }
   | { kind: 'group'; size: number; type: 'fp16' }
-  | { kind: 'row'; type: 'fp16' };
+  | { kind: 'row'; type: 'fp16' }
+  | { kind: 'block' };
 
 /** `descent` is feedback followed by coordinate descent. */
 export type NativeRounding = 'nearest' | 'feedback' | 'descent';
@@ -523,6 +526,11 @@ export interface NativeModule {
     destination: DenseSource,
     control: NativeControl,
   ): Promise<void>;
+
+  /** Writes a weight's values, rounded to the destination's dtype, at the destination. */
+  convert(device: string, source: WeightSource, destination: DenseSource, control: NativeControl): Promise<void>;
+  /** Reorders rows in place, whatever they hold: of each of `heads` heads from halves to pairs (half, pair) -> (pair, half). */
+  pairRows(range: ByteRange, rows: number, heads: number, control: NativeControl): Promise<void>;
 
   openLanguageModel(
     device: string,

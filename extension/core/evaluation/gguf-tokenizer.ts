@@ -31,6 +31,21 @@ const PRE_TOKENIZERS: Readonly<Record<string, unknown>> = {
   smollm: { type: 'Sequence', pretokenizers: [{ type: 'Digits', individual_digits: true }, gpt2] },
 };
 
+/** The name llama.cpp has for the pre-tokenizer of a tokenizer.json, or undefined when it is none of those above. */
+export function preTokenizerName(definition: Readonly<Record<string, unknown>>): string | undefined {
+  const own = canonical(definition.pre_tokenizer);
+  return Object.keys(PRE_TOKENIZERS).find(name => canonical(PRE_TOKENIZERS[name]) === own);
+}
+
+/** Fields that say what a pre-tokenizer does, in one order. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (key, field: unknown) => {
+    if (key === 'trim_offsets') return undefined;
+    if (typeof field !== 'object' || field === null || Array.isArray(field)) return field;
+    return Object.fromEntries(Object.entries(field).sort(([a], [b]) => (a < b ? -1 : 1)));
+  });
+}
+
 /** Of tokenizer.ggml.token_type. */
 const CONTROL = 3;
 const USER = 4;

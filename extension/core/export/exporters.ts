@@ -5,9 +5,10 @@
 import { LqError } from '../errors';
 import { dense } from './dense/exporter';
 import type { Exporter } from './exporter';
+import { gguf } from './gguf/exporter';
 import { packed } from './packed/exporter';
 
-export const exporters: readonly Exporter[] = [packed, dense];
+export const exporters: readonly Exporter[] = [packed, dense, gguf];
 
 /** Throws `usage` for a format that does not exist, naming those that do. */
 export function findExporter(id: string): Exporter {

@@ -34,6 +34,11 @@ export function shortLabel(option: Option): string {
 /** Bits of codes a weight takes: what an override's least and most bits speak of. */
 export const rateOf = ({ grid }: Option): number => gridKind(grid).rate(grid);
 
+/** Whether a [rows, cols] matrix can be stored as an option: its rank and its grid's blocks fit. */
+export function optionFits({ grid, rank }: Option, rows: number, cols: number): boolean {
+  return rank <= Math.min(rows, cols) && (gridKind(grid).fits?.(grid, rows, cols) ?? true);
+}
+
 /** The stored parts of a [rows, cols] matrix, low-rank factors apart, in the order of the packed format. */
 export function optionParts({ grid, scales }: Option, rows: number, cols: number): Part[] {
   return [...gridKind(grid).parts(grid, rows, cols), ...scaleKind(scales).parts(scales, grid, rows, cols)];

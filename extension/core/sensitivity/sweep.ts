@@ -12,7 +12,7 @@ import { backendOf, callNative, devicesOf, type PipelineContext } from '../conte
 import { LqError } from '../errors';
 import { BUSY, overLanes, type ItemReport } from '../lanes';
 import { lqOption, nativeOption } from '../options/native-option';
-import { describeOption, optionKey, requireOptions } from '../options/option';
+import { describeOption, optionFits, optionKey, requireOptions } from '../options/option';
 import type { LqLoop, SweepRecipe } from '../options/recipe';
 import type { Option } from '../options/types';
 import type { MatrixMetric, Metric } from './metric';
@@ -117,9 +117,9 @@ async function sweepMatrix(
   };
   const keyOf = (option: Option): string =>
     usesLoop(option, own) ? `${optionKey(option)} ${JSON.stringify(loop)}` : optionKey(option);
-  const fitting = options.filter(({ rank }) => rank <= Math.min(rows, cols));
+  const fitting = options.filter(option => optionFits(option, rows, cols));
   if (fitting.length === 0)
-    throw new LqError('usage', `No option fits ${target.name} [${rows}, ${cols}]; its ranks are too large.`, {
+    throw new LqError('usage', `No option fits ${target.name} [${rows}, ${cols}]; its ranks are too large, or its rows no whole blocks.`, {
       tensor: target.name,
     });
 

@@ -72,7 +72,7 @@ export async function requireWritable(
   const names = stat.directory ? await files.list(out) : undefined;
   if (names?.length === 0) return;
   if (!overwrite) throw new LqError('output-exists', `${out} exists already.`, { file: out });
-  if (!names?.some(name => name.endsWith('.safetensors')))
+  if (!names?.some(name => /\.(?:safetensors|gguf)$/.test(name)))
     throw new LqError('output-exists', `${out} is not a checkpoint and is not overwritten.`, { file: out });
 }
 

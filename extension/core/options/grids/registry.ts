@@ -2,12 +2,13 @@
 import type { Grid, GridOf } from '../types';
 import { fitted } from './fitted';
 import { fp4 } from './fp4';
+import { gguf } from './gguf';
 import { int } from './int';
 import type { GridKind } from './kind';
 import { nf } from './nf';
 import { trellis } from './trellis';
 
-const grids: { readonly [K in Grid['kind']]: GridKind<GridOf<K>> } = { nf, fitted, int, fp4, trellis };
+const grids: { readonly [K in Grid['kind']]: GridKind<GridOf<K>> } = { nf, fitted, int, fp4, trellis, gguf };
 
 export const isGridKind = (kind: unknown): kind is Grid['kind'] => Object.hasOwn(grids, kind as string);
 

@@ -1,5 +1,6 @@
 /** Methods by name: what `--method` takes. A new one is a file beside this one and a line here. */
 import { LqError } from '../../errors';
+import { gguf } from './gguf';
 import { frontier } from './frontier';
 import { lqLora } from './lq-lora';
 import type { Method, MethodSettings } from './method';
@@ -8,6 +9,7 @@ import { eora, gptq, higgs, leanquant, lqer, quip, rtn, zeroquantV2 } from './pu
 export const methods = {
   'lq-lora': lqLora,
   frontier,
+  gguf,
   gptq,
   rtn,
   quip,

@@ -1,0 +1,48 @@
+/** GGUF with the weights in a float type, for llama.cpp, Ollama and LM Studio. Small files are `compress --for gguf`. */
+import type { CheckpointIndex } from '../../checkpoint/types';
+import { LqError } from '../../errors';
+import type { Exporter } from '../exporter';
+import { ggufModel, type TypeName } from './layout';
+import { ggufFileName, writeGguf } from './write';
+
+export const gguf: Exporter = {
+  id: 'gguf',
+  label: 'GGUF',
+  description: 'One file for llama.cpp, Ollama and LM Studio, weights in the float type of the original.',
+  async run({ pipeline, index, out, overwrite }) {
+    if (index.gguf) throw new LqError('usage', `${index.label} is a GGUF file already.`, { file: index.file });
+    const model = await ggufModel(pipeline.files, index);
+    const type = floatType(index);
+    const types = new Map(model.weights.map(({ name }) => [name, type] as const));
+    const readme = ggufReadme(index.label, `All matrices are ${type}, vectors F32.`);
+    const { files, bytes } = await writeGguf(pipeline, { model, types, out, overwrite, readme, fingerprint: 'float' });
+    return { out, files, bytes };
+  },
+};
+
+/** The type that most elements of the source are stored as; packed weights were made from one of these. */
+function floatType(index: CheckpointIndex): TypeName {
+  const bytes = new Map<TypeName, number>();
+  for (const { dtype, bytes: own } of index.tensors)
+    if (dtype === 'BF16' || dtype === 'F16' || dtype === 'F32') bytes.set(dtype, (bytes.get(dtype) ?? 0) + own);
+  return [...bytes].sort((a, b) => b[1] - a[1])[0]?.[0] ?? 'F32';
+}
+
+export function ggufReadme(label: string, what: string): string {
+  const file = ggufFileName(label);
+  return [
+    `# ${label}, GGUF`,
+    '',
+    `Written by LQ Studio from ${label}. ${what}`,
+    '',
+    '```sh',
+    `llama-cli -m ${file}              # llama.cpp`,
+    `ollama create ${file.replace(/\.gguf$/, '').toLowerCase()} -f Modelfile   # Ollama`,
+    '```',
+    '',
+    '```python',
+    `AutoModelForCausalLM.from_pretrained('.', gguf_file='${file}')  # transformers`,
+    '```',
+    '',
+  ].join('\n');
+}

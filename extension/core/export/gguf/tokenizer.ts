@@ -1,0 +1,109 @@
+/** tokenizer.json as the keys llama.cpp reads (conversion/base.py, src/llama-vocab.cpp). */
+import type { GgufField } from '../../checkpoint/gguf/serialize';
+import type { CheckpointIndex } from '../../checkpoint/types';
+import { preTokenizerName } from '../../evaluation/gguf-tokenizer';
+import { LqError } from '../../errors';
+import { joinPath } from '../../files/paths';
+import type { FileSystem } from '../../files/types';
+
+type Fields = Map<string, GgufField>;
+type Json = Readonly<Record<string, unknown>>;
+
+/** Of tokenizer.ggml.token_type. */
+const NORMAL = 1;
+const UNKNOWN = 2;
+const CONTROL = 3;
+const USER = 4;
+const UNUSED = 5;
+const BYTE = 6;
+
+const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/**
+ * The tokenizer's keys, padded to `vocab` tokens with unused ones.
+ * @throws LqError 'tokenizer' for a tokenizer that llama.cpp has no form for, or whose pre-tokenizer it does not know.
+ */
+export async function tokenizerFields(files: FileSystem, index: CheckpointIndex, vocab: number): Promise<Fields> {
+  const file = joinPath(index.folder, 'tokenizer.json');
+  const refuse = (what: string): never => {
+    throw new LqError('tokenizer', `${what}, and a GGUF file carries its tokenizer.`, { file });
+  };
+  const read = async (name: string): Promise<Json> => {
+    const path = joinPath(index.folder, name);
+    if ((await files.stat(path)) === undefined) return {};
+    const value: unknown = JSON.parse(await files.readText(path));
+    return isObject(value) ? value : {};
+  };
+  if ((await files.stat(file)) === undefined) refuse('The model has no tokenizer.json');
+  const definition = await read('tokenizer.json');
+  const config = await read('tokenizer_config.json');
+  const model = isObject(definition.model) ? definition.model : {};
+  if (model.type !== 'BPE' || !isObject(model.vocab) || !Array.isArray(model.merges))
+    return refuse(`A tokenizer of the kind ${String(model.type)} has no form in GGUF`);
+  const { tokens, types } = listTokens(model, definition, vocab, refuse);
+  const merges = (model.merges as unknown[]).map(merge => (Array.isArray(merge) ? merge.join(' ') : String(merge)));
+  const fields: Fields = new Map();
+  if (model.byte_fallback === true) {
+    const score = new Map(merges.map((merge, rank) => [merge.replace(' ', ''), -rank]));
+    fields.set('tokenizer.ggml.model', { type: 'string', value: 'llama' });
+    fields.set('tokenizer.ggml.tokens', { type: 'strings', value: tokens });
+    fields.set('tokenizer.ggml.scores', { type: 'f32s', value: tokens.map(token => score.get(token) ?? 0) });
+  } else {
+    const pre = preTokenizerName(definition);
+    if (pre === undefined) return refuse('The pre-tokenizer is none that llama.cpp has a name for');
+    fields.set('tokenizer.ggml.model', { type: 'string', value: 'gpt2' });
+    fields.set('tokenizer.ggml.pre', { type: 'string', value: pre });
+    fields.set('tokenizer.ggml.tokens', { type: 'strings', value: tokens });
+    fields.set('tokenizer.ggml.merges', { type: 'strings', value: merges });
+  }
+  fields.set('tokenizer.ggml.token_type', { type: 'i32s', value: types });
+  const idOf = (token: unknown, fallback: unknown): number | undefined => {
+    const content = isObject(token) ? token.content : token;
+    const id = typeof content === 'string' ? tokens.indexOf(content) : -1;
+    const other: unknown = Array.isArray(fallback) ? fallback[0] : fallback;
+    if (id >= 0) return id;
+    return typeof other === 'number' && other < vocab ? other : undefined;
+  };
+  for (const [key, token, id] of [
+    ['bos', config.bos_token, index.config?.bos_token_id],
+    ['eos', config.eos_token, index.config?.eos_token_id],
+    ['unknown', config.unk_token, undefined],
+    ['padding', config.pad_token, index.config?.pad_token_id],
+  ] as const) {
+    const found = idOf(token, id);
+    if (found !== undefined) fields.set(`tokenizer.ggml.${key}_token_id`, { type: 'u32', value: found });
+  }
+  const addBos = config.add_bos_token;
+  fields.set('tokenizer.ggml.add_bos_token', { type: 'bool', value: addBos === true });
+  const template = joinPath(index.folder, 'chat_template.jinja');
+  const chat = typeof config.chat_template === 'string'
+    ? config.chat_template
+    : (await files.stat(template)) && (await files.readText(template));
+  if (chat) fields.set('tokenizer.chat_template', { type: 'string', value: chat });
+  return fields;
+}
+
+function listTokens(
+  model: Json,
+  definition: Json,
+  vocab: number,
+  refuse: (what: string) => never,
+): { tokens: string[]; types: number[] } {
+  const tokens = Array.from({ length: vocab }, (_, id) => `[PAD${id}]`);
+  const types = tokens.map(() => UNUSED);
+  const place = (id: unknown, token: string, type: number): void => {
+    if (typeof id !== 'number' || id < 0 || id >= vocab)
+      return refuse(`The token ${JSON.stringify(token)} lies beyond the model's vocabulary of ${vocab}`);
+    tokens[id] = token;
+    types[id] = type;
+  };
+  for (const [token, id] of Object.entries(model.vocab as Json))
+    place(id, token, model.byte_fallback === true && /^<0x[0-9A-F]{2}>$/.test(token) ? BYTE : NORMAL);
+  for (const added of Array.isArray(definition.added_tokens) ? (definition.added_tokens as unknown[]) : []) {
+    if (!isObject(added) || typeof added.content !== 'string') continue;
+    const unknown = added.content === model.unk_token && model.byte_fallback === true;
+    place(added.id, added.content, unknown ? UNKNOWN : added.special === true ? CONTROL : USER);
+  }
+  return { tokens, types };
+}

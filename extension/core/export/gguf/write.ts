@@ -1,0 +1,125 @@
+/** Writing a GGUF file: a folder with it and what belongs beside it, whole or not at all. */
+import { ggufTypeNamed } from '../../checkpoint/gguf/types';
+import { isDtype } from '../../dtypes';
+import { callNative, type PipelineContext } from '../../context';
+import { LqError } from '../../errors';
+import { joinPath } from '../../files/paths';
+import { overLanes } from '../../lanes';
+import type { ByteRange, DenseSource, NativeMetric } from '../../native';
+import { ggufOption } from '../../options/methods/gguf';
+import { openOutput } from '../../storage/output';
+import type { GgufLayout, GgufModel, GgufTensor, TypeName } from './layout';
+
+export interface GgufJob {
+  readonly model: GgufModel;
+  readonly types: ReadonlyMap<string, TypeName>;
+  /** The metric of a matrix's errors; matrices without one are rounded under the plain error. */
+  readonly metricOf?: (name: string) => NativeMetric | undefined;
+  /** Absolute path of the folder to make. */
+  readonly out: string;
+  readonly overwrite: boolean;
+  /** What is written into README.md. */
+  readonly readme: string;
+  /** What the file's bytes depend on beside the model and the types. */
+  readonly fingerprint: string;
+}
+
+/** Licences and notices travel with the weights. */
+const LEGAL = /^(?:LICEN[CS]E|NOTICE).*$/i;
+
+/** The name of the file in the folder: that of the model. */
+export const ggufFileName = (label: string): string => `${label.replace(/[^\w.-]+/g, '-').replace(/\.gguf$/, '')}.gguf`;
+
+/** @throws LqError 'output-exists', 'disk-full', 'not-finite', 'io', 'cancelled'. */
+export async function writeGguf(
+  context: PipelineContext,
+  job: GgufJob,
+): Promise<{ file: string; files: string[]; bytes: number }> {
+  const { files } = context;
+  const { index } = job.model;
+  const layout = job.model.layout(job.types);
+  const name = ggufFileName(index.label);
+  const output = await openOutput<null>(context, {
+    out: job.out,
+    source: index.folder,
+    overwrite: job.overwrite,
+    fingerprint: context.digest(JSON.stringify([index.file, index.tensors, [...job.types], job.fingerprint])),
+    files: [{ file: name, bytes: layout.fileBytes, header: layout.bytes }],
+  });
+  const path = joinPath(output.folder, name);
+  try {
+    await overLanes(context, {
+      stage: 'export',
+      items: layout.weights.filter(tensor => !output.done.has(tensor.name)),
+      nameOf: tensor => tensor.name,
+      weightOf: ({ source }) => source.rows * source.cols,
+      work: async (lane, tensor) => {
+        await writeTensor(lane, tensor, path, job.metricOf?.(tensor.name));
+        await output.markDone(tensor.name, null, [name]);
+      },
+    });
+    await writeDivisors(context, layout, path);
+    await files.writeAtomic(joinPath(output.folder, 'README.md'), job.readme);
+    await files.writeAtomic(joinPath(output.folder, 'Modelfile'), `FROM ./${name}\n`);
+    for (const own of await files.list(index.folder))
+      if (LEGAL.test(own)) await files.copyFile(joinPath(index.folder, own), joinPath(output.folder, own));
+    return { file: joinPath(job.out, name), files: await output.finish(), bytes: layout.fileBytes };
+  } catch (error) {
+    // A cancelled or failed run of encodings is continued by the same request; everything else starts over.
+    if (output.done.size === 0) await output.discard();
+    throw error;
+  }
+}
+
+async function writeTensor(
+  context: PipelineContext,
+  { name, source, place, heads }: GgufTensor,
+  path: string,
+  metric: NativeMetric = { kind: 'plain' },
+): Promise<void> {
+  const { type, offset, bytes } = place;
+  const { rows, cols } = source;
+  const range: ByteRange = { path, offset, bytes };
+  const where = { file: path, tensor: name };
+  if (isDtype(type)) {
+    const destination: DenseSource = { kind: 'dense', path, offset, dtype: type, rows, cols };
+    await callNative(context, where, control => context.native.convert(context.device, source, destination, control));
+  } else {
+    if (source.kind !== 'dense')
+      throw new LqError('unsupported-dtype', `${name} is packed; GGUF types are made from dense weights.`, where);
+    await callNative(context, where, control =>
+      context.native.encode(
+        context.device,
+        source,
+        ggufOption(type),
+        { metric, seed: context.seed },
+        { parts: { codes: range } },
+        control,
+      ),
+    );
+  }
+  // A bias is a row of elements that are ordered like the rows of its matrix.
+  if (heads !== undefined)
+    await callNative(context, where, control =>
+      context.native.pairRows(range, rows === 1 ? cols : rows, heads, control),
+    );
+}
+
+/** The few numbers of the rotary scaling, through a file of their own: bytes of tensors do not pass through here. */
+async function writeDivisors(context: PipelineContext, layout: GgufLayout, path: string): Promise<void> {
+  if (!layout.divisors) return;
+  const { place, values } = layout.divisors;
+  const bytes = new Uint8Array(Float32Array.from(values).buffer);
+  const aside = `${path}.rope`;
+  await context.files.writeAtomic(aside, bytes);
+  const from = { path: aside, offset: 0, bytes: bytes.length };
+  const to = { path, offset: place.offset, bytes: place.bytes };
+  await callNative(context, { file: path, tensor: place.name }, control => context.native.copy(from, to, control));
+  await context.files.remove(aside);
+}
+
+/** Bits of a weight under a type. */
+export function bitsOf(type: TypeName): number {
+  const { weights, bytes } = ggufTypeNamed(type)!.type;
+  return (8 * bytes) / weights;
+}
