@@ -34,10 +34,14 @@ import { evaluateCheckpoint } from './evaluation/checkpoint';
 import { readTextFile } from './evaluation/text';
 import { TextTokenizer } from './evaluation/tokenizer';
 import { findExporter } from './export/exporters';
+import { floatType } from './export/gguf/exporter';
+import { ggufModel } from './export/gguf/layout';
+import { withOuterMatrices } from './export/gguf/outer';
+import { fittingTargets, withFileBytes, writeGgufPlan } from './export/gguf/plan';
+import { describeModel } from './evaluation/language-model';
+import { readWindows, type Windows } from './evaluation/windows';
 import { requireWritable } from './storage/output';
 import { predict, requireFeasible, requireRoom } from './preflight';
-import { describeModel } from './evaluation/language-model';
-import { readWindows } from './evaluation/windows';
 import { chooseMethod, type ChosenMethod, type Statistics } from './method';
 import { isPaperOption } from './options/config';
 import { DEFAULTS } from './requests/defaults';
@@ -346,14 +350,21 @@ async function compressHolding(
   hold: (entry: string) => Promise<void>,
 ): Promise<CompressReport> {
   requireOneWeighting(request);
-  const method = await chooseMethod(asked.files, request);
+  const found = await open(asked.files, request);
+  const { opened, left } = request.for === 'gguf' ? fittingTargets(found) : { opened: found, left: [] };
+  const methodical = request.for === 'gguf' ? { ...request, method: request.method ?? 'gguf' } : request;
+  const method = await chooseMethod(asked.files, methodical);
   for (const note of method.notes) asked.log('warning', note);
-  const opened = await open(asked.files, request);
-  const context = await asOneRequest(asked, request, opened, method);
+  const context = await asOneRequest(asked, methodical, opened, method);
   const { index, targets } = opened;
   await requireWritable(context, { out: request.out, source: index.folder, overwrite: request.overwrite ?? false });
-  requireFeasible(request, opened);
-  await requireRoom(context.files, request, opened);
+  // The options of a consumer's format, and its sizes, are known once its file is laid out.
+  const gguf = request.for === 'gguf' ? await ggufModel(context.files, index) : undefined;
+  if (gguf && request.format !== undefined) throw new LqError('usage', 'A GGUF file has no other format.');
+  if (!gguf) {
+    requireFeasible(request, opened);
+    await requireRoom(context.files, request, opened);
+  }
 
   const seconds: Record<string, number> = {};
   const timed = async <T>(stage: string, work: () => Promise<T>): Promise<T> => {
@@ -379,7 +390,12 @@ async function compressHolding(
     metricOf(context, opened, method, request),
   );
   if (request.calibration !== undefined && metric.file !== undefined) await hold(metric.file);
-  const table = await timed('sweep', () => runSweep(context, opened, method, request, metric));
+  const table = await timed('sweep', async () => {
+    const swept = await runSweep(context, opened, method, methodical, metric);
+    if (!gguf) return swept;
+    const outer = await withOuterMatrices(context, gguf, swept, await probeWindows(context, index, request));
+    return withFileBytes(gguf, outer, floatType(index));
+  });
   if (request.sweepOut !== undefined) await context.files.writeAtomic(request.sweepOut, JSON.stringify(table));
   const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
   const encodes = method.metric === 'kfac' || !method.options.every(isPaperOption);
@@ -406,17 +422,23 @@ async function compressHolding(
     await hold(packed);
   }
   const pass = method.alpha === undefined ? undefined : await passOf(context, opened, method.alpha, request);
-  const result = await timed('decompose', () =>
-    decompose(context, {
+  const result: Written = await timed('decompose', () => {
+    const overwrite = !dense && (request.overwrite ?? false);
+    if (gguf)
+      return writeGgufPlan(context, {
+        ...{ model: gguf, table, plan: chosen, metric, other: floatType(index) },
+        ...{ out, overwrite },
+      });
+    return decompose(context, {
       index,
       table,
       plan: chosen,
       metric,
       ...(pass !== undefined && { secondPass: pass }),
       out: packed,
-      overwrite: !dense && (request.overwrite ?? false),
-    }),
-  );
+      overwrite,
+    });
+  });
   if (!encodes) await recordRate(context, 'decompose', weights, seconds['decompose'] ?? 0);
   if (dense) {
     await timed('export', () =>
@@ -453,6 +475,7 @@ async function compressHolding(
     seconds,
     warnings: [
       ...method.notes,
+      ...left,
       ...warningsOf(chosen, table),
       ...new Set([
         ...(request.calibration === undefined ? [] : (await readTextFile(context.files, request.calibration)).notes),
@@ -491,6 +514,33 @@ const asStage = (context: PipelineContext, stage: Stage): PipelineContext => ({
   ...context,
   report: progress => context.report({ ...progress, stage }),
 });
+
+/** What carrying a plan out gives, packed or not. */
+interface Written {
+  readonly bytes: number;
+  readonly matrices: readonly { name: string; errorQuantized?: number; errorLq: number; errorStored: number }[];
+}
+
+/** Windows of the calibration text that show what an error of the embedding costs. */
+async function probeWindows(
+  context: PipelineContext,
+  index: CheckpointIndex,
+  request: CompressRequest,
+): Promise<Windows | undefined> {
+  if (request.calibration === undefined) return undefined;
+  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
+  const vocab = describeModel(index).config.vocab;
+  const length = request.context ?? DEFAULTS.context;
+  const windows = Math.min(request.samples ?? DEFAULTS.samples, 32);
+  return readWindows(
+    context.files,
+    tokenizer,
+    vocab,
+    request.calibration,
+    { context: length, windows },
+    context.signal,
+  );
+}
 
 const measureOf = ({ perplexity, tokens, windows, reference }: EvaluateReport) => ({
   perplexity,

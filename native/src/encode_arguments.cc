@@ -47,14 +47,13 @@ T named(const Napi::Value& value, const char* name, const std::pair<const char*,
 
 constexpr std::pair<const char*, Transform> kTransforms[] = {{"none", Transform::none},
                                                              {"hadamard", Transform::hadamard}};
-constexpr std::pair<const char*, GridKind> kGrids[] = {{"nf", GridKind::nf},
-                                                       {"fitted", GridKind::fitted},
-                                                       {"int", GridKind::integer},
-                                                       {"fp4", GridKind::fp4},
-                                                       {"trellis", GridKind::trellis},
-                                                       {"gguf", GridKind::gguf}};
-constexpr std::pair<const char*, ScaleKind> kScales[] = {
-    {"two-level", ScaleKind::two_level}, {"group", ScaleKind::group}, {"row", ScaleKind::row}, {"block", ScaleKind::block}};
+constexpr std::pair<const char*, GridKind> kGrids[] = {{"nf", GridKind::nf},           {"fitted", GridKind::fitted},
+                                                       {"int", GridKind::integer},     {"fp4", GridKind::fp4},
+                                                       {"trellis", GridKind::trellis}, {"gguf", GridKind::gguf}};
+constexpr std::pair<const char*, ScaleKind> kScales[] = {{"two-level", ScaleKind::two_level},
+                                                         {"group", ScaleKind::group},
+                                                         {"row", ScaleKind::row},
+                                                         {"block", ScaleKind::block}};
 constexpr std::pair<const char*, Rounding> kRoundings[] = {
     {"nearest", Rounding::nearest}, {"feedback", Rounding::feedback}, {"descent", Rounding::descent}};
 constexpr std::pair<const char*, MetricKind> kMetrics[] = {

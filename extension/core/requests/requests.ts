@@ -207,6 +207,7 @@ export const evaluateRequest = describeRequest('eval', {
 export type EvaluateRequest = RequestOf<typeof evaluateRequest>;
 
 const FORMATS = ['packed', 'dense'] as const;
+const CONSUMERS = ['packed', 'gguf'] as const;
 
 export const compressRequest = describeRequest(
   'compress',
@@ -227,6 +228,11 @@ export const compressRequest = describeRequest(
     },
     context,
     windows,
+    /** Where the result will run: the options are then those of its format, and sizes are of its file. */
+    for: {
+      schema: v.exactOptional(v.picklist(CONSUMERS)),
+      spoken: choiceFlag('for', CONSUMERS, 'what will read it; gguf: llama.cpp, Ollama, LM Studio (default: packed)'),
+    },
     format: {
       schema: v.exactOptional(v.picklist(FORMATS)),
       spoken: choiceFlag('format', FORMATS, 'what to write (default: packed)'),
@@ -267,7 +273,7 @@ export type MethodsRequest = RequestOf<typeof methodsRequest>;
 
 export const exportRequest = describeRequest('export', {
   ...model,
-  format: { schema: v.string(), spoken: textFlag('format', 'packed|dense', 'format to write') },
+  format: { schema: v.string(), spoken: textFlag('format', 'packed|dense|gguf', 'format to write') },
   ...outFolder,
   ...settings,
 });

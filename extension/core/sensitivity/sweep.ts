@@ -119,9 +119,13 @@ async function sweepMatrix(
     usesLoop(option, own) ? `${optionKey(option)} ${JSON.stringify(loop)}` : optionKey(option);
   const fitting = options.filter(option => optionFits(option, rows, cols));
   if (fitting.length === 0)
-    throw new LqError('usage', `No option fits ${target.name} [${rows}, ${cols}]; its ranks are too large, or its rows no whole blocks.`, {
-      tensor: target.name,
-    });
+    throw new LqError(
+      'usage',
+      `No option fits ${target.name} [${rows}, ${cols}]; its ranks are too large, or its rows no whole blocks.`,
+      {
+        tensor: target.name,
+      },
+    );
 
   const missing = (known?: CachedCosts): Option[] =>
     fitting.filter(option => known?.costs[keyOf(option)] === undefined);

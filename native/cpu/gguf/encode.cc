@@ -70,10 +70,10 @@ const ScalarForm* scalar_form(BlockType type) {
 struct GridForm {
   GridView view;
   int32_t sub;
-  bool even;            // signs of eight weights are even in number
-  float unit, offset;   // scale = (d * (offset + step * integer)) * unit
+  bool even;           // signs of eight weights are even in number
+  float unit, offset;  // scale = (d * (offset + step * integer)) * unit
   float step;
-  float largest;        // magnitude
+  float largest;  // magnitude
   std::vector<float> magnitudes;
 };
 
@@ -144,7 +144,8 @@ void encode_scalars(BlockType type, const ScalarForm& form, const BlockMetric& m
   std::vector<Strip> strip(static_cast<size_t>(strips));
   for (Strip& s : strip) {
     for (auto* v : {&s.code, &s.value}) v->resize(static_cast<size_t>(cols * kStrip));
-    for (auto* v : {&s.scale, &s.minimum, &s.scale_code, &s.minimum_code}) v->resize(static_cast<size_t>(subs * kStrip));
+    for (auto* v : {&s.scale, &s.minimum, &s.scale_code, &s.minimum_code})
+      v->resize(static_cast<size_t>(subs * kStrip));
     for (auto* v : {&s.d, &s.dmin}) v->resize(static_cast<size_t>(cols / super * kStrip));
   }
   std::vector<SuperOutput> made(1);
@@ -160,9 +161,9 @@ void encode_scalars(BlockType type, const ScalarForm& form, const BlockMetric& m
         }
       }
       const bool feed = m.n != nullptr;
-      k.encode_scalar(form,
-                      {weights, targets, feed ? m.n + at * cols + at : no_feedback.data(), feed ? cols : super, m.d + at},
-                      made.data());
+      k.encode_scalar(
+          form, {weights, targets, feed ? m.n + at * cols + at : no_feedback.data(), feed ? cols : super, m.d + at},
+          made.data());
       Strip& to = strip[static_cast<size_t>(s)];
       const SuperOutput& o = made[0];
       std::copy_n(&o.code[0][0], super * kStrip, to.code.data() + at * kStrip);

@@ -1,5 +1,6 @@
 // The vector kernels of the GGUF encoder, compiled once for each instruction set and chosen once at run time as
-// ../kernels are. Single-threaded. A strip is kStrip rows side by side: element (column, row) of a strip is [column][row].
+// ../kernels are. Single-threaded. A strip is kStrip rows side by side: element (column, row) of a strip is
+// [column][row].
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,8 @@ enum class ScaleCode : int32_t {
 
 // A type whose weights are rounded one by one: value = scale * level(code) - minimum.
 struct ScalarForm {
-  int32_t sub;     // weights that share a scale
-  int32_t super;   // weights of a block
+  int32_t sub;    // weights that share a scale
+  int32_t super;  // weights of a block
   bool has_min;
   int32_t low, high;    // codes; without a table they are the levels
   const float* levels;  // ascending, of codes 0 .. high, or null

@@ -17,9 +17,9 @@ void pack(BlockType type, const ScalarBlock& block, uint8_t* out);
 
 // A block of rows of a grid, with signs.
 struct GridBlock {
-  uint16_t row[64];    // of each group
-  uint8_t signs[32];   // of eight weights each, 1 is minus
-  int32_t scale[16];   // of sub-blocks
+  uint16_t row[64];   // of each group
+  uint8_t signs[32];  // of eight weights each, 1 is minus
+  int32_t scale[16];  // of sub-blocks
   float d;
 };
 void pack(BlockType type, const GridBlock& block, uint8_t* out);

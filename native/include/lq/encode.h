@@ -10,8 +10,8 @@
 //    int      (code - zero) * s     zero = 2^(bits-1) when symmetric, else the group's field of `group_zeros`
 //    fp4      +-{0, .5, 1, 1.5, 2, 3, 4, 6}[code & 7] * s   minus when code & 8
 //    trellis  value(state) * s      exact: 11 bits times 11 bits
-//    gguf     a block type of GGUF (cpu/gguf/blocks.h), its scales inside its blocks; scales `block`, nothing else stored
-//    Scalar codes are fields of `bits` bits, one a weight, row-major.
+//    gguf     a block type of GGUF (cpu/gguf/blocks.h), its scales inside its blocks; scales `block`, nothing else
+//    stored Scalar codes are fields of `bits` bits, one a weight, row-major.
 // 2. Scales s. two-level: off + k * v / M as in types.h (k * v, then / M, then the sum), blocks of B0 consecutive
 //    weights, row-major. group: fp16 of part `group_scales`, [rows, ceil(cols / size)], a group is `size` consecutive
 //    columns of a row, the last may be short. row: fp16 of part `row_scales`, [rows].

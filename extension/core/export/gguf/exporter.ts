@@ -21,7 +21,7 @@ export const gguf: Exporter = {
 };
 
 /** The type that most elements of the source are stored as; packed weights were made from one of these. */
-function floatType(index: CheckpointIndex): TypeName {
+export function floatType(index: CheckpointIndex): TypeName {
   const bytes = new Map<TypeName, number>();
   for (const { dtype, bytes: own } of index.tensors)
     if (dtype === 'BF16' || dtype === 'F16' || dtype === 'F32') bytes.set(dtype, (bytes.get(dtype) ?? 0) + own);

@@ -47,7 +47,8 @@ export function modelFields(
     ['vocab_size', u32(config.vocab)],
   ];
   const { rope } = config;
-  if (rope.type === 'linear') own.push(['rope.scaling.type', text('linear')], ['rope.scaling.factor', f32(rope.factor!)]);
+  if (rope.type === 'linear')
+    own.push(['rope.scaling.type', text('linear')], ['rope.scaling.factor', f32(rope.factor!)]);
   else if (rope.type === 'yarn')
     own.push(
       ['rope.scaling.type', text('yarn')],

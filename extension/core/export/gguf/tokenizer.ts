@@ -77,9 +77,10 @@ export async function tokenizerFields(files: FileSystem, index: CheckpointIndex,
   const addBos = config.add_bos_token;
   fields.set('tokenizer.ggml.add_bos_token', { type: 'bool', value: addBos === true });
   const template = joinPath(index.folder, 'chat_template.jinja');
-  const chat = typeof config.chat_template === 'string'
-    ? config.chat_template
-    : (await files.stat(template)) && (await files.readText(template));
+  const chat =
+    typeof config.chat_template === 'string'
+      ? config.chat_template
+      : (await files.stat(template)) && (await files.readText(template));
   if (chat) fields.set('tokenizer.chat_template', { type: 'string', value: chat });
   return fields;
 }
