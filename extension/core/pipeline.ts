@@ -11,11 +11,13 @@ import type {
   FisherRequest,
   PlanRequest,
   SweepRequest,
+  SweepShardRequest,
   FrontierRequest,
 } from './requests/requests';
 import type { Stage } from './progress';
 import type { EvaluateReport } from './evaluation/types';
-import type { CalibrationReport, CalibrationSource, FisherReport, SweepTable } from './sensitivity/types';
+import type { CalibrationReport, CalibrationSource, FisherReport, ShardReport, SweepTable } from './sensitivity/types';
+import type { Shard } from './shards';
 import { planBudget, prepare } from './allocation/plan';
 import { perplexityPredictor } from './allocation/predict';
 import type { FrontierReport, Plan } from './allocation/types';
@@ -48,7 +50,7 @@ import { DEFAULTS } from './requests/defaults';
 import { open, openComplete, type Opened } from './opened';
 import { computeCalibration, openCalibration } from './sensitivity/calibration';
 import { computeFisher, modelHash, openFisher } from './sensitivity/fisher';
-import { sweep as sweepMatrices } from './sensitivity/sweep';
+import { sweep as sweepMatrices, sweepShard as sweepPart, type SweepInput } from './sensitivity/sweep';
 import { readSweep } from './sensitivity/sweep-file';
 import { fisherMetric, kfacMetric, plainMetric, type Metric } from './sensitivity/metric';
 import { trackWhole, type Part } from './whole';
@@ -174,14 +176,44 @@ export async function sweep(context: PipelineContext, request: SweepRequest): Pr
   return table;
 }
 
+/** One worker's part of the sweep that a compression or a `sweep` of the same fields makes. */
+export async function sweepShard(
+  context: PipelineContext,
+  request: SweepShardRequest,
+  shard: Shard,
+): Promise<ShardReport> {
+  const found = await open(context.files, request);
+  const opened = request.for === 'gguf' ? fittingTargets(found).opened : found;
+  const method = request.for === 'gguf' ? (request.method ?? 'gguf') : request.method;
+  const chosen = await chooseMethod(context.files, { ...request, ...(method !== undefined && { method }) });
+  for (const note of chosen.notes) context.log('warning', note);
+  const metric = await metricOf(context, opened, chosen, request);
+  const cached = request.calibration === undefined ? undefined : metric.file;
+  const release = cached === undefined ? undefined : await holdEntry(context, cached);
+  try {
+    return await sweepPart(context, sweepInput(opened, chosen, request, metric), shard);
+  } finally {
+    await release?.();
+  }
+}
+
 async function runSweep(
   context: PipelineContext,
+  opened: Opened,
+  chosen: ChosenMethod,
+  request: Pick<SweepRequest, 'scales' | 'iterations' | 'patience'>,
+  metric: Metric,
+): Promise<SweepTable> {
+  return sweepMatrices(context, sweepInput(opened, chosen, request, metric));
+}
+
+function sweepInput(
   { index, targets }: Opened,
   { id, options }: ChosenMethod,
   request: Pick<SweepRequest, 'scales' | 'iterations' | 'patience'>,
   metric: Metric,
-): Promise<SweepTable> {
-  return sweepMatrices(context, {
+): SweepInput {
+  return {
     index,
     targets,
     options,
@@ -194,7 +226,7 @@ async function runSweep(
       oversampling: DEFAULTS.oversampling,
       powerIterations: DEFAULTS.powerIterations,
     },
-  });
+  };
 }
 
 /** What is planned for, from a table's file or the table itself. */

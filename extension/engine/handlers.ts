@@ -21,7 +21,9 @@ import {
   spectrumRequest,
   statisticsRequest,
   sweepRequest,
+  sweepShardRequest,
 } from '../core/requests/requests';
+import { parseShard } from '../core/shards';
 import { PROTOCOL_VERSION } from '../protocol/engine';
 import { version } from '../../package.json';
 import { doctor } from './doctor';
@@ -49,6 +51,9 @@ export const handlers: Handlers = {
   fisher: checked(fisherRequest, (params, job) => pipeline.fisher(createContext(params, job), params)),
   calibrate: checked(calibrateRequest, (params, job) => pipeline.calibrate(createContext(params, job), params)),
   sweep: checked(sweepRequest, (params, job) => pipeline.sweep(createContext(params, job), params)),
+  sweepShard: checked(sweepShardRequest, (params, job) =>
+    pipeline.sweepShard(createContext(params, job), params, parseShard(params.shard, process.env)),
+  ),
   plan: checked(planRequest, (params, job) => planner.ask('plan', params, job.signal)),
   frontier: checked(frontierRequest, (params, job) => planner.ask('frontier', params, job.signal)),
   estimate: checked(compressRequest, (params, job) => estimate(createContext(params, job), params)),

@@ -38,8 +38,9 @@ import type {
   MethodsRequest,
   PlanRequest,
   SweepRequest,
+  SweepShardRequest,
 } from '../core/requests/requests';
-import type { CalibrationReport, FisherReport, SweepTable } from '../core/sensitivity/types';
+import type { CalibrationReport, FisherReport, ShardReport, SweepTable } from '../core/sensitivity/types';
 
 export const PROTOCOL_VERSION = 1;
 
@@ -75,6 +76,8 @@ export interface EngineMethods {
   fisher: [FisherRequest, FisherReport];
   calibrate: [CalibrateRequest, CalibrationReport];
   sweep: [SweepRequest, SweepTable];
+  /** One worker's part of a sweep that several share by their cache. */
+  sweepShard: [SweepShardRequest, ShardReport];
   plan: [PlanRequest, Plan];
   /** The curve of error against size, and the range a budget kind can take. */
   frontier: [FrontierRequest, FrontierReport];

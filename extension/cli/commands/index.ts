@@ -2,6 +2,7 @@
 import type { Command } from '../command';
 import { cacheCommand } from './cache';
 import { calibrateCommand } from './calibrate';
+import { clusterCommand } from './cluster';
 import { compareCommand } from './compare';
 import { compressCommand } from './compress';
 import { doctorCommand } from './doctor';
@@ -28,6 +29,7 @@ export const commands: readonly Command[] = [
   planCommand,
   evalCommand,
   exportCommand,
+  clusterCommand,
   cacheCommand,
   doctorCommand,
 ];

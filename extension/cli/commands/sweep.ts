@@ -1,13 +1,18 @@
 import { LqError } from '../../core/errors';
 import { formatDuration } from '../../core/format';
-import { sweepRequest } from '../../core/requests/requests';
+import { sweepCommandRequest } from '../../core/requests/requests';
 import { define } from '../command';
+import { runShard } from '../shard';
 
 export const sweepCommand = define({
   summary: 'Measure the error of every option of every target matrix; the table is what `plan` chooses from.',
-  request: sweepRequest,
-  async run({ request, engine, terminal, signal }) {
-    const { out } = request;
+  request: sweepCommandRequest,
+  async run({ request: { shard, ...request }, engine, terminal, signal }) {
+    const { out, ...fields } = request;
+    if (shard !== undefined) {
+      if (out !== undefined) throw new LqError('usage', 'A worker writes no table: leave --out or --shard.');
+      return runShard({ engine, terminal, signal }, { ...fields, shard });
+    }
     if (out === undefined) throw new LqError('usage', '--out is required; see --help.');
     const table = await engine.request('sweep', request, { signal, onProgress: terminal.progress });
     terminal.print(

@@ -87,7 +87,9 @@ export function describeRequest<const F extends Fields>(
     },
     read(positionals, given, resolve) {
       const request: Record<string, unknown> = {};
-      positional.forEach((name, i) => (request[name] = resolve(positionals[i]!)));
+      positional.forEach((name, i) => {
+        request[name] = fields[name]!.word === true ? positionals[i]! : resolve(positionals[i]!);
+      });
       for (const { name, said } of spoken) {
         const value = said.read(given, resolve);
         if (value !== undefined) request[name] = value;

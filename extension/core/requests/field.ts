@@ -30,6 +30,8 @@ export interface Field<S extends v.GenericSchema = v.GenericSchema> {
   readonly spoken?: Spoken<v.InferOutput<S>>;
   /** The positional argument of the command, under this name in its help. */
   readonly positional?: string;
+  /** Whether that argument is a word; it is a path otherwise. */
+  readonly word?: boolean;
 }
 
 const usage = (message: string): LqError => new LqError('usage', message);

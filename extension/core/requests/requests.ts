@@ -146,22 +146,52 @@ export type CalibrateRequest = RequestOf<typeof calibrateRequest>;
 export const methodRequest = describeRequest('method', method);
 export type MethodRequest = RequestOf<typeof methodRequest>;
 
-export const sweepRequest = describeRequest(
+const sweepFields = {
+  ...model,
+  ...method,
+  ...iteration,
+  out: { schema: v.exactOptional(path), spoken: pathFlag('out', 'FILE', 'file to write the table of costs to') },
+  ...selection,
+  ...settings,
+};
+const fisherOrPlain = (request: { fisher?: string; plain?: boolean }): string | undefined =>
+  (request.fisher === undefined) === (request.plain === true) ? undefined : 'give either --fisher FILE or --plain';
+
+export const sweepRequest = describeRequest('sweep', sweepFields, [fisherOrPlain]);
+export type SweepRequest = RequestOf<typeof sweepRequest>;
+
+const CONSUMERS = ['packed', 'gguf'] as const;
+
+/** What a worker is among those that share its cache, see `parseShard`. */
+const shard = {
+  schema: v.exactOptional(v.string()),
+  spoken: textFlag(
+    'shard',
+    'auto|I/N',
+    'be worker I of N that share the cache: measure what no other has, then end (auto: as Slurm or Kubernetes says)',
+  ),
+};
+/** `sweep` as a command: with a shard it is a worker's part. */
+export const sweepCommandRequest = describeRequest('sweep', { ...sweepFields, shard }, [fisherOrPlain]);
+
+/** One worker's part of the sweep of a `sweep` or a compression: of its fields, those that costs depend on. */
+export const sweepShardRequest = describeRequest(
   'sweep',
   {
     ...model,
+    calibration: { schema: v.exactOptional(path) },
+    samples: { schema: samples.schema },
+    context: { schema: context.schema },
+    for: { schema: v.exactOptional(v.picklist(CONSUMERS)) },
     ...method,
     ...iteration,
-    out: { schema: v.exactOptional(path), spoken: pathFlag('out', 'FILE', 'file to write the table of costs to') },
     ...selection,
     ...settings,
+    shard: { schema: v.string() },
   },
-  [
-    request =>
-      (request.fisher === undefined) === (request.plain === true) ? undefined : 'give either --fisher FILE or --plain',
-  ],
+  [oneWeighting],
 );
-export type SweepRequest = RequestOf<typeof sweepRequest>;
+export type SweepShardRequest = RequestOf<typeof sweepShardRequest>;
 
 const sweepFile = { sweep: { schema: path, positional: 'SWEEP' } };
 
@@ -207,48 +237,101 @@ export const evaluateRequest = describeRequest('eval', {
 export type EvaluateRequest = RequestOf<typeof evaluateRequest>;
 
 const FORMATS = ['packed', 'dense'] as const;
-const CONSUMERS = ['packed', 'gguf'] as const;
 
-export const compressRequest = describeRequest(
-  'compress',
-  {
-    ...model,
-    ...outFolder,
-    budget,
-    calibration: { schema: v.exactOptional(path), spoken: calibrationFlag },
-    samples,
-    secondPass,
-    alpha,
-    ...method,
-    ...iteration,
-    factors,
-    evalText: {
-      schema: v.exactOptional(path),
-      spoken: pathFlag('eval-text', 'FILE', 'measure perplexity on this text before and after'),
-    },
-    context,
-    windows,
-    /** Where the result will run: the options are then those of its format, and sizes are of its file. */
-    for: {
-      schema: v.exactOptional(v.picklist(CONSUMERS)),
-      spoken: choiceFlag('for', CONSUMERS, 'what will read it; gguf: llama.cpp, Ollama, LM Studio (default: packed)'),
-    },
-    format: {
-      schema: v.exactOptional(v.picklist(FORMATS)),
-      spoken: choiceFlag('format', FORMATS, 'what to write (default: packed)'),
-    },
-    /** The table of costs, as `sweep` would write it: other budgets can then be planned without measuring again. */
-    sweepOut: {
-      schema: v.exactOptional(path),
-      spoken: pathFlag('sweep-out', 'FILE', 'also write the table of costs there'),
-    },
-    ...selection,
-    overrides,
-    ...settings,
+const compressFields = {
+  ...model,
+  ...outFolder,
+  budget,
+  calibration: { schema: v.exactOptional(path), spoken: calibrationFlag },
+  samples,
+  secondPass,
+  alpha,
+  ...method,
+  ...iteration,
+  factors,
+  evalText: {
+    schema: v.exactOptional(path),
+    spoken: pathFlag('eval-text', 'FILE', 'measure perplexity on this text before and after'),
   },
-  [oneWeighting],
-);
+  context,
+  windows,
+  /** Where the result will run: the options are then those of its format, and sizes are of its file. */
+  for: {
+    schema: v.exactOptional(v.picklist(CONSUMERS)),
+    spoken: choiceFlag('for', CONSUMERS, 'what will read it; gguf: llama.cpp, Ollama, LM Studio (default: packed)'),
+  },
+  format: {
+    schema: v.exactOptional(v.picklist(FORMATS)),
+    spoken: choiceFlag('format', FORMATS, 'what to write (default: packed)'),
+  },
+  /** The table of costs, as `sweep` would write it: other budgets can then be planned without measuring again. */
+  sweepOut: {
+    schema: v.exactOptional(path),
+    spoken: pathFlag('sweep-out', 'FILE', 'also write the table of costs there'),
+  },
+  ...selection,
+  overrides,
+  ...settings,
+};
+export const compressRequest = describeRequest('compress', compressFields, [oneWeighting]);
 export type CompressRequest = RequestOf<typeof compressRequest>;
+/** `compress` as a command: with a shard it is a worker's part of the sweep. */
+export const compressCommandRequest = describeRequest('compress', { ...compressFields, shard }, [oneWeighting]);
+
+/** A compression as jobs of a cluster. */
+export const clusterRequest = describeRequest(
+  'cluster',
+  {
+    scheduler: { schema: v.picklist(['slurm', 'kubernetes', 'ssh']), positional: 'slurm|kubernetes|ssh', word: true },
+    ...compressFields,
+    workers: {
+      schema: v.exactOptional(whole(1)),
+      spoken: numberFlag('workers', 'N', 'workers that share the sweep (default: 8; ssh: one a host)'),
+    },
+    gpus: {
+      schema: v.exactOptional(whole(0)),
+      spoken: numberFlag('gpus', 'N', 'GPUs a worker takes (default: 1; 0 for CPUs)'),
+    },
+    program: {
+      schema: v.exactOptional(v.string()),
+      spoken: textFlag('program', 'PATH', 'lq-studio on the machines (default: lq-studio)'),
+    },
+    partition: { schema: v.exactOptional(v.string()), spoken: textFlag('partition', 'NAME', 'Slurm: partition') },
+    image: {
+      schema: v.exactOptional(v.string()),
+      spoken: textFlag('image', 'NAME', 'Kubernetes: image with lq-studio'),
+    },
+    volume: {
+      schema: v.exactOptional(v.string()),
+      spoken: textFlag('volume', 'CLAIM', 'Kubernetes: persistent volume claim of model, output and cache'),
+    },
+    mount: {
+      schema: v.exactOptional(v.string()),
+      spoken: textFlag('mount', 'DIR', 'Kubernetes: where the volume is mounted (default: /shared)'),
+    },
+    hosts: {
+      schema: v.exactOptional(v.array(v.string())),
+      spoken: listFlag('host', 'HOST', 'ssh: a host (repeatable)', asIs),
+    },
+    submit: {
+      schema: v.exactOptional(v.boolean()),
+      spoken: switchFlag('submit', 'Slurm: submit the jobs instead of printing the script'),
+    },
+  },
+  [
+    oneWeighting,
+    ({ scheduler, hosts }) => (scheduler === 'ssh' && hosts === undefined ? 'name the hosts with --host' : undefined),
+    ({ scheduler, submit }) =>
+      submit === true && scheduler !== 'slurm'
+        ? 'only Slurm jobs are submitted; run or apply what is printed'
+        : undefined,
+    ({ scheduler, image, volume }) =>
+      scheduler === 'kubernetes' && (image === undefined || volume === undefined)
+        ? 'Kubernetes needs --image NAME and --volume CLAIM'
+        : undefined,
+  ],
+);
+export type ClusterRequest = RequestOf<typeof clusterRequest>;
 
 /** A comparison of methods at equal exported bits. */
 export const methodsRequest = describeRequest('methods', {

@@ -4,7 +4,7 @@
  * matrices and options share work.
  */
 import type { LqParameters } from '../native';
-import { cachedOnce } from '../storage/cache';
+import { cachedOnce, readCached, writeCached } from '../storage/cache';
 import { describeHolder, shareOf } from '../storage/claims';
 import { contentHash, denseSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
@@ -16,7 +16,8 @@ import { describeOption, optionFits, optionKey, requireOptions } from '../option
 import type { LqLoop, SweepRecipe } from '../options/recipe';
 import type { Option } from '../options/types';
 import type { MatrixMetric, Metric } from './metric';
-import type { SweepRow, SweepTable } from './types';
+import { formatShard, shardOrder, type Shard } from '../shards';
+import type { ShardReport, SweepRow, SweepTable } from './types';
 
 /** Raised when the sweep's arithmetic changes, so that older costs are not reused. */
 const SWEEP_VERSION = 2;
@@ -96,15 +97,53 @@ export async function sweep(context: PipelineContext, input: SweepInput): Promis
   };
 }
 
+/**
+ * One worker's part of a sweep: matrices that no other worker has done or is at. What it measures is in the cache, where a
+ * `sweep` of the same input finds it. Errors: those of `sweep`.
+ */
+export async function sweepShard(context: PipelineContext, input: SweepInput, shard: Shard): Promise<ShardReport> {
+  const { targets, options } = input;
+  requireOptions(options);
+  const start = context.now();
+  const order = shardOrder(
+    targets.map(({ parameters }) => parameters),
+    shard,
+  );
+  const computed: string[] = [];
+  const outcomes = await overLanes(context, {
+    stage: 'sweep',
+    items: order.map(i => targets[i]!),
+    nameOf: ({ name }) => name,
+    weightOf: ({ parameters }) => parameters,
+    async work(lane, target, report) {
+      const row = await sweepMatrix(lane, target, input, report, false, () => computed.push(target.name));
+      return row === BUSY ? 'left' : 'done';
+    },
+  });
+  const left = outcomes.filter(outcome => outcome === 'left').length;
+  return {
+    shard: formatShard(shard),
+    host: context.self.host,
+    pid: context.self.pid,
+    device: devicesOf(context),
+    matrices: targets.length,
+    computed,
+    found: targets.length - computed.length - left,
+    left,
+    seconds: (context.now() - start) / 1000,
+  };
+}
+
 async function sweepMatrix(
   lane: PipelineContext,
   target: LogicalTensor,
   { options, metric, loop }: SweepInput,
   report: ItemReport,
   patient: boolean,
+  onMeasured: () => void = () => undefined,
 ): Promise<SweepRow | typeof BUSY> {
   const { rows, cols } = denseSource(target);
-  const hash = await contentHash(lane, target);
+  const hash = await knownHash(lane, target);
   const own = metric.of(target.name);
   const key = {
     version: SWEEP_VERSION,
@@ -138,6 +177,7 @@ async function sweepMatrix(
         report(share);
       };
       const measured = await measure(lane, target, wanted, own, loop, told);
+      onMeasured();
       const added = Object.fromEntries(wanted.map((option, i) => [keyOf(option), measured.costs[i]!]));
       return { ...measured, costs: { ...entry?.costs, ...added } };
     },
@@ -158,6 +198,21 @@ async function sweepMatrix(
     norm: known.norm,
     weightedNorm: known.weightedNorm,
   };
+}
+
+/**
+ * A matrix's hash, found again while its file keeps size and time: several workers look at each matrix, and only one should
+ * have to read it.
+ */
+async function knownHash(lane: PipelineContext, target: LogicalTensor): Promise<string> {
+  const { path, offset, rows, cols, dtype } = denseSource(target);
+  const stat = await lane.files.stat(path);
+  const key = { path, bytes: stat?.bytes, modified: stat?.modified, offset, rows, cols, dtype };
+  const known = await readCached<string>(lane, 'hash', key);
+  if (known !== undefined) return known;
+  const hash = await contentHash(lane, target);
+  await writeCached(lane, 'hash', key, hash);
+  return hash;
 }
 
 /** Costs of options, in their order: the paper's by one native call, all others by another. */

@@ -104,3 +104,20 @@ export interface CalibrationReport {
   /** What the figures rest on that a reader may not expect, one sentence each. */
   warnings: string[];
 }
+
+/** What one worker of a shared sweep did. */
+export interface ShardReport {
+  /** Such as `2/8`. */
+  readonly shard: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly device: string;
+  readonly matrices: number;
+  /** Names of the matrices measured here. */
+  readonly computed: readonly string[];
+  /** Matrices that were measured before. */
+  readonly found: number;
+  /** Matrices that other workers were at. */
+  readonly left: number;
+  readonly seconds: number;
+}

@@ -14,6 +14,7 @@ import { LqError } from '../errors';
 import { CLAIM_SUFFIX, mayBeAtWork, type Claimant } from './claims';
 
 export const CACHE_KINDS = [
+  'hash',
   'sweep',
   'plan',
   'fisher',
