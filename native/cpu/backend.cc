@@ -94,6 +94,7 @@ class CpuBackend final : public Backend {
                         int32_t rank, const float* x, int64_t tokens, float* out, const Control& control) override {
     return guarded([&] { return cpu::packed_product(q, l1, l2, rows, cols, rank, x, tokens, out, control); });
   }
+  bool encodes(const EncodeProblem&, const EncodeOption&) override { return true; }
   Status encode_costs(const EncodeProblem& problem, const EncodeOption* options, int64_t count, bool predict,
                       EncodeCost* out, EncodeCost* norm, const Control& control) override {
     return guarded([&] { return cpu::encode_costs(problem, options, count, predict, out, norm, control); });

@@ -8,6 +8,7 @@
 #include <map>
 #include <vector>
 
+#include "encode/encode.h"
 #include "lm/cublas.h"
 #include "lm/language_model.h"
 #include "lq/engine.h"
@@ -24,7 +25,7 @@ namespace {
 // Calls at once. Two hide what one matrix waits for behind the other; small matrices fill a device by fours.
 constexpr int kLanes = 4;
 
-constexpr const char* kEncodesOnCpu = "this device does not encode matrices; the device cpu does";
+constexpr const char* kOnlyCpu = "encoded matrices are put together by the device cpu";
 
 void check_problem(const LqProblem& problem) {
   check_matrix(problem.weight);
@@ -151,19 +152,26 @@ class CudaBackend final : public Backend {
       cuda::packed_product(stream, q, l1, l2, rows, cols, rank, x, tokens, out, Watch(control));
     });
   }
-  Status encode_costs(const EncodeProblem&, const EncodeOption*, int64_t, bool, EncodeCost*, EncodeCost*,
-                      const Control&) override {
-    return guarded([] { fail(StatusCode::unsupported, "%s", kEncodesOnCpu); });
+  bool encodes(const EncodeProblem& problem, const EncodeOption& option) override {
+    return cuda::encodes(problem, option);
   }
-  Status encode(const EncodeProblem&, EncodedView*, float*, float*, EncodeCost*, const Control&) override {
-    return guarded([] { fail(StatusCode::unsupported, "%s", kEncodesOnCpu); });
+  Status encode_costs(const EncodeProblem& problem, const EncodeOption* options, int64_t count, bool predict,
+                      EncodeCost* out, EncodeCost* norm, const Control& control) override {
+    return on_device([&](const Stream& stream) {
+      cuda::encode_costs(stream, budget_, problem, options, count, predict, out, norm, Watch(control));
+    });
+  }
+  Status encode(const EncodeProblem& problem, EncodedView* out, float*, float*, EncodeCost* cost,
+                const Control& control) override {
+    return on_device(
+        [&](const Stream& stream) { cuda::encode(stream, budget_, problem, out, cost, Watch(control)); });
   }
   Status decode(const EncodedView&, const float*, const float*, float*, const Control&) override {
-    return guarded([] { fail(StatusCode::unsupported, "%s", kEncodesOnCpu); });
+    return guarded([] { fail(StatusCode::unsupported, "%s", kOnlyCpu); });
   }
   Status encoded_cost(const EncodeProblem&, const EncodedView&, const float*, const float*, EncodeCost*,
                       const Control&) override {
-    return guarded([] { fail(StatusCode::unsupported, "%s", kEncodesOnCpu); });
+    return guarded([] { fail(StatusCode::unsupported, "%s", kOnlyCpu); });
   }
   Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,
                                LanguageModel** out) override {

@@ -1,5 +1,6 @@
 // Costs of encodings, and encoding.
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -49,6 +50,11 @@ struct LoadedEncodeProblem {
   std::vector<Matrix> statistics;
 };
 
+// The device that encodes an option: the one that was asked for, or, for what it has no code for, the CPU.
+Device& encoder(Device& asked, const EncodeProblem& problem, const EncodeOption& option) {
+  return asked.backend->encodes(problem, option) ? asked : *Devices::get().find("cpu");
+}
+
 }  // namespace
 
 Napi::Value encode_costs_op(const Napi::CallbackInfo& info) {
@@ -80,11 +86,22 @@ Napi::Value encode_costs_op(const Napi::CallbackInfo& info) {
     std::vector<EncodeOption> options;
     for (const EncodeOptionArgument& o : call->options) options.push_back(o.with_book());
     call->out.resize(options.size());
-    const Gate::Pass pass(call->device.gate);
-    const Status status =
-        call->device.backend->encode_costs(loaded.problem, options.data(), static_cast<int64_t>(options.size()),
-                                           call->predict, call->out.data(), &call->norm, control);
-    check(status, call->weight.path);
+    // The options of each device together: they share what depends on the matrix alone. Without options the norms are
+    // still asked for.
+    std::map<Device*, std::vector<size_t>> places;
+    for (size_t i = 0; i < options.size(); ++i) places[&encoder(call->device, loaded.problem, options[i])].push_back(i);
+    if (options.empty()) places[&call->device];
+    Status status{StatusCode::ok, -1, {}};
+    for (const auto& [device, mine] : places) {
+      std::vector<EncodeOption> batch;
+      for (const size_t i : mine) batch.push_back(options[i]);
+      std::vector<EncodeCost> costs(batch.size());
+      const Gate::Pass pass(device->gate);
+      status = device->backend->encode_costs(loaded.problem, batch.data(), static_cast<int64_t>(batch.size()),
+                                             call->predict, costs.data(), &call->norm, control);
+      check(status, call->weight.path);
+      for (size_t i = 0; i < mine.size(); ++i) call->out[mine[i]] = costs[i];
+    }
     return status;
   };
 
@@ -131,11 +148,12 @@ Napi::Value encode_op(const Napi::CallbackInfo& info) {
   const auto work = [call](const Control& control) -> Status {
     const int64_t rows = call->weight.rows, cols = call->weight.cols;
     const int32_t rank = call->option.option.rank;
-    Backend& backend = *call->device.backend;
     const LoadedEncodeProblem loaded(call->weight, call->metric, call->correction, call->seed, control);
+    Device& device = encoder(call->device, loaded.problem, call->option.with_book());
+    Backend& backend = *device.backend;
     EncodedBuffers buffers(call->option, rows, cols, call->seed);
     std::vector<float> l1(static_cast<size_t>(rows * rank)), l2(static_cast<size_t>(rank * cols));
-    const Gate::Pass pass(call->device.gate);
+    const Gate::Pass pass(device.gate);
     check(backend.encode(loaded.problem, &buffers.view, l1.data(), l2.data(), &call->cost, control), call->weight.path);
     buffers.write(call->destination);
     call->stored = call->cost;

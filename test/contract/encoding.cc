@@ -62,26 +62,38 @@ double check_one(Suite& suite, const Problem& p, const EncodeOption& option) {
   std::vector<float> l1(static_cast<size_t>(rows * option.rank)), l2(static_cast<size_t>(option.rank * cols));
   EncodeCost cost{}, again{}, alone{}, norm{};
   const Status status = suite.backend.encode(p.problem, &encoded.view, l1.data(), l2.data(), &cost, kNoControl);
+  if (!suite.backend.encodes(p.problem, option)) {
+    suite.code(name, status, StatusCode::unsupported);
+    return std::nan("");
+  }
   suite.code(name, status, StatusCode::ok);
   if (status.code != StatusCode::ok) return 0;
 
   const std::vector<float> exact = decoded(encoded.view, l1, l2);
-  std::vector<float> w(exact.size());
-  suite.code(name + " decode", suite.backend.decode(encoded.view, l1.data(), l2.data(), w.data(), kNoControl),
-             StatusCode::ok);
-  int64_t different = 0;
-  for (size_t i = 0; i < w.size(); ++i) different += w[i] != exact[i];
-  suite.check(name + " decode", different == 0,
-              std::to_string(different) + " of " + std::to_string(w.size()) + " differ");
-
-  const double expected = reference_cost(p.problem, reference_target(p.problem), exact), whole = norm_of(p);
+  const std::vector<double> target = reference_target(p.problem);
+  const double expected = reference_cost(p.problem, target, exact), whole = norm_of(p);
   const double tolerance = 2e-4 * expected + 1e-9 * whole;
+  double squares = 0;
+  for (size_t i = 0; i < exact.size(); ++i) squares += std::pow(target[i] - static_cast<double>(exact[i]), 2);
   suite.at_most(name + " cost", std::abs(cost.cost - expected), tolerance);
-  suite.code(name, suite.backend.encoded_cost(p.problem, encoded.view, l1.data(), l2.data(), &again, kNoControl),
-             StatusCode::ok);
-  suite.at_most(name + " encoded_cost", std::abs(again.cost - expected), tolerance);
-  suite.at_most(name + " squared error", std::abs(cost.squared_error - again.squared_error),
-                2e-4 * again.squared_error);
+  suite.at_most(name + " squared error", std::abs(cost.squared_error - squares), 2e-4 * squares);
+
+  // An accelerator leaves putting together to the CPU.
+  std::vector<float> w(exact.size());
+  const Status read = suite.backend.decode(encoded.view, l1.data(), l2.data(), w.data(), kNoControl);
+  const Status measured =
+      suite.backend.encoded_cost(p.problem, encoded.view, l1.data(), l2.data(), &again, kNoControl);
+  if (read.code == StatusCode::unsupported) {
+    suite.code(name + " encoded_cost", measured, StatusCode::unsupported);
+  } else {
+    suite.code(name + " decode", read, StatusCode::ok);
+    suite.code(name + " encoded_cost", measured, StatusCode::ok);
+    int64_t different = 0;
+    for (size_t i = 0; i < w.size(); ++i) different += w[i] != exact[i];
+    suite.check(name + " decode", different == 0,
+                std::to_string(different) + " of " + std::to_string(w.size()) + " differ");
+    suite.at_most(name + " encoded_cost", std::abs(again.cost - expected), tolerance);
+  }
   suite.code(name, suite.backend.encode_costs(p.problem, &option, 1, false, &alone, &norm, kNoControl), StatusCode::ok);
   suite.check(name + " encode_costs",
               alone.cost == cost.cost && alone.squared_error == cost.squared_error && alone.measured,
@@ -95,7 +107,7 @@ constexpr int32_t kRates[][2] = {{1, 1}, {3, 2}, {2, 1}, {5, 2}, {3, 1}, {7, 2},
 // The search finds the least squared error there is, before scales are refitted.
 void check_search(Suite& suite) {
   for (const auto& rate : kRates) {
-    EncodeOption o = trellis(rate[0], rate[1], Rounding::nearest, rate[0] == 2 ? 14 : 12);
+    EncodeOption o = trellis(rate[0], rate[1], Rounding::nearest, rate[0] == 2 ? 11 : 12);
     o.transform = Transform::none;
     const Problem p(16, 16, MetricKind::plain, 1.0);
     const double cost = check_one(suite, p, o);
@@ -350,14 +362,15 @@ void check_edges(Suite& suite) {
 
 }  // namespace
 
-void check_encoding(Suite& suite) {
+void check_encoding(Suite& suite, bool on_cpu) {
   check_search(suite);
   check_trellis(suite);
   check_gaussian(suite);
+  check_edges(suite);
+  if (!on_cpu) return;
   check_scalar(suite);
   check_low_rank(suite);
   check_correction(suite);
-  check_edges(suite);
 }
 
 }  // namespace lq::contract

@@ -54,7 +54,7 @@ void add(Suite& suite, const std::vector<LanguageModelCheck>& checks) {
 constexpr Part kParts[] = {
     {"quantization", [](Suite& suite, bool) { check_quantization(suite); }},
     {"packed-product", [](Suite& suite, bool) { check_packed_product(suite); }},
-    {"encoding", [](Suite& suite, bool) { check_encoding(suite); }},
+    {"encoding", check_encoding},
     {"factorization", [](Suite& suite, bool) { check_factorization(suite); }},
     {"decomposition", [](Suite& suite, bool) { check_decomposition(suite); }},
     {"inspection", [](Suite& suite, bool) { check_inspection(suite); }},

@@ -45,6 +45,7 @@ void check_factorization(Suite& suite);
 void check_decomposition(Suite& suite);
 void check_inspection(Suite& suite);
 void check_packed_product(Suite& suite);
-void check_encoding(Suite& suite);
+// On an accelerator, what it does not encode is expected to be refused.
+void check_encoding(Suite& suite, bool on_cpu);
 
 }  // namespace lq::contract

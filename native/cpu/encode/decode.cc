@@ -10,7 +10,7 @@
 #include "encode/grid.h"
 #include "encode/option.h"
 #include "encode/rotation.h"
-#include "encode/trellis_code.h"
+#include "encode/trellis_values.h"
 #include "gguf/blocks.h"
 #include "quantizer.h"
 #include "status.h"

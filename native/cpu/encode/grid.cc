@@ -5,7 +5,7 @@
 
 #include "convert.h"
 #include "encode/fields.h"
-#include "encode/trellis_code.h"
+#include "encode/trellis_values.h"
 #include "quantizer.h"
 
 namespace lq::cpu {

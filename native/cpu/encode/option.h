@@ -11,9 +11,4 @@ Status check_option(const EncodeOption& option);
 // negative.
 Status check_problem(const EncodeProblem& problem);
 
-// Bits that step t of a trellis takes.
-constexpr int32_t step_bits(const EncodeOption& o, int64_t t) {
-  return static_cast<int32_t>(trellis_end(o, t) - trellis_end(o, t - 1));
-}
-
 }  // namespace lq::cpu

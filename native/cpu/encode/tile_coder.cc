@@ -119,32 +119,29 @@ double gaussian_error(const EncodeOption& option) {
   const std::lock_guard<std::mutex> lock(mutex);
   const auto [at, added] = known.try_emplace({option.bits, option.step, option.states, option.tail_biting}, 0.0);
   if (!added) return at->second;
-  // Quantiles of a sequence of little discrepancy: the sample has the moments of a Gaussian.
-  constexpr int64_t kTiles = 96;
+  const std::vector<float> sample = gaussian_sample();
   const TrellisCode code(option);
-  std::vector<double> errors(kTiles);
-  parallel_for(0, kTiles, 4, [&](int64_t b, int64_t e) {
+  std::vector<double> errors(kSampleTiles), norms(kSampleTiles);
+  parallel_for(0, kSampleTiles, 4, [&](int64_t b, int64_t e) {
     TileCoder coder(option, code);
-    std::vector<float> x(kTile), q(kTile);
+    std::vector<float> q(kTile);
     for (int64_t tile = b; tile < e; ++tile) {
-      uint64_t z = static_cast<uint64_t>(tile) + 1;
-      for (float& v : x) {
-        z = z * 6364136223846793005u + 1442695040888963407u;
-        v = static_cast<float>(inverse_normal((static_cast<double>(z >> 40) + 0.5) / (1 << 24)));
-      }
-      coder.encode(x.data(), kTile, q.data());
+      const float* x = sample.data() + tile * kTile;
+      coder.encode(x, kTile, q.data());
       double squares = 0, error = 0;
-      for (size_t i = 0; i < x.size(); ++i) {
+      for (size_t i = 0; i < q.size(); ++i) {
         const double d = static_cast<double>(x[i]) - static_cast<double>(q[i]);
         error += d * d;
         squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
       }
-      errors[static_cast<size_t>(tile)] = error / squares;
+      errors[static_cast<size_t>(tile)] = error;
+      norms[static_cast<size_t>(tile)] = squares;
     }
   });
-  double sum = 0;
+  double sum = 0, norm = 0;
   for (const double e : errors) sum += e;
-  return at->second = sum / kTiles;
+  for (const double n : norms) norm += n;
+  return at->second = sum / norm;
 }
 
 }  // namespace lq::cpu

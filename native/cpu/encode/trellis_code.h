@@ -1,25 +1,13 @@
-// The values of a trellis code (lq/encode.h defines them), in the orders encoder and decoder want.
+// A trellis code's values in the order the encoder wants.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "encode/trellis_values.h"
 #include "lq/encode.h"
 
 namespace lq::cpu {
-
-// Phi^-1(p) for 0 < p < 1: PPND16 of M. J. Wichura, Algorithm AS 241 (1988).
-double inverse_normal(double p);
-
-// value(state) of a step that takes `bits` new bits, for all 2^states states.
-std::vector<float> trellis_values(int32_t states, int32_t bits);
-
-// The lowest `bits` bits of x in reverse order.
-constexpr uint32_t reverse_bits(uint32_t x, int32_t bits) {
-  uint32_t out = 0;
-  for (int32_t i = 0; i < bits; ++i) out |= ((x >> i) & 1u) << (bits - 1 - i);
-  return out;
-}
 
 // A code ready for the Viterbi search, which turns every state around (the newest bit lowest) so that the states that
 // follow one another's bits are neighbours.

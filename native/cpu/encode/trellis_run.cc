@@ -57,12 +57,12 @@ class TrellisRun final : public EncodeRun {
     float scales[kPanelRows];
   };
 
-  // Root mean square of the target times wide_, in the type it is stored in.
+  // Root mean square of the target and its margin, in the type it is stored in.
   void scale(Panel& panel) const {
     for (int64_t i = 0; i < panel.count; ++i) {
       const float* y = panel.target + i * matrix_.cols;
       const double mean = encode_kernels().dot(y, y, matrix_.cols) / static_cast<double>(matrix_.cols);
-      panel.scales[i] = from_f16(to_f16(static_cast<float>(wide_ * std::sqrt(mean))));
+      panel.scales[i] = from_f16(to_f16(static_cast<float>(scale_margin(out_.option) * std::sqrt(mean))));
     }
   }
 
@@ -161,10 +161,6 @@ class TrellisRun final : public EncodeRun {
   const EncodedView out_;
   float* const error_;
   const TrellisCode code_;
-  // Scales a little above the root mean square leave room for what feedback adds and for tails heavier than a
-  // Gaussian's; found on the books models: 0 at 1 bit, 5 % at 2, 8 % from 3 on.
-  const double wide_ =
-      1 + 0.08 * std::clamp(0.6 * (static_cast<double>(out_.option.bits) / out_.option.step - 1), 0.0, 1.0);
   std::vector<float> row_scales_;  // as stored
   std::vector<uint32_t> starts_;
 };

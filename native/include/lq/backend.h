@@ -14,7 +14,7 @@
 namespace lq {
 
 // Changes whenever a struct or a virtual function here changes; a library with another number is refused by name.
-constexpr int32_t kBackendAbi = 3;
+constexpr int32_t kBackendAbi = 4;
 
 struct DeviceInfo {
   char name[128];        // "CPU (avx512, 2 threads)", "NVIDIA H200"
@@ -63,6 +63,8 @@ class Backend {
   virtual Status packed_product(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
                                 int32_t rank, const float* x, int64_t tokens, float* out, const Control& control) = 0;
 
+  // Whether this device encodes an option of a problem itself; where not, encode_costs and encode are unsupported.
+  virtual bool encodes(const EncodeProblem& problem, const EncodeOption& option) = 0;
   // Costs of many options of one matrix (encode.h), which share its transform and the factors of its metric; `norm` is
   // what the whole target costs. With `predict` a cost that can be predicted within a few percent is not measured.
   // unsupported: an option that cannot be done, named, before anything is encoded. not_finite: a weight, with its flat
@@ -73,7 +75,7 @@ class Backend {
   // a problem; the cost is the one encode_costs measures. progress: rows of columns encoded.
   virtual Status encode(const EncodeProblem& problem, EncodedView* out, float* l1, float* l2, EncodeCost* cost,
                         const Control& control) = 0;
-  // The weight [rows, cols] in fp32, exactly as encode.h defines it.
+  // The weight [rows, cols] in fp32, exactly as encode.h defines it. Only the CPU has this and the next.
   virtual Status decode(const EncodedView& e, const float* l1, const float* l2, float* out, const Control& control) = 0;
   // What an encoding costs under the problem's metric, against its target.
   virtual Status encoded_cost(const EncodeProblem& problem, const EncodedView& e, const float* l1, const float* l2,

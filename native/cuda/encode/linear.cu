@@ -1,0 +1,217 @@
+#include <vector>
+
+#include "encode/linear.h"
+
+namespace lq::cuda {
+namespace {
+
+constexpr int kTile = 16;   // columns of a tile of the trellis
+constexpr int kBlock = 64;  // of the Cholesky factor
+
+// 64 x 64 of c a block, 4 x 4 a thread, 16 of k at a time.
+__global__ void product_kernel(int64_t m, int64_t n, int64_t k, const float* __restrict__ a, int64_t lda,
+                               const float* __restrict__ b, int64_t ldb, bool accumulate, float* c, int64_t ldc) {
+  __shared__ float left[16][68], right[16][64];
+  const int64_t row = static_cast<int64_t>(blockIdx.y) * 64, col = static_cast<int64_t>(blockIdx.x) * 64;
+  const int thread = static_cast<int>(threadIdx.x), tx = thread % 16, ty = thread / 16;
+  float sums[4][4] = {};
+  for (int64_t at = 0; at < k; at += 16) {
+    for (int i = thread; i < 1024; i += 256) {
+      const int64_t r = row + i / 16, q = at + i % 16;
+      left[i % 16][i / 16] = r < m && q < k ? a[r * lda + q] : 0.0f;
+      const int64_t p = at + i / 64, s = col + i % 64;
+      right[i / 64][i % 64] = p < k && s < n ? b[p * ldb + s] : 0.0f;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int q = 0; q < 16; ++q) {
+      float x[4], y[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        x[i] = left[q][ty * 4 + i];
+        y[i] = right[q][tx * 4 + i];
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sums[i][j] += x[i] * y[j];
+      }
+    }
+    __syncthreads();
+  }
+  for (int i = 0; i < 4; ++i) {
+    for (int j = 0; j < 4; ++j) {
+      const int64_t r = row + ty * 4 + i, s = col + tx * 4 + j;
+      if (r < m && s < n) c[r * ldc + s] = sums[i][j] + (accumulate ? c[r * ldc + s] : 0.0f);
+    }
+  }
+}
+
+// Both indices turned around, so that a lower factor becomes an upper one.
+__global__ void turn_kernel(const double* in, double jitter, double* out, int64_t n) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= n * n) return;
+  out[i] = in[n * n - 1 - i] + (i / n == i % n ? jitter : 0.0);
+}
+
+// Lower factor of the diagonal block at k, in place; *failed when it is not positive definite.
+__global__ void diagonal_kernel(double* a, int64_t n, int64_t k, int width, int* failed) {
+  __shared__ double s[kBlock][kBlock + 1];
+  const int i = static_cast<int>(threadIdx.x);
+  for (int j = 0; j < width && i < width; ++j) s[i][j] = a[(k + i) * n + k + j];
+  __syncthreads();
+  for (int p = 0; p < width; ++p) {
+    if (i == p) {
+      if (!(s[p][p] > 0)) *failed = 1;
+      s[p][p] = sqrt(s[p][p]);
+    }
+    __syncthreads();
+    if (i > p && i < width) s[i][p] /= s[p][p];
+    __syncthreads();
+    if (i > p && i < width) {
+      for (int j = p + 1; j <= i; ++j) s[i][j] -= s[i][p] * s[j][p];
+    }
+    __syncthreads();
+  }
+  for (int j = 0; j < width && i < width; ++j) a[(k + i) * n + k + j] = j <= i ? s[i][j] : 0.0;
+}
+
+// Rows below the diagonal block at k times L^-T; a thread a row.
+__global__ void panel_kernel(double* a, int64_t n, int64_t k, int width) {
+  __shared__ double l[kBlock][kBlock + 1];
+  for (int i = static_cast<int>(threadIdx.x); i < width * width; i += static_cast<int>(blockDim.x)) {
+    l[i / width][i % width] = a[(k + i / width) * n + k + i % width];
+  }
+  __syncthreads();
+  const int64_t row = k + width + static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (row >= n) return;
+  double* x = a + row * n + k;
+  for (int j = 0; j < width; ++j) {
+    double sum = x[j];
+    for (int p = 0; p < j; ++p) sum -= x[p] * l[j][p];
+    x[j] = sum / l[j][j];
+  }
+}
+
+// a -= p p' below the block at k, lower triangle; 32 x 32 a block.
+__global__ void update_kernel(double* a, int64_t n, int64_t k, int width) {
+  if (blockIdx.x > blockIdx.y) return;
+  __shared__ double left[32][17], right[32][17];
+  const int64_t begin = k + width, row = begin + static_cast<int64_t>(blockIdx.y) * 32,
+                col = begin + static_cast<int64_t>(blockIdx.x) * 32;
+  const int thread = static_cast<int>(threadIdx.x), tx = thread % 16, ty = thread / 16;
+  double sums[2][2] = {};
+  for (int at = 0; at < width; at += 16) {
+    for (int i = thread; i < 512; i += 256) {
+      const int64_t r = row + i / 16, s = col + i / 16;
+      const int q = at + i % 16;
+      left[i / 16][i % 16] = r < n && q < width ? a[r * n + k + q] : 0.0;
+      right[i / 16][i % 16] = s < n && q < width ? a[s * n + k + q] : 0.0;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int q = 0; q < 16; ++q) {
+      for (int i = 0; i < 2; ++i) {
+        for (int j = 0; j < 2; ++j) sums[i][j] += left[ty + 16 * i][q] * right[tx + 16 * j][q];
+      }
+    }
+    __syncthreads();
+  }
+  for (int i = 0; i < 2; ++i) {
+    for (int j = 0; j < 2; ++j) {
+      const int64_t r = row + ty + 16 * i, s = col + tx + 16 * j;
+      if (r < n && s <= r) a[r * n + s] -= sums[i][j];
+    }
+  }
+}
+
+// The lower factor turned around is the upper R.
+__global__ void turn_back_kernel(const double* l, double* r, int64_t n) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= n * n) return;
+  r[i] = i % n >= i / n ? l[n * n - 1 - i] : 0.0;
+}
+
+// One block of columns a y, a row above it a thread: x R_BB = r.
+__global__ void feedback_kernel(const double* r, int64_t n, float* out) {
+  __shared__ double u[kTile][kTile + 1];
+  const int64_t at = static_cast<int64_t>(blockIdx.y) * kTile;
+  const int width = static_cast<int>(n - at < kTile ? n - at : kTile);
+  for (int i = static_cast<int>(threadIdx.x); i < width * width; i += static_cast<int>(blockDim.x)) {
+    u[i / width][i % width] = r[(at + i / width) * n + at + i % width];
+  }
+  __syncthreads();
+  const int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (k >= at) return;
+  double x[kTile];
+  for (int j = 0; j < width; ++j) {
+    double sum = r[k * n + at + j];
+    for (int p = 0; p < j; ++p) sum -= x[p] * u[p][j];
+    x[j] = sum / u[j][j];
+    out[k * n + at + j] = static_cast<float>(x[j]);
+  }
+}
+
+__global__ void trace_kernel(const double* r, int64_t n, double* rows) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  double sum = 0;
+  for (int64_t j = i; j < n && j < (i / kTile + 1) * kTile; ++j) sum += r[i * n + j] * r[i * n + j];
+  rows[i] = sum;
+}
+
+unsigned blocks(int64_t count, int64_t size) { return static_cast<unsigned>(ceil_div(count, size)); }
+
+}  // namespace
+
+void encode_product(const Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
+                    int64_t ldb, bool accumulate, float* c, int64_t ldc) {
+  product_kernel<<<dim3(blocks(n, 64), blocks(m, 64)), 256, 0, stream.get()>>>(m, n, k, a, lda, b, ldb, accumulate, c,
+                                                                                ldc);
+  check_launch("multiplying");
+}
+
+DeviceBuffer<double> upper_factor(const Stream& stream, const double* h, int64_t n) {
+  DeviceBuffer<double> work(stream, n * n), r(stream, n * n);
+  DeviceBuffer<int> failed(stream, 1);
+  for (double jitter = 0;; jitter = jitter == 0 ? 1e-7 : jitter * 10) {
+    failed.clear();
+    turn_kernel<<<blocks(n * n, 256), 256, 0, stream.get()>>>(h, jitter, work.get(), n);
+    for (int64_t k = 0; k < n; k += kBlock) {
+      const int width = static_cast<int>(n - k < kBlock ? n - k : kBlock);
+      const int64_t rest = n - k - width;
+      diagonal_kernel<<<1, kBlock, 0, stream.get()>>>(work.get(), n, k, width, failed.get());
+      if (rest == 0) break;
+      panel_kernel<<<blocks(rest, 64), 64, 0, stream.get()>>>(work.get(), n, k, width);
+      update_kernel<<<dim3(blocks(rest, 32), blocks(rest, 32)), 256, 0, stream.get()>>>(work.get(), n, k, width);
+    }
+    check_launch("factoring the second moment");
+    int bad = 0;
+    failed.download(&bad, 1);
+    if (bad != 0) continue;
+    turn_back_kernel<<<blocks(n * n, 256), 256, 0, stream.get()>>>(work.get(), r.get(), n);
+    check_launch("factoring the second moment");
+    return r;
+  }
+}
+
+DeviceBuffer<float> tile_feedback(const Stream& stream, const double* r, int64_t n) {
+  DeviceBuffer<float> out(stream, n * n);
+  out.clear();
+  feedback_kernel<<<dim3(blocks(n, 128), blocks(n, kTile)), 128, 0, stream.get()>>>(r, n, out.get());
+  check_launch("preparing feedback");
+  return out;
+}
+
+double tile_trace(const Stream& stream, const double* r, int64_t n) {
+  DeviceBuffer<double> rows(stream, n);
+  trace_kernel<<<blocks(n, 256), 256, 0, stream.get()>>>(r, n, rows.get());
+  check_launch("preparing feedback");
+  std::vector<double> host(static_cast<size_t>(n));
+  rows.download(host.data(), n);
+  double sum = 0;
+  for (const double x : host) sum += x;
+  return sum;
+}
+
+}  // namespace lq::cuda

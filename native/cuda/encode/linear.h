@@ -1,0 +1,20 @@
+// Dense products and factors that the encoder needs, of its own: fp32 products with fp32 sums, a Cholesky factor in fp64.
+#pragma once
+
+#include "runtime/memory.h"
+
+namespace lq::cuda {
+
+// c [m, n] = a [m, k] b [k, n], added to c when `accumulate`; rows are lda, ldb, ldc elements apart.
+void encode_product(const Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
+                    int64_t ldb, bool accumulate, float* c, int64_t ldc);
+
+// The upper R of h = R R', [n, n] both, h symmetric with mean diagonal 1; h is made definite by as little as it takes.
+DeviceBuffer<double> upper_factor(const Stream& stream, const double* h, int64_t n);
+
+// N with h = N D N' for blocks of 16 columns, from R: above the blocks R_B R_BB^-1, elsewhere 0.
+DeviceBuffer<float> tile_feedback(const Stream& stream, const double* r, int64_t n);
+// Trace of D.
+double tile_trace(const Stream& stream, const double* r, int64_t n);
+
+}  // namespace lq::cuda
