@@ -1,4 +1,4 @@
-"""PACKED DENSE: compares a packed checkpoint, decoded by packed_reader, with its dense export. Prints JSON."""
+"""PACKED DENSE: compares a packed checkpoint, decoded by packed_reader, with its dense export: to the bit when that is fp32. Prints JSON."""
 
 import json
 import sys
@@ -18,16 +18,19 @@ for path in Path(sys.argv[2]).glob("*.safetensors"):
         begin, end = entry["data_offsets"]
         dense[name] = (entry["dtype"], entry["shape"], content[start + begin : start + end])
 
-worst = 0.0
+worst, same = 0.0, True
 for name, value in packed.items():
     # bf16 keeps 8 significant bits, so the nearest one is within 2^-9 of the binade above the value.
     unit = np.exp2(np.floor(np.log2(np.maximum(np.abs(value), 1e-30))) - 7)
+    if dense[name][0] == "F32":
+        same &= bool(np.array_equal(floats(dense[name]).view(np.uint32), value.astype(np.float32).view(np.uint32)))
     worst = max(worst, float(np.max((np.abs(floats(dense[name]) - value) - 1e-6) / unit)))
 print(
     json.dumps(
         {
             "matrices": len(packed),
             "worstUnits": worst,
+            "sameBits": same,
             "names": sorted([*packed, *kept]) == sorted(dense),
             "keptIdentical": all(dense[name] == tensor for name, tensor in kept.items()),
         }

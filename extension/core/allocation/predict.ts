@@ -1,6 +1,6 @@
 /**
  * What a plan's cost means in perplexity. Under K-FAC the cost is the second-order growth of the loss up to a factor, so the
- * loss that is added is nearly proportional to it; the factor is fitted on what was measured with plans of the same table.
+ * loss that is added is nearly proportional to it; the rest is fitted on what was measured with plans of the same table.
  */
 import { LqError } from '../errors';
 
@@ -25,16 +25,18 @@ export interface PredictedPerplexity {
 }
 
 /**
- * The added loss grows a little faster than the cost or a little slower: between 4 and 2 bits, over which costs differ by a
- * factor of about 15, the factor was seen to change by 1.7, which is this power of the cost.
+ * Added loss grows as this power of the cost: between 4 and 2 bits, over which costs differ by a factor of about 15, loss per
+ * cost was seen to grow by 1.7 (tiny-books-4m and books-16m).
  */
+const POWER = 1.2;
+/** How far from it the power of another checkpoint may be. */
 const POWER_SPREAD = 0.2;
 /** Half the band at a measured plan, as a share of the added loss: other plans of the same cost differ by this much. */
-const LEAST_SPREAD = 0.05;
+const LEAST_SPREAD = 0.1;
 
 /**
- * A prediction for any objective: added loss = factor x objective^power. One measured plan gives the factor, with power 1;
- * several give both, by least squares of logarithms.
+ * A prediction for any objective: added loss = factor x objective^power. One measured plan gives the factor, with the
+ * usual power; several give both, by least squares of logarithms.
  * @throws LqError 'usage' without a plan that is worse than the original.
  */
 export function perplexityPredictor({ dense, plans }: MeasuredPlans): (objective: number) => PredictedPerplexity {
@@ -49,8 +51,8 @@ export function perplexityPredictor({ dense, plans }: MeasuredPlans): (objective
     points.reduce((sum, point) => sum + of(point), 0) / points.length;
   const [meanX, meanY] = [mean(({ x }) => x), mean(({ y }) => y)];
   const variance = mean(({ x }) => (x - meanX) ** 2);
-  const slope = variance > 0 ? mean(({ x, y }) => (x - meanX) * (y - meanY)) / variance : 1;
-  const power = Math.min(1 + POWER_SPREAD, Math.max(1 - POWER_SPREAD, slope));
+  const slope = variance > 0 ? mean(({ x, y }) => (x - meanX) * (y - meanY)) / variance : POWER;
+  const power = Math.min(POWER + POWER_SPREAD, Math.max(POWER - POWER_SPREAD, slope));
   const line = (x: number): number => meanY + power * (x - meanX);
   const residual = Math.sqrt(mean(({ x, y }) => (y - line(x)) ** 2));
   return objective => {

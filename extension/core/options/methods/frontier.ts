@@ -23,12 +23,22 @@ export const trellisOption = (grid: Omit<GridOf<'trellis'>, 'kind'>, rank = 0): 
   rank,
 });
 
+/** Beyond four bits: integers are within a hair of anything else there. */
+const WIDE: readonly Option[] = [5, 6, 8].map(bits => ({
+  transform: 'none',
+  grid: { kind: 'int', bits, symmetric: false },
+  scales: { kind: 'group', size: 128, type: 'fp16' },
+  rounding: 'feedback',
+  rank: 0,
+}));
+
 function options({ ranks = [], states = 12, tailBiting = false }: MethodSettings): Option[] {
   const positive = ranks.filter(rank => rank > 0);
-  return RATES.flatMap(({ bits, step }) => {
+  const trellises = RATES.flatMap(({ bits, step }) => {
     const own = bits / step < RANKS_FROM ? [0] : [0, ...positive];
     return own.map(rank => trellisOption({ bits, step, states, tailBiting }, rank));
   });
+  return [...trellises, ...WIDE];
 }
 
 export const frontier: Method = {
