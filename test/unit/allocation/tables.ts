@@ -91,3 +91,18 @@ function relativeError(config: QuantConfig): number {
   const scales = 1 + { 2: 0.3, 3: 0.08, 4: 0.02 }[config.b1]!;
   return codes * blocks * scales * (1 + 1e-4 * (5 - nominalBits(config)));
 }
+
+/** The table with its options repeated at growing ranks until there are `count`, each rank taking a share of the error away. */
+export function manyOptions(table: SweepTable, count: number): SweepTable {
+  const from = table.options.length;
+  const rankOf = (i: number): number => 32 * Math.floor(i / from);
+  const costOf = (costs: SweepRow['costs'], i: number): number => costs[i % from]! * 0.93 ** Math.sqrt(rankOf(i) / 8);
+  return {
+    ...table,
+    options: Array.from({ length: count }, (_, i) => ({ ...table.options[i % from]!, rank: rankOf(i) })),
+    matrices: table.matrices.map(row => {
+      const costs = Array.from({ length: count }, (_, i) => costOf(row.costs, i));
+      return { ...row, costs, squaredErrors: costs };
+    }),
+  };
+}
