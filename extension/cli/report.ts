@@ -1,6 +1,6 @@
 /** The tables of `plan` and `compress`, as lines of text. */
 import type { Plan } from '../core/allocation/types';
-import { formatBytes, formatCertificate, formatDuration, formatPercent } from '../core/format';
+import { formatBytes, formatCertificate, formatCoverage, formatDuration, formatPercent } from '../core/format';
 import type { ReferenceReport } from '../core/evaluation/types';
 import type { CompressReport } from '../core/reports';
 import { table } from './terminal';
@@ -16,12 +16,13 @@ export function planRows(matrices: Plan['matrices']): string[] {
   return table(['matrix', 'option', 'bits', 'effective', 'cost'], rows, [0, 1]);
 }
 
-type Totals = Pick<Plan, 'bits' | 'effectiveBits' | 'bytes' | 'objective' | 'gap' | 'optimal'>;
+type Totals = Pick<Plan, 'bits' | 'effectiveBits' | 'bytes' | 'objective' | 'gap' | 'optimal' | 'coverage'>;
 
 export function planTotals(plan: Totals): string[] {
   return [
     `bits ${plan.bits.toFixed(4)}, effective bits ${plan.effectiveBits.toFixed(4)}, size ${formatBytes(plan.bytes)}`,
     `objective ${plan.objective.toExponential(4)}, ${formatCertificate(plan)}`,
+    ...(plan.coverage === undefined ? [] : [`covers ${formatCoverage(plan.coverage)}`]),
   ];
 }
 

@@ -47,6 +47,7 @@ export interface Where {
 const NATIVE_CODES: Readonly<Record<string, ErrorCode>> = {
   cancelled: 'cancelled',
   not_finite: 'not-finite',
+  out_of_range: 'out-of-range',
   out_of_memory: 'out-of-memory',
   device_memory: 'device-memory',
   device_error: 'device-unavailable',
@@ -74,6 +75,10 @@ export function nativeError(error: unknown, caller: Where): LqError {
       ...where,
       details: { index: index ?? -1 },
     });
+  }
+  if (code === 'out_of_range') {
+    const message = `${where.tensor ?? 'A weight'} has a value too large to be squared at flat index ${index ?? -1}.`;
+    return new LqError('out-of-range', message, { ...where, details: { index: index ?? -1 } });
   }
   return new LqError(NATIVE_CODES[code] as ErrorCode, message ?? code, where);
 }

@@ -25,6 +25,7 @@ export type ErrorCode =
   | 'tensor-not-found'
   // content
   | 'not-finite'
+  | 'out-of-range'
   | 'unsupported-dtype'
   | 'unsupported-model'
   | 'tokenizer'

@@ -52,6 +52,21 @@ export function formatPercent(value: number | null | undefined): string {
     : minus(`${Number((value * 100).toPrecision(3))} %`);
 }
 
+/** What a compression is about, and what of the network it leaves as it is. */
+export function formatCoverage(coverage: {
+  weights: number;
+  blockWeights: number;
+  left: readonly { reason: string; tensors: number; weights: number; example: string }[];
+}): string {
+  const { weights, blockWeights } = coverage;
+  const left = coverage.left.map(
+    each =>
+      `${each.reason} (${each.tensors === 1 ? each.example : `${each.tensors} tensors`}, ${formatCount(each.weights)})`,
+  );
+  const share = `${formatPercent(weights / blockWeights)} of the ${formatCount(blockWeights)} weights in repeated blocks`;
+  return left.length === 0 ? share : `${share}; left out: ${left.join(', ')}`;
+}
+
 /**
  * How good a plan is known to be. The bound is that of the linear programme, which may split a matrix between two options:
  * a plan that is proven optimal can still lie above it.

@@ -2,8 +2,10 @@
 import { LqError } from './errors';
 import type { FileSystem } from './files/types';
 import { openCheckpoint } from './logical/open';
+import type { Budget } from './options/budget';
 import { findMethod, methodOptions, methods, type MethodId } from './options/methods/registry';
 import type { Method } from './options/methods/method';
+import { optionKey } from './options/option';
 import type { MetricKind } from './options/recipe';
 import type { Option } from './options/types';
 import { DEFAULTS } from './requests/defaults';
@@ -28,14 +30,24 @@ export interface ChosenMethod {
   readonly notes: readonly string[];
 }
 
-/** The options of a request: those of its method. @throws LqError 'usage' for what the method does not have. */
-export const optionsOf = ({ method, ranks, grid, states, tailBiting }: MethodRequest): Option[] =>
-  methodOptions(findMethod(method ?? DEFAULTS.method), {
+/**
+ * The options of a request: those of its method. Where the budget counts low-rank factors, the LQ iteration's options are
+ * there without them too, so that factors are stored where they earn their bytes.
+ * @throws LqError 'usage' for what the method does not have.
+ */
+export function optionsOf(request: MethodRequest & { readonly budget?: Budget | undefined }): Option[] {
+  const { ranks, grid, states, tailBiting, budget } = request;
+  const method = findMethod(request.method ?? DEFAULTS.method);
+  const options = methodOptions(method, {
     ...(ranks !== undefined && { ranks }),
     ...(grid !== undefined && { grid }),
     ...(states !== undefined && { states }),
     ...(tailBiting !== undefined && { tailBiting }),
   });
+  if (method !== 'lq-lora' || budget === undefined || budget.kind === 'bits') return options;
+  const all = [...options, ...options.map(option => ({ ...option, rank: 0 }))];
+  return [...new Map(all.map(option => [optionKey(option), option])).values()];
+}
 
 /**
  * Resolves method, metric and second pass. Nothing is computed; a statistics file's header is read.
@@ -43,7 +55,7 @@ export const optionsOf = ({ method, ranks, grid, states, tailBiting }: MethodReq
  */
 export async function chooseMethod(
   files: FileSystem,
-  request: MethodRequest & Statistics & { secondPass?: boolean; alpha?: number },
+  request: MethodRequest & Statistics & { secondPass?: boolean; alpha?: number; budget?: Budget },
 ): Promise<ChosenMethod> {
   const id = findMethod(request.method ?? DEFAULTS.method);
   const method: Method = methods[id];

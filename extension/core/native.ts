@@ -279,6 +279,7 @@ export interface NativeDecomposition {
   squaredError: number;
   quantizedCost: number;
   iterations: number;
+  /** 0 when quantisation alone, or with one step of factors, is stored because it is better. */
   bestIteration: number;
   /** Weighted error norm of each iteration. */
   trace: Float64Array;

@@ -25,6 +25,7 @@ import { cachedFileOnce, cachedOnce, cachePath, holdEntry, makeRoom, markUsed, w
 import { once } from './storage/claims';
 import { copyWhole } from './storage/copy';
 import { logicalTensors } from './logical/logical';
+import { withoutTargets } from './logical/targets';
 import type { CheckpointIndex } from './checkpoint/types';
 import type { FileSystem } from './files/types';
 import { backendOf, type PipelineContext } from './context';
@@ -168,9 +169,9 @@ export async function cachedCalibration(
 // --- Sweep and plan -----------------------------------------------------------------------------------------------------
 
 export async function sweep(context: PipelineContext, request: SweepRequest): Promise<SweepTable> {
-  const opened = await open(context.files, request);
   const chosen = await chooseMethod(context.files, request);
   for (const note of chosen.notes) context.log('warning', note);
+  const opened = await open(context.files, request, chosen.options);
   const table = await runSweep(context, opened, chosen, request, await metricOf(context, opened, chosen, request));
   if (request.out !== undefined) await context.files.writeAtomic(request.out, JSON.stringify(table));
   return table;
@@ -182,10 +183,10 @@ export async function sweepShard(
   request: SweepShardRequest,
   shard: Shard,
 ): Promise<ShardReport> {
-  const found = await open(context.files, request);
-  const opened = request.for === 'gguf' ? fittingTargets(found).opened : found;
   const method = request.for === 'gguf' ? (request.method ?? 'gguf') : request.method;
   const chosen = await chooseMethod(context.files, { ...request, ...(method !== undefined && { method }) });
+  const found = await open(context.files, request, request.for === 'gguf' ? [] : chosen.options);
+  const opened = request.for === 'gguf' ? openedForGguf(found).opened : found;
   for (const note of chosen.notes) context.log('warning', note);
   const metric = await metricOf(context, opened, chosen, request);
   const cached = request.calibration === undefined ? undefined : metric.file;
@@ -208,7 +209,7 @@ async function runSweep(
 }
 
 function sweepInput(
-  { index, targets }: Opened,
+  { index, targets, coverage }: Opened,
   { id, options }: ChosenMethod,
   request: Pick<SweepRequest, 'scales' | 'iterations' | 'patience'>,
   metric: Metric,
@@ -216,6 +217,7 @@ function sweepInput(
   return {
     index,
     targets,
+    coverage,
     options,
     method: id,
     metric,
@@ -245,7 +247,11 @@ export async function plan(files: FileSystem, request: PlanInput): Promise<Plan>
     ...(request.overrides !== undefined && { overrides: request.overrides }),
     ...(request.quick !== undefined && { quick: request.quick }),
   });
-  return predict === undefined ? found : { ...found, predicted: predict(found.objective) };
+  return {
+    ...found,
+    ...(table.coverage !== undefined && { coverage: table.coverage }),
+    ...(predict !== undefined && { predicted: predict(found.objective) }),
+  };
 }
 
 /**
@@ -265,6 +271,7 @@ async function planOnce(
     recipe: table.recipe,
     options: table.options,
     keptBytes: table.model.keptBytes,
+    coverage: table.coverage,
     wanted,
   };
   const solved = await cachedOnce<Plan>(context, 'plan', key, {
@@ -375,6 +382,16 @@ export async function compress(
   }
 }
 
+/** What of a checkpoint the blocks of GGUF fit, and the coverage of that. */
+function openedForGguf(found: Opened): { opened: Opened; left: string[] } {
+  const { opened, left } = fittingTargets(found);
+  const kept = new Set(opened.targets);
+  const dropped = found.targets
+    .filter(target => !kept.has(target))
+    .map(target => ({ target, reason: 'no block of GGUF divides its columns' }));
+  return { opened: { ...opened, coverage: withoutTargets(found.coverage, dropped) }, left };
+}
+
 async function compressHolding(
   asked: PipelineContext,
   request: CompressRequest,
@@ -382,11 +399,11 @@ async function compressHolding(
   hold: (entry: string) => Promise<void>,
 ): Promise<CompressReport> {
   requireOneWeighting(request);
-  const found = await open(asked.files, request);
-  const { opened, left } = request.for === 'gguf' ? fittingTargets(found) : { opened: found, left: [] };
   const methodical = request.for === 'gguf' ? { ...request, method: request.method ?? 'gguf' } : request;
   const method = await chooseMethod(asked.files, methodical);
   for (const note of method.notes) asked.log('warning', note);
+  const found = await open(asked.files, request, request.for === 'gguf' ? [] : method.options);
+  const { opened, left } = request.for === 'gguf' ? openedForGguf(found) : { opened: found, left: [] };
   const context = await asOneRequest(asked, methodical, opened, method);
   const { index, targets } = opened;
   await requireWritable(context, { out: request.out, source: index.folder, overwrite: request.overwrite ?? false });

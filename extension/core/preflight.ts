@@ -53,7 +53,7 @@ function rangeOf(request: CompressRequest, opened: Opened): { minimum: number; m
 
 /** Time, memory and size of a compression, before it starts. */
 export async function estimate(context: PipelineContext, request: CompressRequest): Promise<EstimateReport> {
-  const opened = await open(context.files, request);
+  const opened = await open(context.files, request, optionsOf(request));
   return { ...(await predict(context, request, opened)), problems: await problemsOf(context, request, opened) };
 }
 
@@ -94,6 +94,7 @@ export async function predict(
     }),
     outputBytes: Math.round(outputBytes(request, opened, bits)),
     feasible: range,
+    coverage: opened.coverage,
   };
 }
 

@@ -1,6 +1,7 @@
 /** What the pipeline's requests that span several stages report. */
 import type { ErrorCode } from './errors';
 import type { Plan } from './allocation/types';
+import type { Coverage } from './logical/targets';
 import type { SweepRecipe } from './options/recipe';
 import type { ErrorData } from './errors';
 import type { Option } from './options/types';
@@ -76,6 +77,8 @@ export interface EstimateReport {
   outputBytes: number;
   /** Range of the chosen budget kind that can be met. */
   feasible: { minimum: number; maximum: number };
+  /** What share of the network will be compressed. */
+  coverage: Coverage;
   /** What would make the request fail, found before any work. */
   problems: RequestProblem[];
 }

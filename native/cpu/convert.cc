@@ -94,7 +94,8 @@ uint16_t to_bf16(float x) {
   uint32_t bits = std::bit_cast<uint32_t>(x);
   if (std::isnan(x)) return static_cast<uint16_t>((bits >> 16) | 0x40u);
   bits += 0x7fffu + ((bits >> 16) & 1u);
-  return static_cast<uint16_t>(bits >> 16);
+  const uint16_t rounded = static_cast<uint16_t>(bits >> 16);
+  return std::isfinite(x) && (rounded & 0x7fffu) == 0x7f80u ? static_cast<uint16_t>(rounded - 1u) : rounded;
 }
 
 float from_bf16(uint16_t x) { return std::bit_cast<float>(static_cast<uint32_t>(x) << 16); }
@@ -104,7 +105,7 @@ uint16_t to_f16(float x) {
   const uint16_t sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
   const float magnitude = std::fabs(x);
   if (std::isnan(x)) return static_cast<uint16_t>(sign | 0x7e00u);
-  if (magnitude >= 65520.0f) return static_cast<uint16_t>(sign | 0x7c00u);
+  if (magnitude >= 65520.0f) return static_cast<uint16_t>(sign | (std::isinf(x) ? 0x7c00u : 0x7bffu));
   if (magnitude < 0x1p-14f) {  // a multiple of 2^-24; 1024 of them is the smallest normal
     return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(magnitude * 0x1p24f)));
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "status.h"
@@ -38,10 +39,13 @@ Panels panels_of(int64_t rows, int64_t cols, int32_t block) {
   return {rows, panel, panel == 0 ? 0 : (rows + panel - 1) / panel};
 }
 
-int64_t first_non_finite(const MatrixView& m) {
+int64_t first_non_finite(const MatrixView& m) { return first_beyond(m, std::numeric_limits<float>::max()); }
+
+int64_t first_beyond(const MatrixView& m, float limit) {
   const int64_t n = m.rows * m.cols;
   std::atomic<int64_t> first{n};
   constexpr int64_t kPiece = 1 << 16;
+  const auto within = [limit](float x) { return std::fabs(x) <= limit; };  // false for NaN
   parallel_for(0, n, kPiece, [&](int64_t b, int64_t e) {
     if (b >= first.load(std::memory_order_relaxed)) return;
     std::vector<float> scratch;
@@ -49,9 +53,9 @@ int64_t first_non_finite(const MatrixView& m) {
     const float* x = flat.rows(b, e, scratch);
     float magnitude;
     kernels().block_absmax(x, e - b, static_cast<int32_t>(e - b), &magnitude);
-    if (std::isfinite(magnitude)) return;
+    if (within(magnitude)) return;
     for (int64_t i = b; i < e; ++i) {
-      if (std::isfinite(x[i - b])) continue;
+      if (within(x[i - b])) continue;
       int64_t seen = first.load(std::memory_order_relaxed);
       while (i < seen && !first.compare_exchange_weak(seen, i)) {
       }

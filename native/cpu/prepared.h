@@ -35,6 +35,8 @@ Panels panels_of(int64_t rows, int64_t cols, int32_t block);
 
 // The flat index of the first NaN or Inf, or -1.
 int64_t first_non_finite(const MatrixView& m);
+// The flat index of the first value beyond +-limit, or NaN; or -1.
+int64_t first_beyond(const MatrixView& m, float limit);
 
 // Refuses impossible configurations: bits, block and group sizes.
 Status check_config(const QuantConfig& config, const CodeBook* book);

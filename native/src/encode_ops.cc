@@ -23,6 +23,7 @@ struct LoadedEncodeProblem {
   LoadedEncodeProblem(const DenseSource& weight, const MetricSource& metric,
                       const std::optional<CorrectionSource>& correction, uint64_t seed, const Control& control)
       : matrix(Matrix::load_dense(weight, control)) {
+    refuse_unsquarable(matrix.view(), 0, weight.path);
     problem.weight = matrix.view();
     problem.metric.kind = metric.kind;
     problem.metric.damping = metric.damping;

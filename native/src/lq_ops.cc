@@ -11,7 +11,9 @@
 #include "matrix.h"
 #include "measures.h"
 #include "ops.h"
+#include "prepared.h"
 #include "store.h"
+#include "threads.h"
 #include "weight_source.h"
 
 namespace lq {
@@ -36,6 +38,7 @@ struct LoadedProblem {
   LoadedProblem(const DenseSource& weight, const std::optional<DenseSource>& fisher, const LqParameters& parameters,
                 const Control& control)
       : matrix(Matrix::near_one(Matrix::load_dense(weight, control), &exponent)) {
+    refuse_unsquarable(matrix.view(), exponent, weight.path);
     if (fisher) {
       elements.emplace(Matrix::load_dense(*fisher, control));
       scales.elements = static_cast<const float*>(elements->view().data);
@@ -52,6 +55,20 @@ struct LoadedProblem {
     cost.squared_error = of_weight(cost.squared_error);
     cost.cost_quantized = of_weight(cost.cost_quantized);
     return cost;
+  }
+
+  // Factors of the problem to those of the weight. Half of the exponent each, so that neither leaves its type's range
+  // first.
+  void scale_factors(std::vector<float>& l1, std::vector<float>& l2) const {
+    for (float& x : l1) x = std::ldexp(x, exponent - exponent / 2);
+    for (float& x : l2) x = std::ldexp(x, exponent / 2);
+  }
+  // Error of what is stored, in units of the weight.
+  cpu::QuantizeError error_of(const QuantizedView& q, const float* l1, const float* l2, int32_t rank,
+                              const Control& control, const std::string& path) const {
+    cpu::QuantizeError error{};
+    check(cpu::stored_error(matrix.view(), exponent, q, l1, l2, rank, scales.elements, control, &error), path);
+    return {of_weight(error.squared), of_weight(error.weighted)};
   }
 
   int exponent = 0;
@@ -87,6 +104,46 @@ Destination parse_destination(const Napi::Value& value, const OptionArgument& op
   }
   return d;
 }
+
+// What a matrix can be instead of an LQ iterate: quantised as it is, with the best low-rank approximation of what that
+// leaves (one step of the iteration begun from no factors) or with none.
+struct Alternative {
+  Alternative(const LoadedProblem& loaded, const OptionArgument& option, Backend& backend, const Control& control,
+              const std::string& path)
+      : packed(option.config, option.book, loaded.matrix.view().rows * loaded.matrix.view().cols),
+        l1(static_cast<size_t>(loaded.matrix.view().rows * option.rank)),
+        l2(static_cast<size_t>(option.rank * loaded.matrix.view().cols)) {
+    const MatrixView& w = loaded.matrix.view();
+    LqResult result{packed.view, nullptr, nullptr, nullptr, {}};
+    check(backend.decompose(loaded.problem, {option.config, &option.book, 0}, &result, control), path);
+    packed.view = result.quantized;
+    one_step = alone = loaded.error_of(packed.view, nullptr, nullptr, 0, control, path);
+    if (alone.weighted == 0) return;
+    std::vector<float> rest(static_cast<size_t>(w.rows * w.cols));
+    check(backend.dequantize(packed.view, rest.data(), control), path);
+    const cpu::FloatRows rows(w);
+    cpu::parallel_for(0, w.rows, 16, [&](int64_t b, int64_t e) {
+      thread_local std::vector<float> scratch;
+      const float* from = rows.rows(b, e, scratch);
+      for (int64_t i = 0; i < (e - b) * w.cols; ++i)
+        rest[b * w.cols + i] = from[i] - std::ldexp(rest[b * w.cols + i], -loaded.exponent);
+    });
+    LqProblem of_rest = loaded.problem;
+    of_rest.weight = {rest.data(), Dtype::F32, w.rows, w.cols};
+    check(backend.factorize(of_rest, option.rank, l1.data(), l2.data(), control), path);
+    loaded.scale_factors(l1, l2);
+    one_step = loaded.error_of(packed.view, l1.data(), l2.data(), option.rank, control, path);
+  }
+
+  void drop_factors() {
+    std::fill(l1.begin(), l1.end(), 0.0f);
+    std::fill(l2.begin(), l2.end(), 0.0f);
+  }
+
+  PackedBuffers packed;
+  std::vector<float> l1, l2;
+  cpu::QuantizeError alone{}, one_step{};
+};
 
 }  // namespace
 
@@ -187,19 +244,39 @@ Napi::Value decompose_op(const Napi::CallbackInfo& info) {
     call->cost = loaded.of_weight(result.cost);
     call->trace.resize(static_cast<size_t>(result.cost.iterations));
     for (double& error : call->trace) error = std::ldexp(error, loaded.exponent);
-    // Half of the exponent each, so that neither factor leaves the range of its type first.
-    for (float& x : l1) x = std::ldexp(x, loaded.exponent - loaded.exponent / 2);
-    for (float& x : l2) x = std::ldexp(x, loaded.exponent / 2);
-    const Destination& to = call->destination;
-    packed.write(to.codes, to.scales, to.groups, to.offset);
-    if (rank > 0) {
-      store_factor(*to.l1, l1, backend, control);
-      store_factor(*to.l2, l2, backend, control);
+    loaded.scale_factors(l1, l2);
+    const auto store = [&](const PackedBuffers& q, std::vector<float>& u, std::vector<float>& v) {
+      const Destination& to = call->destination;
+      q.write(to.codes, to.scales, to.groups, to.offset);
+      if (rank > 0) {
+        store_factor(*to.l1, u, backend, control);
+        store_factor(*to.l2, v, backend, control);
+      }
+      call->stored = loaded.error_of(q.view, u.data(), v.data(), rank, control, call->weight.path);
+    };
+    if (rank == 0) {
+      store(packed, l1, l2);
+      return {StatusCode::ok, -1, {}};
     }
-    check(cpu::stored_error(loaded.matrix.view(), loaded.exponent, packed.view, l1.data(), l2.data(), rank,
-                            loaded.scales.elements, control, &call->stored),
-          call->weight.path);
-    call->stored = {loaded.of_weight(call->stored.squared), loaded.of_weight(call->stored.weighted)};
+    Alternative other(loaded, call->option, backend, control, call->weight.path);
+    if (other.one_step.weighted < call->cost.cost) {
+      call->cost.cost = other.one_step.weighted;
+      call->cost.squared_error = other.one_step.squared;
+      call->cost.best_iteration = 0;
+      store(other.packed, other.l1, other.l2);
+    } else {
+      store(packed, l1, l2);
+    }
+    // Rounding the factors to their storage may have cost more than they gain.
+    if (call->stored.weighted > other.alone.weighted) {
+      other.drop_factors();
+      call->cost.best_iteration = 0;
+      store(other.packed, other.l1, other.l2);
+    }
+    if (other.alone.weighted < call->cost.cost) {
+      call->cost.cost = other.alone.weighted;
+      call->cost.squared_error = other.alone.squared;
+    }
     return {StatusCode::ok, -1, {}};
   };
 

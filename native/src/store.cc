@@ -1,9 +1,12 @@
 #include "store.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 
 #include "convert.h"
 #include "file.h"
+#include "prepared.h"
 #include "task.h"
 #include "threads.h"
 
@@ -28,6 +31,26 @@ void refuse_integers(const Napi::Env& env, const DenseSource& weight) {
     default:
       throw Napi::TypeError::New(env, "the weight's type is not a floating-point type");
   }
+}
+
+void refuse_unsquarable(const MatrixView& m, int exponent, const std::string& file) {
+  const float limit = std::ldexp(1.0f, 60 - exponent);
+  const int64_t at = cpu::first_beyond(m, limit), count = m.rows * m.cols;
+  if (at < 0 || cpu::first_non_finite(m) >= 0) return;
+  if (exponent != 0) {
+    constexpr int64_t kPiece = 1 << 16;
+    std::vector<float> values(static_cast<size_t>(kPiece));
+    int64_t large = 0;
+    for (int64_t first = 0; first < count; first += kPiece) {
+      const int64_t n = std::min(kPiece, count - first);
+      cpu::to_float(m.data, m.dtype, first, n, values.data());
+      large += std::count_if(values.begin(), values.begin() + n, [&](float x) { return std::fabs(x) > limit; });
+    }
+    if (large > std::max<int64_t>(1, count / 1000)) return;
+  }
+  Status status{StatusCode::out_of_range, at, {}};
+  std::strncpy(status.message, "the weight has a value too large to be squared", sizeof status.message - 1);
+  throw_status(status, file);
 }
 
 void write_dense(const DenseSource& to, const float* values, const Control& control) {

@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "weight_source.h"
@@ -12,6 +13,11 @@ namespace lq {
 
 // Throws a TypeError when a weight's elements are no floating-point numbers.
 void refuse_integers(const Napi::Env& env, const DenseSource& weight);
+
+// Throws out_of_range with the index of the first of a few values whose squares would leave fp32, and beside which all
+// others of their matrix are invisible to a squared error. `m` is 2^-exponent times the weight. Where many values are
+// as large, a matrix that was scaled is as good as another. Values that are not finite are for the backend to tell.
+void refuse_unsquarable(const MatrixView& m, int exponent, const std::string& file);
 
 // A packed tensor in memory, in buffers of the right size.
 struct PackedBuffers {

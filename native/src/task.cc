@@ -23,6 +23,8 @@ const char* code_name(StatusCode code) {
       return "invalid_argument";
     case StatusCode::not_finite:
       return "not_finite";
+    case StatusCode::out_of_range:
+      return "out_of_range";
     case StatusCode::out_of_memory:
       return "out_of_memory";
     case StatusCode::device_memory:

@@ -217,6 +217,18 @@ const estimate = (request: CompressRequest): EstimateReport => ({
     request.budget.value < 2.0322
       ? [{ field: 'budget', code: 'budget-infeasible', message: 'A budget of 1.5 bits cannot be met.' }]
       : [],
+  coverage: {
+    weights: 2_899_968,
+    blockWeights: 2_902_016,
+    left: [
+      {
+        reason: 'norms, biases and other vectors',
+        tensors: 8,
+        weights: 2048,
+        example: 'model.layers.0.input_layernorm.weight',
+      },
+    ],
+  },
 });
 
 export function compressHost(view: CompressView): Handlers<CompressRequests> {

@@ -4,6 +4,7 @@ import {
   formatBits,
   formatBytes,
   formatCertificate,
+  formatCoverage,
   formatDate,
   formatDuration,
   formatNumber,
@@ -360,6 +361,13 @@ function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; 
         value={<span class="certificate">{plan && !settling ? formatCertificate(plan) : 'settling…'}</span>}
         title="The linear programme is the plan's relaxation: no plan can cost less than its bound, and the best one often costs a little more"
       />
+      {plan?.coverage !== undefined && (
+        <Fact
+          label="Covers"
+          value={formatPercent(plan.coverage.weights / plan.coverage.blockWeights)}
+          title={formatCoverage(plan.coverage)}
+        />
+      )}
     </dl>
   );
 }

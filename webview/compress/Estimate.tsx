@@ -4,6 +4,7 @@ import type { ErrorData } from '../../extension/core/errors';
 import {
   formatBits,
   formatBytes,
+  formatCoverage,
   formatCount,
   formatDuration,
   formatInteger,
@@ -108,6 +109,7 @@ export function Estimate({
         {formatInteger(estimate.matrices)} matrices, {formatCount(estimate.parameters)} weights;{' '}
         {formatPercent(estimate.outputBytes / view.header.bytes)} of the original {formatBytes(view.header.bytes)}.
       </p>
+      <p class="muted">Covers {formatCoverage(estimate.coverage)}.</p>
       <p class={infeasible ? 'bad' : 'muted'}>
         {infeasible && <Icon name="warning" />} Possible: {write(minimum)} to {write(maximum)}
         {request?.budget.kind === 'bytes' ? '' : ' bits'}.

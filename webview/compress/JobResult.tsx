@@ -5,6 +5,7 @@ import {
   formatBits,
   formatBytes,
   formatCertificate,
+  formatCoverage,
   formatDuration,
   formatNumber,
   formatPercent,
@@ -127,6 +128,7 @@ export function JobResult(props: {
         )}
         .
       </p>
+      {report.coverage !== undefined && <p class="muted">Covers {formatCoverage(report.coverage)}.</p>}
       {report.warnings.map((warning, index) => (
         <p key={index} class="warning">
           <Icon name="warning" /> {warning.slice(0, 500)}

@@ -1,5 +1,5 @@
 import { LqError } from '../../core/errors';
-import { formatDuration } from '../../core/format';
+import { formatCoverage, formatDuration } from '../../core/format';
 import { sweepCommandRequest } from '../../core/requests/requests';
 import { define } from '../command';
 import { runShard } from '../shard';
@@ -19,6 +19,7 @@ export const sweepCommand = define({
       `${table.matrices.length} matrices x ${table.options.length} options in ${formatDuration(table.seconds)} ` +
         `on ${table.device}: ${out}`,
     );
+    if (table.coverage !== undefined) terminal.print(`covers ${formatCoverage(table.coverage)}`);
     return { ...table, out };
   },
 });

@@ -1,4 +1,5 @@
 /** The plan: one option for every matrix under a budget. */
+import type { Coverage } from '../logical/targets';
 import type { Budget, PlanOverride } from '../options/budget';
 import type { PredictedPerplexity } from './predict';
 import type { FactorStorage, Option } from '../options/types';
@@ -41,6 +42,8 @@ export interface Plan {
   /** Present when the request told what was measured. */
   readonly predicted?: PredictedPerplexity;
   readonly matrices: readonly PlanRow[];
+  /** What share of the network the matrices are, where the sweep says. */
+  readonly coverage?: Coverage;
 }
 
 /** What to plan for. */

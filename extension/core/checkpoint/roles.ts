@@ -11,7 +11,8 @@ export interface Place {
   readonly layer: number;
 }
 
-const BLOCK_CONTAINERS: ReadonlySet<string> = new Set(['layers', 'layer', 'h', 'blocks', 'block', 'blk']);
+/** Names of lists of repeated blocks: `layers`, `h`, `transformer_blocks`, `albert_layers`, `stages`, and so on. */
+const BLOCK_CONTAINER = /^(?:h|blk)$|(?:layers?|blocks?|stages?)$/;
 
 /** By the module's own name, where that is enough. */
 const MODULE_ROLES: ReadonlyMap<string, Role> = new Map(
@@ -92,7 +93,7 @@ function moduleRole(module: readonly string[]): Role {
 
 function blockOf(segments: readonly string[]): number {
   for (let i = 1; i < segments.length; i++) {
-    if (BLOCK_CONTAINERS.has(segments[i - 1]!) && /^\d{1,9}$/.test(segments[i]!)) return Number(segments[i]);
+    if (BLOCK_CONTAINER.test(segments[i - 1]!) && /^\d{1,9}$/.test(segments[i]!)) return Number(segments[i]);
   }
   return -1;
 }

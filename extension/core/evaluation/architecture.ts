@@ -46,6 +46,8 @@ export function languageModelConfig(
       `The architecture ${architecture || '(not named)'} cannot be run; ${SUPPORTED_FAMILIES.join(', ')} can`,
     );
   }
+  for (const key of ['hidden_act', 'tie_word_embeddings', 'rms_norm_eps', ...(family.neverNull ?? [])])
+    if (reader.stated(key) && !reader.has(key)) reader.refuse(`${key} in config.json is null`);
   refuseOtherMathematics(reader);
   const activation = readActivation(reader, family);
   const layers = reader.count('num_hidden_layers');

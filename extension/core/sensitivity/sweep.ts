@@ -15,16 +15,19 @@ import { lqOption, nativeOption } from '../options/native-option';
 import { describeOption, optionFits, optionKey, requireOptions } from '../options/option';
 import type { LqLoop, SweepRecipe } from '../options/recipe';
 import type { Option } from '../options/types';
+import { withoutTargets, type Coverage } from '../logical/targets';
 import type { MatrixMetric, Metric } from './metric';
 import { formatShard, shardOrder, type Shard } from '../shards';
 import type { ShardReport, SweepRow, SweepTable } from './types';
 
 /** Raised when the sweep's arithmetic changes, so that older costs are not reused. */
-const SWEEP_VERSION = 2;
+const SWEEP_VERSION = 3;
 
 export interface SweepInput {
   index: CheckpointIndex;
   targets: readonly LogicalTensor[];
+  /** What share of the network the targets are. */
+  coverage?: Coverage;
   options: readonly Option[];
   /** Name of the method that the options are of. */
   method: string;
@@ -35,7 +38,8 @@ export interface SweepInput {
 
 /** The cost of one option, as the cache keeps it. */
 interface Cost {
-  readonly cost: number;
+  /** Null where what the option stores does not reach the matrix's values. */
+  readonly cost: number | null;
   /** Null for a cost that was predicted. */
   readonly squaredError: number | null;
   readonly measured: boolean;
@@ -62,23 +66,36 @@ export function lqParameters(loop: LqLoop, seed: number, { native }: MatrixMetri
 
 /**
  * Costs of all options for all targets, in the targets' order. Progress counts weights; each finished row is reported as
- * the partial result. Errors: usage, not-finite, io, out-of-memory, cancelled, each naming the tensor.
+ * the partial result. A matrix with a value too large to be squared stays as it is, which the table's coverage says.
+ * Errors: usage, not-finite, io, out-of-memory, cancelled, each naming the tensor.
  */
 export async function sweep(context: PipelineContext, input: SweepInput): Promise<SweepTable> {
   const { index, targets, options, metric, loop } = input;
   requireOptions(options);
   const start = context.now();
-  const matrices = await overLanes(context, {
+  const dropped: { target: LogicalTensor; error: LqError }[] = [];
+  const rows = await overLanes(context, {
     stage: 'sweep',
     items: targets,
     nameOf: ({ name }) => name,
     weightOf: ({ parameters }) => parameters,
-    async work(lane, target, report, patient) {
-      const row = await sweepMatrix(lane, target, input, report, patient);
-      if (row !== BUSY) report(1, { partial: row });
-      return row;
+    async work(lane, target, report, patient): Promise<SweepRow | undefined | typeof BUSY> {
+      try {
+        const row = await sweepMatrix(lane, target, input, report, patient);
+        if (row !== BUSY) report(1, { partial: row });
+        return row;
+      } catch (error) {
+        if (!(error instanceof LqError) || error.code !== 'out-of-range') throw error;
+        dropped.push({ target, error });
+        report(1);
+        return undefined;
+      }
     },
   });
+  const matrices = rows.filter(row => row !== undefined);
+  if (matrices.length === 0) throw dropped[0]!.error;
+  const out = new Set(dropped.map(({ target }) => target));
+  const swept = targets.filter(target => !out.has(target));
   const recipe: SweepRecipe = { method: input.method, metric: metric.recipe, loop, seed: context.seed };
   return {
     version: 2,
@@ -87,8 +104,14 @@ export async function sweep(context: PipelineContext, input: SweepInput): Promis
       label: index.label,
       parameters: index.parameters,
       bytes: index.bytes,
-      keptBytes: index.bytes - targets.reduce((sum, target) => sum + target.bytes, 0),
+      keptBytes: index.bytes - swept.reduce((sum, target) => sum + target.bytes, 0),
     },
+    ...(input.coverage !== undefined && {
+      coverage: withoutTargets(
+        input.coverage,
+        dropped.map(({ target, error }) => ({ target, reason: reasonOf(error) })),
+      ),
+    }),
     recipe,
     options,
     matrices,
@@ -116,8 +139,14 @@ export async function sweepShard(context: PipelineContext, input: SweepInput, sh
     nameOf: ({ name }) => name,
     weightOf: ({ parameters }) => parameters,
     async work(lane, target, report) {
-      const row = await sweepMatrix(lane, target, input, report, false, () => computed.push(target.name));
-      return row === BUSY ? 'left' : 'done';
+      try {
+        const row = await sweepMatrix(lane, target, input, report, false, () => computed.push(target.name));
+        return row === BUSY ? 'left' : 'done';
+      } catch (error) {
+        // The sweep itself says which matrices it leaves as they are.
+        if (error instanceof LqError && error.code === 'out-of-range') return 'done';
+        throw error;
+      }
     },
   });
   const left = outcomes.filter(outcome => outcome === 'left').length;
@@ -133,6 +162,9 @@ export async function sweepShard(context: PipelineContext, input: SweepInput, sh
     seconds: (context.now() - start) / 1000,
   };
 }
+
+const reasonOf = ({ details }: LqError): string =>
+  `a value too large to be squared at flat index ${details?.['index'] ?? -1}`;
 
 async function sweepMatrix(
   lane: PipelineContext,
@@ -215,6 +247,8 @@ async function knownHash(lane: PipelineContext, target: LogicalTensor): Promise<
   return hash;
 }
 
+const isCost = (cost: number | null): boolean => cost !== null && Number.isFinite(cost) && cost >= 0;
+
 /** Costs of options, in their order: the paper's by one native call, all others by another. */
 async function measure(
   lane: PipelineContext,
@@ -249,8 +283,17 @@ async function measure(
       progress(0, looped.length),
     );
     norms = result;
-    for (const [i, option] of looped.entries())
-      found.set(option, { cost: result.costs[i]!, squaredError: result.squaredErrors[i]!, measured: true });
+    for (const [i, option] of looped.entries()) {
+      // Decomposition takes the better of an LQ iterate and quantisation alone.
+      const alone = result.quantizedCosts[i]!;
+      const better = alone < result.costs[i]!;
+      const squaredAlone = metric.native.kind === 'plain' ? alone : null;
+      found.set(option, {
+        cost: better ? alone : result.costs[i]!,
+        squaredError: better ? squaredAlone : result.squaredErrors[i]!,
+        measured: true,
+      });
+    }
   }
   if (encoded.length > 0) {
     const result = await callNative(
@@ -275,7 +318,8 @@ async function measure(
       });
   }
   for (const [option, { cost }] of found)
-    if (!Number.isFinite(cost))
-      throw new LqError('internal', `${describeOption(option)} has a cost that is not finite.`, where);
+    if (!isCost(cost)) found.set(option, { cost: null, squaredError: null, measured: true });
+  if ([...found.values()].every(({ cost }) => cost === null))
+    throw new LqError('internal', `${describeOption(options[0]!)} has a cost that is not finite.`, where);
   return { norm: norms.norm, weightedNorm: norms.weightedNorm, costs: options.map(option => found.get(option)!) };
 }

@@ -1,6 +1,7 @@
 /** Options and their costs: what the allocation program chooses from. */
 import type { DenseSource } from '../native';
 import type { Role } from '../checkpoint/types';
+import type { Coverage } from '../logical/targets';
 import type { SweepRecipe } from '../options/recipe';
 import type { Option } from '../options/types';
 
@@ -13,9 +14,10 @@ export interface SweepRow {
   readonly layer: number;
   /** Hash of the stored bytes. */
   readonly hash: string;
-  /** Squared errors under the metric; null for an option the matrix cannot take, its rank above the smaller side. */
+  /** Squared errors under the metric; null for an option the matrix cannot take: its rank is above the smaller side, or what it stores does not reach the
+   * matrix's values. */
   readonly costs: readonly (number | null)[];
-  /** Squared unweighted errors of the same encodings; null, too, where the cost was predicted. */
+  /** Squared unweighted errors of the same encodings; null, too, where that was not measured. */
   readonly squaredErrors: readonly (number | null)[];
   /** Indices of the costs that were predicted and not measured. */
   readonly predicted: readonly number[];
@@ -35,6 +37,8 @@ export interface SweepTable {
     /** Tensor bytes that are not targets and stay as they are. */
     readonly keptBytes: number;
   };
+  /** What share of the network the matrices are; absent in tables of other origin. */
+  readonly coverage?: Coverage;
   readonly recipe: SweepRecipe;
   readonly options: readonly Option[];
   readonly matrices: readonly SweepRow[];

@@ -48,6 +48,7 @@ enum class StatusCode : int32_t {
   cancelled,
   invalid_argument,
   not_finite,     // index holds the first NaN or Inf
+  out_of_range,   // index holds the first value that is too large to be squared
   out_of_memory,  // host
   device_memory,  // accelerator
   device_error,

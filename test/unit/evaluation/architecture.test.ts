@@ -104,6 +104,8 @@ describe('the architecture in config.json', () => {
     [{ rope_scaling: { rope_type: 'llama3', factor: 8 } }, /rope_scaling.low_freq_factor/],
     [{ rope_parameters: { full_attention: { rope_type: 'default' } } }, /each type of layer/],
     [{ is_causal: false }, /is_causal/],
+    [{ hidden_act: null }, /hidden_act.*null/],
+    [{ model_type: 'qwen3', head_dim: null }, /head_dim.*null/],
     [{ per_layer_config: { 0: { head_dim: 8 } } }, /per_layer_config/],
     [{ configuration_files: ['config.4.0.0.json'] }, /configuration_files/],
     [{ num_hidden_layers: 1.5 }, /num_hidden_layers.*1\.5/],

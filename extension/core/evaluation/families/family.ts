@@ -8,6 +8,8 @@ export interface Family {
   readonly type: string;
   /** Keys that the network depends on beyond those of every family (keys.ts). All others must be inert, or are warned about. */
   readonly keys: readonly string[];
+  /** Keys whose null transformers refuses, beyond those of every family. */
+  readonly neverNull?: readonly string[];
   /** When there are as many key-value heads as query heads: where the key is null, also where it is absent, or never. */
   readonly kvHeadsDefault: 'null' | 'null-or-absent' | 'never';
   /** Size of a head where the config has no such key; else hidden size / heads. */

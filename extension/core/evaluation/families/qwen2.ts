@@ -7,6 +7,7 @@ const DEFAULTS = { window: 4096, maxWindowLayers: 28 };
 export const qwen2: Family = {
   type: 'qwen2',
   keys: ['use_sliding_window', 'sliding_window', 'max_window_layers', 'layer_types'],
+  neverNull: ['head_dim'],
   kvHeadsDefault: 'null',
   qkNorm: false,
   biases: () => ({ ...noBiases, attentionBias: true }),

@@ -5,6 +5,7 @@ import { qwen2, qwenWindows } from './qwen2';
 export const qwen3: Family = {
   type: 'qwen3',
   keys: [...qwen2.keys, 'attention_bias'],
+  neverNull: ['head_dim'],
   kvHeadsDefault: 'null',
   headDim: 128,
   qkNorm: true,

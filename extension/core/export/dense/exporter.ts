@@ -5,6 +5,7 @@
  */
 import { joinPath, baseName } from '../../files/paths';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../../checkpoint/serialize';
+import { joinSlices, slicesOf } from '../../checkpoint/slices';
 import type { CheckpointIndex } from '../../checkpoint/types';
 import { callNative } from '../../context';
 import { LqError } from '../../errors';
@@ -46,12 +47,16 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
       .filter(tensor => tensor.file === shard.file && !parts.has(tensor.name))
       .map(elementTensor);
     const rebuilt = [...matrices.values()].filter(matrix => matrix.parts[0]!.file === shard.file);
-    const header = serializeHeader(aligned([...rebuilt, ...kept] satisfies TensorSpec[]), { format: 'pt' });
+    const all: TensorSpec[] = [...rebuilt, ...kept];
+    // Only our own packed checkpoints hold slices of tensors.
+    const { specs, joined } = matrices.size > 0 ? joinSlices(all) : { specs: all, joined: new Set<string>() };
+    const header = serializeHeader(aligned(specs), { format: 'pt' });
     return {
       file: denseFile(shardName(index, shard.file)),
       bytes: header.fileBytes,
       header: header.bytes,
-      places: header.tensors,
+      tensors: header.tensors,
+      places: header.tensors.flatMap(place => (joined.has(place.name) ? slicesOf(place) : [place])),
     };
   });
   const output = await openOutput<null>(pipeline, {
@@ -96,7 +101,7 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
       await files.writeAtomic(
         joinPath(folder, denseFile(baseName(source))),
         serializeIndex(
-          shards.map(({ file, places: tensors }) => ({
+          shards.map(({ file, tensors }) => ({
             file,
             tensors,
             bytes: tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
