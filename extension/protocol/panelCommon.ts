@@ -42,6 +42,8 @@ export interface ModelHeader {
   tensors: number;
   /** True when the checkpoint is one of our own, packed. */
   compressed: boolean;
+  /** What was opened is one file of this checkpoint, which is what can be run and compressed. `number` counts from 1. */
+  part?: { path: string; label: string; number: number; count: number };
 }
 
 /** A matrix that can be compressed. */

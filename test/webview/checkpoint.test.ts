@@ -35,6 +35,32 @@ describe('checkpoint panel', () => {
     await panel.close();
   });
 
+  it('copies the selected row, and exports shapes as shapes', async () => {
+    const panel = await open(checkpointView(tiny));
+    await panel.page.getByText('model.layers.0.self_attn.k_proj.weight').first().click();
+    await panel.page.getByRole('grid').focus();
+    await panel.page.keyboard.press('Control+c');
+    await expect.poll(() => panel.asked.find(([method]) => method === 'copy')?.[1]).toBeDefined();
+    const { text } = panel.asked.find(([method]) => method === 'copy')![1] as { text: string };
+    expect(text.split('\t').slice(0, 3)).toEqual(['model.layers.0.self_attn.k_proj.weight', 'k', '128x256']);
+    await panel.close();
+  });
+
+  it('says of a shard that it is a part, opens the whole, and does things to the whole', async () => {
+    const view = checkpointView(tiny);
+    const part = { path: '/models/tiny-books-4m', label: 'tiny-books-4m', number: 1, count: 2 };
+    const panel = await open({
+      ...view,
+      header: { ...view.header, path: '/models/tiny-books-4m/one.safetensors', part },
+    });
+    await panel.page.getByText('File 1 of 2 of tiny-books-4m').waitFor();
+    await panel.page.getByRole('button', { name: 'Open the whole' }).click();
+    expect(panel.asked.at(-1)).toEqual(['navigate', { to: 'checkpoint', model: part.path }]);
+    await panel.page.getByRole('button', { name: 'Compress…' }).click();
+    expect(panel.asked.at(-1)).toEqual(['navigate', { to: 'compress', model: part.path }]);
+    await panel.close();
+  });
+
   it('shows 10,000 tensors within a second and scrolls them without long frames', async () => {
     const panel = await open(manyTensors(10_000));
     await panel.page.locator(rowsShown).first().waitFor();

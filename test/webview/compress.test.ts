@@ -55,6 +55,7 @@ describe('compress panel', () => {
       format: 'packed',
       device: 'auto',
       scales: 'sqrt-of-means',
+      method: 'lq-lora',
       ranks: [16],
       plain: true,
       evalText: '/data/eval.txt',

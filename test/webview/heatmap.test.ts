@@ -105,4 +105,19 @@ describe('heatmap panel', () => {
     expect(again.asked.find(([method]) => method === 'external')?.[1]).toEqual({ file: '/data/loss.json' });
     await again.close();
   });
+
+  it('opens the list of metrics over the labels that stay in place', async () => {
+    const panel = await open(llama70);
+    await panel.page.getByRole('grid').first().waitFor();
+    await panel.page.locator('vscode-dropdown').first().click();
+    const covered = await panel.page.locator('vscode-option').evaluateAll(
+      options =>
+        options.filter(option => {
+          const box = option.getBoundingClientRect();
+          return !document.elementFromPoint(box.left + 8, box.top + box.height / 2)?.closest('vscode-dropdown');
+        }).length,
+    );
+    expect(covered).toBe(0);
+    await panel.close();
+  });
 });

@@ -75,7 +75,9 @@ function Loaded({ view }: { view: CheckpointView }) {
       .finally(() => setScan(undefined));
   };
 
-  const model = view.header.path;
+  // A shard is looked at by itself; what is done is done to the whole.
+  const { part } = view.header;
+  const model = part?.path ?? view.header.path;
   const go = (to: 'compress' | 'heatmap' | 'compare' | 'perplexity' | 'allocation' | 'health') => () =>
     navigate(host, { to, model });
   return (
@@ -108,6 +110,19 @@ function Loaded({ view }: { view: CheckpointView }) {
           )
         }
       />
+      {part && (
+        <p class="part" role="note">
+          File {part.number} of {part.count} of <strong>{part.label.slice(0, 200)}</strong>: the actions above are for
+          all of it.{' '}
+          <button
+            type="button"
+            class="link blue"
+            onClick={() => navigate(host, { to: 'checkpoint', model: part.path })}
+          >
+            Open the whole
+          </button>
+        </p>
+      )}
       <EngineBanner host={host} />
       <Activity host={host} />
       <Tabs

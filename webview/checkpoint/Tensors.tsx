@@ -54,6 +54,7 @@ export function Tensors(props: {
         width: '104px',
         end: true,
         value: row => row.parameters,
+        exported: row => row.shape.join('x'),
         render: row => formatShape(row.shape),
       },
       { id: 'dtype', label: 'Type', width: '56px', spare: 1, value: row => row.dtype },

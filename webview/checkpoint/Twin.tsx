@@ -103,12 +103,16 @@ function TwinView(props: {
         {twin.option !== undefined && <Fact label="Option" value={twin.option} wide />}
         {twin.bits !== undefined && <Fact label="Bits" value={formatBits(twin.bits)} />}
         {twin.effectiveBits !== undefined && <Fact label="Effective bits" value={formatBits(twin.effectiveBits)} />}
-        <Fact label="Relative error" value={formatPercent(difference.relativeError)} />
+        <Fact
+          label="Relative error, plain"
+          value={formatPercent(difference.relativeError)}
+          title="Norm of the difference over the norm of this matrix, every weight alike"
+        />
         {twin.errorQuantized !== undefined && (
           <Fact
             label="Quantised alone"
             value={formatPercent(twin.errorQuantized)}
-            title="Relative error without the low-rank part"
+            title="Relative error without the low-rank part, weighed as the compression weighed it"
           />
         )}
         {gain !== undefined && <Fact label="Gain of low-rank" value={formatPercent(gain)} />}

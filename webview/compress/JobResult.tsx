@@ -219,7 +219,7 @@ function Matrices({ host, report }: { host: CompressHost; report: CompressReport
       host={host}
       what="matrices"
       label="Compressed matrices"
-      title="Matrices"
+      title={`Matrices, with ${report.fisher === undefined ? 'plain' : 'Fisher-weighted'} relative errors`}
       file={`${baseName(report.output)}-matrices`}
       columns={columns}
       rows={report.matrices}

@@ -22,6 +22,8 @@ export function Grid<T>(props: {
   onSelect?: (row: T) => void;
   /** Enter or double click. */
   onOpen?: (row: T) => void;
+  /** Ctrl+C on the selected row. */
+  onCopy?: (row: T) => void;
   /** Said in place of the rows when there are none. */
   empty?: ComponentChildren;
   /** Grows with its rows up to this many, instead of filling its container. */
@@ -71,6 +73,11 @@ export function Grid<T>(props: {
 
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.target !== scroller.current || !props.onSelect) return;
+    if ((event.ctrlKey || event.metaKey) && event.key === 'c' && selectedIndex >= 0) {
+      event.preventDefault();
+      props.onCopy?.(rows[selectedIndex]!);
+      return;
+    }
     const page = Math.max(1, Math.floor((scroller.current?.clientHeight ?? 0) / ROW_HEIGHT) - 2);
     const last = rows.length - 1;
     const targets: Record<string, number> = {

@@ -3,7 +3,8 @@ import type { ComponentChildren } from 'preact';
 import { useMemo, useState } from 'preact/hooks';
 import { formatInteger } from '../../extension/core/format';
 import { TextField } from '../controls';
-import { gridData, isSort, sortRows, type Column, type Sort } from './columns';
+import { copyText } from './actions';
+import { gridData, isSort, rowText, sortRows, type Column, type Sort } from './columns';
 import { ExportMenu } from './ExportMenu';
 import { filterRows } from './filter';
 import { Grid } from './Grid';
@@ -84,6 +85,7 @@ export function Table<T>(props: {
         onSort={setSort}
         selected={props.onSelect ? props.selected : own}
         onSelect={props.onSelect ?? (row => setOwn(rowKey(row)))}
+        onCopy={row => copyText(props.host, rowText(columns, row), 'the row')}
         {...(props.onOpen && { onOpen: props.onOpen })}
         {...(props.fitRows !== undefined && { fitRows: props.fitRows })}
         empty={props.rows.length > 0 ? 'No name matches. Clear the filter to see all.' : props.empty}

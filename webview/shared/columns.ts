@@ -10,8 +10,10 @@ export interface Column<T> {
   /** A CSS grid track. */
   width: string;
   end?: boolean;
-  /** What sorting and exporting see. */
+  /** What sorting sees, and exporting unless told otherwise. */
   value: (row: T) => Cell;
+  /** What is exported, where that is not what sorting goes by. */
+  exported?: (row: T) => Cell;
   /** What is shown; the value itself by default. Text is always set as text. */
   render?: (row: T) => ComponentChildren;
   /** Not shown, only exported. */
@@ -69,9 +71,13 @@ export function gridData<T>(name: string, columns: readonly Column<T>[], rows: r
   return {
     name,
     columns: columns.map(column => column.label),
-    rows: rows.map(row => columns.map(column => column.value(row))),
+    rows: rows.map(row => columns.map(column => (column.exported ?? column.value)(row))),
   };
 }
+
+/** One row as text, its cells apart by tabs: a spreadsheet takes it as cells. */
+export const rowText = <T>(columns: readonly Column<T>[], row: T): string =>
+  columns.map(column => String((column.exported ?? column.value)(row) ?? '').replace(/[\t\r\n]+/g, ' ')).join('\t');
 
 export const isSort = (value: unknown): value is Sort =>
   typeof value === 'object' && value !== null && 'column' in value && 'descending' in value;

@@ -16,13 +16,24 @@ const isElement = (argument: Argument): argument is Element => argument !== unde
 
 /**
  * The checkpoint a command is about: what it was given, else that of the active editor, else the only one there is, else
- * the one the user picks. Undefined when the user dismissed the choice.
+ * the one the user picks. A shard stands for the checkpoint it is of: nothing is done to a part of a model unasked.
+ * Undefined when the user dismissed the choice.
  */
 export async function modelFor(
   studio: Studio,
   argument: Argument,
   placeholder: string,
   offered: Offered = {},
+): Promise<Model | undefined> {
+  const model = await givenModel(studio, argument, placeholder, offered);
+  return model?.header.part ? studio.models.open(model.header.part.path) : model;
+}
+
+async function givenModel(
+  studio: Studio,
+  argument: Argument,
+  placeholder: string,
+  offered: Offered,
 ): Promise<Model | undefined> {
   if (argument instanceof vscode.Uri) return openUri(studio, argument);
   if (isElement(argument)) {

@@ -7,7 +7,7 @@ const outcomes: readonly Described[] = [
   describe('bits', 'Bits', 'bits per weight', 'Storage of codes and scales, without the low-rank factors.'),
   describe('effective-bits', 'Effective bits', 'bits per weight', 'All stored bytes of a matrix, factors included.'),
   describe('rank', 'Rank', '', 'Rank of the low-rank part.'),
-  describe('error', 'Error', '', 'Norm of what is lost, weighted by Fisher information when that was used.', true),
+  describe('error', 'Error', '', 'Norm of what is lost.', true),
   describe('relative-error', 'Relative error', '', 'Norm of what is lost over the norm of the matrix.'),
 ];
 const gain: Described = {
@@ -56,7 +56,7 @@ export function metricsOf(subject: {
     : { needs: 'Compress with calibration text first.', action: { to: 'compress', model } };
   // Stored bits are known of any checkpoint, the rest of a compression's outcome only after one.
   const ofOutcome = (metric: Described): Metric => ({
-    ...metric,
+    ...(compression && weighed.has(metric.id) ? { ...metric, ...named(metric, calibrated) } : metric),
     status: compression || metric.id === 'bits' ? 'ready' : compressFirst,
   });
   return [
@@ -66,3 +66,12 @@ export function metricsOf(subject: {
     ...statistics.map(metric => ({ ...metric, status: computed })),
   ];
 }
+
+/** Metrics that mean another thing under another weighting of errors. */
+const weighed: ReadonlySet<MetricId> = new Set(['error', 'relative-error', 'low-rank-gain']);
+
+/** One word, one meaning: what an error counts is said wherever one is shown. */
+const named = ({ label, about }: Described, fisher: boolean): Pick<Described, 'label' | 'about'> => ({
+  label: `${label}, ${fisher ? 'Fisher-weighted' : 'plain'}`,
+  about: `${about} ${fisher ? 'Every weight counts by its Fisher information.' : 'Every weight counts alike.'}`,
+});

@@ -56,7 +56,9 @@ export class Models {
 async function load(given: string): Promise<Model> {
   const index = await openCheckpoint(nodeFiles, given);
   const tensors = logicalTensors(index);
-  const canonical = await canonicalPath(index);
+  const whole = index.path === index.folder ? index : await wholeOf(index.folder);
+  const canonical = whole?.file === index.file ? index.folder : index.file;
+  const part = partOf(index, whole);
   return {
     path: canonical,
     file: index.file,
@@ -65,14 +67,19 @@ async function load(given: string): Promise<Model> {
     tensors,
     byName: new Map(tensors.map(tensor => [tensor.name, tensor])),
     tree: tensorTree(tensors),
-    header: modelHeader(canonical, index, tensors),
+    header: { ...modelHeader(canonical, index, tensors), ...(part && { part }) },
   };
 }
 
-async function canonicalPath(index: CheckpointIndex): Promise<string> {
-  if (index.path === index.folder) return index.folder;
-  const whole = await openCheckpoint(nodeFiles, index.folder).catch(() => undefined);
-  return whole?.file === index.file ? index.folder : index.file;
+/** What opening the folder opens, if anything. */
+const wholeOf = (folder: string): Promise<CheckpointIndex | undefined> =>
+  openCheckpoint(nodeFiles, folder).catch(() => undefined);
+
+/** The checkpoint that a file is only one shard of. */
+function partOf(index: CheckpointIndex, whole: CheckpointIndex | undefined): ModelHeader['part'] {
+  if (whole === undefined || whole.file === index.file || whole.shards.length < 2) return undefined;
+  const number = whole.shards.findIndex(({ file }) => file === index.file) + 1;
+  return number === 0 ? undefined : { path: whole.folder, label: whole.label, number, count: whole.shards.length };
 }
 
 async function versionOf(index: CheckpointIndex): Promise<string> {

@@ -36,6 +36,14 @@ describe('commands', () => {
     }
   });
 
+  it('take a shard for the checkpoint it is of', async () => {
+    const shard = inWorkspace('tiny-books-4m', 'model-00001-of-00002.safetensors');
+    await vscode.commands.executeCommand('lqStudio.compress', shard);
+    const title = 'Compress: tiny-books-4m';
+    const tabs = () => vscode.window.tabGroups.all.flatMap(group => group.tabs).filter(tab => tab.label === title);
+    await eventually(() => tabs()[0], `${title} opening`);
+  });
+
   it('put the faults of a checkpoint into the Problems panel, and take them out again', async () => {
     const index = inWorkspace('incomplete', 'model.safetensors.index.json');
     const map = { weight_map: { 'a.weight': 'model-00001-of-00001.safetensors' } };

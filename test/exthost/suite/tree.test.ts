@@ -77,4 +77,21 @@ describe('tree of checkpoints', () => {
     await vscode.workspace.fs.delete(file);
     await eventually(async () => ((await find()) ? undefined : true), 'the file leaving the tree');
   });
+
+  it('notices at once that a folder of a checkpoint is renamed and deleted', async () => {
+    const [before, after] = [inWorkspace('renamed-before'), inWorkspace('renamed-after')];
+    await vscode.workspace.fs.copy(inWorkspace('tiny-books-4m'), before);
+    const shown = async (name: string) => {
+      const { items } = await open([]);
+      return items.some(item => label(item) === name);
+    };
+    await eventually(async () => ((await shown('renamed-before')) ? true : undefined), 'the copy appearing');
+    await vscode.workspace.fs.rename(before, after);
+    await eventually(
+      async () => ((await shown('renamed-before')) || !(await shown('renamed-after')) ? undefined : true),
+      'the tree following',
+    );
+    await vscode.workspace.fs.delete(after, { recursive: true });
+    await eventually(async () => ((await shown('renamed-after')) ? undefined : true), 'the folder leaving the tree');
+  });
 });
