@@ -68,14 +68,10 @@ export function formatCoverage(coverage: {
 }
 
 /**
- * How good a plan is known to be. The bound is that of the linear programme, which may split a matrix between two options:
- * a plan that is proven optimal can still lie above it.
+ * How good a plan is known to be: proven optimal, or no further from it than the bound of the linear programme says.
  */
 export function formatCertificate({ optimal, gap }: { optimal: boolean; gap: number }): string {
-  // A gap that is not finite travels as null, and is none that could be told.
-  const told = Number.isFinite(gap) && gap >= 5e-7;
-  if (optimal) return told ? `proven optimal, ${formatPercent(gap)} above the LP bound` : 'proven optimal';
-  return `within ${formatPercent(gap)} of the LP bound`;
+  return optimal ? 'optimal' : `within ${formatPercent(gap)} of optimal`;
 }
 
 export function formatDuration(seconds: number | null | undefined): string {

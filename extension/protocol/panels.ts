@@ -235,10 +235,10 @@ export interface AllocationView {
   factors: FactorStorage;
   budget: Budget;
   overrides: PlanOverride[];
-  /** The plan in use (of the compressed checkpoint), marked on the slider. */
-  current?: PlanSummary;
-  /** Perplexities measured with plans of this sweep, drawn beside the curve when there are any. */
-  measured: { effectiveBits: number; bytes: number; perplexity: number; label: string }[];
+  /** The plan of the newest compression, marked on the slider by the name of what it made. */
+  current?: PlanSummary & { name: string };
+  /** Perplexities measured with plans of this table's ranks, drawn on the curve of the rules they were made under. */
+  measured: { effectiveBits: number; bytes: number; perplexity: number; label: string; overrides: PlanOverride[] }[];
 }
 
 export interface PlanQuery {

@@ -107,7 +107,7 @@ describe('allocation panel', () => {
 
   it('lets no figure of the plan lie over another where the panel is narrow', async () => {
     const panel = await open(tiny, { width: 720 });
-    await panel.page.getByText('proven optimal').waitFor();
+    await panel.page.getByText('optimal', { exact: true }).waitFor();
     const boxes = await panel.page
       .locator('.readout dd')
       .evaluateAll(all => all.map(one => one.getBoundingClientRect().toJSON() as DOMRect));
@@ -123,7 +123,7 @@ describe('allocation panel', () => {
 
   it('opens the table of costs from its date, and copies the plan with it as a command line', async () => {
     const panel = await open(tiny);
-    await panel.page.getByText('proven optimal').waitFor();
+    await panel.page.getByText('optimal', { exact: true }).waitFor();
     await panel.page.getByRole('button', { name: 'May 12, 2026' }).click();
     expect(panel.asked.at(-1)).toEqual(['openPath', { path: '/storage/sweeps/tiny.json' }]);
     await panel.page.getByRole('button', { name: 'More actions' }).click();
@@ -195,6 +195,16 @@ describe('allocation panel', () => {
     panel.host.emit('changed', { ...view, sweep: { ...view.sweep!, file: '/storage/sweeps/more.json' } });
     await panel.page.getByRole('list', { name: 'Rules in force' }).getByText('*.v_proj.weight').waitFor();
     await expect.poll(() => panel.page.getByRole('slider').inputValue()).toBe('3.25');
+    await panel.close();
+  });
+
+  it('draws measured runs on the curve of their own rules only', async () => {
+    const panel = await open(tiny);
+    const key = panel.page.getByText('perplexity measured');
+    await key.waitFor();
+    await panel.page.getByRole('textbox', { name: 'Matrices the rule is for' }).fill('*.v_proj.weight');
+    await panel.page.getByRole('button', { name: 'Add Rule' }).click();
+    await expect.poll(() => key.count()).toBe(0);
     await panel.close();
   });
 

@@ -357,7 +357,7 @@ export function allocationView(a: Architecture): AllocationView {
     factors: 'nf8',
     budget: { kind: 'bits', value: 2.75 },
     overrides: [],
-    current: { budget, bits, effectiveBits, bytes, objective, relativeError },
+    current: { budget, bits, effectiveBits, bytes, objective, relativeError, name: `${a.label}-lq` },
     measured: [2.4, 2.8, 3.2].map((value, index) => {
       const at = makePlan(a, { budget: { kind: 'bits', value }, factors: 'nf8', overrides: [] }).plan;
       return {
@@ -365,6 +365,7 @@ export function allocationView(a: Architecture): AllocationView {
         bytes: at.bytes,
         perplexity: [31.2, 24.3, 22.1][index]!,
         label: `${value} bits`,
+        overrides: [],
       };
     }),
   };

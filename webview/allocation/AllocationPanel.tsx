@@ -191,6 +191,7 @@ function Planned(props: {
             host={host}
             view={view}
             points={points}
+            overrides={overrides}
             answer={answer}
             others={
               other.result.state === 'ready' ? other.result.value.rows.filter(({ file }) => file !== sweep.file) : []
@@ -234,7 +235,7 @@ function BudgetControl(props: {
   onKind: (kind: Kind) => void;
   range: { min: number; max: number };
   value: number;
-  current: PlanSummary | undefined;
+  current: AllocationView['current'];
   onValue: (value: number) => void;
 }) {
   const { kind, range, value } = props;
@@ -259,8 +260,8 @@ function BudgetControl(props: {
       ? [
           {
             value: amount(props.current, kind),
-            label: `in use ${write(amount(props.current, kind), kind)}`,
-            title: 'The plan in use',
+            label: `made ${write(amount(props.current, kind), kind)}`,
+            title: `The plan of ${props.current.name}`,
             at: 'between' as const,
           },
         ]
@@ -349,7 +350,7 @@ function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; 
               <small class="muted">
                 {' '}
                 {change > 0 ? '+' : ''}
-                {formatPercent(change)} to the plan in use
+                {formatPercent(change)} to {current?.name.slice(0, 60)}
               </small>
             )}
           </>

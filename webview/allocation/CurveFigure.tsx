@@ -1,11 +1,18 @@
-/** Error against size along the whole range, with the plan under the slider, the plan in use and what was measured. */
+/** Error against size along the whole range, with the plan under the slider, the plan of the newest compression and what was measured. */
 import { useMemo } from 'preact/hooks';
 import { formatBits, formatBytes, formatNumber, formatPercent } from '../../extension/core/format';
+import type { PlanOverride } from '../../extension/core/options/budget';
 import type { AllocationView, PlanAnswer, PlanSummary, WhatIf } from '../../extension/protocol/panels';
 import type { ChartSpec, Series } from '../charts';
 import { Figure } from '../shared/Figure';
 import { Key } from '../shared/Key';
 import type { AllocationHost } from './host';
+
+const isSameRules = (a: readonly PlanOverride[], b: readonly PlanOverride[]): boolean => {
+  const keys = (rules: readonly PlanOverride[]) =>
+    rules.map(({ match, minBits, maxBits }) => JSON.stringify([match, minBits ?? null, maxBits ?? null])).sort();
+  return JSON.stringify(keys(a)) === JSON.stringify(keys(b));
+};
 
 /** The curve's error at a size, linear between its points. */
 function errorAt(points: readonly PlanSummary[], bytes: number): number {
@@ -23,9 +30,16 @@ export function CurveFigure(props: {
   answer: PlanAnswer | undefined;
   /** The same at other ranks. */
   others: WhatIf['rows'];
+  /** The rules that the curve is planned under. */
+  overrides: readonly PlanOverride[];
   onPick: (point: PlanSummary) => void;
 }) {
   const { view, points, answer, others } = props;
+  // A plan under other rules lies on another curve than the one drawn.
+  const measured = useMemo(
+    () => view.measured.filter(one => isSameRules(one.overrides, props.overrides)),
+    [view, props.overrides],
+  );
   const spec = useMemo<ChartSpec>(() => {
     const describePlan = (plan: { bits: number; effectiveBits: number; bytes: number }, error: number) => [
       `${formatBytes(plan.bytes)}, error ${formatPercent(error)}`,
@@ -51,16 +65,16 @@ export function CurveFigure(props: {
         lines: index => [`Rank ${rank}`, ...describePlan(known[index]!, known[index]!.relativeError)],
       });
     }
-    if (view.measured.length > 0) {
+    if (measured.length > 0) {
       series.push({
         label: 'Measured',
         kind: 'points',
         color: 2,
         shape: 'triangle',
         radius: 5,
-        points: view.measured.map(one => ({ x: one.bytes, y: errorAt(points, one.bytes) })),
+        points: measured.map(one => ({ x: one.bytes, y: errorAt(points, one.bytes) })),
         lines: index => {
-          const one = view.measured[index]!;
+          const one = measured[index]!;
           return [
             one.label,
             `perplexity ${formatNumber(one.perplexity)} at ${formatBits(one.effectiveBits)} effective bits`,
@@ -71,13 +85,13 @@ export function CurveFigure(props: {
     if (view.current) {
       const current = view.current;
       series.push({
-        label: 'In use',
+        label: current.name.slice(0, 60),
         kind: 'points',
         color: 1,
         shape: 'rectRot',
         radius: 6,
         points: [{ x: current.bytes, y: current.relativeError }],
-        lines: () => ['The plan in use', ...describePlan(current, current.relativeError)],
+        lines: () => [`Plan of ${current.name.slice(0, 100)}`, ...describePlan(current, current.relativeError)],
       });
     }
     if (answer) {
@@ -105,7 +119,7 @@ export function CurveFigure(props: {
         if (picked) props.onPick(picked);
       },
     };
-  }, [points, answer, view, others]);
+  }, [points, answer, view, others, measured]);
   return (
     <Figure
       host={props.host}
@@ -135,10 +149,10 @@ export function CurveFigure(props: {
           )}
           {view.current && (
             <Key shape="rectRot" color={1}>
-              in use
+              {view.current.name.slice(0, 60)}
             </Key>
           )}
-          {view.measured.length > 0 && (
+          {measured.length > 0 && (
             <Key shape="triangle" color={2}>
               perplexity measured
             </Key>

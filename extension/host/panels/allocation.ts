@@ -1,7 +1,9 @@
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
+import { baseName } from '../../core/format';
+import type { CompressRequest } from '../../core/requests/requests';
 import type { SweepTable } from '../../core/sensitivity/types';
-import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../protocol/panels';
+import type { AllocationView, PlanAnswer, PlanQuery } from '../../protocol/panels';
 import { LatestWins } from '../model/latest';
 import type { Model } from '../model/models';
 import { madeFrom } from '../model/related';
@@ -95,8 +97,11 @@ async function viewOf(studio: Studio, model: Model, chosen: string | undefined):
     budget: form.budget,
     overrides: form.overrides ?? [],
     measured: perplexityRuns(studio.jobs.all(), model)
-      .filter(run => !run.dense)
-      .map(({ effectiveBits, bytes, perplexity, label }) => ({ effectiveBits, bytes, perplexity, label })),
+      .filter(run => !run.dense && swept !== undefined && isOfRanks(run.request, ranksOf(swept.table)))
+      .map(({ effectiveBits, bytes, perplexity, label, request }) => ({
+        ...{ effectiveBits, bytes, perplexity, label },
+        overrides: request?.overrides ?? [],
+      })),
     ...(swept && { sweep: sweepView(swept) }),
     ...(current && { current }),
   };
@@ -123,11 +128,15 @@ function sweepView({ file, fisher, table, date }: Swept): NonNullable<Allocation
   };
 }
 
+/** Whether a compression chose among the same ranks: a plan of others lies on another curve. Ranks left unsaid are not known. */
+const isOfRanks = (request: CompressRequest | undefined, ranks: readonly number[]): boolean =>
+  JSON.stringify([...(request?.ranks ?? [])].sort()) === JSON.stringify([...ranks].sort());
+
 /** The plan of the newest compression, when it was made under the same weighting as the costs shown. */
-function currentPlan(studio: Studio, model: Model, { table, norm }: Swept): PlanSummary | undefined {
+function currentPlan(studio: Studio, model: Model, { table, norm }: Swept): AllocationView['current'] {
   const [newest] = madeFrom(studio.jobs.all(), model.path);
   if (!newest) return undefined;
   const weighting = newest.report.recipe.metric.kind;
   if (table.recipe.metric.kind !== weighting) return undefined;
-  return summaryOf(newest.report, norm);
+  return { ...summaryOf(newest.report, norm), name: baseName(newest.output) };
 }
