@@ -70,7 +70,7 @@ describe('compressing books-20m', () => {
     await panel.locator('.estimate').getByText('Peak memory').waitFor();
   });
 
-  it('goes on after the window was loaded again in mid-job, and the status bar tells of both', async () => {
+  it('goes on by itself after the window was loaded again in mid-job, and the status bar tells of it', async () => {
     const { editor, server } = session;
     const panel = await editor.panel('body[data-panel="compress"] .compress-form');
     await panel.getByRole('button', { name: 'Start', exact: true }).click();
@@ -83,12 +83,13 @@ describe('compressing books-20m', () => {
     process.kill(engine!, 'SIGSTOP');
     await editor.screenshot('status-bar');
     await editor.reload();
-    await editor.statusItem().getByText('interrupted').waitFor({ timeout: 60_000 });
-    expect(descendants(server.pid, 'dist/engine.js')).toEqual([]);
+    // The window's last process may still be ending; after that the job is taken up again, with an engine of its own.
+    await editor
+      .statusItem()
+      .getByText(/Fisher information|Measuring costs|Decomposing|Evaluating/)
+      .waitFor({ timeout: 60_000 });
+    expect(descendants(server.pid, 'dist/engine.js')).not.toContain(engine);
     const restored = await editor.panel('body[data-panel="compress"]');
-    await restored.getByText('Interrupted').first().waitFor();
-    await editor.screenshot('interrupted');
-    await editor.answer(/was interrupted/, 'Resume');
     await restored.getByRole('heading', { name: /Compressed in/ }).waitFor({ timeout: 170_000 });
     await editor.screenshot('books-result');
     expect(existsSync(path.join(out(), 'config.json'))).toBe(true);
@@ -112,7 +113,7 @@ describe('reading the result of books-20m', () => {
     const panel = await editor.panel('body[data-panel="allocation"] .readout');
     const table = panel.getByRole('grid', { name: 'Plan' });
     await table.getByText('model.layers.0.self_attn.q_proj.weight').waitFor();
-    const configurations = await table.getByText(/^\(\d, 4, bf16, 64, 64\)$/).count();
+    const configurations = await table.getByText(/^NF\d b1=4 bf16 64x64/).count();
     expect(configurations).toBeGreaterThan(5);
     await editor.screenshot('books-allocation');
   });

@@ -14,7 +14,7 @@ import { makeWorkspace, repository, sampleModel, sampleTexts } from '../harness/
 import { Session } from '../harness/session';
 
 /** How the panel names the stage. */
-const SWEEP = 'Costs of all options';
+const SWEEP = 'Measuring costs';
 const RECIPE = { bits: '2.75', rank: '8', samples: '4', context: '128', windows: '4' };
 
 const session = new Session({
@@ -62,7 +62,7 @@ describe('compressing', () => {
     await expect.poll(() => sweepProgress(panel), { timeout: 170_000, interval: 50 }).toBeGreaterThan(0.2);
     await editor
       .statusItem()
-      .getByText(/Measuring costs \d+ of 28/)
+      .getByText(/Measuring costs, matrix \d+ of 28/)
       .waitFor();
     await editor.screenshot('compress-progress');
     const engines = descendants(session.server.pid, 'dist/engine.js');
