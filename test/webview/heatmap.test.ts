@@ -34,9 +34,9 @@ describe('heatmap panel', () => {
     expect(await label()).toMatch(/^k layer 1: 0\.\d+/);
     const words = panel.page.locator('.active-cell');
     expect(await words.textContent()).toContain('model.layers.1.self_attn.k_proj.weight');
-    expect(await words.textContent()).toMatch(/rank \d+ of 26/);
+    expect(await words.textContent()).toMatch(/highest of 26/);
     const tooltip = await panel.page.evaluate(() => document.activeElement?.getAttribute('title') ?? '');
-    expect(tooltip).toMatch(/^model\.layers\.1\.self_attn\.k_proj\.weight\n128 × 256\n0\.\d+\nrank \d+ of 26$/);
+    expect(tooltip).toMatch(/^model\.layers\.1\.self_attn\.k_proj\.weight\n128 × 256\n0\.\d+\n(\d+\w\w )?highest of 26$/);
     await panel.page.keyboard.press('Enter');
     expect(panel.asked.at(-1)).toEqual([
       'navigate',

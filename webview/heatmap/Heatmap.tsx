@@ -187,9 +187,7 @@ const Row = memo(function Row(props: {
             style={color ? { backgroundColor: css(color), color: css(readableOn(color)) } : undefined}
             // The accessible name has to contain the text that is shown.
             aria-label={`${props.label} layer ${view.layers[column]}: ${write(numbers ? 3 : 4)}`}
-            title={[shortName(cell.name), formatShape(cell.shape), text, place && `rank ${place}`]
-              .filter(Boolean)
-              .join('\n')}
+            title={[shortName(cell.name), formatShape(cell.shape), text, place].filter(Boolean).join('\n')}
           >
             {numbers && typeof value === 'number' ? formatNumber(value, 3) : null}
           </td>

@@ -328,7 +328,7 @@ function ActiveCell(props: {
             {sides.length > 1 && <span class="muted">{one.label} </span>}
             <strong>{value === 'nan' ? 'NaN' : formatNumber(value)}</strong>
             {metric.unit && ` ${metric.unit.slice(0, 60)}`}
-            {rank !== undefined && <span class="muted"> · rank {rank}</span>}
+            {rank !== undefined && <span class="muted"> · {rank}</span>}
           </span>
         );
       })}

@@ -55,8 +55,14 @@ export function orderOf(values: readonly HeatValue[]): HeatOrder {
   };
 }
 
-/** `6 of 26`; undefined where there is no rank. */
+/** `6th highest of 26`; undefined where there is no rank. A rank is also what a low-rank part has, so the word is not used. */
 export function describeRank({ ranks, known }: HeatOrder, index: number): string | undefined {
   const rank = ranks[index];
-  return rank === undefined ? undefined : `${rank} of ${known}`;
+  return rank === undefined ? undefined : `${rank === 1 ? '' : `${ordinal(rank)} `}highest of ${known}`;
+}
+
+function ordinal(value: number): string {
+  const teens = value % 100 >= 11 && value % 100 <= 13;
+  const ending = teens ? 'th' : (['th', 'st', 'nd', 'rd'][value % 10] ?? 'th');
+  return `${value}${ending}`;
 }

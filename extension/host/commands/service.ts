@@ -26,7 +26,9 @@ export function serviceCommands(studio: Studio) {
     doctor: async () => {
       const report = await engine.request('doctor', jobSettings());
       output.info(describeEnvironment(report));
-      output.show();
+      const [text, tell] = verdict(report);
+      const show = 'Show Details';
+      if ((await tell(text, show)) === show) output.show();
     },
     clearCache: async () => {
       const { cache } = await engine.request('doctor', jobSettings());
@@ -52,6 +54,18 @@ export function serviceCommands(studio: Studio) {
       await vscode.commands.executeCommand('workbench.action.openWalkthrough', 'lq-studio.lq-studio#start');
     },
   };
+}
+
+/** What was found in one sentence, and how loud it is said. */
+function verdict({
+  devices,
+  problems,
+}: DoctorReport): [string, (text: string, action: string) => Thenable<string | undefined>] {
+  const found = devices.map(({ name }) => name).join(', ');
+  if (problems.length === 0)
+    return [`Everything needed is there. Computing on ${found}.`, vscode.window.showInformationMessage];
+  const more = problems.length > 1 ? ` and ${problems.length - 1} more` : '';
+  return [`Computing on ${found}. ${problems[0]}${more}`, vscode.window.showWarningMessage];
 }
 
 function describeEnvironment(report: DoctorReport): string {

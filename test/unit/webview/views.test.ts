@@ -35,7 +35,7 @@ describe('heatmap scale', () => {
   it('ranks from the largest, equals alike, unknown not at all', () => {
     const order = orderOf([2, 'nan', 5, 2, null, 1]);
     expect(order).toEqual({ ranks: [2, undefined, 1, 2, undefined, 4], known: 4 });
-    expect(describeRank(order, 5)).toBe('4 of 4');
+    expect(describeRank(order, 5)).toBe('4th highest of 4');
     expect(describeRank(order, 1)).toBeUndefined();
   });
 });
