@@ -452,6 +452,12 @@ export function perplexityView(): PerplexityView {
       { key: 'seed', value: '0' },
     ],
     weighting: weighting === 'Fisher' ? 'fisher' : 'plain',
+    reference: {
+      model: form.model,
+      perplexity: 20.578,
+      kl: { mean: 0.52 / bits, p99: 4.1 / bits },
+      sameTop: 0.6 + bits / 20,
+    },
     request: { ...form, budget: { kind: 'bits', value: bits } },
   });
   const points: [number, number, number][] = [

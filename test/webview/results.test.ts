@@ -26,6 +26,7 @@ describe('perplexity panel', () => {
     await panel.page.getByText('2.75 bits, Fisher').click();
     const recipe = panel.page.getByRole('region', { name: 'Recipe' });
     expect(await recipe.textContent()).toContain('64 × 512 tokens');
+    expect(await recipe.textContent()).toMatch(/KL to the original0\.1891Same likeliest token73\.8 %/);
     await recipe.getByRole('button', { name: 'Copy Recipe as Command' }).click();
     expect(panel.asked.at(-1)).toMatchObject([
       'copyCommand',

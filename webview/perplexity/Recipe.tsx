@@ -1,5 +1,12 @@
 /** One run: what was measured, and everything needed to make it again. */
-import { formatBits, formatBytes, formatDuration, formatInteger, formatNumber } from '../../extension/core/format';
+import {
+  formatBits,
+  formatBytes,
+  formatDuration,
+  formatInteger,
+  formatNumber,
+  formatPercent,
+} from '../../extension/core/format';
 import type { PerplexityRun } from '../../extension/protocol/panels';
 import { Button } from '../controls';
 import { copyCommand, navigate, openPath } from '../shared/actions';
@@ -22,6 +29,16 @@ export function Recipe(props: {
         <Fact label="Bits" value={formatBits(run.bits)} />
         <Fact label="Effective bits" value={formatBits(run.effectiveBits)} />
         <Fact label="Size" value={formatBytes(run.bytes)} />
+        {run.reference && (
+          <>
+            <Fact
+              label="KL to the original"
+              value={formatNumber(run.reference.kl.mean)}
+              title={`Divergence of the predictions from the original's, nats a token; 99 % are below ${formatNumber(run.reference.kl.p99)}`}
+            />
+            <Fact label="Same likeliest token" value={formatPercent(run.reference.sameTop)} />
+          </>
+        )}
         <Fact label="Tokens" value={formatInteger(run.tokens)} />
         <Fact label="Took" value={formatDuration(run.seconds)} title={run.device.slice(0, 100)} />
       </dl>

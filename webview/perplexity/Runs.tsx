@@ -59,6 +59,16 @@ export function Runs(props: {
           dense === undefined || run.dense ? '–' : `+${formatPercent(run.perplexity / dense - 1)}`.replace('+−', '−'),
       },
       {
+        id: 'kl',
+        label: 'KL',
+        title: "Divergence of the predictions from the original's, nats a token",
+        width: '62px',
+        spare: 2,
+        end: true,
+        value: run => run.reference?.kl.mean,
+        render: run => formatNumber(run.reference?.kl.mean),
+      },
+      {
         id: 'date',
         label: 'Date',
         width: '172px',

@@ -92,7 +92,14 @@ function measuredAlongside(compression: Compression, original: Model): Perplexit
   const { job, report } = compression;
   const { evalText, context = 512 } = job.params;
   if (evalText === undefined) return [];
-  const measure = ({ perplexity = 0, tokens = 0, windows = 0 }: Measure, model: string): EvaluateReport => ({
+  const measure = (
+    { perplexity = 0, tokens = 0, windows = 0, kl, sameTop }: Measure,
+    model: string,
+  ): EvaluateReport => ({
+    ...(kl &&
+      sameTop !== undefined && {
+        reference: { model: original.path, perplexity: report.before.perplexity ?? NaN, kl, sameTop },
+      }),
     model,
     text: evalText,
     perplexity,
