@@ -36,7 +36,9 @@ describe('heatmap panel', () => {
     expect(await words.textContent()).toContain('model.layers.1.self_attn.k_proj.weight');
     expect(await words.textContent()).toMatch(/highest of 26/);
     const tooltip = await panel.page.evaluate(() => document.activeElement?.getAttribute('title') ?? '');
-    expect(tooltip).toMatch(/^model\.layers\.1\.self_attn\.k_proj\.weight\n128 × 256\n0\.\d+\n(\d+\w\w )?highest of 26$/);
+    expect(tooltip).toMatch(
+      /^model\.layers\.1\.self_attn\.k_proj\.weight\n128 × 256\n0\.\d+\n(\d+\w\w )?highest of 26$/,
+    );
     await panel.page.keyboard.press('Enter');
     expect(panel.asked.at(-1)).toEqual([
       'navigate',
