@@ -117,7 +117,7 @@ describe('lq-studio cache', () => {
     for (const args of [
       ['cache', '--clear'],
       ['cache', '--limit', '1KB'],
-      ['stats', sample, '--device', 'cpu'],
+      ['sweep', sample, '--method', 'lq-lora', '--rank', '2', '--plain', '--device', 'cpu', '--out', at('no.json')],
     ]) {
       const { code, stdout } = await lqStudio([...args, '--cache', models, '--json']);
       expect(code).toBe(1);

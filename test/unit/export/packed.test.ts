@@ -362,6 +362,6 @@ describe('exports', () => {
   });
 
   it('names the formats there are', () => {
-    expect(() => findExporter('gguf')).toThrow(/packed, dense/);
+    expect(() => findExporter('mlx')).toThrow(/packed, dense, gguf/);
   });
 });

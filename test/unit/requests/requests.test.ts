@@ -83,6 +83,7 @@ const everything: Sayable[] = [
       evalText: '/e.txt',
       context: 256,
       windows: 10,
+      for: 'packed',
       format: 'dense',
       sweepOut: '/s.json',
       include: ['*.q_proj.weight', "it's"],
