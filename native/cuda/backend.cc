@@ -163,8 +163,7 @@ class CudaBackend final : public Backend {
   }
   Status encode(const EncodeProblem& problem, EncodedView* out, float*, float*, EncodeCost* cost,
                 const Control& control) override {
-    return on_device(
-        [&](const Stream& stream) { cuda::encode(stream, budget_, problem, out, cost, Watch(control)); });
+    return on_device([&](const Stream& stream) { cuda::encode(stream, budget_, problem, out, cost, Watch(control)); });
   }
   Status decode(const EncodedView&, const float*, const float*, float*, const Control&) override {
     return guarded([] { fail(StatusCode::unsupported, "%s", kOnlyCpu); });

@@ -81,8 +81,7 @@ double check_one(Suite& suite, const Problem& p, const EncodeOption& option) {
   // An accelerator leaves putting together to the CPU.
   std::vector<float> w(exact.size());
   const Status read = suite.backend.decode(encoded.view, l1.data(), l2.data(), w.data(), kNoControl);
-  const Status measured =
-      suite.backend.encoded_cost(p.problem, encoded.view, l1.data(), l2.data(), &again, kNoControl);
+  const Status measured = suite.backend.encoded_cost(p.problem, encoded.view, l1.data(), l2.data(), &again, kNoControl);
   if (read.code == StatusCode::unsupported) {
     suite.code(name + " encoded_cost", measured, StatusCode::unsupported);
   } else {

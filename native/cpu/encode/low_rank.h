@@ -11,8 +11,8 @@ struct LowRank {
   std::vector<float> l1, l2;  // [rows, rank], [rank, cols] in the space's coordinates
 };
 
-// Factors of e [rows, cols]. With a Fisher weight in the weight's own coordinates, means of its rows and columns stand for
-// it.
+// Factors of e [rows, cols]. With a Fisher weight in the weight's own coordinates, means of its rows and columns stand
+// for it.
 Status low_rank_of(const EncodeMatrix& matrix, const EncodeSpace& space, const std::vector<float>& e, int32_t rank,
                    LowRank* out);
 

@@ -1,5 +1,5 @@
-// The values of a trellis code, as lq/encode.h defines them. Needs nothing of the CPU backend: the CUDA backend compiles
-// it too.
+// The values of a trellis code, as lq/encode.h defines them. Needs nothing of the CPU backend: the CUDA backend
+// compiles it too.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ constexpr int32_t step_bits(const EncodeOption& o, int64_t t) {
   return static_cast<int32_t>(trellis_end(o, t) - trellis_end(o, t - 1));
 }
 
-// Row scales are this many root mean squares of their row before they are refitted: a little room for what feedback adds
-// and for tails heavier than a Gaussian's. Found on the books models: none at 1 bit, 5 % at 2, 8 % from 3 on.
+// Row scales are this many root mean squares of their row before they are refitted: a little room for what feedback
+// adds and for tails heavier than a Gaussian's. Found on the books models: none at 1 bit, 5 % at 2, 8 % from 3 on.
 double scale_margin(const EncodeOption& option);
 
 // Tiles of 256 unit Gaussian numbers, always the same, that errors of codes are measured on.

@@ -37,7 +37,8 @@ void check_statistic(const char* what, const float* x, int64_t count, bool negat
   if (x == nullptr) fail(StatusCode::invalid_argument, "the metric has no %s", what);
   for (int64_t i = 0; i < count; ++i) {
     if (!std::isfinite(x[i])) {
-      fail(StatusCode::invalid_argument, "element %lld of the %s is not a finite number", static_cast<long long>(i), what);
+      fail(StatusCode::invalid_argument, "element %lld of the %s is not a finite number", static_cast<long long>(i),
+           what);
     }
     if (!negative && x[i] < 0) {
       fail(StatusCode::invalid_argument, "element %lld of the %s is negative", static_cast<long long>(i), what);
@@ -55,7 +56,11 @@ struct Space {
 class Problem {
  public:
   Problem(const Stream& stream, const EncodeProblem& problem, const Watch& watch)
-      : stream(stream), problem(problem), watch(watch), rows(problem.weight.rows), cols(problem.weight.cols),
+      : stream(stream),
+        problem(problem),
+        watch(watch),
+        rows(problem.weight.rows),
+        cols(problem.weight.cols),
         weights(static_cast<size_t>(rows), 1.0) {
     weight_ = upload_float(stream, problem.weight, rows, cols);
     const float largest = largest_magnitude(stream, weight_.get(), rows * cols);
@@ -155,8 +160,8 @@ EncodeCost run(const Problem& p, const EncodeOption& option, const EncodedView* 
   DeviceBuffer<uint32_t> starts(stream, tiles_along(rows) * tiles_along(cols));
   DeviceBuffer<uint8_t> codes(stream, out != nullptr ? part_bytes(option, rows, cols, EncodedPart::codes) : 0);
   row_scales(stream, space.y.get(), rows, cols, cpu::scale_margin(option), scales.get());
-  const TileMatrix matrix{rows,         cols,           space.y.get(), scales.get(),
-                          values.get(), error.get(),    codes.get(),   starts.get()};
+  const TileMatrix matrix{rows,         cols,        space.y.get(), scales.get(),
+                          values.get(), error.get(), codes.get(),   starts.get()};
   const float* n = option.rounding == Rounding::nearest ? nullptr : space.by_tile.get();
   for (int64_t at = 0; at < cols; at += kWide) {
     p.watch.poll();
@@ -209,7 +214,8 @@ double gaussian_error(const Stream& stream, const EncodeOption& option) {
   const std::vector<float> sample = cpu::gaussian_sample();
   const int64_t rows = static_cast<int64_t>(sample.size()) / kTileSide;
   const DeviceCode code(stream, option);
-  DeviceBuffer<float> y(stream, rows * kTileSide), scales(stream, rows), values(stream, y.size()), error(stream, y.size());
+  DeviceBuffer<float> y(stream, rows * kTileSide), scales(stream, rows), values(stream, y.size()),
+      error(stream, y.size());
   DeviceBuffer<uint32_t> starts(stream, tiles_along(rows));
   const std::vector<float> ones(static_cast<size_t>(rows), 1.0f);
   y.upload(sample.data(), y.size());
@@ -246,8 +252,8 @@ int64_t need(const EncodeProblem& problem) {
 bool encodes(const EncodeProblem& problem, const EncodeOption& o) {
   return o.grid == GridKind::trellis && o.scales == ScaleKind::row && o.rank == 0 && !o.tail_biting &&
          o.rounding != Rounding::descent && (o.step == 1 || o.step == 2) && o.bits >= o.step && o.bits <= 6 * o.step &&
-         o.states >= 10 && o.states <= 12 && o.states - (o.bits + o.step - 1) / o.step >= 6 && problem.cross == nullptr &&
-         problem.metric.kind != MetricKind::fisher;
+         o.states >= 10 && o.states <= 12 && o.states - (o.bits + o.step - 1) / o.step >= 6 &&
+         problem.cross == nullptr && problem.metric.kind != MetricKind::fisher;
 }
 
 void encode_costs(const Stream& stream, MemoryBudget& budget, const EncodeProblem& problem, const EncodeOption* options,

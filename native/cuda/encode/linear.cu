@@ -167,7 +167,7 @@ unsigned blocks(int64_t count, int64_t size) { return static_cast<unsigned>(ceil
 void encode_product(const Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
                     int64_t ldb, bool accumulate, float* c, int64_t ldc) {
   product_kernel<<<dim3(blocks(n, 64), blocks(m, 64)), 256, 0, stream.get()>>>(m, n, k, a, lda, b, ldb, accumulate, c,
-                                                                                ldc);
+                                                                               ldc);
   check_launch("multiplying");
 }
 

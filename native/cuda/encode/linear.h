@@ -1,4 +1,5 @@
-// Dense products and factors that the encoder needs, of its own: fp32 products with fp32 sums, a Cholesky factor in fp64.
+// Dense products and factors that the encoder needs, of its own: fp32 products with fp32 sums, a Cholesky factor in
+// fp64.
 #pragma once
 
 #include "runtime/memory.h"

@@ -45,7 +45,8 @@ __global__ void __launch_bounds__(512) tile_kernel(Code code, Launch a, int cost
   uint32_t* history = reinterpret_cast<uint32_t*>(table + table_count * states);
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
 
-  for (int i = thread; i < table_count * states; i += threads) table[i] = code.values[i >> code.states][i & (states - 1)];
+  for (int i = thread; i < table_count * states; i += threads)
+    table[i] = code.values[i >> code.states][i & (states - 1)];
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kSide, col = a.at + a.offset;
   const int height = static_cast<int>(a.m.rows - row < kSide ? a.m.rows - row : kSide);
   const int width = static_cast<int>(a.m.cols - col < kSide ? a.m.cols - col : kSide);
@@ -215,7 +216,7 @@ void encode_tiles(const Stream& stream, const DeviceCode& code, const TileMatrix
                       column,
                       columns};
   tile_kernel<<<static_cast<unsigned>(tiles_along(matrix.rows)), threads, shared, stream.get()>>>(c, launch, costs,
-                                                                                                 tables, words);
+                                                                                                  tables, words);
   check_launch("encoding tiles");
 }
 

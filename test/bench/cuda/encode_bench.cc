@@ -14,9 +14,7 @@ namespace {
 
 using namespace lq;
 
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 void measure(Backend& backend, int64_t rows, int64_t cols) {
   std::mt19937 generator(1);
@@ -60,7 +58,8 @@ void measure(Backend& backend, int64_t rows, int64_t cols) {
     return seconds() - start;
   };
   run(options.data(), 1, true, predicted.data());
-  const double prediction = run(options.data(), 7, true, predicted.data()), none = run(options.data(), 0, true, nullptr);
+  const double prediction = run(options.data(), 7, true, predicted.data()),
+               none = run(options.data(), 0, true, nullptr);
   std::printf("%lld x %lld: all predicted %.3f s (without factors %.3f s)\n", static_cast<long long>(rows),
               static_cast<long long>(cols), prediction, none);
   for (size_t i = 0; i < options.size(); ++i) {
