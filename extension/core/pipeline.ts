@@ -2,7 +2,7 @@
  * The pipeline, to be read first. Every request that computes is one function here, and `compress` is all of them in order.
  * Cheap refusals come before expensive work: paths, targets, budgets and texts are checked before anything runs.
  */
-import type { CompressReport, ExportReport } from './reports';
+import type { CompressReport, ExportReport, Measure } from './reports';
 import type {
   CalibrateRequest,
   CompressRequest,
@@ -392,12 +392,8 @@ function openedForGguf(found: Opened): { opened: Opened; left: string[] } {
   return { opened: { ...opened, coverage: withoutTargets(found.coverage, dropped) }, left };
 }
 
-async function compressHolding(
-  asked: PipelineContext,
-  request: CompressRequest,
-  planner: Planner,
-  hold: (entry: string) => Promise<void>,
-): Promise<CompressReport> {
+/** What has to be known, and refused, before anything is computed. */
+async function prepareCompression(asked: PipelineContext, request: CompressRequest) {
   requireOneWeighting(request);
   const methodical = request.for === 'gguf' ? { ...request, method: request.method ?? 'gguf' } : request;
   const method = await chooseMethod(asked.files, methodical);
@@ -405,7 +401,7 @@ async function compressHolding(
   const found = await open(asked.files, request, request.for === 'gguf' ? [] : method.options);
   const { opened, left } = request.for === 'gguf' ? openedForGguf(found) : { opened: found, left: [] };
   const context = await asOneRequest(asked, methodical, opened, method);
-  const { index, targets } = opened;
+  const { index } = opened;
   await requireWritable(context, { out: request.out, source: index.folder, overwrite: request.overwrite ?? false });
   // The options of a consumer's format, and its sizes, are known once its file is laid out.
   const gguf = request.for === 'gguf' ? await ggufModel(context.files, index) : undefined;
@@ -414,6 +410,17 @@ async function compressHolding(
     requireFeasible(request, opened);
     await requireRoom(context.files, request, opened);
   }
+  return { opened, context, method, methodical, gguf, left };
+}
+
+async function compressHolding(
+  asked: PipelineContext,
+  request: CompressRequest,
+  planner: Planner,
+  hold: (entry: string) => Promise<void>,
+): Promise<CompressReport> {
+  const { opened, context, method, methodical, gguf, left } = await prepareCompression(asked, request);
+  const { index, targets } = opened;
 
   const seconds: Record<string, number> = {};
   const timed = async <T>(stage: string, work: () => Promise<T>): Promise<T> => {
@@ -504,34 +511,34 @@ async function compressHolding(
     ? await timed('evaluate', () => evaluate(context, { ...evaluation(request.out), reference: request.model }))
     : undefined;
 
-  const errors = new Map(result.matrices.map(matrix => [matrix.name, matrix]));
-  const { matrices, seconds: _, ...totals } = chosen;
+  const notes = request.calibration === undefined ? [] : (await readTextFile(context.files, request.calibration)).notes;
   return {
-    ...totals,
+    ...planReport(chosen, result),
     model: request.model,
     output: request.out,
     recipe: table.recipe,
     ...(metric.file !== undefined && { fisher: metric.file }),
-    matrices: matrices.map(({ choice: _index, predicted: _predicted, rate: _rate, ...row }) => ({
-      ...row,
-      ...errors.get(row.name)!,
-    })),
-    before: { bytes: index.bytes, ...(before !== undefined && measureOf(before)) },
-    after: {
-      bytes: dense ? index.bytes : result.bytes,
-      ...(after !== undefined && measureOf(after)),
-    },
+    before: { bytes: index.bytes, ...measureOf(before) },
+    after: { bytes: dense ? index.bytes : result.bytes, ...measureOf(after) },
     seconds,
     warnings: [
       ...method.notes,
       ...left,
       ...warningsOf(chosen, table),
-      ...new Set([
-        ...(request.calibration === undefined ? [] : (await readTextFile(context.files, request.calibration)).notes),
-        ...(before?.warnings ?? []),
-        ...(after?.warnings ?? []),
-      ]),
+      ...new Set([...notes, ...(before?.warnings ?? []), ...(after?.warnings ?? [])]),
     ],
+  };
+}
+
+/** A plan with the errors of what was written. */
+function planReport({ matrices, seconds: _, ...totals }: Plan, result: Written) {
+  const errors = new Map(result.matrices.map(matrix => [matrix.name, matrix]));
+  return {
+    ...totals,
+    matrices: matrices.map(({ choice: _index, predicted: _predicted, rate: _rate, ...row }) => ({
+      ...row,
+      ...errors.get(row.name)!,
+    })),
   };
 }
 
@@ -591,12 +598,16 @@ async function probeWindows(
   );
 }
 
-const measureOf = ({ perplexity, tokens, windows, reference }: EvaluateReport) => ({
-  perplexity,
-  tokens,
-  windows,
-  ...(reference !== undefined && { kl: reference.kl, sameTop: reference.sameTop }),
-});
+const measureOf = (report: EvaluateReport | undefined): Omit<Measure, 'bytes'> => {
+  if (report === undefined) return {};
+  const { perplexity, tokens, windows, reference } = report;
+  return {
+    perplexity,
+    tokens,
+    windows,
+    ...(reference !== undefined && { kl: reference.kl, sameTop: reference.sameTop }),
+  };
+};
 
 /** The metric that was chosen, its statistics opened or computed. */
 async function metricOf(

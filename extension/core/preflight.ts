@@ -125,7 +125,7 @@ async function problemsOf(
   const { index, targets } = opened;
   const { calibration, fisher, evalText, out } = request;
   const problems: RequestProblem[] = [];
-  const check = async (field: RequestProblem['field'], work: () => void | Promise<unknown>): Promise<void> => {
+  const check = async (field: RequestProblem['field'], work: () => unknown): Promise<void> => {
     try {
       await work();
     } catch (error) {

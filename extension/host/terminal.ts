@@ -1,6 +1,6 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import * as path from 'node:path';
-import * as vscode from 'vscode';
+import type * as vscode from 'vscode';
 
 /**
  * Puts `lq-studio` on the PATH of VS Code's own terminals: a script that runs the extension's command line with the Node that

@@ -18,7 +18,7 @@ export const rooms = [
   {
     folder: 'extension/core',
     may: ['extension/core'],
-    packages: ['javascript-lp-solver', 'picomatch', 'valibot'],
+    packages: ['javascript-lp-solver', 'picomatch', 're2js', 'valibot'],
   },
   {
     folder: 'extension/protocol',

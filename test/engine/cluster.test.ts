@@ -40,8 +40,8 @@ function start(args: string[], environment: NodeJS.ProcessEnv = {}): Worker {
   });
   let stdout = '';
   let stderr = '';
-  child.stdout!.on('data', (data: Buffer) => (stdout += data.toString()));
-  child.stderr!.on('data', (data: Buffer) => (stderr += data.toString()));
+  child.stdout.on('data', (data: Buffer) => (stdout += data.toString()));
+  child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
   const ended = new Promise<{ code: number | null; stdout: string; stderr: string }>(resolve =>
     child.on('close', code => resolve({ code, stdout, stderr })),
   );

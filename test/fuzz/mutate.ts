@@ -117,17 +117,17 @@ function replacedNumber(bytes: Uint8Array, random: Random): Uint8Array {
 
 /** Another value, key or order somewhere in the JSON of a file; undefined where there is none. */
 function mutatedJson(bytes: Uint8Array, random: Random): Uint8Array | undefined {
-  let changed = false;
+  const parsed: unknown[] = [];
   const result = withHeader(bytes, text => {
     try {
       const value: unknown = JSON.parse(text.trimEnd());
-      changed = true;
+      parsed.push(value);
       return JSON.stringify(changedValue(value, random));
     } catch {
       return text;
     }
   });
-  return changed ? result : undefined;
+  return parsed.length > 0 ? result : undefined;
 }
 
 function changedValue(value: unknown, random: Random): unknown {

@@ -59,14 +59,17 @@ function check(holds: boolean): void {
 /** A checkpoint of the corpus with one or two of its files changed. */
 export function damaged(random: Random): { kind: string; path: string; folder: Folder } {
   const kind = random.of(Object.keys(CORPUS));
-  const folder: Record<string, Uint8Array> = { ...CORPUS[kind]! };
+  let folder: Record<string, Uint8Array> = { ...CORPUS[kind]! };
   const names = Object.keys(folder);
   for (let i = random.below(2); i >= 0; i--) {
     const name = random.of(names);
     folder[name] = mutated(folder[name]!, random);
   }
   // Now and then a file is missing, or one lies there that does not belong.
-  if (random.below(20) === 0) delete folder[random.of(names)];
+  if (random.below(20) === 0) {
+    const missing = random.of(names);
+    folder = Object.fromEntries(Object.entries(folder).filter(([name]) => name !== missing));
+  }
   if (random.below(20) === 0)
     folder[`/m/${random.of(['model.safetensors', 'x.gguf', 'config.json'])}`] = folder[names[0]!] ?? new Uint8Array(9);
   return { kind, path: openedPath(kind), folder };

@@ -78,6 +78,12 @@ const emptyForm = toForm({ model: '', out: '', budget: { kind: 'bits', value: 0 
 
 export const splitGlobs = (value: string): string[] => value.split(/[\s,]+/).filter(Boolean);
 
+/** The one way to weight errors that was chosen. */
+function weightingOf({ importance, calibration, fisher }: Form): Pick<CompressRequest, Importance> {
+  if (importance === 'plain') return { plain: true };
+  return importance === 'calibration' ? { calibration } : { fisher };
+}
+
 export type Problems = Partial<Record<Field, string>>;
 
 /** Either a request, or what is wrong by field. Settings the form does not show are taken from `base`. */
@@ -121,9 +127,7 @@ export function toRequest(form: Form, base: CompressRequest): { request?: Compre
     ...(base.grid && { grid: base.grid }),
     ...(base.method !== undefined && { method: base.method }),
     ...(rank !== undefined && { ranks: [rank] }),
-    ...(form.importance === 'plain' && { plain: true }),
-    ...(form.importance === 'calibration' && { calibration: form.calibration }),
-    ...(form.importance === 'fisher' && { fisher: form.fisher }),
+    ...weightingOf(form),
     ...(form.evalText !== '' && { evalText: form.evalText }),
     ...(include.length > 0 && { include }),
     ...(exclude.length > 0 && { exclude }),

@@ -52,7 +52,7 @@ function parse(text: string, reviver?: (key: string, value: unknown) => unknown)
     return JSON.parse(text, reviver);
   } catch (error) {
     // A document nested without end exhausts the stack of the parser.
-    if (error instanceof RangeError) throw new SyntaxError('it is nested too deeply');
+    if (error instanceof RangeError) throw new SyntaxError('it is nested too deeply', { cause: error });
     throw error;
   }
 }

@@ -76,7 +76,7 @@ export async function ggufTokenizer(
       ? byteLevel(tokens, (await list('merges')) as string[] | undefined, metadata.get('tokenizer.ggml.pre'), refuse)
       : model === 'llama'
         ? sentencePiece(tokens, (await list('scores')) as number[] | undefined, metadata, refuse)
-        : refuse(`The tokenizer model ${JSON.stringify(String(model))} is not supported`);
+        : refuse(`The tokenizer model ${JSON.stringify(model)} is not supported`);
   const special = tokens.flatMap((content, id) =>
     types[id] === CONTROL || types[id] === USER
       ? [
@@ -126,7 +126,7 @@ function sentencePiece(
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const merges: { left: string; right: string; score: number; id: number }[] = [];
   tokens.forEach((token, id) => {
-    const characters = [...token];
+    const characters = Array.from(token);
     for (let cut = 1; cut < characters.length; cut++) {
       const left = characters.slice(0, cut).join('');
       const right = characters.slice(cut).join('');

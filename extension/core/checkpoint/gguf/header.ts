@@ -133,7 +133,6 @@ async function readInfo(cursor: HeaderCursor, which: string): Promise<Info> {
 function layOut(cursor: HeaderCursor, infos: readonly Info[], dataStart: number, alignment: number): TensorInfo[] {
   const tensors: TensorInfo[] = [];
   let expected = 0;
-  let end = 0;
   let previous = 'the start of the data';
   for (const { name, shape, type, offset, bytes } of infos) {
     const place = `${quoteName(name)}: its offset ${offset}`;
@@ -142,7 +141,7 @@ function layOut(cursor: HeaderCursor, infos: readonly Info[], dataStart: number,
     if (offset < expected) cursor.fail('tensor-overlap', `${place} lies before the end of ${previous}`, name);
     if (offset > expected)
       cursor.fail('tensor-hole', `${place} leaves ${offset - expected} bytes after ${previous} unused`, name);
-    end = offset + bytes;
+    const end = offset + bytes;
     if (dataStart + end > cursor.fileBytes) {
       const missing = dataStart + end - cursor.fileBytes;
       cursor.fail('file-coverage', `${quoteName(name)}: ${missing} of its ${bytes} bytes are missing: truncated`, name);

@@ -63,7 +63,7 @@ export async function openGguf(files: FileSystem, file: string, problems: Checkp
     }
   }
   const first = opened.find(part => !part.failure);
-  if (!first || first.failure) throw opened[0]!.failure!;
+  if (first === undefined) throw opened[0]!.failure!;
   const stated = first.header.metadata.get('split.tensors.count');
   if (typeof stated === 'number' && stated !== tensors.size && opened.every(part => !part.failure)) {
     const message = `the first part states ${stated} tensors, the parts hold ${tensors.size}`;
@@ -112,7 +112,7 @@ function splitProblems(header: GgufHeader, file: string, index: number, count: n
   const says =
     no === undefined || of === undefined
       ? 'does not say which part it is'
-      : `says it is part ${Number(no) + 1} of ${String(of)}`;
+      : `says it is part ${Number(no) + 1} of ${Number(of)}`;
   const message = `${baseName(file)} ${says}`;
   return [{ severity: 'warning', code: 'shard-disagrees', message, file }];
 }

@@ -90,19 +90,34 @@ interface Layout {
 
 const isExponent = (scale: TensorInfo): boolean => scale.dtype === 'F8_E8M0' || scale.dtype === 'U8';
 
+/** Bytes of eight-bit floats, in MX groups of 32 or under scales of another shape. */
+function float8(weight: TensorInfo, scale: TensorInfo, format: StorageFormat): Layout {
+  const sizes = stackShape(weight);
+  const groups = sizes && Math.ceil(sizes.columns / 32);
+  const mx = isExponent(scale) && stackShape(scale)?.columns === groups && scale.shape.at(-2) === sizes?.rows;
+  return { shape: weight.shape, label: mx ? `MXFP8 g32` : weight.dtype + scaleLabel(weight, scale), format };
+}
+
+/** What bytes that hold two four-bit floats each are called, by their scales. */
+function float4Pairs(weight: TensorInfo, scale: TensorInfo): Pick<Layout, 'label' | 'format'> | undefined {
+  if (weight.dtype !== 'U8' && weight.dtype !== 'I8') return undefined;
+  // ComfyUI pads the scales to tiles of 128 x 4, so that their number is at least what the groups need.
+  if (scale.dtype === 'F8_E4M3' && elementCount(scale.shape) * 8 >= elementCount(weight.shape))
+    return { label: 'NVFP4 g16', format: 'nvfp4' };
+  const columns = stackShape(scale)?.columns;
+  if (isExponent(scale) && columns !== undefined && columns * 16 === stackShape(weight)?.columns)
+    return { label: 'MXFP4 g32', format: 'mxfp4' };
+  return undefined;
+}
+
 function layoutOf(weight: TensorInfo, scale: TensorInfo, source: FormatSource): Layout | undefined {
   const config = quantizationConfig(source);
   const method = config.quant_method;
   const tool: StorageFormat = method === 'quark' ? 'quark' : 'compressed-tensors';
   const sizes = stackShape(weight);
   const columns = stackShape(scale)?.columns;
-  if (weight.dtype.startsWith('F8_')) {
-    const format = method === 'compressed-tensors' || method === 'quark' ? tool : 'fp8';
-    const mx =
-      isExponent(scale) && sizes && columns === Math.ceil(sizes.columns / 32) && scale.shape.at(-2) === sizes.rows;
-    const label = mx ? `MXFP8 g32` : weight.dtype + scaleLabel(weight, scale);
-    return { shape: weight.shape, label, format };
-  }
+  if (weight.dtype.startsWith('F8_'))
+    return float8(weight, scale, method === 'compressed-tensors' || method === 'quark' ? tool : 'fp8');
   if (!sizes) return undefined;
   const { stack, rows } = sizes;
   const twice: Layout['shape'] = [...stack, rows, sizes.columns * 2];
@@ -110,15 +125,8 @@ function layoutOf(weight: TensorInfo, scale: TensorInfo, source: FormatSource): 
     const nv = scale.dtype === 'F8_E4M3';
     return { shape: weight.shape, label: nv ? 'NVFP4 g16' : 'MXFP4 g32', format: nv ? 'nvfp4' : 'mxfp4' };
   }
-  if (weight.dtype === 'U8' || weight.dtype === 'I8') {
-    // ComfyUI pads the scales to tiles of 128 x 4, so that their number is at least what the groups need.
-    if (scale.dtype === 'F8_E4M3' && elementCount(scale.shape) * 8 >= elementCount(weight.shape)) {
-      return { shape: twice, label: 'NVFP4 g16', format: 'nvfp4' };
-    }
-    if (isExponent(scale) && columns !== undefined && columns * 16 === sizes.columns) {
-      return { shape: twice, label: 'MXFP4 g32', format: 'mxfp4' };
-    }
-  }
+  const pairs = float4Pairs(weight, scale);
+  if (pairs !== undefined) return { shape: twice, ...pairs };
   if (weight.dtype === 'U8') {
     // Four ternary weights a byte, packed along the outputs, under one scale.
     if (

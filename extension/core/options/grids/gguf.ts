@@ -16,7 +16,7 @@ export const gguf: GridKind<GridOf<'gguf'>> = {
   transforms: ['none'],
   roundings: ['nearest', 'feedback', 'descent'],
   usual: { transform: 'none', rounding: 'descent' },
-  fault: ({ type }) => (ggufTypeNamed(type) ? undefined : `GGUF has no type ${String(type)}`),
+  fault: ({ type }) => (ggufTypeNamed(type) ? undefined : `GGUF has no type ${type}`),
   fits: ({ type }, _, cols) => cols % ggufTypeNamed(type)!.type.weights === 0,
   parts: ({ type }, rows, cols) => {
     const { weights, bytes } = ggufTypeNamed(type)!.type;
