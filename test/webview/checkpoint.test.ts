@@ -137,7 +137,7 @@ describe('checkpoint panel', () => {
     const panel = await open(big);
     await panel.page.locator(rowsShown).nth(2).click();
     await panel.page.getByRole('button', { name: 'Compute Spectrum' }).waitFor();
-    expect(panel.asked.map(([method]) => method)).toEqual(['load']);
+    expect(panel.asked.map(([method]) => method)).toEqual(['load', 'jobs']);
     await panel.page.getByRole('button', { name: 'Compute Spectrum' }).click();
     await panel.page.getByRole('img', { name: /Singular spectrum/ }).waitFor();
     await panel.close();
@@ -145,7 +145,7 @@ describe('checkpoint panel', () => {
     const restricted = await open({ ...checkpointView(tiny), canCompute: false });
     await restricted.page.locator(rowsShown).nth(2).click();
     await restricted.page.getByText('Restricted Mode').waitFor();
-    expect(restricted.asked.map(([method]) => method)).toEqual(['load']);
+    expect(restricted.asked.map(([method]) => method)).toEqual(['load', 'jobs']);
     await restricted.close();
   });
 

@@ -1,5 +1,6 @@
 /** Before any plan: measure what every option costs, once. */
 import { useState } from 'preact/hooks';
+import type { SweepRequest } from '../../extension/core/requests/requests';
 import type { AllocationView } from '../../extension/protocol/panels';
 import { Button } from '../controls';
 import { copyCommand } from '../shared/actions';
@@ -13,7 +14,7 @@ export function SweepFirst({ host, view }: { host: AllocationHost; view: Allocat
   const [typed, setTyped] = useState('16');
   const { rank, problem } = readRank(typed);
   const { running, stopped, begin } = useSweep(host);
-  const request = { model: view.header.path, rank };
+  const request: SweepRequest = { model: view.header.path, method: 'lq-lora', ranks: [rank], plain: true };
   if (running) {
     return (
       <div class="empty">

@@ -1,6 +1,7 @@
 /** What if: the predicted error at round budgets for every rank that was measured, and one more rank to measure. */
 import { useState } from 'preact/hooks';
 import { formatBits, formatBytes, formatPercent } from '../../extension/core/format';
+import type { SweepRequest } from '../../extension/core/requests/requests';
 import type { AllocationView, PlanSummary, WhatIf } from '../../extension/protocol/panels';
 import { Button, TextField } from '../controls';
 import { copyCommand } from '../shared/actions';
@@ -80,12 +81,12 @@ function AnotherRank(props: { host: AllocationHost; view: AllocationView; sweep:
   const [typed, setTyped] = useState(String(Math.max(1, 2 * sweep.rank)));
   const { rank, problem } = readRank(typed);
   const { running, stopped, begin } = useSweep(host);
-  const request = {
+  const request: SweepRequest = {
     model: view.header.path,
     method: 'lq-lora',
     ranks: [rank],
     scales: sweep.recipe.loop.scales,
-    ...(sweep.fisher !== undefined && { fisher: sweep.fisher }),
+    ...(sweep.fisher === undefined ? { plain: true } : { fisher: sweep.fisher }),
   };
   if (running) return <JobBar host={host} job={running} />;
   return (
