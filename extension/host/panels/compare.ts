@@ -2,6 +2,7 @@ import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
 import type { CompareReport } from '../../core/analysis/types';
 import type { CompareView } from '../../protocol/panels';
+import type { CompareRequest } from '../../core/requests/requests';
 import { compareStructure } from '../../core/analysis/compare';
 import type { Model } from '../model/models';
 import type { Controller } from './controller';
@@ -39,7 +40,7 @@ export const compare: Controller<'compare'> = ({ studio, target, emit }) => {
     },
     values: async (_, { signal, progress }) => {
       const [a, b] = await both();
-      const request = { ...jobSettings(), a: a.path, b: b.path, values: true };
+      const request: CompareRequest = { ...jobSettings(), a: a.path, b: b.path };
       return studio.engine.request('compare', request, {
         signal,
         onProgress: each => {
