@@ -55,12 +55,13 @@ describe('configurations of the families that can be run, and others', () => {
     const wrong: string[] = [];
     for (const [name, each] of cases) {
       const found = await ours(name, each);
+      const same = each.loss !== undefined && typeof found === 'number' && Math.abs(found - each.loss) <= 1e-4;
+      // What is refused today may run tomorrow, and is then held to the same loss.
       if (each.expected === 'refused') {
         const typed = found instanceof LqError && ['unsupported-model', 'tensor-not-found'].includes(found.code);
-        if (!typed) wrong.push(`${name}: ${String(found)} instead of a refusal`);
+        if (!typed && !same) wrong.push(`${name}: ${String(found)} instead of a refusal or ${each.loss}`);
       } else if (each.loss === undefined) wrong.push(`${name}: transformers says ${each.error}`);
-      else if (!(typeof found === 'number' && Math.abs(found - each.loss) <= 1e-4))
-        wrong.push(`${name}: ${String(found)} where transformers has ${each.loss}`);
+      else if (!same) wrong.push(`${name}: ${String(found)} where transformers has ${each.loss}`);
     }
     expect(wrong).toEqual([]);
   });
