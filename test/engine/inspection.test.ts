@@ -113,7 +113,7 @@ describe('health and inspect', () => {
     const file = write('names.safetensors', [[f32('\u001b[31mred\u202e', 1)], [f32('n'.repeat(10_000), 1)]]);
     for (const command of ['inspect', 'stats', 'health']) {
       const { stdout, stderr } = await run(command, file);
-       
+
       expect(stdout + stderr).not.toMatch(/[\u001b\u202e]/);
       expect(Math.max(...stdout.split('\n').map(line => line.length))).toBeLessThan(400);
     }

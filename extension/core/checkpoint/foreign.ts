@@ -62,7 +62,7 @@ function textContent(start: Uint8Array): string | undefined {
   // The length of a header is at most 100 MB, so that its last bytes are zero: text is something else.
   const text = new TextDecoder().decode(start.subarray(0, FOREIGN_BYTES)).replace(/^\ufeff/, '');
   const shown = text.trimStart();
-   
+
   if (shown.length < 4 || /[\u0000-\u0008\u000e-\u001f\ufffd]/.test(text.slice(0, -4))) return undefined;
   if (/^<(?:!doctype html|html|head|body)\b/i.test(shown)) {
     const title = /<title[^>]*>([^<]{1,80})/i.exec(shown)?.[1]?.trim();

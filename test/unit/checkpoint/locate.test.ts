@@ -281,7 +281,7 @@ describe('names are shown so that they show themselves', () => {
   it('in JSON, which stays the same value', () => {
     const value = { 'a\u202eb': ['\u009b\u007f\u2028', 'é'] };
     const text = printableJson(value, 2);
-     
+
     expect(text).not.toMatch(/[\u007f-\u009f\u2028\u202e]/);
     expect(JSON.parse(text)).toEqual(value);
   });
