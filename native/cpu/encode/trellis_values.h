@@ -28,7 +28,7 @@ constexpr int32_t step_bits(const EncodeOption& o, int64_t t) {
 }
 
 // Row scales are this many root mean squares of their row before they are refitted: a little room for what feedback
-// adds and for tails heavier than a Gaussian's. Found on the books models: none at 1 bit, 5 % at 2, 8 % from 3 on.
+// adds and for tails heavier than a Gaussian's. Found on tiny-books-4m: none at 1 bit, 5 % at 2, 8 % from 3 on.
 double scale_margin(const EncodeOption& option);
 
 // Tiles of 256 unit Gaussian numbers, always the same, that errors of codes are measured on.
