@@ -55,17 +55,6 @@ struct LayerInputBuffers {
   Buffer buffer_;
 };
 
-// The normalised input of q, k and v of the block's input x, and of gate and up of middle: out [rows, hidden].
-void attention_input(const Batch& batch, const LayerWeights& weights, const float* x, float* out);
-void mlp_input(const Batch& batch, const LayerWeights& weights, const float* middle, float* out);
-
-// The two halves of a block. The first fills state.attended from state.x and, when `project`, state.middle; the second
-// goes on from state.middle to out [rows, hidden], or with null only as far as the input of down.
-void forward_attention(const Batch& batch, const LayerWeights& weights, const LayerState& state,
-                       const LayerInputs& inputs, bool project);
-void forward_mlp(const Batch& batch, const LayerWeights& weights, const LayerState& state, const LayerInputs& inputs,
-                 float* out);
-
 // out [rows, hidden] = block(state.x).
 void forward_layer(const Batch& batch, const LayerWeights& weights, const LayerState& state, float* out,
                    const LayerInputs& inputs = {});

@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "lm/layer.h"
+#include "lm/mlp.h"
 #include "lm/run.h"
+#include "lm/self_attention.h"
 #include "lm/sums.h"
 #include "lm/weights.h"
 

@@ -70,6 +70,14 @@ LayerSums ask(const CalibrationSink& sink, const LanguageModelConfig& config, in
   return sums;
 }
 
+void add_gradient(const LayerSums& sums, const LanguageModelConfig& config, WeightKind kind, const float* dy,
+                  const float* x, std::vector<GradientFactors>* gradients) {
+  const auto i = static_cast<size_t>(std::find(kMatrices.begin(), kMatrices.end(), kind) - kMatrices.begin());
+  if (sums.squares[i] == nullptr && sums.row_squares[i] == nullptr) return;
+  const MatrixShape shape = matrix_shape(config, kind);
+  gradients->push_back({dy, x, shape.rows, shape.cols, sums.squares[i], sums.row_squares[i]});
+}
+
 // Gradients go sequence by sequence in tiles of a few rows, so that no whole gradient is ever held and each tile of the
 // sums, which may be a file mapping, is visited once a batch.
 void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& gradients) {
@@ -80,7 +88,6 @@ void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& 
   };
   std::vector<Tile> tiles;
   for (const GradientFactors& g : gradients) {
-    if (g.squares == nullptr && g.row_squares == nullptr) continue;
     for (int64_t first = 0; first < g.out; first += kTileRows) {
       tiles.push_back({&g, first, std::min(kTileRows, g.out - first)});
     }

@@ -42,6 +42,9 @@ struct GradientFactors {
   float* squares;
   double* row_squares;
 };
+// Appends the factors of a matrix of the block, dy and its input x, when its gradient is wanted.
+void add_gradient(const LayerSums& sums, const LanguageModelConfig& config, WeightKind kind, const float* dy,
+                  const float* x, std::vector<GradientFactors>* gradients);
 void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& gradients);
 
 // Adds a^T b over the batch's rows of a and b [rows, n] to out [n, n]; `lower`: only at or below the diagonal.

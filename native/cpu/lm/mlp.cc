@@ -1,0 +1,71 @@
+#include "lm/mlp.h"
+
+#include "lm/half.h"
+#include "lm/kernels.h"
+#include "lm/norm.h"
+
+namespace lq::lm {
+
+void mlp_input(const Batch& batch, const LayerWeights& w, const float* x, float* out) {
+  const int64_t hidden = batch.config.hidden;
+  batch.for_rows([&](int64_t first, int64_t count, int32_t) {
+    norm(batch.config, norm_before_mlp(w), x + first * hidden, count, hidden, out + first * hidden);
+  });
+}
+
+void forward_mlp(const Batch& batch, const LayerWeights& w, const LayerState& s, const LayerInputs& inputs,
+                 float* out) {
+  const LanguageModelConfig& c = batch.config;
+  const int64_t hidden = c.hidden, inner = c.intermediate;
+  batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
+    const float* middle = s.middle + first * hidden;
+    float* scratch = batch.scratch(slot, count * (hidden + 3 * inner));
+    float* normed = inputs.mlp != nullptr ? inputs.mlp + first * hidden : scratch;
+    float* act = inputs.down != nullptr ? inputs.down + first * inner : scratch + count * hidden;
+    float* gate = s.gate != nullptr ? s.gate + first * inner : scratch + count * (hidden + inner);
+    float* up = s.up != nullptr ? s.up + first * inner : scratch + count * (hidden + 2 * inner);
+    norm(c, norm_before_mlp(w), middle, count, hidden, normed);
+    if (c.plain_mlp) {
+      gate = nullptr;
+    } else {
+      project(batch, normed, w.gate, w.gate_bias, count, hidden, inner, gate);
+    }
+    project(batch, normed, w.up, w.up_bias, count, hidden, inner, up);
+    kernels().activate(c.activation, gate, up, count * inner, act);
+    if (out == nullptr) return;
+    float* kept = s.mlp_output == nullptr ? nullptr : s.mlp_output + first * hidden;
+    // The normalised input has done its work: its place in the scratch is free.
+    join(batch, mlp_output(c, w), act, inner, middle, count, kept, scratch, out + first * hidden);
+  });
+}
+
+void backward_mlp(const Batch& batch, const LayerWeights& w, const LayerState& s, const BackwardScratch& shared,
+                  const float* dy, const LayerSums& sums, std::vector<GradientFactors>* gradients) {
+  const LanguageModelConfig& c = batch.config;
+  const int64_t hidden = c.hidden, inner = c.intermediate;
+  const bool differ = outputs_differ(c);
+  const float* d_mlp = differ ? shared.d_mlp : dy;
+  batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
+    float* gate = s.gate == nullptr ? nullptr : s.gate + first * inner;
+    float* up = s.up + first * inner;
+    float* d_act = batch.scratch(slot, count * (inner + hidden));
+    float* d_normed = d_act + count * inner;
+    if (differ) {
+      join_backward(batch, mlp_output(c, w), s.mlp_output == nullptr ? nullptr : s.mlp_output + first * hidden,
+                    dy + first * hidden, count, shared.d_mlp + first * hidden);
+    }
+    batch.linear_backward(d_mlp + first * hidden, w.down, count, inner, hidden, false, d_act);
+    kernels().activate_backward(c.activation, d_act, count * inner, gate, up, shared.act + first * inner);
+    batch.linear_backward(up, w.up, count, hidden, inner, false, d_normed);
+    if (gate != nullptr) batch.linear_backward(gate, w.gate, count, hidden, inner, true, d_normed);
+    const float* middle = s.middle + first * hidden;
+    norm(c, norm_before_mlp(w), middle, count, hidden, shared.mlp_input + first * hidden);
+    norm_backward(c, norm_before_mlp(w), middle, d_normed, dy + first * hidden, count, hidden,
+                  shared.d_middle + first * hidden);
+  });
+  add_gradient(sums, c, WeightKind::gate, s.gate, shared.mlp_input, gradients);
+  add_gradient(sums, c, WeightKind::up, s.up, shared.mlp_input, gradients);
+  add_gradient(sums, c, WeightKind::down, d_mlp, shared.act, gradients);
+}
+
+}  // namespace lq::lm
