@@ -6,8 +6,9 @@ import type { Budget } from './options/budget';
 import { readCached, writeCached } from './storage/cache';
 import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
 import { backendOf, type PipelineContext } from './context';
-import { optionBits, packedBytes } from './options/option';
-import type { FactorStorage, Option } from './options/types';
+import type { Sizes } from './export/target';
+import { optionBits } from './options/option';
+import type { Option } from './options/types';
 
 /**
  * Kinds of work and their units: weights x tokens for the language model, weights x options for the sweep and for
@@ -86,21 +87,21 @@ export function peakMemory(
 /** Smallest and largest value of a budget kind that the options can meet. */
 export function feasibleRange(
   kind: Budget['kind'],
-  targets: readonly LogicalTensor[],
+  { kept, matrices, bytesOf }: Sizes,
   options: readonly Option[],
-  factors: FactorStorage,
-  keptBytes: number,
 ): { minimum: number; maximum: number } {
-  const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
-  const size = (option: Option, rows: number, cols: number): number =>
-    kind === 'bits' ? optionBits(option, rows, cols) : 8 * packedBytes(option, rows, cols, factors);
+  const weights = matrices.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
   let minimum = 0;
   let maximum = 0;
-  for (const { shape } of targets) {
-    const sizes = options.map(option => size(option, shape[0] ?? 1, shape[1] ?? 1));
+  for (const { rows, cols } of matrices) {
+    const sizes = options.flatMap(option => {
+      const bytes = bytesOf(option, rows, cols);
+      if (bytes === undefined) return [];
+      return [kind === 'bits' ? optionBits(option, rows, cols) : 8 * bytes];
+    });
     minimum += Math.min(...sizes);
     maximum += Math.max(...sizes);
   }
-  if (kind === 'bytes') return { minimum: keptBytes + minimum / 8, maximum: keptBytes + maximum / 8 };
+  if (kind === 'bytes') return { minimum: kept + minimum / 8, maximum: kept + maximum / 8 };
   return { minimum: minimum / weights, maximum: maximum / weights };
 }

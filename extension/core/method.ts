@@ -3,7 +3,8 @@ import { LqError } from './errors';
 import type { FileSystem } from './files/types';
 import { openCheckpoint } from './logical/open';
 import type { Budget } from './options/budget';
-import { findMethod, methodOptions, methods, type MethodId } from './options/methods/registry';
+import { methodFor, type ConsumerId } from './options/consumers';
+import { methodOptions, methods, type MethodId } from './options/methods/registry';
 import type { Method } from './options/methods/method';
 import { optionKey } from './options/option';
 import type { MetricKind } from './options/recipe';
@@ -30,14 +31,20 @@ export interface ChosenMethod {
   readonly notes: readonly string[];
 }
 
+/** What the options of a request follow from. */
+type Choice = MethodRequest & { readonly budget?: Budget | undefined; readonly for?: ConsumerId };
+
+const methodOf = ({ for: consumer = 'packed', method }: Choice): MethodId =>
+  methodFor(consumer, method, DEFAULTS.method);
+
 /**
  * The options of a request: those of its method. Where the budget counts low-rank factors, the LQ iteration's options are
  * there without them too, so that factors are stored where they earn their bytes.
  * @throws LqError 'usage' for what the method does not have.
  */
-export function optionsOf(request: MethodRequest & { readonly budget?: Budget | undefined }): Option[] {
+export function optionsOf(request: Choice): Option[] {
   const { ranks, grid, states, tailBiting, budget } = request;
-  const method = findMethod(request.method ?? DEFAULTS.method);
+  const method = methodOf(request);
   const options = methodOptions(method, {
     ...(ranks !== undefined && { ranks }),
     ...(grid !== undefined && { grid }),
@@ -51,13 +58,13 @@ export function optionsOf(request: MethodRequest & { readonly budget?: Budget | 
 
 /**
  * Resolves method, metric and second pass. Nothing is computed; a statistics file's header is read.
- * @throws LqError 'usage' for a metric that the method or the statistics do not have, and those of `findMethod`.
+ * @throws LqError 'usage' for a metric that the method or the statistics do not have, and those of `methodFor`.
  */
 export async function chooseMethod(
   files: FileSystem,
-  request: MethodRequest & Statistics & { secondPass?: boolean; alpha?: number; budget?: Budget },
+  request: Choice & Statistics & { secondPass?: boolean; alpha?: number },
 ): Promise<ChosenMethod> {
-  const id = findMethod(request.method ?? DEFAULTS.method);
+  const id = methodOf(request);
   const method: Method = methods[id];
   const options = optionsOf(request);
   const available = await metricsOf(files, request);

@@ -11,8 +11,9 @@ import { describeModel } from './evaluation/language-model';
 import { TextTokenizer } from './evaluation/tokenizer';
 import { readWindows } from './evaluation/windows';
 import { DEFAULTS } from './requests/defaults';
-import { chooseMethod, optionsOf } from './method';
-import { keptBytes, open, type Opened } from './opened';
+import type { PreparedTarget, Sizes } from './export/target';
+import { chooseMethod, optionsOf, type ChosenMethod } from './method';
+import { subjectOf } from './stages/sweep';
 import { isPaperOption } from './options/config';
 import { factorBytes } from './options/option';
 import { fisherTensors } from './sensitivity/fisher';
@@ -20,10 +21,10 @@ import { requireWritable } from './storage/output';
 import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
 
 /** Refuses a budget below what the options can meet, before any work. */
-export function requireFeasible(request: CompressRequest, opened: Opened): void {
+export function requireFeasible(request: CompressRequest, { opened, sizes }: PreparedTarget): void {
   const { kind, value } = request.budget;
   if (kind === 'bits') requireOneRank(optionsOf(request));
-  const range = rangeOf(request, opened);
+  const range = feasibleRange(kind, sizes, optionsOf(request));
   if (value >= range.minimum) return;
   const unit = kind === 'bytes' ? 'bytes' : kind === 'bits' ? 'bits per weight' : 'effective bits per weight';
   throw new LqError('budget-infeasible', `A budget of ${value} ${unit} cannot be met; the least is ${range.minimum}.`, {
@@ -33,11 +34,14 @@ export function requireFeasible(request: CompressRequest, opened: Opened): void 
 }
 
 /** Refuses a disk that could not even hold the smallest output, before any work; the exact need is checked when writing. */
-export async function requireRoom(files: WritableFileSystem, request: CompressRequest, opened: Opened): Promise<void> {
+export async function requireRoom(
+  files: WritableFileSystem,
+  request: CompressRequest,
+  { sizes }: PreparedTarget,
+): Promise<void> {
   let folder = folderOf(request.out);
   while ((await files.stat(folder)) === undefined && folderOf(folder) !== folder) folder = folderOf(folder);
-  const packed = rangeOf({ ...request, budget: { kind: 'bytes', value: 0 } }, opened).minimum;
-  const needed = request.format === 'dense' ? opened.index.bytes : packed;
+  const needed = sizes.fixed ?? feasibleRange('bytes', sizes, optionsOf(request)).minimum;
   const free = await files.freeBytes(folder);
   if (free < needed)
     throw new LqError('disk-full', `${request.out} needs at least ${needed} bytes, ${free} are free.`, {
@@ -46,30 +50,28 @@ export async function requireRoom(files: WritableFileSystem, request: CompressRe
     });
 }
 
-function rangeOf(request: CompressRequest, opened: Opened): { minimum: number; maximum: number } {
-  const factors = request.factors ?? DEFAULTS.factors;
-  return feasibleRange(request.budget.kind, opened.targets, optionsOf(request), factors, keptBytes(opened));
-}
-
 /** Time, memory and size of a compression, before it starts. */
 export async function estimate(context: PipelineContext, request: CompressRequest): Promise<EstimateReport> {
-  const opened = await open(context.files, request, optionsOf(request));
-  return { ...(await predict(context, request, opened)), problems: await problemsOf(context, request, opened) };
+  const { method, prepared } = await subjectOf(context, request);
+  return {
+    ...(await predict(context, request, prepared, method)),
+    problems: await problemsOf(context, request, prepared),
+  };
 }
 
 /** Time, memory and size alone. */
 export async function predict(
   context: PipelineContext,
   request: CompressRequest,
-  opened: Opened,
+  { opened, sizes }: PreparedTarget,
+  { options, metric, alpha }: ChosenMethod,
 ): Promise<Omit<EstimateReport, 'problems'>> {
   const { index, targets } = opened;
   const parameters = targets.reduce((sum, target) => sum + target.parameters, 0);
   const tokens = (request.samples ?? DEFAULTS.samples) * (request.context ?? DEFAULTS.context);
   const evaluated = request.evalText === undefined ? 0 : await evaluatedTokens(context, request);
-  const range = rangeOf(request, opened);
+  const range = feasibleRange(request.budget.kind, sizes, options);
   const bits = Math.min(Math.max(request.budget.value, range.minimum), range.maximum);
-  const { options, metric, alpha } = await chooseMethod(context.files, request);
   const looped = metric === 'kfac' ? 0 : options.filter(isPaperOption).length;
   const statistics = request.calibration === undefined || metric === 'plain' ? 0 : index.parameters * tokens;
   // The second pass takes the text through the model twice; its moments cost about as much again.
@@ -92,27 +94,27 @@ export async function predict(
       kfac: metric === 'kfac',
       pass: alpha === undefined ? 0 : tokens,
     }),
-    outputBytes: Math.round(outputBytes(request, opened, bits)),
+    outputBytes: Math.round(outputBytes(request, sizes, bits)),
     feasible: range,
     coverage: opened.coverage,
   };
 }
 
 /** Tensor bytes of the output at a budget that can be met: exact for sizes, else within what the last option leaves unspent. */
-function outputBytes(request: CompressRequest, opened: Opened, value: number): number {
-  const { index, targets } = opened;
-  if (request.format === 'dense') return index.bytes;
+function outputBytes(request: CompressRequest, { kept, fixed, matrices }: Sizes, value: number): number {
+  if (fixed !== undefined) return fixed;
   if (request.budget.kind === 'bytes') return value;
-  const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
-  const stored = keptBytes(opened) + (value * weights) / 8;
+  const weights = matrices.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
+  const stored = kept + (value * weights) / 8;
   if (request.budget.kind === 'effective-bits') return stored;
   // A budget in bits leaves the factors out; it is of one rank.
   const rank = optionsOf(request)[0]?.rank ?? 0;
   const storage = request.factors ?? DEFAULTS.factors;
-  const factors = targets.reduce((sum, { shape }) => {
-    const [rows, cols] = [shape[0] ?? 1, shape[1] ?? 1];
-    return sum + (rank === 0 ? 0 : factorBytes(storage, rows * rank) + factorBytes(storage, rank * cols));
-  }, 0);
+  const factors = matrices.reduce(
+    (sum, { rows, cols }) =>
+      sum + (rank === 0 ? 0 : factorBytes(storage, rows * rank) + factorBytes(storage, rank * cols)),
+    0,
+  );
   return stored + factors;
 }
 
@@ -120,9 +122,9 @@ function outputBytes(request: CompressRequest, opened: Opened, value: number): n
 async function problemsOf(
   context: PipelineContext,
   request: CompressRequest,
-  opened: Opened,
+  prepared: PreparedTarget,
 ): Promise<RequestProblem[]> {
-  const { index, targets } = opened;
+  const { index, targets } = prepared.opened;
   const { calibration, fisher, evalText, out } = request;
   const problems: RequestProblem[] = [];
   const check = async (field: RequestProblem['field'], work: () => unknown): Promise<void> => {
@@ -137,7 +139,7 @@ async function problemsOf(
   };
   const text = (file: string, windows: number): Promise<unknown> => requireText(context, index, file, windows, request);
   await check('ranks', () => requireRanks(request, targets));
-  await check('budget', () => requireFeasible(request, opened));
+  await check('budget', () => requireFeasible(request, prepared));
   if (calibration !== undefined)
     await check('calibration', () => text(calibration, request.samples ?? DEFAULTS.samples));
   if (evalText !== undefined) await check('evalText', () => text(evalText, request.windows ?? 1));
@@ -148,7 +150,7 @@ async function problemsOf(
     });
   await check('out', async () => {
     await requireWritable(context, { out, source: index.folder, overwrite: request.overwrite ?? false });
-    await requireRoom(context.files, request, opened);
+    await requireRoom(context.files, request, prepared);
   });
   return problems;
 }

@@ -1,7 +1,7 @@
 /** Protocol methods onto stages: one line each, so that everything the engine can do is a function that tests can call. */
 import * as inspection from '../core/analysis/stages';
 import { compareMethods } from '../core/compare-methods';
-import * as pipeline from '../core/pipeline';
+import { compress } from '../core/pipeline';
 import { estimate } from '../core/preflight';
 import type { RequestDescription } from '../core/requests/describe';
 import {
@@ -24,6 +24,10 @@ import {
   sweepShardRequest,
 } from '../core/requests/requests';
 import { parseShard } from '../core/shards';
+import { evaluate } from '../core/stages/evaluate';
+import { exportCheckpoint } from '../core/stages/export';
+import { calibrate, fisher } from '../core/stages/statistics';
+import { sweep, sweepShard } from '../core/stages/sweep';
 import { PROTOCOL_VERSION } from '../protocol/engine';
 import { version } from '../../package.json';
 import { doctor } from './doctor';
@@ -48,19 +52,19 @@ export const handlers: Handlers = {
   difference: checked(differenceRequest, (params, job) => inspection.difference(createContext(params, job), params)),
   compare: checked(compareRequest, (params, job) => inspection.compare(createContext(params, job), params)),
   health: checked(healthRequest, (params, job) => inspection.health(createContext(params, job), params)),
-  fisher: checked(fisherRequest, (params, job) => pipeline.fisher(createContext(params, job), params)),
-  calibrate: checked(calibrateRequest, (params, job) => pipeline.calibrate(createContext(params, job), params)),
-  sweep: checked(sweepRequest, (params, job) => pipeline.sweep(createContext(params, job), params)),
+  fisher: checked(fisherRequest, (params, job) => fisher(createContext(params, job), params)),
+  calibrate: checked(calibrateRequest, (params, job) => calibrate(createContext(params, job), params)),
+  sweep: checked(sweepRequest, (params, job) => sweep(createContext(params, job), params)),
   sweepShard: checked(sweepShardRequest, (params, job) =>
-    pipeline.sweepShard(createContext(params, job), params, parseShard(params.shard, process.env)),
+    sweepShard(createContext(params, job), params, parseShard(params.shard, process.env)),
   ),
   plan: checked(planRequest, (params, job) => planner.ask('plan', params, job.signal)),
   frontier: checked(frontierRequest, (params, job) => planner.ask('frontier', params, job.signal)),
   estimate: checked(compressRequest, (params, job) => estimate(createContext(params, job), params)),
   compress: checked(compressRequest, (params, job) =>
-    pipeline.compress(createContext(params, job), params, wanted => planner.ask('plan', wanted, job.signal)),
+    compress(createContext(params, job), params, wanted => planner.ask('plan', wanted, job.signal)),
   ),
   methods: checked(methodsRequest, (params, job) => compareMethods(createContext(params, job), params)),
-  evaluate: checked(evaluateRequest, (params, job) => pipeline.evaluate(createContext(params, job), params)),
-  export: checked(exportRequest, (params, job) => pipeline.exportCheckpoint(createContext(params, job), params)),
+  evaluate: checked(evaluateRequest, (params, job) => evaluate(createContext(params, job), params)),
+  export: checked(exportRequest, (params, job) => exportCheckpoint(createContext(params, job), params)),
 };

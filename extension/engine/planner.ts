@@ -4,11 +4,11 @@
  */
 import { parentPort, Worker } from 'node:worker_threads';
 import { LqError, type ErrorData } from '../core/errors';
-import * as pipeline from '../core/pipeline';
+import { frontier, plan } from '../core/stages/plan';
 import { nodeFiles } from '../node/files';
 
 /** What can be asked: functions of files and a request. */
-const methods = { plan: pipeline.plan, frontier: pipeline.frontier };
+const methods = { plan, frontier };
 type Methods = typeof methods;
 type Method = keyof Methods;
 type Params<M extends Method> = Parameters<Methods[M]>[1];

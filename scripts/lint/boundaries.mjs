@@ -69,14 +69,14 @@ export const ladder = [
   ['options'],
   ['requests'],
   ['packed'],
-  ['logical'],
+  ['logical', 'opened'],
   ['evaluation'],
   ['sensitivity'],
   ['allocation'],
   ['decomposition'],
   ['analysis'],
   ['export'],
-  ['reports', 'method', 'opened', 'estimate', 'preflight', 'pipeline', 'compare-methods'],
+  ['reports', 'method', 'estimate', 'preflight', 'stages', 'pipeline', 'compare-methods'],
 ];
 const CORE = 'extension/core/';
 

@@ -161,7 +161,13 @@ export function prepare(
 /** Bits and bytes of every option, by row; matrices of one shape share theirs. */
 function sizesOf(table: SweepTable, factors: FactorStorage): { bits: number[]; bytes: number[] }[] {
   const byShape = new Map<string, { bits: number[]; bytes: number[] }>();
-  return table.matrices.map(({ rows, cols }) => {
+  return table.matrices.map(({ rows, cols, bytes }) => {
+    if (bytes !== undefined)
+      return {
+        bits: table.options.map(option => optionBits(option, rows, cols)),
+        // An option without a size has no cost and is never chosen.
+        bytes: bytes.map(size => size ?? 0),
+      };
     const shape = `${rows}x${cols}`;
     let sizes = byShape.get(shape);
     if (sizes === undefined) {

@@ -5,6 +5,9 @@
 import { LqError } from '../errors';
 import type { FileSystem } from '../files/types';
 
+/** Raised when a model, text or tokenizer is read in another way, so that older figures are not reused. */
+export const EVALUATION_VERSION = 2;
+
 export interface Text {
   readonly text: string;
   /** What reading changed, one sentence each, for reports. */

@@ -5,6 +5,7 @@
 import * as v from 'valibot';
 import { describeRequest, type RequestOf } from './describe';
 import { choiceFlag, numberFlag, path, pathFlag, switchFlag, textFlag, whole, listFlag, asIs } from './field';
+import { CONSUMER_IDS, consumers } from '../options/consumers';
 import {
   budget,
   budgetSchema,
@@ -146,8 +147,21 @@ export type CalibrateRequest = RequestOf<typeof calibrateRequest>;
 export const methodRequest = describeRequest('method', method);
 export type MethodRequest = RequestOf<typeof methodRequest>;
 
+/** Where the result will run: the options are then those of its format, and sizes are of its file. */
+const consumer = {
+  for: {
+    schema: v.exactOptional(v.picklist(CONSUMER_IDS)),
+    spoken: choiceFlag(
+      'for',
+      CONSUMER_IDS,
+      `what will read it (${CONSUMER_IDS.map(id => `${id}: ${consumers[id].readers}`).join('; ')}; default: packed)`,
+    ),
+  },
+};
+
 const sweepFields = {
   ...model,
+  ...consumer,
   ...method,
   ...iteration,
   out: { schema: v.exactOptional(path), spoken: pathFlag('out', 'FILE', 'file to write the table of costs to') },
@@ -159,8 +173,6 @@ const fisherOrPlain = (request: { fisher?: string; plain?: boolean }): string | 
 
 export const sweepRequest = describeRequest('sweep', sweepFields, [fisherOrPlain]);
 export type SweepRequest = RequestOf<typeof sweepRequest>;
-
-const CONSUMERS = ['packed', 'gguf'] as const;
 
 /** What a worker is among those that share its cache, see `parseShard`. */
 const shard = {
@@ -182,7 +194,7 @@ export const sweepShardRequest = describeRequest(
     calibration: { schema: v.exactOptional(path) },
     samples: { schema: samples.schema },
     context: { schema: context.schema },
-    for: { schema: v.exactOptional(v.picklist(CONSUMERS)) },
+    ...consumer,
     ...method,
     ...iteration,
     ...selection,
@@ -255,11 +267,7 @@ const compressFields = {
   },
   context,
   windows,
-  /** Where the result will run: the options are then those of its format, and sizes are of its file. */
-  for: {
-    schema: v.exactOptional(v.picklist(CONSUMERS)),
-    spoken: choiceFlag('for', CONSUMERS, 'what will read it; gguf: llama.cpp, Ollama, LM Studio (default: packed)'),
-  },
+  ...consumer,
   format: {
     schema: v.exactOptional(v.picklist(FORMATS)),
     spoken: choiceFlag('format', FORMATS, 'what to write (default: packed)'),

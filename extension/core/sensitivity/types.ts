@@ -19,6 +19,8 @@ export interface SweepRow {
   readonly costs: readonly (number | null)[];
   /** Squared unweighted errors of the same encodings; null, too, where that was not measured. */
   readonly squaredErrors: readonly (number | null)[];
+  /** Bytes in the output under each option, null for one it has no form for; absent: those of the packed format. */
+  readonly bytes?: readonly (number | null)[];
   /** Indices of the costs that were predicted and not measured. */
   readonly predicted: readonly number[];
   /** Squared norm of W, plain and under the metric. */

@@ -27,6 +27,7 @@ const everything: Sayable[] = [
     command: 'sweep',
     request: {
       model: '/m',
+      for: 'gguf',
       method: 'lq-lora',
       metric: 'fisher',
       ranks: [8, 16],

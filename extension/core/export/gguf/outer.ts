@@ -14,6 +14,7 @@ import type { DenseSource, GgufSource } from '../../native';
 import { ggufOption } from '../../options/methods/gguf';
 import { bytesOfPart } from '../../options/parts';
 import { optionFits, optionParts } from '../../options/option';
+import type { Option } from '../../options/types';
 import type { BlockType } from '../../dtypes';
 import type { SweepRow, SweepTable } from '../../sensitivity/types';
 import type { LogicalTensor } from '../../checkpoint/types';
@@ -24,28 +25,39 @@ const PROBES: readonly BlockType[] = ['Q3_K', 'Q4_0'];
 /** A loss that does not rise, or by chance falls, still leaves errors a price. */
 const LEAST_RISE = 1e-4;
 
-/** The sweep of the blocks' matrices with rows for all other matrices of the model, in the same units. */
+/** The embedding and the head, where they are dense and some option fits. @param blocks what the sweep measures */
+export function outerMatrices(
+  { index, weights }: GgufModel,
+  blocks: ReadonlySet<string>,
+  options: readonly Option[],
+): (GgufModel['weights'][number] & { readonly source: DenseSource; readonly tensor: LogicalTensor })[] {
+  const logical = new Map(logicalTensors(index).map(tensor => [tensor.name, tensor]));
+  return weights.flatMap(({ name, source }) => {
+    const tensor = logical.get(name);
+    if (source.rows === 1 || source.kind !== 'dense' || blocks.has(name) || !isOuter(tensor)) return [];
+    return options.some(option => optionFits(option, source.rows, source.cols)) ? [{ name, source, tensor }] : [];
+  });
+}
+
+const isOuter = (tensor: LogicalTensor | undefined): tensor is LogicalTensor =>
+  tensor !== undefined && (tensor.role === 'embedding' || tensor.role === 'head');
+
+/** The sweep of the blocks' matrices with rows for embedding and head, in the same units. */
 export async function withOuterMatrices(
   context: PipelineContext,
   model: GgufModel,
   table: SweepTable,
   windows: Windows | undefined,
 ): Promise<SweepTable> {
-  const known = new Set(table.matrices.map(({ name }) => name));
-  const logical = new Map(logicalTensors(model.index).map(tensor => [tensor.name, tensor]));
   const rows: SweepRow[] = [];
-  const base = windows && (await meanLoss(context, model, windows));
-  for (const { name, source } of model.weights) {
+  const outer = outerMatrices(model, new Set(table.matrices.map(({ name }) => name)), table.options);
+  const base = windows && outer.length > 0 ? await meanLoss(context, model, windows) : undefined;
+  for (const { tensor, source } of outer) {
     throwIfCancelled(context);
-    const tensor = logical.get(name);
-    if (source.rows === 1 || source.kind !== 'dense' || known.has(name) || !isOuter(tensor)) continue;
     rows.push(await outerRow(context, model, table, tensor, source, windows, base));
   }
   return { ...table, matrices: [...table.matrices, ...rows] };
 }
-
-const isOuter = (tensor: LogicalTensor | undefined): tensor is LogicalTensor =>
-  tensor !== undefined && (tensor.role === 'embedding' || tensor.role === 'head');
 
 async function outerRow(
   context: PipelineContext,

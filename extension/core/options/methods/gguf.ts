@@ -22,7 +22,8 @@ export const gguf: Method = {
   source: 'block types of ggml; feedback: Frantar et al., 2022, arXiv 2210.17323',
   description:
     'The k- and i-quants of llama.cpp, rounded with feedback and coordinate descent; the type of every matrix is the program’s choice.',
-  metrics: ['kfac', 'fisher', 'plain'],
+  // Feedback needs the second moment of inputs, which elementwise Fisher information does not have.
+  metrics: ['kfac', 'plain'],
   secondPass: false,
   settings: [],
   options: () => GGUF_TYPES.map(ggufOption),

@@ -1,0 +1,150 @@
+/** Block types of GGUF chosen by the program: what of the file it decides, exact sizes, and writing what it chose. */
+import { ALIGNMENT } from '../../checkpoint/gguf/serialize';
+import type { LogicalTensor } from '../../checkpoint/types';
+import type { PipelineContext } from '../../context';
+import type { BlockType } from '../../dtypes';
+import { LqError } from '../../errors';
+import { withoutTargets } from '../../logical/targets';
+import type { Opened } from '../../opened';
+import { optionFits, optionParts } from '../../options/option';
+import { bytesOfPart } from '../../options/parts';
+import type { Option } from '../../options/types';
+import type { PreparedTarget, Sizes, Target, WriteJob, Written } from '../target';
+import { floatType, ggufReadme } from './exporter';
+import { ggufModel, type GgufModel, type TypeName } from './layout';
+import { outerMatrices, withOuterMatrices } from './outer';
+import { bitsOf, writeGguf } from './write';
+
+export const ggufTarget: Target = {
+  stages: ['export'],
+  layerOrder: false,
+  async prepare(files, found, options): Promise<PreparedTarget> {
+    const model = await ggufModel(files, found.index);
+    const { opened, notes } = fittingTargets(found, model, options);
+    const sizes = fileSizes(model, opened, options);
+    return {
+      opened,
+      notes,
+      sizes,
+      async complete(context, table, windows) {
+        const { matrices } = await withOuterMatrices(context, model, table, await windows?.());
+        const bytes = matrices.map(({ rows, cols }) =>
+          table.options.map(option => sizes.bytesOf(option, rows, cols) ?? null),
+        );
+        return {
+          ...table,
+          model: { ...table.model, keptBytes: sizes.kept },
+          matrices: matrices.map((row, i) => ({ ...row, bytes: bytes[i]! })),
+        };
+      },
+      write: (context, job) => job.timed('export', () => writePlan(context, model, job)),
+    };
+  },
+};
+
+/**
+ * The targets that some option's blocks divide, and a sentence about the others, which stay in their float type.
+ * @throws LqError 'no-targets' when there is none.
+ */
+function fittingTargets(
+  found: Opened,
+  model: GgufModel,
+  options: readonly Option[],
+): { opened: Opened; notes: string[] } {
+  const { targets } = found;
+  const known = new Set(model.weights.map(({ name }) => name));
+  const fits = ({ shape: [rows = 0, cols = 0] }: LogicalTensor): boolean =>
+    options.some(option => optionFits(option, rows, cols));
+  const foreign = targets.filter(({ name }) => !known.has(name));
+  const odd = targets.filter(target => known.has(target.name) && !fits(target));
+  const fitting = targets.filter(target => known.has(target.name) && fits(target));
+  const wide = fitting.filter(({ shape: [, cols = 0] }) => cols % 256 !== 0);
+  const named = (list: readonly LogicalTensor[]): string =>
+    `${list.length} of ${targets.length} matrices (${list[0]!.name}, ${list[0]!.shape.join(' x ')})`;
+  if (fitting.length === 0)
+    throw new LqError('no-targets', `Nothing to compress: no block of GGUF divides the rows of ${named(targets)}.`);
+  const dropped = [
+    ...foreign.map(target => ({ target, reason: 'no matrix of its own in GGUF' })),
+    ...odd.map(target => ({ target, reason: 'no block of GGUF divides its columns' })),
+  ];
+  return {
+    opened: { ...found, targets: fitting, coverage: withoutTargets(found.coverage, dropped) },
+    notes: [
+      ...(foreign.length > 0 ? [`GGUF has no matrix of their own for ${named(foreign)}.`] : []),
+      ...(odd.length > 0 ? [`32 does not divide the columns of ${named(odd)}, which stay in their float type.`] : []),
+      ...(wide.length > 0
+        ? [`256 does not divide the columns of ${named(wide)}: only types of 4.5 bits and more fit them.`]
+        : []),
+    ],
+  };
+}
+
+const padded = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+
+/** Sizes of the whole file: a tensor counts with its padding, everything else is header, vectors and other matrices. */
+function fileSizes(model: GgufModel, opened: Opened, options: readonly Option[]): Sizes {
+  const blocks = new Set(opened.targets.map(({ name }) => name));
+  const decided = model.weights.filter(({ name }) => blocks.has(name));
+  const matrices = [...decided, ...outerMatrices(model, blocks, options)].map(({ name, source: { rows, cols } }) => ({
+    name,
+    rows,
+    cols,
+  }));
+  const planned = new Set(matrices.map(({ name }) => name));
+  const layout = model.layout(new Map(model.weights.map(({ name }) => [name, floatType(model.index)])));
+  const own = layout.weights.reduce((sum, { name, place }) => sum + (planned.has(name) ? padded(place.bytes) : 0), 0);
+  return {
+    kept: layout.fileBytes - own,
+    matrices,
+    bytesOf(option, rows, cols) {
+      if (option.grid.kind !== 'gguf' || !optionFits(option, rows, cols)) return undefined;
+      return padded(optionParts(option, rows, cols).reduce((sum, part) => sum + bytesOfPart(part), 0));
+    },
+  };
+}
+
+/** @throws LqError those of `writeGguf`; 'internal' when the file is not as large as planned. */
+async function writePlan(context: PipelineContext, model: GgufModel, job: WriteJob): Promise<Written> {
+  const { table, plan, metric } = job;
+  const chosen = new Map<string, BlockType>(
+    plan.matrices.map(({ name, option }) => {
+      if (option.grid.kind !== 'gguf') throw new LqError('usage', `${name} has no type of GGUF in the plan.`);
+      return [name, option.grid.type];
+    }),
+  );
+  const other = floatType(model.index);
+  const types = new Map<string, TypeName>(model.weights.map(({ name }) => [name, chosen.get(name) ?? other]));
+  const { fileBytes } = model.layout(types);
+  if (fileBytes !== plan.bytes)
+    throw new LqError('internal', `The file would have ${fileBytes} bytes, the plan says ${plan.bytes}.`);
+  const blocks = new Set(table.matrices.filter(({ layer }) => layer >= 0).map(({ name }) => name));
+  const { bytes } = await writeGguf(context, {
+    model,
+    types,
+    metricOf: name => (blocks.has(name) ? metric.of(name).native : undefined),
+    out: job.out,
+    overwrite: job.overwrite,
+    readme: ggufReadme(model.index.label, recipe(types)),
+    fingerprint: JSON.stringify([metric.recipe, context.seed]),
+  });
+  const rows = new Map(table.matrices.map(row => [row.name, row]));
+  return {
+    bytes,
+    matrices: plan.matrices.map(({ name, cost }) => {
+      const error = Math.sqrt(cost / (rows.get(name)!.weightedNorm || 1));
+      return { name, errorLq: error, errorStored: error };
+    }),
+  };
+}
+
+/** The recipe in a sentence and a table. */
+function recipe(types: ReadonlyMap<string, TypeName>): string {
+  const lines = [...types].map(([name, type]) => `| ${name} | ${type} | ${bitsOf(type).toFixed(4)} |`);
+  return [
+    'Types were chosen by an integer program for the size of the file; weights were rounded with feedback.',
+    '',
+    '| weight | type | bits |',
+    '|---|---|---|',
+    ...lines,
+  ].join('\n');
+}

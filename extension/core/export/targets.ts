@@ -1,0 +1,17 @@
+/** What `compress` writes for each consumer: a target in the folder of its format, and a line here. */
+import { LqError } from '../errors';
+import { consumers, type ConsumerId } from '../options/consumers';
+import type { CompressRequest } from '../requests/requests';
+import { denseTarget } from './dense/target';
+import { ggufTarget } from './gguf/target';
+import { packedTarget } from './packed/target';
+import type { Target } from './target';
+
+const targets: Readonly<Record<ConsumerId, Target>> = { packed: packedTarget, gguf: ggufTarget };
+
+/** The target of a request. @throws LqError 'usage' for a format beside one that a consumer reads alone. */
+export function targetOf({ for: consumer = 'packed', format }: Pick<CompressRequest, 'for' | 'format'>): Target {
+  if (consumer !== 'packed' && format !== undefined)
+    throw new LqError('usage', `${consumers[consumer].label} has no other format; leave out --format ${format}.`);
+  return format === 'dense' ? denseTarget : targets[consumer];
+}

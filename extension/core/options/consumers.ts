@@ -1,0 +1,33 @@
+/** Where a compressed checkpoint will run, and the methods whose options its format holds. */
+import { LqError } from '../errors';
+import { findMethod, type MethodId } from './methods/registry';
+
+export interface Consumer {
+  /** For people: the format, and the programs that read it. */
+  readonly label: string;
+  readonly readers: string;
+  /** The methods that make it, the usual one first; undefined: any. */
+  readonly methods?: readonly [MethodId, ...MethodId[]];
+}
+
+export const consumers = {
+  packed: { label: 'Packed LQ checkpoint', readers: 'LQ Studio' },
+  gguf: { label: 'GGUF', readers: 'llama.cpp, Ollama, LM Studio', methods: ['gguf'] },
+} as const satisfies Record<string, Consumer>;
+
+export type ConsumerId = keyof typeof consumers;
+
+export const CONSUMER_IDS = Object.keys(consumers) as [ConsumerId, ...ConsumerId[]];
+
+/**
+ * The method of a request: the one it names, or the usual one of where the result will run.
+ * @param usual that of a request that names neither
+ * @throws LqError 'usage' for a method that does not exist or whose options the format does not hold.
+ */
+export function methodFor(consumer: ConsumerId, method: string | undefined, usual: MethodId): MethodId {
+  const { label, methods }: Consumer = consumers[consumer];
+  const id = findMethod(method ?? methods?.[0] ?? usual);
+  if (methods && !methods.includes(id))
+    throw new LqError('usage', `${label} does not hold the options of ${id}; its methods are ${methods.join(', ')}.`);
+  return id;
+}

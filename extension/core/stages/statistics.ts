@@ -1,0 +1,180 @@
+/** Statistics of a calibration text: computed once, found again by the content of model and text. */
+import { backendOf, type PipelineContext } from '../context';
+import { recordRate } from '../estimate';
+import { describeModel } from '../evaluation/language-model';
+import { EVALUATION_VERSION, readTextFile } from '../evaluation/text';
+import { TextTokenizer } from '../evaluation/tokenizer';
+import { readWindows, type Windows } from '../evaluation/windows';
+import type { CheckpointIndex } from '../checkpoint/types';
+import { logicalTensors } from '../logical/logical';
+import type { ChosenMethod, Statistics } from '../method';
+import { open, type Opened } from '../opened';
+import { DEFAULTS } from '../requests/defaults';
+import type { CalibrateRequest, CompressRequest, FisherRequest } from '../requests/requests';
+import { computeCalibration, openCalibration } from '../sensitivity/calibration';
+import { computeFisher, modelHash, openFisher } from '../sensitivity/fisher';
+import { fisherMetric, kfacMetric, plainMetric, type Metric } from '../sensitivity/metric';
+import type { CalibrationReport, CalibrationSource, FisherReport } from '../sensitivity/types';
+import { cachedFileOnce, cachePath, makeRoom, markUsed, waitReporter } from '../storage/cache';
+import { once } from '../storage/claims';
+import { copyWhole } from '../storage/copy';
+
+// --- Fisher information -------------------------------------------------------------------------------------------------
+
+export async function fisher(context: PipelineContext, request: FisherRequest): Promise<FisherReport> {
+  const { file, report } = await fisherOnce(context, await open(context.files, request), request);
+  await copyWhole(context, file, request.out);
+  return { ...report, out: request.out };
+}
+
+/** Fisher information of a calibration text, computed once and found again by the content of model and text. */
+async function fisherOnce(
+  context: PipelineContext,
+  { index, targets }: Opened,
+  request: Pick<FisherRequest, 'calibration' | 'samples' | 'context'>,
+): Promise<{ file: string; report: FisherReport }> {
+  const model = await modelHash(context, logicalTensors(index));
+  const samples = request.samples ?? DEFAULTS.samples;
+  const contextLength = request.context ?? DEFAULTS.context;
+  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
+  const key = {
+    version: EVALUATION_VERSION,
+    model,
+    config: index.config,
+    tokenizer: context.digest(tokenizer.source),
+    targets: targets.map(target => target.name),
+    text: context.digest((await readTextFile(context.files, request.calibration)).text),
+    samples,
+    context: contextLength,
+    backend: backendOf(context),
+  };
+  const { calibration } = request;
+  const { file, value } = await cachedFileOnce<FisherReport>(context, 'fisher', key, {
+    extension: '.safetensors',
+    async make(out, claim) {
+      const onProgress = (done: number): void => claim.progress({ done, total: samples });
+      const input = { index, targets, calibration, samples, contextLength, model, out, onProgress };
+      const report = await computeFisher(context, input);
+      await recordRate(context, 'fisher', index.parameters * samples * contextLength, report.seconds);
+      return report;
+    },
+    onWait: waitReporter(context, 'fisher', index.label),
+  });
+  return { file, report: { ...value, out: file } };
+}
+
+// --- Moments of inputs and Fisher information of outputs ------------------------------------------------------------------
+
+export async function calibrate(context: PipelineContext, request: CalibrateRequest): Promise<CalibrationReport> {
+  return runCalibration(context, await open(context.files, request), request, request.out);
+}
+
+async function runCalibration(
+  context: PipelineContext,
+  { index, targets }: Opened,
+  request: Pick<CalibrateRequest, 'calibration' | 'samples' | 'context' | 'fisher'>,
+  out: string,
+): Promise<CalibrationReport> {
+  const samples = request.samples ?? DEFAULTS.samples;
+  const contextLength = request.context ?? DEFAULTS.context;
+  const report = await computeCalibration(context, {
+    index,
+    targets,
+    calibration: request.calibration,
+    samples,
+    contextLength,
+    model: await modelHash(context, logicalTensors(index)),
+    fisher: request.fisher ?? false,
+    out,
+  });
+  await recordRate(context, 'calibrate', index.parameters * samples * contextLength, report.seconds);
+  return report;
+}
+
+/** The statistics of a calibration text, computed once and found again by the content of model and text. */
+async function cachedCalibration(
+  context: PipelineContext,
+  opened: Opened,
+  request: Pick<CalibrateRequest, 'calibration' | 'samples' | 'context' | 'fisher'>,
+): Promise<CalibrationSource> {
+  const { index, targets } = opened;
+  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
+  const key = {
+    version: EVALUATION_VERSION,
+    model: await modelHash(context, logicalTensors(index)),
+    config: index.config,
+    tokenizer: context.digest(tokenizer.source),
+    targets: targets.map(target => target.name),
+    text: context.digest((await readTextFile(context.files, request.calibration)).text),
+    samples: request.samples ?? DEFAULTS.samples,
+    context: request.context ?? DEFAULTS.context,
+    fisher: request.fisher ?? false,
+    backend: backendOf(context),
+  };
+  const file = cachePath(context, 'calibration', key, '.safetensors');
+  await makeRoom(context, file);
+  await once<true>(context, file, {
+    find: async () => (await markUsed(context, file)) || undefined,
+    async make() {
+      await runCalibration(context, opened, request, file);
+      return true;
+    },
+    onWait: waitReporter(context, 'calibrate', index.label),
+  });
+  return openCalibration(context, file, targets);
+}
+
+// --- For a compression ----------------------------------------------------------------------------------------------------
+
+/** The metric that was chosen, its statistics opened or computed. */
+export async function metricOf(
+  context: PipelineContext,
+  opened: Opened,
+  { metric }: ChosenMethod,
+  request: Statistics & Pick<CompressRequest, 'samples' | 'context'>,
+): Promise<Metric> {
+  const { calibration, fisher: file } = request;
+  switch (metric) {
+    case 'plain':
+      return plainMetric;
+    case 'fisher':
+      return fisherMetric(
+        calibration === undefined
+          ? await openFisher(context, file!, opened.targets)
+          : await openFisher(
+              context,
+              (await fisherOnce(context, opened, { ...request, calibration })).file,
+              opened.targets,
+            ),
+      );
+    case 'kfac':
+      return kfacMetric(
+        calibration === undefined
+          ? await openCalibration(context, file!, opened.targets)
+          : await cachedCalibration(context, opened, {
+              calibration,
+              ...(request.samples !== undefined && { samples: request.samples }),
+              ...(request.context !== undefined && { context: request.context }),
+            }),
+      );
+  }
+}
+
+/** Tokens of the calibration text: `most` windows of those that the statistics are of. */
+export async function calibrationWindows(
+  context: PipelineContext,
+  index: CheckpointIndex,
+  request: Pick<CompressRequest, 'samples' | 'context'> & { readonly calibration: string },
+  most = Infinity,
+): Promise<Windows> {
+  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
+  const windows = Math.min(request.samples ?? DEFAULTS.samples, most);
+  return readWindows(
+    context.files,
+    tokenizer,
+    describeModel(index).config.vocab,
+    request.calibration,
+    { context: request.context ?? DEFAULTS.context, windows },
+    context.signal,
+  );
+}

@@ -1,0 +1,105 @@
+/** Costs of every option for every matrix, of a whole checkpoint or one worker's part of it. */
+import type { PipelineContext } from '../context';
+import type { PreparedTarget, Target } from '../export/target';
+import { targetOf } from '../export/targets';
+import { chooseMethod, type ChosenMethod } from '../method';
+import { open, type Opened } from '../opened';
+import { DEFAULTS } from '../requests/defaults';
+import type { CompressRequest, SweepRequest, SweepShardRequest } from '../requests/requests';
+import type { Metric } from '../sensitivity/metric';
+import { sweep as sweepMatrices, sweepShard as sweepPart, type SweepInput } from '../sensitivity/sweep';
+import type { ShardReport, SweepTable } from '../sensitivity/types';
+import type { Shard } from '../shards';
+import { holdEntry } from '../storage/cache';
+import { calibrationWindows, metricOf } from './statistics';
+
+/** What a request is about: the method, the target and the matrices it holds. */
+export interface Subject {
+  readonly method: ChosenMethod;
+  readonly target: Target;
+  readonly prepared: PreparedTarget;
+}
+
+type SubjectRequest = Parameters<typeof chooseMethod>[1] &
+  Pick<CompressRequest, 'model' | 'include' | 'exclude' | 'for' | 'format' | 'factors'>;
+
+/** @throws LqError those of `chooseMethod`, `open` and the target's `prepare`. */
+export async function subjectOf({ files }: PipelineContext, request: SubjectRequest): Promise<Subject> {
+  const method = await chooseMethod(files, request);
+  const target = targetOf(request);
+  const found = await open(files, request, method.options);
+  return { method, target, prepared: await target.prepare(files, found, method.options, request) };
+}
+
+export async function sweep(context: PipelineContext, request: SweepRequest): Promise<SweepTable> {
+  const { method, prepared } = await subjectOf(context, request);
+  for (const note of [...method.notes, ...prepared.notes]) context.log('warning', note);
+  const metric = await metricOf(context, prepared.opened, method, request);
+  const table = await completeSweep(context, { method, prepared, metric }, request);
+  if (request.out !== undefined) await context.files.writeAtomic(request.out, JSON.stringify(table));
+  return table;
+}
+
+/** The sweep of a target's matrices, as its program needs it. */
+export async function completeSweep(
+  context: PipelineContext,
+  { method, prepared, metric }: Pick<Subject, 'method' | 'prepared'> & { readonly metric: Metric },
+  request: LoopRequest & Pick<CompressRequest, 'calibration' | 'samples' | 'context'>,
+): Promise<SweepTable> {
+  const { opened } = prepared;
+  const { calibration } = request;
+  const table = await sweepMatrices(context, sweepInput(opened, method, request, metric));
+  return prepared.complete(
+    context,
+    table,
+    calibration === undefined
+      ? undefined
+      : () => calibrationWindows(context, opened.index, { ...request, calibration }, PROBE_WINDOWS),
+  );
+}
+
+/** Windows that show what an error outside of the blocks costs. */
+const PROBE_WINDOWS = 32;
+
+/** One worker's part of the sweep that a compression or a `sweep` of the same fields makes. */
+export async function sweepShard(
+  context: PipelineContext,
+  request: SweepShardRequest,
+  shard: Shard,
+): Promise<ShardReport> {
+  const { method, prepared } = await subjectOf(context, request);
+  for (const note of method.notes) context.log('warning', note);
+  const metric = await metricOf(context, prepared.opened, method, request);
+  const cached = request.calibration === undefined ? undefined : metric.file;
+  const release = cached === undefined ? undefined : await holdEntry(context, cached);
+  try {
+    return await sweepPart(context, sweepInput(prepared.opened, method, request, metric), shard);
+  } finally {
+    await release?.();
+  }
+}
+
+type LoopRequest = Pick<SweepRequest, 'scales' | 'iterations' | 'patience'>;
+
+function sweepInput(
+  { index, targets, coverage }: Opened,
+  { id, options }: ChosenMethod,
+  request: LoopRequest,
+  metric: Metric,
+): SweepInput {
+  return {
+    index,
+    targets,
+    coverage,
+    options,
+    method: id,
+    metric,
+    loop: {
+      scales: request.scales ?? DEFAULTS.scales,
+      iterations: request.iterations ?? DEFAULTS.iterations,
+      patience: request.patience ?? DEFAULTS.patience,
+      oversampling: DEFAULTS.oversampling,
+      powerIterations: DEFAULTS.powerIterations,
+    },
+  };
+}
