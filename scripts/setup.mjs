@@ -1,6 +1,6 @@
 // Makes a bare Debian machine with Node ready to build, run and test: system packages, then node_modules.
 // Uses Node's own modules alone, since nothing else is there yet. Quick when there is nothing to do.
-//   node scripts/setup.mjs [--browser]     --browser: also what the tests in a real editor need
+//   node scripts/setup.mjs [--browser] [--slurm]     also what the tests in a real editor need, or those on a real Slurm
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -23,6 +23,10 @@ const browserPackages = [
   { name: 'chromium', present: () => onPath('chromium') },
   { name: 'fonts-dejavu-core', present: () => existsSync('/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf') },
   { name: 'ripgrep', present: () => onPath('rg') },
+];
+const slurmPackages = [
+  { name: 'munge', present: () => onPath('munged') },
+  { name: 'slurm-wlm', present: () => onPath('slurmctld') && onPath('slurmd') && onPath('sbatch') },
 ];
 
 function requireNode() {
@@ -62,13 +66,13 @@ function installNodeModules() {
   writeFileSync(stamp, lock);
 }
 
-/** @param {{ browser?: boolean }} needs */
-export function setup({ browser = false } = {}) {
+/** @param {{ browser?: boolean, slurm?: boolean }} needs */
+export function setup({ browser = false, slurm = false } = {}) {
   requireNode();
-  installSystemPackages(browser ? [...buildPackages, ...browserPackages] : buildPackages);
+  installSystemPackages([...buildPackages, ...(browser ? browserPackages : []), ...(slurm ? slurmPackages : [])]);
   installNodeModules();
 }
 
 if (process.argv[1] && path.resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  setup({ browser: process.argv.includes('--browser') });
+  setup({ browser: process.argv.includes('--browser'), slurm: process.argv.includes('--slurm') });
 }

@@ -1,5 +1,5 @@
 // Runs the test suites named on the command line, or all that need no heavy Python peers, and ends with one line of totals.
-//   node scripts/test.mjs [typecheck|lint|unit|webview|contract|cuda|package|exthost|e2e|interop ...]
+//   node scripts/test.mjs [typecheck|lint|unit|webview|contract|cuda|package|exthost|e2e|interop|slurm ...]
 // A suite that fails does not stop the next; the exit status tells whether all passed.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
@@ -61,9 +61,10 @@ const suites = {
   exthost: () => vitest('exthost', 'test/e2e/vitest.config.ts', 'test/exthost'),
   e2e: () => vitest('e2e', 'test/e2e/vitest.config.ts', 'test/e2e'),
   interop: () => (script('python-venv') ? vitest('interop', 'test/interop/vitest.config.ts') : asOneTest(false)),
+  slurm: () => vitest('slurm', 'test/cluster/vitest.config.ts'),
 };
-/** They want gigabytes of other people's programs, and are asked for by name. */
-const onRequest = new Set(['interop']);
+/** They want other people's programs, by the gigabyte or running as daemons, and are asked for by name. */
+const onRequest = new Set(['interop', 'slurm']);
 const byDefault = Object.keys(suites).filter(name => !onRequest.has(name));
 
 const chosen = process.argv.length > 2 ? process.argv.slice(2) : byDefault;
@@ -92,7 +93,10 @@ function finish() {
   process.exit(sum('failed') === 0 ? 0 : 1);
 }
 
-setup({ browser: chosen.some(name => ['webview', 'exthost', 'e2e'].includes(name)) });
+setup({
+  browser: chosen.some(name => ['webview', 'exthost', 'e2e'].includes(name)),
+  slurm: chosen.includes('slurm'),
+});
 rmSync(reports, { recursive: true, force: true });
 mkdirSync(reports, { recursive: true });
 const built = timed('build', () => asOneTest(script('build-native') && script('build')));
