@@ -300,7 +300,7 @@ export interface NativeLanguageModelConfig {
   rmsEps: number;
   ropeTheta: number;
   rope: {
-    type: 'default' | 'linear' | 'llama3' | 'dynamic' | 'yarn';
+    type: 'default' | 'linear' | 'llama3' | 'dynamic' | 'yarn' | 'longrope';
     factor?: number;
     lowFreqFactor?: number;
     highFreqFactor?: number;
@@ -308,6 +308,9 @@ export interface NativeLanguageModelConfig {
     attentionFactor?: number;
     betaFast?: number;
     betaSlow?: number;
+    /** longrope: what divides each frequency up to the original length, and beyond it. */
+    shortFactors?: number[];
+    longFactors?: number[];
   };
   slidingWindow: number;
   attentionBias: boolean;
@@ -321,12 +324,30 @@ export interface NativeLanguageModelConfig {
   norm?: 'rms' | 'layer';
   /** Added to the weights of RMS norms. */
   normOffset?: number;
-  /** Where norms stand: before each half of a block, after it (before its result is added), or both. Default `before`. */
-  normPlaces?: 'before' | 'after' | 'both';
-  /** q and k are normalised over all heads together. */
-  qkNormFull?: boolean;
+  /** Layer norms have no bias; nor a weight. */
+  normUnbiased?: boolean;
+  normBare?: boolean;
+  /**
+   * Where norms stand: before each half of a block, after it (before its result is added), both, or after it was added, on
+   * the stream itself. Default `before`.
+   */
+  normPlaces?: 'before' | 'after' | 'both' | 'sum';
+  /** The first block's attention reads the stream as it is; the head does. */
+  noFirstNorm?: boolean;
+  noLastNorm?: boolean;
+  /** With qkNorm: RMS of each head (the default), of all together, LayerNorm of each head, or that with weights of its own. */
+  headNorm?: 'each' | 'together' | 'layer' | 'layer_own';
+  /** Attention and MLP read the same, through the same norm or each through its own. */
+  parallel?: boolean;
+  sharedNorm?: boolean;
+  /** Tokens attend to those after them too; a window is as wide to either side. */
+  bothDirections?: boolean;
+  /** q, k and v are one tensor: one after another, or by key-value head with the queries of its group. */
+  fusedQkv?: 'stacked' | 'grouped';
+  /** gate and up are one tensor. */
+  fusedGateUp?: 'stacked';
   /** Default `silu`. */
-  activation?: 'silu' | 'gelu_tanh' | 'gelu' | 'relu' | 'relu_squared';
+  activation?: NativeActivation;
   /** down(f(up(x))) instead of down(f(gate(x)) up(x)). */
   plainMlp?: boolean;
   /** Of scores; default 1 / sqrt(headDim). */
@@ -334,17 +355,52 @@ export interface NativeLanguageModelConfig {
   /** Scores, logits x become c tanh(x / c). */
   attentionSoftcap?: number;
   logitSoftcap?: number;
+  /** q, k and v are cut to [-c, c]. */
+  attentionClamp?: number;
+  /** By head: slope * (position of the key - own one) is added to scores. */
+  alibi?: number[];
+  /** Each head has a further logit in its softmax, which attends to nothing. */
+  sinks?: boolean;
   /** Multipliers of embeddings, of what each half adds, of logits. */
   embeddingScale?: number;
   residualScale?: number;
   logitScale?: number;
   /** Leading dimensions of a head that are rotated; default all. */
   rotaryDim?: number;
+  /** Pairs are neighbours, not half a head apart. */
+  rotaryInterleaved?: boolean;
   /** Base of the second rotary embedding, which is never scaled. */
   ropeLocalTheta?: number;
   /** By layer: tokens attended to (0: all before) and the rotation; default slidingWindow and `standard` everywhere. */
   layerTraits?: { window: number; rotary: 'standard' | 'local' | 'none' }[];
+  /** What the embedding is beyond rows of a table as wide as the stream. */
+  embedding?: {
+    /** Of a row, which is projected to `hidden`: before positions are added, or after everything. */
+    width?: number;
+    projectFirst?: boolean;
+    projectionBias?: boolean;
+    /** Rows of a table of learned positions, and that of the first position. */
+    positions?: number;
+    positionOffset?: number;
+    /** A token that has the row before the first position and is not counted. */
+    padding?: number;
+    /** Rows of a table of token types, of which the first is added. */
+    types?: number;
+    /** Whether the sum is normalised. */
+    norm?: boolean;
+  };
+  /** Logits are made of norm(f(dense x)), as wide as the embedding. */
+  headTransform?: { bias?: boolean; norm?: boolean; activation: NativeActivation };
+  /** Logits have a bias. */
+  headBias?: boolean;
+  /**
+   * Masked tokens are predicted, not the next ones: a token t < 0 is this one at a place where ~t is to be predicted. Every
+   * sequence has as many, one at least.
+   */
+  maskToken?: number;
 }
+
+export type NativeActivation = 'silu' | 'gelu_tanh' | 'gelu' | 'relu' | 'relu_squared' | 'gelu_quick' | 'identity';
 
 /** Kind names as in native/include/lq/language_model.h; layer -1 for embedding, final_norm and head. */
 export interface ModelWeight {
@@ -391,7 +447,7 @@ export interface NativeDivergence {
 
 /** An opened model. Weights stay in their stored type; `close` frees them. */
 export interface NativeLanguageModel {
-  /** Mean cross entropy of each row of tokens [sequences, context]. */
+  /** Mean cross entropy of the predictions of each row of tokens [sequences, context]. */
   losses(tokens: Int32Array, context: number, control: NativeControl): Promise<Float64Array>;
   /** Logits [context, vocab] of one sequence; for tests. */
   logits(tokens: Int32Array, control: NativeControl): Promise<Float32Array>;

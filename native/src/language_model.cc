@@ -116,7 +116,8 @@ Napi::Value run_divergence(const std::shared_ptr<OpenModel>& model, const Napi::
   auto result = std::make_shared<Result>();
   const auto work = [=](const Control& control) {
     const auto sequences = static_cast<int64_t>(tokens.size()) / context;
-    const auto predictions = static_cast<size_t>(sequences * (context - 1));
+    const auto predictions =
+        static_cast<size_t>(sequences * lq::predictions(model->config, tokens.data(), sequences, context));
     result->losses.resize(static_cast<size_t>(sequences));
     result->other_losses.resize(static_cast<size_t>(sequences));
     result->kl.resize(predictions);

@@ -24,6 +24,7 @@ RopeType parse_rope_type(const Napi::Object& rope) {
   if (type == "llama3") return RopeType::llama3;
   if (type == "dynamic") return RopeType::dynamic_ntk;
   if (type == "yarn") return RopeType::yarn;
+  if (type == "longrope") return RopeType::longrope;
   throw Napi::TypeError::New(rope.Env(), "unknown rotary scaling: " + type);
 }
 
@@ -37,44 +38,126 @@ Enum one_of(const Napi::Object& object, const char* name, const char* const (&na
   throw Napi::TypeError::New(object.Env(), std::string("unknown ") + name + ": " + value);
 }
 
-// The parts that are not Llama's, each absent where it is.
-void parse_parts(const Napi::Object& o, std::vector<LayerTraits>* traits, LanguageModelConfig* c) {
-  c->norm = one_of<NormKind>(o, "norm", {"rms", "layer"});
-  c->norm_offset = static_cast<float>(number_or(o, "normOffset", 0));
-  const std::string places =
+int32_t integer_or(const Napi::Object& object, const char* name, int32_t fallback) {
+  return static_cast<int32_t>(number_or(object, name, fallback));
+}
+
+// An array of `count` numbers, or nothing.
+template <typename Number>
+const Number* numbers(const Napi::Object& object, const char* name, int64_t count, std::vector<Number>* out) {
+  if (object.Get(name).IsUndefined()) return nullptr;
+  const auto list = object.Get(name).As<Napi::Array>();
+  if (static_cast<int64_t>(list.Length()) != count) {
+    throw Napi::TypeError::New(object.Env(), std::string(name) + " has not " + std::to_string(count) + " numbers");
+  }
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    out->push_back(static_cast<Number>(list.Get(i).ToNumber().DoubleValue()));
+  }
+  return out->data();
+}
+
+constexpr const char* kActivations[] = {"silu", "gelu_tanh", "gelu", "relu", "relu_squared", "gelu_quick", "identity"};
+constexpr const char* kFused[] = {"none", "stacked", "grouped"};
+
+NormParts parse_norms(const Napi::Object& o) {
+  NormParts n{};
+  n.kind = one_of<NormKind>(o, "norm", {"rms", "layer"});
+  n.unbiased = flag(o, "normUnbiased");
+  n.bare = flag(o, "normBare");
+  n.offset = static_cast<float>(number_or(o, "normOffset", 0));
+  const auto places =
       o.Get("normPlaces").IsUndefined() ? std::string("before") : o.Get("normPlaces").ToString().Utf8Value();
-  if (places != "before" && places != "after" && places != "both") {
+  if (places != "before" && places != "after" && places != "both" && places != "sum") {
     throw Napi::TypeError::New(o.Env(), "unknown normPlaces: " + places);
   }
-  c->no_norm_before = places == "after";
-  c->norm_after = places != "before";
-  c->qk_norm_full = flag(o, "qkNormFull");
-  c->activation = one_of<Activation>(o, "activation", {"silu", "gelu_tanh", "gelu", "relu", "relu_squared"});
-  c->plain_mlp = flag(o, "plainMlp");
-  c->attention_scale = number_or(o, "attentionScale", 0);
-  c->attention_softcap = number_or(o, "attentionSoftcap", 0);
-  c->logit_softcap = number_or(o, "logitSoftcap", 0);
-  c->embedding_scale = number_or(o, "embeddingScale", 0);
+  n.none_before = places == "after" || places == "sum";
+  n.after = places == "after" || places == "both";
+  n.of_sum = places == "sum";
+  n.none_first = flag(o, "noFirstNorm");
+  n.none_last = flag(o, "noLastNorm");
+  return n;
+}
+
+AttentionParts parse_attention(const Napi::Object& o, const LanguageModelConfig& c, ConfigArrays* arrays) {
+  AttentionParts a{};
+  a.fused = one_of<Fused>(o, "fusedQkv", kFused);
+  a.both_directions = flag(o, "bothDirections");
+  a.parallel = flag(o, "parallel");
+  a.shared_norm = flag(o, "sharedNorm");
+  a.head_norm = one_of<HeadNorm>(o, "headNorm", {"each", "together", "layer", "layer_own"});
+  a.scale = number_or(o, "attentionScale", 0);
+  a.softcap = number_or(o, "attentionSoftcap", 0);
+  a.clamp = number_or(o, "attentionClamp", 0);
+  a.alibi = numbers(o, "alibi", c.heads, &arrays->alibi);
+  a.sinks = flag(o, "sinks");
+  return a;
+}
+
+EmbeddingParts parse_embedding(const Napi::Object& o) {
+  EmbeddingParts e{};
+  e.scale = number_or(o, "embeddingScale", 0);
+  e.padding = -1;
+  if (o.Get("embedding").IsUndefined()) return e;
+  const auto parts = o.Get("embedding").As<Napi::Object>();
+  e.width = integer_or(parts, "width", 0);
+  e.projection_bias = flag(parts, "projectionBias");
+  e.project_first = flag(parts, "projectFirst");
+  e.positions = integer_or(parts, "positions", 0);
+  e.position_offset = integer_or(parts, "positionOffset", 0);
+  e.padding = integer_or(parts, "padding", -1);
+  e.types = integer_or(parts, "types", 0);
+  e.norm = flag(parts, "norm");
+  return e;
+}
+
+HeadParts parse_head(const Napi::Object& o) {
+  HeadParts h{};
+  h.scale = number_or(o, "logitScale", 0);
+  h.softcap = number_or(o, "logitSoftcap", 0);
+  h.bias = flag(o, "headBias");
+  if (o.Get("headTransform").IsUndefined()) return h;
+  const auto parts = o.Get("headTransform").As<Napi::Object>();
+  h.transform = true;
+  h.transform_bias = flag(parts, "bias");
+  h.transform_norm = flag(parts, "norm");
+  h.activation = one_of<Activation>(parts, "activation", kActivations);
+  return h;
+}
+
+// The parts that are not Llama's, each absent where it is.
+void parse_parts(const Napi::Object& o, ConfigArrays* arrays, LanguageModelConfig* c) {
+  c->norms = parse_norms(o);
+  c->attention = parse_attention(o, *c, arrays);
+  c->mlp = {one_of<Activation>(o, "activation", kActivations), flag(o, "plainMlp"),
+            one_of<Fused>(o, "fusedGateUp", kFused)};
+  c->embedding = parse_embedding(o);
+  c->head = parse_head(o);
   c->residual_scale = number_or(o, "residualScale", 0);
-  c->logit_scale = number_or(o, "logitScale", 0);
-  c->rotary_dim = static_cast<int32_t>(number_or(o, "rotaryDim", 0));
-  c->rope_local_theta = number_or(o, "ropeLocalTheta", 0);
+  c->rotary.dim = integer_or(o, "rotaryDim", 0);
+  c->rotary.interleaved = flag(o, "rotaryInterleaved");
+  c->rotary.local_theta = number_or(o, "ropeLocalTheta", 0);
+  const auto rope = o.Get("rope").As<Napi::Object>();
+  const int64_t pairs = (c->rotary.dim > 0 ? c->rotary.dim : c->head_dim) / 2;
+  c->rotary.short_factors = numbers(rope, "shortFactors", pairs, &arrays->short_factors);
+  c->rotary.long_factors = numbers(rope, "longFactors", pairs, &arrays->long_factors);
+  c->masked = !o.Get("maskToken").IsUndefined();
+  c->mask_token = integer_or(o, "maskToken", 0);
   if (o.Get("layerTraits").IsUndefined()) return;
   const auto list = o.Get("layerTraits").As<Napi::Array>();
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const auto entry = list.Get(i).As<Napi::Object>();
-    traits->push_back({static_cast<int32_t>(number(entry, "window")),
-                       one_of<LayerRotary>(entry, "rotary", {"standard", "local", "none"})});
+    arrays->traits.push_back({static_cast<int32_t>(number(entry, "window")),
+                              one_of<LayerRotary>(entry, "rotary", {"standard", "local", "none"})});
   }
-  if (static_cast<int64_t>(traits->size()) != c->layers) {
+  if (static_cast<int64_t>(arrays->traits.size()) != c->layers) {
     throw Napi::TypeError::New(o.Env(), "layerTraits is not one entry a layer");
   }
-  c->traits = traits->data();
+  c->traits = arrays->traits.data();
 }
 
 }  // namespace
 
-LanguageModelConfig parse_config(const Napi::Object& o, std::vector<LayerTraits>* traits) {
+LanguageModelConfig parse_config(const Napi::Object& o, ConfigArrays* arrays) {
   const auto integer = [&](const char* name) { return static_cast<int32_t>(number(o, name)); };
   const auto rope = o.Get("rope").As<Napi::Object>();
   LanguageModelConfig c{};
@@ -102,7 +185,7 @@ LanguageModelConfig parse_config(const Napi::Object& o, std::vector<LayerTraits>
   c.qk_norm = flag(o, "qkNorm");
   c.tied_embeddings = flag(o, "tiedEmbeddings");
   c.mlp_bias = flag(o, "mlpBias");
-  parse_parts(o, traits, &c);
+  parse_parts(o, arrays, &c);
   return c;
 }
 

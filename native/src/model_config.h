@@ -9,7 +9,14 @@
 
 namespace lq {
 
-// `traits` holds what the config points to. Throws Napi::TypeError for a field of another type or an unknown name.
-LanguageModelConfig parse_config(const Napi::Object& object, std::vector<LayerTraits>* traits);
+// What a config points to.
+struct ConfigArrays {
+  std::vector<LayerTraits> traits;
+  std::vector<float> alibi;
+  std::vector<double> short_factors, long_factors;
+};
+
+// Throws Napi::TypeError for a field of another type or an unknown name.
+LanguageModelConfig parse_config(const Napi::Object& object, ConfigArrays* arrays);
 
 }  // namespace lq

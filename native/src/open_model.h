@@ -28,13 +28,13 @@ struct Weight {
 class OpenModel {
  public:
   OpenModel(Device& device, const Napi::Object& config, std::map<Place, Weight> weights)
-      : config(parse_config(config, &traits_)), device_(device), weights_(std::move(weights)) {}
+      : config(parse_config(config, &arrays_)), device_(device), weights_(std::move(weights)) {}
   ~OpenModel() {
     if (model_ != nullptr) model_->destroy();
   }
 
  private:
-  std::vector<LayerTraits> traits_;  // what config points to
+  ConfigArrays arrays_;  // what config points to
 
  public:
   const LanguageModelConfig config;

@@ -124,7 +124,7 @@ function layerWeights(
     shape: [1, size],
   });
   const places = c.normPlaces ?? 'before';
-  const head = (heads: number): number => (c.qkNormFull === true ? heads * c.headDim : c.headDim);
+  const head = (heads: number): number => (c.headNorm === 'together' ? heads * c.headDim : c.headDim);
   return [
     ...(places === 'after'
       ? []

@@ -15,18 +15,42 @@ struct Block {
   int64_t first, count, begin, end;
 };
 
-// First key that the query at `position` attends to.
-int64_t first_key(int64_t window, int64_t position) {
-  return window > 0 ? std::max<int64_t>(0, position - window + 1) : 0;
+// Keys [begin, end) that the query at `position` attends to.
+struct Range {
+  int64_t begin, end;
+};
+Range keys_of(const Batch& batch, int64_t window, int64_t position) {
+  const bool both = batch.config.attention.both_directions;
+  const int64_t begin = window > 0 ? std::max<int64_t>(0, position - window + 1) : 0;
+  if (!both) return {begin, position + 1};
+  return {begin, window > 0 ? std::min(batch.context, position + window) : batch.context};
 }
 
 Block block_at(const Batch& batch, int64_t window, int64_t first) {
   const int64_t count = std::min(kQueries, batch.context - first);
-  return {first, count, first_key(window, first), first + count};
+  return {first, count, keys_of(batch, window, first).begin, keys_of(batch, window, first + count - 1).end};
+}
+
+// Adds slope * (position of the key - own one) to the scores of a block.
+void add_distances(float slope, const Block& b, float* scores) {
+  const int64_t keys = b.end - b.begin;
+  for (int64_t i = 0; i < b.count; ++i) {
+    for (int64_t j = 0; j < keys; ++j) {
+      scores[i * keys + j] += slope * static_cast<float>(b.begin + j - (b.first + i));
+    }
+  }
+}
+
+// Makes room for a sink in a row's softmax, whose log-sum-exp was `lse`; returns the new one.
+float add_sink(float sink, float lse, int64_t keys, float* row) {
+  const float most = std::max(sink, lse);
+  const float all = most + std::log(std::exp(sink - most) + std::exp(lse - most));
+  kernels().scale(std::exp(lse - all), keys, row);
+  return all;
 }
 
 float scale_of(const LanguageModelConfig& c) {
-  return static_cast<float>(c.attention_scale > 0 ? c.attention_scale
+  return static_cast<float>(c.attention.scale > 0 ? c.attention.scale
                                                   : 1.0 / std::sqrt(static_cast<double>(c.head_dim)));
 }
 
@@ -38,29 +62,31 @@ int64_t head_column(const LanguageModelConfig& c, int64_t group, int64_t h) {
 }  // namespace
 
 int64_t attention_scratch(const Batch& batch) {
-  return (batch.config.attention_softcap > 0 ? 3 : 2) * std::min(kQueries, batch.context) * batch.context;
+  return (batch.config.attention.softcap > 0 ? 3 : 2) * std::min(kQueries, batch.context) * batch.context;
 }
 
-void attention_forward(const Batch& batch, int64_t window, int64_t group, const float* q, const float* k,
-                       const float* v, float* out, float* lse, float* scratch) {
+void attention_forward(const Batch& batch, const AttentionPattern& pattern, int64_t group, const float* q,
+                       const float* k, const float* v, float* out, float* lse, float* scratch) {
   const LanguageModelConfig& c = batch.config;
   const int64_t dim = c.head_dim, q_size = batch.q_size(), kv_size = batch.kv_size();
-  const float scale = scale_of(c), cap = static_cast<float>(c.attention_softcap);
+  const float scale = scale_of(c), cap = static_cast<float>(c.attention.softcap);
   k += group * dim;
   v += group * dim;
   for (int64_t h = 0; h < c.heads / c.kv_heads; ++h) {
     const int64_t column = head_column(c, group, h);
     float* lse_of_head = lse == nullptr ? nullptr : lse + column / dim * batch.context;
     for (int64_t first = 0; first < batch.context; first += kQueries) {
-      const Block b = block_at(batch, window, first);
+      const Block b = block_at(batch, pattern.window, first);
       const int64_t keys = b.end - b.begin;
       batch.gemm(false, true, b.count, keys, dim, scale, q + b.first * q_size + column, q_size, k + b.begin * kv_size,
                  kv_size, 0.0f, scratch, keys);
+      if (c.attention.alibi != nullptr) add_distances(c.attention.alibi[column / dim], b, scratch);
       if (cap > 0) kernels().soft_cap(scratch, b.count * keys, cap);
       for (int64_t i = 0; i < b.count; ++i) {
         const int64_t position = b.first + i;
-        const float sum = kernels().softmax_range(scratch + i * keys, first_key(window, position) - b.begin,
-                                                  position + 1 - b.begin, keys);
+        const Range range = keys_of(batch, pattern.window, position);
+        float sum = kernels().softmax_range(scratch + i * keys, range.begin - b.begin, range.end - b.begin, keys);
+        if (pattern.sinks != nullptr) sum = add_sink(pattern.sinks[column / dim], sum, keys, scratch + i * keys);
         if (lse_of_head != nullptr) lse_of_head[position] = sum;
       }
       batch.gemm(false, false, b.count, dim, keys, 1.0f, scratch, keys, v + b.begin * kv_size, kv_size, 0.0f,
@@ -69,12 +95,12 @@ void attention_forward(const Batch& batch, int64_t window, int64_t group, const 
   }
 }
 
-void attention_backward(const Batch& batch, int64_t window, int64_t group, const float* q, const float* k,
-                        const float* v, const float* out, const float* lse, float* d_out, float* dk, float* dv,
-                        float* scratch) {
+void attention_backward(const Batch& batch, const AttentionPattern& pattern, int64_t group, const float* q,
+                        const float* k, const float* v, const float* out, const float* lse, float* d_out, float* dk,
+                        float* dv, float* scratch) {
   const LanguageModelConfig& c = batch.config;
   const int64_t dim = c.head_dim, q_size = batch.q_size(), kv_size = batch.kv_size();
-  const float scale = scale_of(c), cap = static_cast<float>(c.attention_softcap);
+  const float scale = scale_of(c), cap = static_cast<float>(c.attention.softcap);
   const int64_t offset = group * dim;
   for (int64_t t = 0; t < batch.context; ++t) {
     std::fill_n(dk + t * kv_size + offset, dim, 0.0f);
@@ -84,7 +110,7 @@ void attention_backward(const Batch& batch, int64_t window, int64_t group, const
     const int64_t column = head_column(c, group, h);
     const float* lse_of_head = lse + column / dim * batch.context;
     for (int64_t first = 0; first < batch.context; first += kQueries) {
-      const Block b = block_at(batch, window, first);
+      const Block b = block_at(batch, pattern.window, first);
       const int64_t keys = b.end - b.begin;
       const int64_t at = b.first * q_size + column, key_at = b.begin * kv_size + offset;
       float* p = scratch;
@@ -92,14 +118,15 @@ void attention_backward(const Batch& batch, int64_t window, int64_t group, const
       float* capped = ds + b.count * keys;
       batch.gemm(false, true, b.count, keys, dim, scale, q + at, q_size, k + key_at, kv_size, 0.0f, p, keys);
       batch.gemm(false, true, b.count, keys, dim, 1.0f, d_out + at, q_size, v + key_at, kv_size, 0.0f, ds, keys);
+      if (c.attention.alibi != nullptr) add_distances(c.attention.alibi[column / dim], b, p);
       if (cap > 0) {
         kernels().soft_cap(p, b.count * keys, cap);
         std::copy_n(p, b.count * keys, capped);
       }
       for (int64_t i = 0; i < b.count; ++i) {
         const int64_t position = b.first + i;
-        kernels().softmax_again(p + i * keys, first_key(window, position) - b.begin, position + 1 - b.begin, keys,
-                                lse_of_head[position]);
+        const Range range = keys_of(batch, pattern.window, position);
+        kernels().softmax_again(p + i * keys, range.begin - b.begin, range.end - b.begin, keys, lse_of_head[position]);
         const auto delta = static_cast<float>(kernels().dot(d_out + at + i * q_size, out + at + i * q_size, dim));
         kernels().softmax_backward(p + i * keys, delta, scale, keys, ds + i * keys);
       }

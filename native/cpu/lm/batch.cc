@@ -44,6 +44,10 @@ void Batch::for_rows(cpu::FunctionRef<void(int64_t, int64_t, int32_t)> fn) const
                       [&](int64_t begin, int64_t end, int32_t slot) { fn(begin, end - begin, slot); });
 }
 
+void Batch::for_pieces(int64_t count, cpu::FunctionRef<void(int64_t, int64_t)> fn) const {
+  cpu::parallel_slots(0, count, kMostRows, [&](int64_t begin, int64_t end, int32_t) { fn(begin, end - begin); });
+}
+
 void Batch::for_each(int64_t count, cpu::FunctionRef<void(int64_t, int32_t)> fn) const {
   cpu::parallel_slots(0, count, 1, [&](int64_t begin, int64_t, int32_t slot) { fn(begin, slot); });
 }

@@ -45,6 +45,12 @@ class Buffer {
   int64_t count_ = 0;
 };
 
+// Width of the embedding's rows, and of what logits are made of.
+inline int64_t embedding_width(const LanguageModelConfig& c) {
+  return c.embedding.width > 0 ? c.embedding.width : c.hidden;
+}
+inline int64_t head_width(const LanguageModelConfig& c) { return c.head.transform ? embedding_width(c) : c.hidden; }
+
 // One batch of sequences going through the model. Activations are [rows, n], rows = sequences * context.
 class Batch {
  public:
@@ -64,6 +70,8 @@ class Batch {
 
   // Calls fn(first_row, row_count, slot) over pieces of rows on the pool.
   void for_rows(cpu::FunctionRef<void(int64_t, int64_t, int32_t)> fn) const;
+  // The same over `count` rows that are no batch's.
+  void for_pieces(int64_t count, cpu::FunctionRef<void(int64_t, int64_t)> fn) const;
   // Calls fn(i, slot) for i in [0, count) on the pool.
   void for_each(int64_t count, cpu::FunctionRef<void(int64_t, int32_t)> fn) const;
 

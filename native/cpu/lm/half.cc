@@ -30,10 +30,10 @@ void project(const Batch& batch, const float* x, const float* weight, const floa
 }
 
 HalfOutput attention_output(const LanguageModelConfig& c, const LayerWeights& w) {
-  return {w.o, w.o_bias, w.attention_output_norm, residual_scale(c)};
+  return {w.o, w.o_bias, {w.attention_output_norm, w.attention_output_norm_bias}, c.norms.of_sum, residual_scale(c)};
 }
 HalfOutput mlp_output(const LanguageModelConfig& c, const LayerWeights& w) {
-  return {w.down, w.down_bias, w.mlp_output_norm, residual_scale(c)};
+  return {w.down, w.down_bias, {w.mlp_output_norm, w.mlp_output_norm_bias}, c.norms.of_sum, residual_scale(c)};
 }
 
 void join(const Batch& batch, const HalfOutput& half, const float* x, int64_t in, const float* residual, int64_t rows,
@@ -41,28 +41,39 @@ void join(const Batch& batch, const HalfOutput& half, const float* x, int64_t in
   const int64_t hidden = batch.config.hidden;
   if (half.plain()) return project_residual(batch, x, half.weight, half.bias, residual, rows, in, hidden, y);
   project(batch, x, half.weight, half.bias, rows, in, hidden, scratch);
-  if (kept != nullptr) std::copy_n(scratch, rows * hidden, kept);
-  join_raw(batch, half, residual, rows, scratch, y);
+  join_raw(batch, half, residual, rows, kept, scratch, y);
 }
 
-void join_raw(const Batch& batch, const HalfOutput& half, const float* residual, int64_t rows, float* raw, float* y) {
-  const int64_t hidden = batch.config.hidden;
-  if (half.norm != nullptr) kernels().rms_norm(raw, half.norm, rows, hidden, batch.config.rms_eps, raw);
-  if (y != residual) std::copy_n(residual, rows * hidden, y);
-  for (int64_t i = 0; i < rows * hidden; ++i) y[i] += half.scale * raw[i];
-}
-
-void join_backward(const Batch& batch, const HalfOutput& half, const float* raw, const float* dy, int64_t rows,
-                   float* d) {
-  const int64_t hidden = batch.config.hidden;
-  std::copy_n(dy, rows * hidden, d);
-  if (half.scale != 1.0f) kernels().scale(half.scale, rows * hidden, d);
-  if (half.norm != nullptr) {
-    kernels().rms_norm_backward(raw, half.norm, d, nullptr, rows, hidden, batch.config.rms_eps, d);
+void join_raw(const Batch& batch, const HalfOutput& half, const float* residual, int64_t rows, float* kept, float* raw,
+              float* y) {
+  const LanguageModelConfig& c = batch.config;
+  const int64_t count = rows * c.hidden;
+  if (half.norm.weight != nullptr && !half.of_sum) {
+    if (kept != nullptr) std::copy_n(raw, count, kept);
+    norm(c, half.norm, raw, rows, c.hidden, raw);
   }
+  if (y != residual) std::copy_n(residual, count, y);
+  for (int64_t i = 0; i < count; ++i) y[i] += half.scale * raw[i];
+  if (half.norm.weight == nullptr || !half.of_sum) return;
+  if (kept != nullptr) std::copy_n(y, count, kept);
+  norm(c, half.norm, y, rows, c.hidden, y);
 }
 
-int64_t output_floats(const LanguageModelConfig& c) { return c.norm_after ? c.hidden : 0; }
-bool outputs_differ(const LanguageModelConfig& c) { return c.norm_after || residual_scale(c) != 1.0f; }
+void join_backward(const Batch& batch, const HalfOutput& half, const float* kept, const float* dy, int64_t rows,
+                   float* d) {
+  const LanguageModelConfig& c = batch.config;
+  std::copy_n(dy, rows * c.hidden, d);
+  if (half.scale != 1.0f) kernels().scale(half.scale, rows * c.hidden, d);
+  if (half.norm.weight != nullptr) norm_backward(c, half.norm, kept, d, nullptr, rows, c.hidden, d);
+}
+
+int64_t output_floats(const LanguageModelConfig& c) { return c.norms.after || c.norms.of_sum ? c.hidden : 0; }
+bool outputs_differ(const LanguageModelConfig& c) { return output_floats(c) > 0 || residual_scale(c) != 1.0f; }
+
+NormWeights norm_before_attention(const LayerWeights& w) { return {w.input_norm, w.input_norm_bias}; }
+NormWeights norm_before_mlp(const LanguageModelConfig& c, const LayerWeights& w) {
+  return c.attention.shared_norm ? norm_before_attention(w)
+                                 : NormWeights{w.post_attention_norm, w.post_attention_norm_bias};
+}
 
 }  // namespace lq::lm

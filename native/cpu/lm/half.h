@@ -17,22 +17,25 @@ void project(const Batch& batch, const float* x, const float* weight, const floa
 // The last projection of a half, with what becomes of it before it joins the residual stream.
 struct HalfOutput {
   const float *weight, *bias;
-  const float* norm;  // null: none
+  NormWeights norm;  // null: none
+  bool of_sum;       // the norm is of the stream with the half's result in it
   float scale;
-  bool plain() const { return norm == nullptr && scale == 1.0f; }
+  bool plain() const { return norm.weight == nullptr && scale == 1.0f; }
 };
 HalfOutput attention_output(const LanguageModelConfig& config, const LayerWeights& weights);
 HalfOutput mlp_output(const LanguageModelConfig& config, const LayerWeights& weights);
 
-// y = residual + scale * norm(x W^T + bias); y may be residual. `kept` [rows, hidden] receives the norm's input,
-// scratch of as many floats is used when it is null.
+// y = residual + scale * norm(x W^T + bias), or norm(residual + scale * (x W^T + bias)); y may be residual. `kept`
+// [rows, hidden] receives the norm's input unless null. scratch has as many floats.
 void join(const Batch& batch, const HalfOutput& half, const float* x, int64_t in, const float* residual, int64_t rows,
           float* kept, float* scratch, float* y);
 // The same of a half whose last projection is done: raw [rows, hidden] is its result, and is overwritten.
-void join_raw(const Batch& batch, const HalfOutput& half, const float* residual, int64_t rows, float* raw, float* y);
+void join_raw(const Batch& batch, const HalfOutput& half, const float* residual, int64_t rows, float* kept, float* raw,
+              float* y);
 
-// d [rows, hidden] = the gradient of the projection's result, given dy of the half's; raw is the norm's input.
-void join_backward(const Batch& batch, const HalfOutput& half, const float* raw, const float* dy, int64_t rows,
+// d [rows, hidden] = the gradient of the projection's result, given dy of the half's; kept is the norm's input.
+// With norms of sums it is the gradient of the residual too, which is dy otherwise.
+void join_backward(const Batch& batch, const HalfOutput& half, const float* kept, const float* dy, int64_t rows,
                    float* d);
 
 // Floats a row of what the halves give, when backward needs it.
@@ -40,9 +43,8 @@ int64_t output_floats(const LanguageModelConfig& config);
 // Whether gradients of what the halves give differ from those of the residual stream.
 bool outputs_differ(const LanguageModelConfig& config);
 
-inline NormWeights norm_before_attention(const LayerWeights& w) { return {w.input_norm, w.input_norm_bias}; }
-inline NormWeights norm_before_mlp(const LayerWeights& w) {
-  return {w.post_attention_norm, w.post_attention_norm_bias};
-}
+// The norms that the halves read the stream through.
+NormWeights norm_before_attention(const LayerWeights& weights);
+NormWeights norm_before_mlp(const LanguageModelConfig& config, const LayerWeights& weights);
 
 }  // namespace lq::lm

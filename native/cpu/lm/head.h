@@ -1,7 +1,8 @@
-// Final norm, output projection and cross entropy, streamed over rows and vocabulary.
+// Final norm, transform, output projection and cross entropy, streamed over predictions and vocabulary.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "lm/batch.h"
 #include "lm/norm.h"
@@ -9,14 +10,34 @@
 namespace lq::lm {
 
 struct HeadWeights {
-  NormWeights norm;     // [hidden]
-  const float* weight;  // [vocab, hidden]
+  NormWeights norm;                 // [hidden]; null: none
+  const float *dense, *dense_bias;  // [width, hidden], [width]: the transform; null: none
+  NormWeights dense_norm;           // [width]; null: none
+  const float* weight;              // [vocab, width]
+  const float* bias;                // [vocab]; null: none
 };
 
-// losses [sequences]: mean cross entropy of each token given those before it. tokens [rows], x [rows, hidden].
+// What is predicted: as many places in each sequence, row by row.
+class Predictions {
+ public:
+  // Of tokens [rows]. Throws Failure{invalid_argument} when sequences of a masked model differ or predict nothing.
+  Predictions(const Batch& batch, const int32_t* tokens);
+
+  int64_t each() const { return each_; }
+  // Prediction i of a sequence: the row it is made from, and the token it should be.
+  int64_t row(int64_t sequence, int64_t i) const { return rows_[sequence * each_ + i]; }
+  int32_t target(int64_t sequence, int64_t i) const { return targets_[sequence * each_ + i]; }
+
+ private:
+  int64_t each_;
+  std::vector<int64_t> rows_;
+  std::vector<int32_t> targets_;
+};
+
+// losses [sequences]: mean cross entropy of the predictions. tokens [rows], x [rows, hidden].
 void head_losses(const Batch& batch, const HeadWeights& head, const float* x, const int32_t* tokens, double* losses);
 
-// The same, and dx [rows, hidden]: the gradient of each sequence's mean loss with respect to x. dx may be x.
+// The same, and dx [rows, hidden]: the gradient of each sequence's mean loss with respect to x.
 void head_backward(const Batch& batch, const HeadWeights& head, const float* x, const int32_t* tokens, double* losses,
                    float* dx);
 

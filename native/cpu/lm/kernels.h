@@ -49,6 +49,10 @@ struct Kernels {
   void (*rotate)(float* row, int64_t heads, int64_t dim, int64_t rotated, const float* cosine, const float* sine,
                  bool inverse);
 
+  // The same of pairs (2i, 2i + 1).
+  void (*rotate_pairs)(float* row, int64_t heads, int64_t dim, int64_t rotated, const float* cosine, const float* sine,
+                       bool inverse);
+
   // out = f(gate) * up, or f(up) when gate is null.
   void (*activate)(Activation f, const float* gate, const float* up, int64_t n, float* out);
 

@@ -144,6 +144,20 @@ void rotate(float* row, int64_t heads, int64_t dim, int64_t rotated, const float
   }
 }
 
+void rotate_pairs(float* row, int64_t heads, int64_t dim, int64_t rotated, const float* cosine, const float* sine,
+                  bool inverse) {
+  const float sign = inverse ? -1.0f : 1.0f;
+  for (int64_t h = 0; h < heads; ++h) {
+    float* x = row + h * dim;
+#pragma omp simd
+    for (int64_t j = 0; j < rotated / 2; ++j) {
+      const float a = x[2 * j], b = x[2 * j + 1], s = sign * sine[j];
+      x[2 * j] = a * cosine[j] - b * s;
+      x[2 * j + 1] = b * cosine[j] + a * s;
+    }
+  }
+}
+
 // Value and slope of an activation.
 template <Activation F>
 [[gnu::always_inline]] inline void activation(float x, float* value, float* slope) {
@@ -162,6 +176,13 @@ template <Activation F>
     const float share = 0.5f * (1.0f + __builtin_erff(x * kRootHalf));
     *value = x * share;
     *slope = share + x * kDensity * fast_exp(-0.5f * x * x);
+  } else if constexpr (F == Activation::gelu_quick) {
+    const float sigmoid = 1.0f / (1.0f + fast_exp(-1.702f * x));
+    *value = x * sigmoid;
+    *slope = sigmoid + *value * (1.0f - sigmoid) * 1.702f;
+  } else if constexpr (F == Activation::identity) {
+    *value = x;
+    *slope = 1.0f;
   } else {
     const float positive = x > 0.0f ? x : 0.0f;
     if constexpr (F == Activation::relu) {
@@ -228,6 +249,10 @@ void activate(Activation f, const float* gate, const float* up, int64_t n, float
       return activate_with<Activation::relu>(gate, up, n, out);
     case Activation::relu_squared:
       return activate_with<Activation::relu_squared>(gate, up, n, out);
+    case Activation::gelu_quick:
+      return activate_with<Activation::gelu_quick>(gate, up, n, out);
+    case Activation::identity:
+      return activate_with<Activation::identity>(gate, up, n, out);
   }
 }
 
@@ -243,6 +268,10 @@ void activate_backward(Activation f, const float* d, int64_t n, float* gate, flo
       return activate_backward_with<Activation::relu>(d, n, gate, up, act);
     case Activation::relu_squared:
       return activate_backward_with<Activation::relu_squared>(d, n, gate, up, act);
+    case Activation::gelu_quick:
+      return activate_backward_with<Activation::gelu_quick>(d, n, gate, up, act);
+    case Activation::identity:
+      return activate_backward_with<Activation::identity>(d, n, gate, up, act);
   }
 }
 
@@ -341,6 +370,6 @@ void scaled_softmax(float* x, int64_t n, float lse, float scale) {
 }  // namespace
 
 const Kernels table = {
-    rms_norm,  rms_norm_backward, layer_norm, layer_norm_backward, rotate, activate, activate_backward, soft_cap,
+    rms_norm,  rms_norm_backward, layer_norm, layer_norm_backward, rotate, rotate_pairs, activate, activate_backward, soft_cap,
     soft_cap_backward, scale, add, add_square, dot, softmax_range, softmax_again, softmax_backward, accumulate,
     accumulate_divergence, scaled_softmax};

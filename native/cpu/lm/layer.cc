@@ -7,12 +7,20 @@
 #include "lm/self_attention.h"
 
 namespace lq::lm {
+namespace {
+
+// Whether backward needs queries and keys as they were before they were turned.
+bool keeps_raw(const LanguageModelConfig& c) { return c.qk_norm || c.attention.clamp > 0; }
+
+}  // namespace
 
 int64_t state_floats(const LanguageModelConfig& c, bool backward) {
   const int64_t q = static_cast<int64_t>(c.heads) * c.head_dim, kv = static_cast<int64_t>(c.kv_heads) * c.head_dim;
-  const int64_t raw = c.qk_norm ? q + kv : 0, gates = c.plain_mlp ? 1 : 2;
-  const int64_t always = c.hidden + raw + 2 * q + 2 * kv;
-  return backward ? always + c.heads + c.hidden + gates * c.intermediate + 2 * output_floats(c) : always;
+  const int64_t raw = keeps_raw(c) ? q + kv : 0, gates = c.mlp.plain ? 1 : 2;
+  const int64_t always = (c.attention.parallel ? 2 : 1) * int64_t{c.hidden} + raw + 2 * q + 2 * kv;
+  return backward
+             ? always + c.heads + (c.attention.parallel ? 0 : c.hidden) + gates * c.intermediate + 2 * output_floats(c)
+             : always;
 }
 
 LayerState place_state(const Batch& batch, bool backward, float* buffer) {
@@ -27,16 +35,16 @@ LayerState place_state(const Batch& batch, bool backward, float* buffer) {
   s.q = take(batch.q_size());
   s.k = take(batch.kv_size());
   s.v = take(batch.kv_size());
-  s.q_raw = c.qk_norm ? take(batch.q_size()) : nullptr;
-  s.k_raw = c.qk_norm ? take(batch.kv_size()) : nullptr;
+  s.q_raw = keeps_raw(c) ? take(batch.q_size()) : nullptr;
+  s.k_raw = keeps_raw(c) ? take(batch.kv_size()) : nullptr;
   s.attended = take(batch.q_size());
-  s.middle = backward ? take(c.hidden) : s.x;
+  s.middle = backward || c.attention.parallel ? take(c.hidden) : s.x;
   if (backward) {
     s.lse = take(c.heads);
-    s.gate = c.plain_mlp ? nullptr : take(c.intermediate);
+    s.gate = c.mlp.plain ? nullptr : take(c.intermediate);
     s.up = take(c.intermediate);
-    s.attention_output = c.norm_after ? take(c.hidden) : nullptr;
-    s.mlp_output = c.norm_after ? take(c.hidden) : nullptr;
+    s.attention_output = output_floats(c) > 0 ? take(c.hidden) : nullptr;
+    s.mlp_output = output_floats(c) > 0 ? take(c.hidden) : nullptr;
   }
   return s;
 }
@@ -80,7 +88,7 @@ void backward_layer(const Batch& batch, const LayerWeights& w, const LayerState&
                     const float* dy, float* dx, const LayerSums& sums) {
   std::vector<GradientFactors> gradients;
   backward_mlp(batch, w, s, shared, dy, sums, &gradients);
-  backward_attention(batch, w, s, shared, dx, sums, &gradients);
+  backward_attention(batch, w, s, shared, dy, dx, sums, &gradients);
   accumulate_squares(batch, gradients);
 }
 

@@ -11,28 +11,31 @@ namespace lq::lm {
 // Weights of the block at work, fp32, each null when the architecture lacks it.
 struct LayerWeights {
   const float *input_norm, *input_norm_bias, *post_attention_norm, *post_attention_norm_bias;
-  const float *attention_output_norm, *mlp_output_norm;
+  const float *attention_output_norm, *attention_output_norm_bias, *mlp_output_norm, *mlp_output_norm_bias;
   const float *q, *k, *v, *o, *gate, *up, *down;
   const float *q_bias, *k_bias, *v_bias, *o_bias, *gate_bias, *up_bias, *down_bias;
-  const float *q_norm, *k_norm;
+  const float *q_norm, *k_norm, *q_norm_bias, *k_norm_bias;
+  const float* sinks;  // [heads]
   LayerTraits traits;
 };
 
 // Activations of a block. Backward reads all of them; forward alone passes null for lse, gate and up, and may let
-// middle, and the block's output, be x itself.
+// the block's output be x itself, and middle too unless the block is parallel.
 struct LayerState {
   float* x;              // [rows, hidden], the block's input
-  float *q_raw, *k_raw;  // before q/k norm; null without it
+  float *q_raw, *k_raw;  // before q/k norm, clamped; null without either
   float *q, *k, *v;      // rotated
   float* attended;       // [rows, heads * head_dim]
   float* lse;            // [sequences, heads, context]
   float* middle;         // [rows, hidden], after attention
   float *gate, *up;      // [rows, intermediate], before the activation; gate null in an MLP without
-  // [rows, hidden], what the halves give, before their norms; null without, and where only forward is wanted
+  // [rows, hidden], what the halves give or make of the stream, before their norms; null without, and where only
+  // forward is wanted
   float *attention_output, *mlp_output;
 };
 
-// Floats of a state by row, lse included, with and without what only backward reads (x and middle are one then).
+// Floats of a state by row, lse included, with and without what only backward reads (x and middle are one then, but in
+// a parallel block).
 int64_t state_floats(const LanguageModelConfig& config, bool backward);
 // Lays a state out in a buffer of state_floats * rows floats.
 LayerState place_state(const Batch& batch, bool backward, float* buffer);

@@ -15,13 +15,14 @@
 namespace lq::lm {
 namespace {
 
-constexpr const float* LayerWeights::*kFields[kMatrices.size()] = {
+constexpr const float* LayerWeights::*kFields[kParts.size()] = {
     &LayerWeights::q,    &LayerWeights::k,  &LayerWeights::v,    &LayerWeights::o,
     &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down,
 };
 
 bool in_attention(WeightKind kind) {
-  return kind == WeightKind::q || kind == WeightKind::k || kind == WeightKind::v || kind == WeightKind::o;
+  return kind == WeightKind::q || kind == WeightKind::k || kind == WeightKind::v || kind == WeightKind::o ||
+         kind == WeightKind::qkv;
 }
 
 // Scales the lower triangle of m [n, n] and mirrors it.
@@ -67,18 +68,23 @@ class CpuLayerPass final : public LayerPass {
 
   Status replace(int32_t layer, WeightKind kind, const float* values, int64_t count) override {
     return guarded([&] {
-      const auto at = static_cast<size_t>(std::find(kMatrices.begin(), kMatrices.end(), kind) - kMatrices.begin());
-      if (at == kMatrices.size()) fail(StatusCode::invalid_argument, "only a block's matrices can be replaced");
       const MatrixShape shape = matrix_shape(config_, kind);
+      if (std::find(kMatrices.begin(), kMatrices.end(), kind) == kMatrices.end() || shape.rows == 0) {
+        fail(StatusCode::invalid_argument, "only a block's matrices can be replaced");
+      }
       if (count != shape.rows * shape.cols) fail(StatusCode::invalid_argument, "a matrix of another size");
       if (layer != layer_) fail(StatusCode::invalid_argument, "blocks are visited in their order");
       if (middle_ && in_attention(kind)) {
         fail(StatusCode::invalid_argument, "the block's attention was left behind");
       }
-      replaced_[at].reserve(count);
-      std::copy_n(values, count, replaced_[at].data());
-      wanted_[at] = true;
-      if (dense_weights_) encoded_weights_.*kFields[at] = replaced_[at].data();
+      for (size_t at = 0; at < kParts.size(); ++at) {
+        const MatrixShape part = part_shape(config_, kParts[at]);
+        if (part.rows == 0 || stored_in(config_, kParts[at]) != kind) continue;
+        replaced_[at].reserve(part.rows * part.cols);
+        copy_part(rows_in(config_, kParts[at], part.rows), part.cols, values, replaced_[at].data());
+        wanted_[at] = true;
+        if (dense_weights_) encoded_weights_.*kFields[at] = replaced_[at].data();
+      }
     });
   }
 
@@ -119,14 +125,14 @@ class CpuLayerPass final : public LayerPass {
     }
     dense_weights_ = weights_.layer(batch, layer);
     encoded_weights_ = *dense_weights_;
-    for (size_t i = 0; i < kMatrices.size(); ++i) {
+    for (size_t i = 0; i < kParts.size(); ++i) {
       if (wanted_[i]) encoded_weights_.*kFields[i] = replaced_[i].data();
     }
   }
 
-  // Both streams from the block's input to its middle.
+  // Both streams from the block's input to its middle. A parallel block has none: its halves read the same.
   void finish_attention(Batch& batch, const Control& control) {
-    if (middle_) return;
+    if (middle_ || config_.attention.parallel) return;
     for_batches(batch, 0, control, [&](int64_t first, const LayerState& state) {
       for (const auto& [weights, x] :
            {std::pair{&*dense_weights_, dense_stream(first)}, std::pair{&encoded_weights_, encoded_stream(first)}}) {
@@ -138,15 +144,19 @@ class CpuLayerPass final : public LayerPass {
     middle_ = true;
   }
 
+  // A stream from there, or in a parallel block from its input, to the next block's.
   static void go_on(const Batch& batch, const LayerWeights& weights, LayerState state, float* x) {
-    state.x = state.middle = x;
+    state.x = x;
+    if (batch.config.attention.parallel) return forward_layer(batch, weights, state, x);
+    state.middle = x;
     forward_mlp(batch, weights, state, {}, x);
   }
 
   // out [rows, n] = an input of the block, from the stream's state x.
   static void input_of(const Batch& batch, const LayerWeights& weights, LayerState state, BlockInput input, float* x,
                        float* out) {
-    state.x = state.middle = x;
+    state.x = x;
+    if (!batch.config.attention.parallel) state.middle = x;
     switch (input) {
       case BlockInput::attention:
         return attention_input(batch, weights, x, out);
@@ -186,8 +196,8 @@ class CpuLayerPass final : public LayerPass {
   Buffer dense_, encoded_;                     // [tokens, hidden]
   std::optional<LayerWeights> dense_weights_;  // of the block, once it was entered
   LayerWeights encoded_weights_{};
-  std::array<Buffer, kMatrices.size()> replaced_;
-  std::array<bool, kMatrices.size()> wanted_{};  // which of them
+  std::array<Buffer, kParts.size()> replaced_;
+  std::array<bool, kParts.size()> wanted_{};  // which of them
   Buffer state_;
 };
 

@@ -5,11 +5,19 @@
 #include "lm/norm.h"
 
 namespace lq::lm {
+namespace {
+
+// What the half reads: what attention made of the block's input, or that itself.
+const float* mlp_source(const LanguageModelConfig& c, const LayerState& s) {
+  return c.attention.parallel ? s.x : s.middle;
+}
+
+}  // namespace
 
 void mlp_input(const Batch& batch, const LayerWeights& w, const float* x, float* out) {
   const int64_t hidden = batch.config.hidden;
   batch.for_rows([&](int64_t first, int64_t count, int32_t) {
-    norm(batch.config, norm_before_mlp(w), x + first * hidden, count, hidden, out + first * hidden);
+    norm(batch.config, norm_before_mlp(batch.config, w), x + first * hidden, count, hidden, out + first * hidden);
   });
 }
 
@@ -19,19 +27,20 @@ void forward_mlp(const Batch& batch, const LayerWeights& w, const LayerState& s,
   const int64_t hidden = c.hidden, inner = c.intermediate;
   batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
     const float* middle = s.middle + first * hidden;
+    const float* x = mlp_source(c, s) + first * hidden;
     float* scratch = batch.scratch(slot, count * (hidden + 3 * inner));
     float* normed = inputs.mlp != nullptr ? inputs.mlp + first * hidden : scratch;
     float* act = inputs.down != nullptr ? inputs.down + first * inner : scratch + count * hidden;
     float* gate = s.gate != nullptr ? s.gate + first * inner : scratch + count * (hidden + inner);
     float* up = s.up != nullptr ? s.up + first * inner : scratch + count * (hidden + 2 * inner);
-    norm(c, norm_before_mlp(w), middle, count, hidden, normed);
-    if (c.plain_mlp) {
+    norm(c, norm_before_mlp(c, w), x, count, hidden, normed);
+    if (c.mlp.plain) {
       gate = nullptr;
     } else {
       project(batch, normed, w.gate, w.gate_bias, count, hidden, inner, gate);
     }
     project(batch, normed, w.up, w.up_bias, count, hidden, inner, up);
-    kernels().activate(c.activation, gate, up, count * inner, act);
+    kernels().activate(c.mlp.activation, gate, up, count * inner, act);
     if (out == nullptr) return;
     float* kept = s.mlp_output == nullptr ? nullptr : s.mlp_output + first * hidden;
     // The normalised input has done its work: its place in the scratch is free.
@@ -45,6 +54,7 @@ void backward_mlp(const Batch& batch, const LayerWeights& w, const LayerState& s
   const int64_t hidden = c.hidden, inner = c.intermediate;
   const bool differ = outputs_differ(c);
   const float* d_mlp = differ ? shared.d_mlp : dy;
+  const float* d_residual = c.norms.of_sum ? d_mlp : dy;
   batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
     float* gate = s.gate == nullptr ? nullptr : s.gate + first * inner;
     float* up = s.up + first * inner;
@@ -55,12 +65,12 @@ void backward_mlp(const Batch& batch, const LayerWeights& w, const LayerState& s
                     dy + first * hidden, count, shared.d_mlp + first * hidden);
     }
     batch.linear_backward(d_mlp + first * hidden, w.down, count, inner, hidden, false, d_act);
-    kernels().activate_backward(c.activation, d_act, count * inner, gate, up, shared.act + first * inner);
+    kernels().activate_backward(c.mlp.activation, d_act, count * inner, gate, up, shared.act + first * inner);
     batch.linear_backward(up, w.up, count, hidden, inner, false, d_normed);
     if (gate != nullptr) batch.linear_backward(gate, w.gate, count, hidden, inner, true, d_normed);
-    const float* middle = s.middle + first * hidden;
-    norm(c, norm_before_mlp(w), middle, count, hidden, shared.mlp_input + first * hidden);
-    norm_backward(c, norm_before_mlp(w), middle, d_normed, dy + first * hidden, count, hidden,
+    const float* x = mlp_source(c, s) + first * hidden;
+    norm(c, norm_before_mlp(c, w), x, count, hidden, shared.mlp_input + first * hidden);
+    norm_backward(c, norm_before_mlp(c, w), x, d_normed, d_residual + first * hidden, count, hidden,
                   shared.d_middle + first * hidden);
   });
   add_gradient(sums, c, WeightKind::gate, s.gate, shared.mlp_input, gradients);

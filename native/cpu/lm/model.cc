@@ -42,7 +42,7 @@ class CpuLanguageModel final : public LanguageModel {
   Status losses(const int32_t* tokens, int64_t sequences, int32_t context, double* losses,
                 const Control& control) override {
     return run([&] {
-      check_tokens(config_, tokens, sequences * context, context, 2);
+      check_tokens(config_, tokens, sequences * context, context, config_.masked ? 1 : 2);
       Batch batch(config_, control, context);
       Meter meter(control, sequences);
       const int64_t row_floats = config_.hidden + state_floats(config_, false);
@@ -75,7 +75,7 @@ class CpuLanguageModel final : public LanguageModel {
   Status calibrate(const int32_t* tokens, int64_t sequences, int32_t context, const CalibrationSink& sink,
                    double* losses, const Control& control) override {
     return run([&] {
-      check_tokens(config_, tokens, sequences * context, context, 2);
+      check_tokens(config_, tokens, sequences * context, context, config_.masked ? 1 : 2);
       std::vector<LayerSums> sums;
       int32_t lowest = config_.layers;  // with a wanted gradient
       for (int32_t layer = 0; layer < config_.layers; ++layer) {
@@ -124,7 +124,12 @@ class CpuLanguageModel final : public LanguageModel {
       if (second->config_.vocab != config_.vocab) {
         fail(StatusCode::invalid_argument, "models with different vocabularies cannot be compared");
       }
-      check_tokens(config_, tokens, sequences * context, context, 2);
+      check_tokens(config_, tokens, sequences * context, context, config_.masked ? 1 : 2);
+      if (second->config_.masked != config_.masked) {
+        fail(StatusCode::invalid_argument,
+             "a model that predicts masked tokens cannot be compared with one that does not");
+      }
+      const int64_t each = predictions(config_, tokens, sequences, context);
       CpuLanguageModel* models[] = {this, second};
       Batch batches[] = {Batch(config_, control, context), Batch(second->config_, control, context)};
       Meter meter(control, sequences);
@@ -139,7 +144,7 @@ class CpuLanguageModel final : public LanguageModel {
           models[i]->forward(batches[i], ids, &states[i], &meter);
         }
         const HeadWeights heads[] = {weights_.head(batches[0]), second->weights_.head(batches[1])};
-        const int64_t at = first * (context - 1);
+        const int64_t at = first * each;
         head_divergence({batches[0], heads[0], states[0].data()}, {batches[1], heads[1], states[1].data()}, ids,
                         {out.losses + first, out.other_losses + first, out.kl + at, out.same_top + at});
         meter.step();
@@ -234,9 +239,20 @@ class CpuLanguageModel final : public LanguageModel {
 };
 
 bool plausible(const LanguageModelConfig& c) {
-  return c.layers > 0 && c.hidden > 0 && c.heads > 0 && c.kv_heads > 0 && c.heads % c.kv_heads == 0 && c.head_dim > 0 &&
-         c.head_dim % 2 == 0 && c.intermediate > 0 && c.vocab > 0 && c.max_positions > 0 && c.rope_theta > 0 &&
-         c.rotary_dim % 2 == 0 && c.rotary_dim <= c.head_dim && (c.norm == NormKind::rms || !c.norm_after);
+  const bool sizes = c.layers > 0 && c.hidden > 0 && c.heads > 0 && c.kv_heads > 0 && c.heads % c.kv_heads == 0 &&
+                     c.head_dim > 0 && c.intermediate > 0 && c.vocab > 0 && c.max_positions > 0 && c.rope_theta > 0;
+  const int32_t rotated = c.rotary.dim > 0 ? c.rotary.dim : c.head_dim;
+  bool turns = c.traits == nullptr;
+  for (int32_t i = 0; c.traits != nullptr && i < c.layers; ++i) turns |= c.traits[i].rotary != LayerRotary::none;
+  const bool rotary = !turns || (rotated % 2 == 0 && rotated <= c.head_dim);
+  const bool longrope =
+      c.rope_type != RopeType::longrope || (c.rotary.short_factors != nullptr && c.rotary.long_factors != nullptr);
+  // One norm takes the place of the other, and a sum that is normalised has no other scale.
+  const bool norms = !c.norms.of_sum || (!c.norms.after && !c.attention.parallel && c.residual_scale == 0);
+  const EmbeddingParts& e = c.embedding;
+  const bool positions = e.positions == 0 || (e.position_offset >= (e.padding >= 0 ? 1 : 0));
+  const bool mask = !c.masked || (c.mask_token >= 0 && c.mask_token < c.vocab);
+  return sizes && rotary && longrope && norms && positions && mask && e.width >= 0;
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 namespace lq::lm {
 namespace {
 
-int64_t rotated(const LanguageModelConfig& c) { return c.rotary_dim > 0 ? c.rotary_dim : c.head_dim; }
+int64_t rotated(const LanguageModelConfig& c) { return c.rotary.dim > 0 ? c.rotary.dim : c.head_dim; }
 
 double power(double base, int64_t i, int64_t dim) { return std::pow(base, 2.0 * i / dim); }
 
@@ -35,6 +35,11 @@ std::vector<double> inverse_frequencies(const LanguageModelConfig& c, int64_t co
     case RopeType::linear:
       for (double& x : f) x /= c.rope_factor;
       break;
+    case RopeType::longrope: {
+      const double* factors = context > c.rope_original_max_positions ? c.rotary.long_factors : c.rotary.short_factors;
+      for (int64_t i = 0; i < half; ++i) f[i] /= factors[i];
+      break;
+    }
     case RopeType::llama3: {
       const double longest = c.rope_original_max_positions / c.rope_low_freq_factor;
       const double shortest = c.rope_original_max_positions / c.rope_high_freq_factor;
@@ -71,7 +76,8 @@ RotaryTable rotary_table(const LanguageModelConfig& c, int64_t context) {
   table.cosine.resize(context * table.half);
   table.sine.resize(context * table.half);
   const std::vector<double> f = inverse_frequencies(c, context);
-  const double scale = c.rope_type == RopeType::yarn ? c.rope_attention_factor : 1.0;
+  const bool stretched = c.rope_type == RopeType::yarn || c.rope_type == RopeType::longrope;
+  const double scale = stretched ? c.rope_attention_factor : 1.0;
   for (int64_t t = 0; t < context; ++t) {
     for (int64_t i = 0; i < table.half; ++i) {
       // The product is rounded to fp32 because the modelling code of every family computes it so.
@@ -84,9 +90,9 @@ RotaryTable rotary_table(const LanguageModelConfig& c, int64_t context) {
 }
 
 RotaryTable local_rotary_table(const LanguageModelConfig& c, int64_t context) {
-  if (c.rope_local_theta <= 0) return {};
+  if (c.rotary.local_theta <= 0) return {};
   LanguageModelConfig local = c;
-  local.rope_theta = c.rope_local_theta;
+  local.rope_theta = c.rotary.local_theta;
   local.rope_type = RopeType::standard;
   return rotary_table(local, context);
 }

@@ -8,7 +8,7 @@
 
 namespace lq::lm {
 
-// cosine and sine are [context, half], multiplied by the attention factor (yarn).
+// cosine and sine are [context, half], multiplied by the attention factor (yarn, longrope).
 struct RotaryTable {
   int64_t half = 0;
   std::vector<float> cosine, sine;
@@ -16,7 +16,8 @@ struct RotaryTable {
 
 // Inverse frequencies [rotated / 2], rotated being the dimensions of a head that are, for sequences of `context`
 // tokens, before the attention factor. Formulas: linear (position interpolation), llama3 (Llama 3.1's wavelength ramp),
-// dynamic_ntk (base grown with the context beyond max_positions), yarn (arXiv 2309.00071, section 3.2).
+// dynamic_ntk (base grown with the context beyond max_positions), yarn (arXiv 2309.00071, section 3.2), longrope (arXiv
+// 2402.13753: a divisor for each frequency, those beyond the original length or those up to it).
 std::vector<double> inverse_frequencies(const LanguageModelConfig& config, int64_t context);
 
 RotaryTable rotary_table(const LanguageModelConfig& config, int64_t context);

@@ -1,6 +1,7 @@
 #include "lm/self_attention.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "lm/attention.h"
 #include "lm/half.h"
@@ -13,7 +14,7 @@ namespace {
 // Queries or keys of a layer: how many heads, how they are normalised, how they turn.
 struct Heads {
   int64_t count;
-  const float* norm;          // null: none
+  NormWeights norm;           // null: none
   const RotaryTable* rotary;  // null: none
 };
 
@@ -22,33 +23,63 @@ Heads heads_of(const Batch& batch, const LayerWeights& w, bool keys) {
   const RotaryTable* rotary = w.traits.rotary == LayerRotary::none    ? nullptr
                               : w.traits.rotary == LayerRotary::local ? &batch.local_rotary
                                                                       : &batch.rotary;
-  return keys ? Heads{c.kv_heads, w.k_norm, rotary} : Heads{c.heads, w.q_norm, rotary};
+  return keys ? Heads{c.kv_heads, {w.k_norm, w.k_norm_bias}, rotary}
+              : Heads{c.heads, {w.q_norm, w.q_norm_bias}, rotary};
 }
 
-// Rows of a norm of heads: each head, or all of them together.
-struct NormRows {
-  int64_t count, size;
-};
-NormRows norm_rows(const LanguageModelConfig& c, int64_t rows, int64_t heads) {
-  return c.qk_norm_full ? NormRows{rows, heads * c.head_dim} : NormRows{rows * heads, c.head_dim};
+// Calls fn(row of `rows` rows of `size`, their number, the norm) for what a norm of heads is of, in rows of all heads:
+// each head alike, all of them together, or each head with its own weight.
+template <typename Fn>
+void for_norms(const LanguageModelConfig& c, int64_t rows, const Heads& heads, const Fn& fn) {
+  const int64_t dim = c.head_dim, n = heads.count * dim;
+  switch (c.attention.head_norm) {
+    case HeadNorm::each:
+    case HeadNorm::layer:
+      return fn(int64_t{0}, rows * heads.count, dim, heads.norm);
+    case HeadNorm::together:
+      return fn(int64_t{0}, rows, n, heads.norm);
+    case HeadNorm::layer_own:
+      for (int64_t i = 0; i < rows * heads.count; ++i) {
+        const int64_t at = i % heads.count * dim;
+        fn(i * dim, int64_t{1}, dim, NormWeights{heads.norm.weight + at, heads.norm.bias + at});
+      }
+  }
 }
 
 void rotate(const Batch& batch, int64_t first, int64_t count, const Heads& heads, float* x, bool inverse) {
   if (heads.rotary == nullptr) return;
   const int64_t dim = batch.config.head_dim, half = heads.rotary->half;
+  const auto turn = batch.config.rotary.interleaved ? kernels().rotate_pairs : kernels().rotate;
   for (int64_t row = first; row < first + count; ++row) {
     const int64_t at = row % batch.context * half;
-    kernels().rotate(x + row * heads.count * dim, heads.count, dim, 2 * half, &heads.rotary->cosine[at],
-                     &heads.rotary->sine[at], inverse);
+    turn(x + row * heads.count * dim, heads.count, dim, 2 * half, &heads.rotary->cosine[at], &heads.rotary->sine[at],
+         inverse);
   }
 }
 
-// Positions rows [first, first + count) of a projection; with a norm, raw holds its input and x receives the result.
+// Cuts n values to [-limit, limit].
+void clamp(float limit, int64_t n, float* x) {
+  for (int64_t i = 0; i < n; ++i) x[i] = std::clamp(x[i], -limit, limit);
+}
+// Nothing flows through what was cut.
+void clamp_backward(float limit, const float* clamped, int64_t n, float* d) {
+  for (int64_t i = 0; i < n; ++i) {
+    if (std::fabs(clamped[i]) >= limit) d[i] = 0.0f;
+  }
+}
+
+// Positions rows [first, first + count) of a projection: x receives what becomes of raw, which may be x when nothing of
+// it is needed later.
 void position_heads(const Batch& batch, int64_t first, int64_t count, const Heads& heads, float* raw, float* x) {
-  const int64_t n = heads.count * batch.config.head_dim;
-  if (heads.norm != nullptr) {
-    const NormRows rows = norm_rows(batch.config, count, heads.count);
-    kernels().rms_norm(raw + first * n, heads.norm, rows.count, rows.size, batch.config.rms_eps, x + first * n);
+  const LanguageModelConfig& c = batch.config;
+  const int64_t n = heads.count * c.head_dim;
+  if (c.attention.clamp > 0) clamp(static_cast<float>(c.attention.clamp), count * n, raw + first * n);
+  if (heads.norm.weight != nullptr) {
+    for_norms(c, count, heads, [&](int64_t at, int64_t rows, int64_t size, const NormWeights& w) {
+      norm(c, w, raw + first * n + at, rows, size, x + first * n + at);
+    });
+  } else if (raw != x) {
+    std::copy_n(raw + first * n, count * n, x + first * n);
   }
   rotate(batch, first, count, heads, x, false);
 }
@@ -56,20 +87,27 @@ void position_heads(const Batch& batch, int64_t first, int64_t count, const Head
 // The transpose of position_heads on gradients, in place of dx.
 void position_heads_backward(const Batch& batch, int64_t first, int64_t count, const Heads& heads, const float* raw,
                              float* dx) {
-  const int64_t n = heads.count * batch.config.head_dim;
+  const LanguageModelConfig& c = batch.config;
+  const int64_t n = heads.count * c.head_dim;
   rotate(batch, first, count, heads, dx, true);
-  if (heads.norm != nullptr) {
-    const NormRows rows = norm_rows(batch.config, count, heads.count);
-    kernels().rms_norm_backward(raw + first * n, heads.norm, dx + first * n, nullptr, rows.count, rows.size,
-                                batch.config.rms_eps, dx + first * n);
+  if (heads.norm.weight != nullptr) {
+    for_norms(c, count, heads, [&](int64_t at, int64_t rows, int64_t size, const NormWeights& w) {
+      float* d = dx + first * n + at;
+      norm_backward(c, w, raw + first * n + at, d, nullptr, rows, size, d);
+    });
+  }
+  if (c.attention.clamp > 0) {
+    clamp_backward(static_cast<float>(c.attention.clamp), raw + first * n, count * n, dx + first * n);
   }
 }
+
+AttentionPattern pattern_of(const LayerWeights& w) { return {w.traits.window, w.sinks}; }
 
 void attend(const Batch& batch, const LayerWeights& w, const LayerState& s) {
   const LanguageModelConfig& c = batch.config;
   batch.for_each(batch.sequences * c.kv_heads, [&](int64_t i, int32_t slot) {
     const int64_t sequence = i / c.kv_heads, row = sequence * batch.context;
-    attention_forward(batch, w.traits.window, i % c.kv_heads, s.q + row * batch.q_size(), s.k + row * batch.kv_size(),
+    attention_forward(batch, pattern_of(w), i % c.kv_heads, s.q + row * batch.q_size(), s.k + row * batch.kv_size(),
                       s.v + row * batch.kv_size(), s.attended + row * batch.q_size(),
                       s.lse == nullptr ? nullptr : s.lse + row * c.heads,
                       batch.scratch(slot, attention_scratch(batch)));
@@ -81,7 +119,7 @@ void attend_backward(const Batch& batch, const LayerWeights& w, const LayerState
   batch.for_each(batch.sequences * c.kv_heads, [&](int64_t i, int32_t slot) {
     const int64_t sequence = i / c.kv_heads, row = sequence * batch.context;
     const int64_t q_at = row * batch.q_size(), kv_at = row * batch.kv_size();
-    attention_backward(batch, w.traits.window, i % c.kv_heads, s.q + q_at, s.k + kv_at, s.v + kv_at, s.attended + q_at,
+    attention_backward(batch, pattern_of(w), i % c.kv_heads, s.q + q_at, s.k + kv_at, s.v + kv_at, s.attended + q_at,
                        s.lse + row * c.heads, shared.d_attended + q_at, shared.dk + kv_at, shared.dv + kv_at,
                        batch.scratch(slot, attention_scratch(batch)));
   });
@@ -109,6 +147,7 @@ void forward_attention(const Batch& batch, const LayerWeights& w, const LayerSta
     project(batch, normed, w.q, w.q_bias, count, hidden, q_size, q_raw + first * q_size);
     project(batch, normed, w.k, w.k_bias, count, hidden, kv_size, k_raw + first * kv_size);
     project(batch, normed, w.v, w.v_bias, count, hidden, kv_size, s.v + first * kv_size);
+    if (c.attention.clamp > 0) clamp(static_cast<float>(c.attention.clamp), count * kv_size, s.v + first * kv_size);
     position_heads(batch, first, count, heads_of(batch, w, false), q_raw, s.q);
     position_heads(batch, first, count, heads_of(batch, w, true), k_raw, s.k);
   });
@@ -122,16 +161,19 @@ void forward_attention(const Batch& batch, const LayerWeights& w, const LayerSta
 }
 
 void backward_attention(const Batch& batch, const LayerWeights& w, const LayerState& s, const BackwardScratch& shared,
-                        float* dx, const LayerSums& sums, std::vector<GradientFactors>* gradients) {
+                        const float* dy, float* dx, const LayerSums& sums, std::vector<GradientFactors>* gradients) {
   const LanguageModelConfig& c = batch.config;
   const int64_t hidden = c.hidden, q_size = batch.q_size(), kv_size = batch.kv_size();
   const bool differ = outputs_differ(c);
-  const float* d_attention = differ ? shared.d_attention : shared.d_middle;
+  // What reaches the half from above, and goes past it.
+  const float* d_joined = c.attention.parallel ? dy : shared.d_middle;
+  const float* d_attention = differ ? shared.d_attention : d_joined;
+  const float* d_residual = c.norms.of_sum ? d_attention : shared.d_middle;
   batch.for_rows([&](int64_t first, int64_t count, int32_t) {
     if (differ) {
       join_backward(batch, attention_output(c, w),
                     s.attention_output == nullptr ? nullptr : s.attention_output + first * hidden,
-                    shared.d_middle + first * hidden, count, shared.d_attention + first * hidden);
+                    d_joined + first * hidden, count, shared.d_attention + first * hidden);
     }
     batch.linear_backward(d_attention + first * hidden, w.o, count, q_size, hidden, false,
                           shared.d_attended + first * q_size);
@@ -139,6 +181,10 @@ void backward_attention(const Batch& batch, const LayerWeights& w, const LayerSt
   attend_backward(batch, w, s, shared);
   batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
     float* dq = shared.d_attended + first * q_size;
+    if (c.attention.clamp > 0) {
+      clamp_backward(static_cast<float>(c.attention.clamp), s.v + first * kv_size, count * kv_size,
+                     shared.dv + first * kv_size);
+    }
     position_heads_backward(batch, first, count, heads_of(batch, w, false), s.q_raw, shared.d_attended);
     position_heads_backward(batch, first, count, heads_of(batch, w, true), s.k_raw, shared.dk);
     float* d_normed = batch.scratch(slot, count * hidden);
@@ -147,7 +193,7 @@ void backward_attention(const Batch& batch, const LayerWeights& w, const LayerSt
     batch.linear_backward(shared.dv + first * kv_size, w.v, count, hidden, kv_size, true, d_normed);
     const float* x = s.x + first * hidden;
     norm(c, norm_before_attention(w), x, count, hidden, shared.attention_input + first * hidden);
-    norm_backward(c, norm_before_attention(w), x, d_normed, shared.d_middle + first * hidden, count, hidden,
+    norm_backward(c, norm_before_attention(w), x, d_normed, d_residual + first * hidden, count, hidden,
                   dx + first * hidden);
   });
   add_gradient(sums, c, WeightKind::q, shared.d_attended, shared.attention_input, gradients);

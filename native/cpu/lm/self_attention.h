@@ -16,10 +16,10 @@ void attention_input(const Batch& batch, const LayerWeights& weights, const floa
 void forward_attention(const Batch& batch, const LayerWeights& weights, const LayerState& state,
                        const LayerInputs& inputs, bool project);
 
-// dx [rows, hidden] = gradient of the block's input, given shared.d_middle; appends the factors of the gradients that
-// are wanted.
+// dx [rows, hidden] = gradient of the block's input, given shared.d_middle and dy of the block's output; appends the
+// factors of the gradients that are wanted.
 void backward_attention(const Batch& batch, const LayerWeights& weights, const LayerState& state,
-                        const BackwardScratch& shared, float* dx, const LayerSums& sums,
+                        const BackwardScratch& shared, const float* dy, float* dx, const LayerSums& sums,
                         std::vector<GradientFactors>* gradients);
 
 }  // namespace lq::lm

@@ -6,7 +6,7 @@
 
 namespace lq::lm {
 
-MatrixShape matrix_shape(const LanguageModelConfig& c, WeightKind kind) {
+MatrixShape part_shape(const LanguageModelConfig& c, WeightKind kind) {
   const int64_t q = static_cast<int64_t>(c.heads) * c.head_dim, kv = static_cast<int64_t>(c.kv_heads) * c.head_dim;
   switch (kind) {
     case WeightKind::q:
@@ -17,7 +17,7 @@ MatrixShape matrix_shape(const LanguageModelConfig& c, WeightKind kind) {
     case WeightKind::o:
       return {c.hidden, q};
     case WeightKind::gate:
-      return c.plain_mlp ? MatrixShape{0, 0} : MatrixShape{c.intermediate, c.hidden};
+      return c.mlp.plain ? MatrixShape{0, 0} : MatrixShape{c.intermediate, c.hidden};
     case WeightKind::up:
       return {c.intermediate, c.hidden};
     case WeightKind::down:
@@ -27,10 +27,19 @@ MatrixShape matrix_shape(const LanguageModelConfig& c, WeightKind kind) {
   }
 }
 
+MatrixShape matrix_shape(const LanguageModelConfig& c, WeightKind kind) {
+  if (stored_in(c, kind) != kind) return {0, 0};
+  if (kind == WeightKind::qkv && c.attention.fused != Fused::none) {
+    return {part_shape(c, WeightKind::q).rows + 2 * part_shape(c, WeightKind::k).rows, c.hidden};
+  }
+  if (kind == WeightKind::gate_up && c.mlp.fused != Fused::none) return {2 * int64_t{c.intermediate}, c.hidden};
+  return part_shape(c, kind);
+}
+
 int64_t input_size(const LanguageModelConfig& c, BlockInput input) {
   switch (input) {
     case BlockInput::output:
-      return matrix_shape(c, WeightKind::o).cols;
+      return part_shape(c, WeightKind::o).cols;
     case BlockInput::down:
       return c.intermediate;
     default:
@@ -72,10 +81,12 @@ LayerSums ask(const CalibrationSink& sink, const LanguageModelConfig& config, in
 
 void add_gradient(const LayerSums& sums, const LanguageModelConfig& config, WeightKind kind, const float* dy,
                   const float* x, std::vector<GradientFactors>* gradients) {
-  const auto i = static_cast<size_t>(std::find(kMatrices.begin(), kMatrices.end(), kind) - kMatrices.begin());
+  const auto* const stored = std::find(kMatrices.begin(), kMatrices.end(), stored_in(config, kind));
+  const auto i = static_cast<size_t>(stored - kMatrices.begin());
   if (sums.squares[i] == nullptr && sums.row_squares[i] == nullptr) return;
-  const MatrixShape shape = matrix_shape(config, kind);
-  gradients->push_back({dy, x, shape.rows, shape.cols, sums.squares[i], sums.row_squares[i]});
+  const MatrixShape shape = part_shape(config, kind);
+  gradients->push_back(
+      {dy, x, shape.rows, shape.cols, rows_in(config, kind, shape.rows), sums.squares[i], sums.row_squares[i]});
 }
 
 // Gradients go sequence by sequence in tiles of a few rows, so that no whole gradient is ever held and each tile of the
@@ -99,10 +110,11 @@ void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& 
       const int64_t row = s * batch.context;
       batch.gemm(true, false, rows, g->in, batch.context, 1.0f, g->dy + row * g->out + first, g->out,
                  g->x + row * g->in, g->in, 0.0f, gradient, g->in);
-      if (g->squares != nullptr) kernels().add_square(gradient, rows * g->in, g->squares + first * g->in);
-      for (int64_t r = 0; g->row_squares != nullptr && r < rows; ++r) {
+      for (int64_t r = 0; r < rows; ++r) {
         const float* row_of = gradient + r * g->in;
-        g->row_squares[first + r] += kernels().dot(row_of, row_of, g->in);
+        const int64_t to = g->runs.at(first + r);
+        if (g->squares != nullptr) kernels().add_square(row_of, g->in, g->squares + to * g->in);
+        if (g->row_squares != nullptr) g->row_squares[to] += kernels().dot(row_of, row_of, g->in);
       }
     }
   });

@@ -6,18 +6,25 @@
 #include <vector>
 
 #include "lm/batch.h"
+#include "lm/fused.h"
 
 namespace lq::lm {
 
-// The weight matrices a gradient can be asked for, and the inputs they read.
-constexpr std::array<WeightKind, 7> kMatrices{WeightKind::q,    WeightKind::k,  WeightKind::v,   WeightKind::o,
-                                              WeightKind::gate, WeightKind::up, WeightKind::down};
+// The matrices a block computes with, and those it may be stored as: a gradient can be asked for of the stored ones.
+constexpr std::array<WeightKind, 7> kParts{WeightKind::q,    WeightKind::k,  WeightKind::v,   WeightKind::o,
+                                           WeightKind::gate, WeightKind::up, WeightKind::down};
+constexpr std::array<WeightKind, 9> kMatrices{WeightKind::q,    WeightKind::k,    WeightKind::v,
+                                              WeightKind::o,    WeightKind::gate, WeightKind::up,
+                                              WeightKind::down, WeightKind::qkv,  WeightKind::gate_up};
 constexpr std::array<BlockInput, 4> kInputs{BlockInput::attention, BlockInput::output, BlockInput::mlp,
                                             BlockInput::down};
 
 struct MatrixShape {
   int64_t rows, cols;
 };
+// Of a part, whether it is stored by itself or not; no rows where the block has no such matrix.
+MatrixShape part_shape(const LanguageModelConfig& config, WeightKind kind);
+// Of a stored matrix; no rows where there is none.
 MatrixShape matrix_shape(const LanguageModelConfig& config, WeightKind kind);
 // Width of an input.
 int64_t input_size(const LanguageModelConfig& config, BlockInput input);
@@ -35,14 +42,16 @@ struct LayerSums {
 // Asks the sink for everything it wants of a layer.
 LayerSums ask(const CalibrationSink& sink, const LanguageModelConfig& config, int32_t layer);
 
-// A weight gradient is dy^T x: its factors [rows, out] and [rows, in], and where its square goes; either may be null.
+// A weight gradient is dy^T x: its factors [rows, out] and [rows, in], the rows of the stored matrix that it is of, and
+// where its square goes; either may be null.
 struct GradientFactors {
   const float *dy, *x;
   int64_t out, in;
+  RowRuns runs;
   float* squares;
   double* row_squares;
 };
-// Appends the factors of a matrix of the block, dy and its input x, when its gradient is wanted.
+// Appends the factors of a part, dy and its input x, when the gradient of what it is stored in is wanted.
 void add_gradient(const LayerSums& sums, const LanguageModelConfig& config, WeightKind kind, const float* dy,
                   const float* x, std::vector<GradientFactors>* gradients);
 void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& gradients);

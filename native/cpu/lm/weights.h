@@ -21,6 +21,8 @@ class Weights {
 
  private:
   void load(int32_t layer, WeightKind kind, int64_t count, float* out);
+  void add_positions(const Batch& batch, const int32_t* tokens, int64_t count, int64_t size, const float* table,
+                     float* x) const;
 
   const LanguageModelConfig config_;
   const WeightProvider provider_;

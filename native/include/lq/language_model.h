@@ -1,21 +1,28 @@
-// Forward and backward of decoder-only transformers, in fp32, one backend object.
+// Forward and backward of transformers, in fp32, one backend object.
 //
-// A block is a composition: norm, grouped-query causal attention with rotary embedding, norm, multilayer perceptron,
-// each with parts that the config names. Zero in every part is Llama: RMSNorm before both halves, half-split rotation,
-// SwiGLU. Semantics follow the Hugging Face modelling code of each family. Weights are asked for layer by layer through
-// the provider, in fp32, so a packed checkpoint is run with the same code as a dense one.
+// A block is a composition of parts that the config names: attention and a multilayer perceptron, each reading the
+// residual stream through a norm and adding to it. Zero in every part is Llama: RMSNorm before both halves, causal
+// grouped-query attention with half-split rotation, SwiGLU, the next token predicted. Semantics follow the Hugging Face
+// modelling code of each family. Weights are asked for layer by layer through the provider, in fp32, so a packed
+// checkpoint is run with the same code as a dense one.
 #pragma once
 
 #include "lq/types.h"
 
 namespace lq {
 
-enum class RopeType : int32_t { standard = 0, linear, llama3, dynamic_ntk, yarn };
+enum class RopeType : int32_t { standard = 0, linear, llama3, dynamic_ntk, yarn, longrope };
 
 enum class NormKind : int32_t { rms = 0, layer };  // layer: mean subtracted, with a bias
-enum class Activation : int32_t { silu = 0, gelu_tanh, gelu, relu, relu_squared };
+enum class Activation : int32_t { silu = 0, gelu_tanh, gelu, relu, relu_squared, gelu_quick, identity };
 // Rotation of queries and keys in a layer: by the config's embedding, by its second one, or none.
 enum class LayerRotary : int32_t { standard = 0, local, none };
+// How matrices that read one input lie in one tensor: not at all, one after another, or (q, k, v) by key-value head,
+// each with the queries of its group before its key and value.
+enum class Fused : int32_t { none = 0, stacked, grouped };
+// What normalises queries and keys: RMS of each head, RMS of all heads together (OLMo 2), LayerNorm of each head with
+// one weight and bias for all (Phi), LayerNorm of each head with a weight of its own and no bias (Cohere, StableLM).
+enum class HeadNorm : int32_t { each = 0, together, layer, layer_own };
 
 // What may differ from layer to layer.
 struct LayerTraits {
@@ -23,9 +30,72 @@ struct LayerTraits {
   LayerRotary rotary;
 };
 
+// The norms of blocks and the one before the head.
+struct NormParts {
+  NormKind kind;
+  bool unbiased;     // layer norms have no bias (Cohere)
+  bool bare;         // nor a weight (OLMo 1)
+  float offset;      // added to the weights, those of q and k too (Gemma, Nemotron: 1)
+  bool none_before;  // halves read the residual stream as it is (OLMo 2, BERT)
+  bool none_first;   // the first block's attention does (ModernBERT)
+  bool after;        // what a half gives is normalised before it is added (OLMo 2, Gemma 2)
+  bool of_sum;       // the stream is normalised after a half was added to it (BERT); excludes after
+  bool none_last;    // the head reads the last block's output as it is (BERT)
+};
+
+struct AttentionParts {
+  Fused fused;           // q, k and v are one tensor, and so are their biases
+  bool both_directions;  // tokens attend to those after them too; a window is as wide to either side
+  bool parallel;         // the MLP reads the block's input, as attention does, not what attention made of it
+  bool shared_norm;      // with parallel: through the same norm
+  HeadNorm head_norm;    // with qk_norm
+  double scale;          // of scores; 0: 1 / sqrt(head_dim)
+  double softcap;        // scores become c tanh(score / c); 0: none
+  double clamp;          // q, k and v are cut to [-c, c]; 0: none
+  const float* alibi;    // [heads] slopes: slope * (position of the key - own one) is added to scores; null: none
+  bool sinks;            // each head has a further logit in its softmax, which attends to nothing
+};
+
+struct RotaryParts {
+  int32_t dim;         // leading dimensions of a head that are rotated; 0: all
+  bool interleaved;    // pairs are (2i, 2i + 1), not (i, i + dim / 2)
+  double local_theta;  // base of the second embedding, which is never scaled; 0: there is none
+  // longrope: what divides each frequency, [dim / 2], up to the original length and beyond it.
+  const double *short_factors, *long_factors;
+};
+
+struct MlpParts {
+  Activation activation;
+  bool plain;   // down(activation(up(x))), without a gate
+  Fused fused;  // gate and up are one tensor, and so are their biases
+};
+
+// What the first block reads: rows of the embedding, plus rows of positions and types, normalised, projected.
+struct EmbeddingParts {
+  int32_t width;  // of a row when it is not hidden: it is projected then; 0: hidden
+  bool projection_bias;
+  bool project_first;       // before positions are added (OPT), not after everything (ELECTRA)
+  int32_t positions;        // rows of a table of learned positions; 0: none
+  int32_t position_offset;  // row of the first position
+  int32_t padding;          // with positions: a token that is given the row before the first, and not counted; -1: none
+  int32_t types;            // rows of a table of token types, of which the first is added; 0: none
+  bool norm;                // of the sum, of the kind of the blocks'
+  double scale;             // of the embedding's rows; 0: 1
+};
+
+// What comes after the last norm.
+struct HeadParts {
+  bool bias;       // of logits
+  bool transform;  // norm(activation(dense x)) is what logits are made of, as wide as the embedding
+  bool transform_bias, transform_norm;
+  Activation activation;  // of the transform
+  double scale;           // of logits, before their soft-cap; 0: 1
+  double softcap;         // logits become c tanh(logit / c); 0: none
+};
+
 struct LanguageModelConfig {
   int32_t layers, hidden, heads, kv_heads, head_dim, intermediate, vocab, max_positions;
-  float rms_eps;
+  float rms_eps;  // of norms of either kind
   double rope_theta;
   RopeType rope_type;
   double rope_factor, rope_low_freq_factor, rope_high_freq_factor, rope_original_max_positions, rope_attention_factor;
@@ -33,42 +103,66 @@ struct LanguageModelConfig {
   int32_t sliding_window;  // 0: none
   bool attention_bias;     // q, k, v biases (Qwen2)
   bool output_bias;        // o bias
-  bool qk_norm;            // per-head RMSNorm of q and k (Qwen3)
+  bool qk_norm;            // RMSNorm of q and k by head (Qwen3), or attention.head_norm
   bool tied_embeddings;
   bool mlp_bias;
 
   // Parts beyond Llama's.
-  NormKind norm;
-  float norm_offset;    // added to the weights of RMS norms, those of q and k too (Gemma: 1)
-  bool no_norm_before;  // halves read the residual stream as it is (OLMo 2)
-  bool norm_after;      // what a half gives is normalised before it is added (OLMo 2, Gemma 2)
-  bool qk_norm_full;    // q and k are normalised over all heads together, not each head (OLMo 2)
-  Activation activation;
-  bool plain_mlp;             // down(activation(up(x))), without a gate
-  double attention_scale;     // of scores; 0: 1 / sqrt(head_dim)
-  double attention_softcap;   // scores become c tanh(score / c); 0: none
-  double logit_softcap;       // logits likewise
-  double embedding_scale;     // of embeddings; 0: 1
+  NormParts norms;
+  AttentionParts attention;
+  RotaryParts rotary;
+  MlpParts mlp;
+  EmbeddingParts embedding;
+  HeadParts head;
   double residual_scale;      // of what a half adds; 0: 1
-  double logit_scale;         // of logits, before their soft-cap; 0: 1
-  int32_t rotary_dim;         // leading dimensions of a head that are rotated; 0: all
-  double rope_local_theta;    // of the second rotary embedding, which is never scaled; 0: there is none
   const LayerTraits* traits;  // [layers]; null: sliding_window and the standard rotation everywhere
+  // Masked tokens are predicted, not the next ones. A token t < 0 is `mask_token` at a place where ~t is to be
+  // predicted; there are as many in every sequence, one at least.
+  bool masked;
+  int32_t mask_token;
 };
+
+// How many tokens of each sequence are predicted; 0 when sequences of a masked model differ or have none.
+inline int64_t predictions(const LanguageModelConfig& c, const int32_t* tokens, int64_t sequences, int64_t context) {
+  if (!c.masked) return context - 1;
+  int64_t count = 0;
+  for (int64_t s = 0; s < sequences; ++s) {
+    int64_t own = 0;
+    for (int64_t t = 0; t < context; ++t) own += tokens[s * context + t] < 0 ? 1 : 0;
+    if (s > 0 && own != count) return 0;
+    count = own;
+  }
+  return count;
+}
 
 // The first part of a config that is not Llama's, in words, for a backend that has those alone; null when there is
 // none.
 inline const char* part_beyond_llama(const LanguageModelConfig& c) {
-  if (c.norm != NormKind::rms) return "norms that subtract the mean";
-  if (c.norm_offset != 0) return "norm weights with an offset";
-  if (c.no_norm_before || c.norm_after) return "norms after attention and MLP";
-  if (c.qk_norm && c.qk_norm_full) return "norms over all heads together";
-  if (c.activation != Activation::silu) return "activations other than SiLU";
-  if (c.plain_mlp) return "MLPs without a gate";
-  if (c.attention_scale != 0) return "another scale of attention";
-  if (c.attention_softcap != 0 || c.logit_softcap != 0) return "soft-capped scores or logits";
-  if (c.embedding_scale != 0 || c.residual_scale != 0 || c.logit_scale != 0) return "multipliers of its streams";
-  if (c.rotary_dim != 0 && c.rotary_dim != c.head_dim) return "rotation of a part of each head";
+  const NormParts& n = c.norms;
+  const AttentionParts& a = c.attention;
+  if (n.kind != NormKind::rms) return "norms that subtract the mean";
+  if (n.offset != 0) return "norm weights with an offset";
+  if (n.none_before || n.none_first || n.after || n.of_sum) return "norms after attention and MLP";
+  if (n.none_last || n.bare || n.unbiased) return "norms that are left out";
+  if (a.fused != Fused::none || c.mlp.fused != Fused::none) return "fused projections";
+  if (a.both_directions) return "attention in both directions";
+  if (a.parallel || a.shared_norm) return "attention and MLP side by side";
+  if (c.qk_norm && a.head_norm != HeadNorm::each) return "other norms of queries and keys";
+  if (a.scale != 0) return "another scale of attention";
+  if (a.softcap != 0 || c.head.softcap != 0) return "soft-capped scores or logits";
+  if (a.clamp != 0) return "clamped queries, keys and values";
+  if (a.alibi != nullptr) return "attention biases by distance";
+  if (a.sinks) return "attention sinks";
+  if (c.mlp.activation != Activation::silu) return "activations other than SiLU";
+  if (c.mlp.plain) return "MLPs without a gate";
+  if (c.rope_type == RopeType::longrope) return "the rotary scaling longrope";
+  if (c.rotary.dim != 0 && c.rotary.dim != c.head_dim) return "rotation of a part of each head";
+  if (c.rotary.interleaved) return "rotation of neighbouring dimensions";
+  if (c.embedding.scale != 0 || c.residual_scale != 0 || c.head.scale != 0) return "multipliers of its streams";
+  if (c.embedding.positions != 0 || c.embedding.types != 0) return "learned positions or token types";
+  if (c.embedding.norm || c.embedding.width != 0) return "normalised or projected embeddings";
+  if (c.head.bias || c.head.transform) return "other heads than a projection";
+  if (c.masked) return "the prediction of masked tokens";
   for (int32_t i = 0; c.traits != nullptr && i < c.layers; ++i) {
     if (c.traits[i].window != c.sliding_window || c.traits[i].rotary != LayerRotary::standard) {
       return "layers that differ in window or rotation";
@@ -77,7 +171,7 @@ inline const char* part_beyond_llama(const LanguageModelConfig& c) {
   return nullptr;
 }
 
-// Which tensor of a layer. Vectors are norms and biases; embedding and head are [vocab, hidden].
+// Which tensor of a layer. Vectors are norms and biases; embedding and head are [vocab, width of the embedding].
 enum class WeightKind : int32_t {
   embedding = 0,
   final_norm,
@@ -100,11 +194,31 @@ enum class WeightKind : int32_t {
   gate_bias,
   up_bias,
   down_bias,
-  attention_output_norm,  // with norm_after
+  attention_output_norm,  // with norms.after or norms.of_sum
   mlp_output_norm,
   final_norm_bias,  // of layer norms
   input_norm_bias,
   post_attention_norm_bias,
+  attention_output_norm_bias,
+  mlp_output_norm_bias,
+  q_norm_bias,
+  k_norm_bias,
+  sinks,  // [heads]
+  qkv,    // with attention.fused, in place of q, k and v
+  qkv_bias,
+  gate_up,  // with mlp.fused, in place of gate and up
+  gate_up_bias,
+  positions,  // [embedding.positions, width]
+  types,      // [embedding.types, width]
+  embedding_norm,
+  embedding_norm_bias,
+  embedding_projection,  // [hidden, embedding.width]
+  embedding_projection_bias,
+  head_dense,  // [width, hidden]
+  head_dense_bias,
+  head_norm,
+  head_norm_bias,
+  head_bias,  // [vocab]
 };
 
 // A matrix Q + L1 L2 in its packed form: l1 [rows, rank] and l2 [rank, cols], null when rank is 0.
@@ -119,7 +233,7 @@ struct PackedWeight {
 struct WeightProvider {
   void* user;
   // Fills dst (fp32, row-major, the tensor's element count) with a weight, packed ones put together. layer is -1 for
-  // embedding, head, the final norm and its bias.
+  // those outside the blocks.
   Status (*load)(void* user, int32_t layer, WeightKind kind, float* dst, int64_t count);
   // Offers a matrix of a block in its packed form, for a backend that multiplies with it without expanding it: fills
   // *out, whose pointers are valid until the next call of either function, or sets *found to false when the matrix is
@@ -128,6 +242,7 @@ struct WeightProvider {
 };
 
 // The inputs of a block's matrices: q, k and v read the first, o the second, gate and up the third, down the last.
+// Fused matrices read what their parts read.
 enum class BlockInput : int32_t { attention = 0, output, mlp, down };
 
 // Where the sums of a calibration go. Each function is called when its sum over a batch is needed and returns an array
@@ -146,6 +261,7 @@ struct CalibrationSink {
 // Two streams of hidden states through one model, block by block: dense, x_f, and encoded, x_q, in which matrices are
 // replaced as they become known, so that each is seen with the inputs that what was replaced before it gives. Blocks
 // are visited in their order, and in a block q, k, v before o before gate, up before down; invalid_argument otherwise.
+// Where attention and MLP are parallel, the halves may be visited in either order.
 class LayerPass {
  public:
   // second_moment [n, n] = E[x_q x_q^T] and, unless null, cross [n, n] = E[(x_f - x_q) x_q^T]: means over tokens of an
@@ -165,14 +281,14 @@ class LayerPass {
 // How another model's predictions differ from this one's.
 struct Divergence {
   double *losses, *other_losses;  // [sequences], as LanguageModel::losses gives them
-  float* kl;                      // [sequences, context - 1]: KL(this || other) of each prediction in nats
+  float* kl;                      // [sequences, predictions]: KL(this || other) of each prediction in nats
   uint8_t* same_top;              // the same: 1 where both find the same token likeliest
 };
 
 class LanguageModel {
  public:
-  // Mean next-token cross entropy (natural log) of each of `sequences` rows of tokens [sequences, context], context-1
-  // predictions each, into losses [sequences]. progress: sequences.
+  // Mean cross entropy (natural log) of the predictions of each of `sequences` rows of tokens [sequences, context],
+  // context-1 next tokens or the masked ones each, into losses [sequences]. progress: sequences.
   virtual Status losses(const int32_t* tokens, int64_t sequences, int32_t context, double* losses,
                         const Control& control) = 0;
   // Logits of one sequence, [context, vocab]; for tests and comparisons.

@@ -45,19 +45,25 @@ export interface RopeThetas {
   readonly sliding: number;
 }
 
-export type FamilyParts = Pick<
-  NativeLanguageModelConfig,
-  | 'norm'
-  | 'normOffset'
-  | 'normPlaces'
-  | 'qkNormFull'
-  | 'plainMlp'
-  | 'attentionScale'
-  | 'attentionSoftcap'
-  | 'logitSoftcap'
-  | 'embeddingScale'
-  | 'residualScale'
-  | 'logitScale'
+/** Parts of the network; what every family's config says in the same way is read elsewhere. */
+export type FamilyParts = Partial<
+  Omit<
+    NativeLanguageModelConfig,
+    | 'layers'
+    | 'hidden'
+    | 'heads'
+    | 'kvHeads'
+    | 'headDim'
+    | 'intermediate'
+    | 'vocab'
+    | 'maxPositions'
+    | 'rmsEps'
+    | 'rope'
+    | 'ropeTheta'
+    | 'ropeLocalTheta'
+    | 'slidingWindow'
+    | 'layerTraits'
+  >
 >;
 
 export const noBiases = { attentionBias: false, outputBias: false, mlpBias: false };

@@ -5,7 +5,7 @@ export const olmoNorms = {
   attention_output_norm: 'post_attention_layernorm',
   mlp_output_norm: 'post_feedforward_layernorm',
 };
-export const olmoParts = (): FamilyParts => ({ normPlaces: 'after', qkNormFull: true });
+export const olmoParts = (): FamilyParts => ({ normPlaces: 'after', headNorm: 'together' });
 
 /** OLMo 2: norms after attention and MLP alone, and of queries and keys over all heads together. */
 export const olmo2: Family = {
