@@ -42,6 +42,7 @@ const views = readdirSync(inRoot('webview'), { withFileTypes: true })
 const bundles = [
   node('extension/host/extension.ts', 'dist/extension.js'),
   node('extension/engine/main.ts', 'dist/engine.js'),
+  node('extension/engine/tokenizer-process.ts', 'dist/tokenizer-process.js'),
   node('extension/cli/main.ts', 'dist/cli.js', { shebang: true }),
   {
     ...common,
@@ -59,7 +60,7 @@ const bundles = [
 step(`Bundling${production ? ' for production' : ''}`);
 rmSync(inRoot('dist', 'webview'), { recursive: true, force: true });
 mkdirSync(inRoot('dist', 'native'), { recursive: true });
-// The package brings binaries for every platform; the engine loads this one (extension/engine/tokenizers.ts).
+// The package brings binaries for every platform; this one is loaded by extension/engine/tokenizer-process.ts.
 copyFileSync(
   inRoot('node_modules', 'tokenizers', `tokenizers.linux-${process.arch}-gnu.node`),
   inRoot('dist', 'native', 'tokenizers.node'),

@@ -597,9 +597,9 @@ export interface NativeModule {
 
   /**
    * A tokenizer from the text of its tokenizer.json, by the Rust library that transformers uses.
-   * Throws what that library says of a definition it cannot use.
+   * Rejects with what that library says of a definition it cannot use, also where it breaks off.
    */
-  openTokenizer(definition: string): NativeTokenizer;
+  openTokenizer(definition: string): Promise<NativeTokenizer>;
 
   /**
    * Starts a pass in layer order over tokens [sequences, context]. `weights` are the dense model's. Memory: the hidden states
@@ -618,10 +618,10 @@ export interface NativeModule {
 }
 
 export interface NativeTokenizer {
-  /** Ids of a text, computed off the main thread; no special tokens are put around it, nothing is cut or padded. */
-  encode(text: string): Promise<number[]>;
+  /** Ids of a text, computed by another process; no special tokens are put around it, nothing is cut or padded. */
+  encode(text: string, signal?: AbortSignal): Promise<number[]>;
   /** Id of a token, undefined where the vocabulary has none of that text. */
-  idOf(token: string): number | undefined;
+  idOf(token: string): Promise<number | undefined>;
 }
 
 export interface NativeArrayOps {

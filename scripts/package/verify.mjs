@@ -28,11 +28,12 @@ const EXPECTED = [
   'dist/native/lqstudio.node',
   'dist/native/libscipy_openblas.so',
   'dist/native/tokenizers.node',
+  'dist/tokenizer-process.js',
 ];
 const ALLOWED = [
   ...EXPECTED,
   /^dist\/webview\/[\w.-]+\.(js|css|ttf|txt)$/,
-  /^dist\/\w+\.js\.LEGAL\.txt$/,
+  /^dist\/[\w-]+\.js\.LEGAL\.txt$/,
   CUDA_BACKEND,
   /^media\/[\w./-]+\.(svg|png|md|css)$/,
 ];

@@ -88,7 +88,7 @@ describe('the tokenizer of a model', () => {
     const tokenizer = await TextTokenizer.load(folder({ 'tokenizer.json': definition() }), 'm');
     // Runs of spaces, lines and digits where a careless cut would change the ids.
     const text = evaluation.slice(0, 150_000) + '\n\n   1234  \t x  y'.repeat(5000) + evaluation.slice(0, 70_000);
-    const whole = await native.openTokenizer(definition()).encode(text);
+    const whole = await (await native.openTokenizer(definition())).encode(text);
     const pieces = await tokenizer.encode(text);
     expect(pieces.length).toBe(whole.length);
     expect([...pieces]).toEqual(whole);
@@ -97,7 +97,7 @@ describe('the tokenizer of a model', () => {
   it('encodes a text without a place to cut', async () => {
     const tokenizer = await TextTokenizer.load({ files: nodeFiles, native }, SAMPLE);
     const text = '0123456789'.repeat(10_000);
-    const whole = await native.openTokenizer(readFileSync(`${SAMPLE}/tokenizer.json`, 'utf8')).encode(text);
+    const whole = await (await native.openTokenizer(readFileSync(`${SAMPLE}/tokenizer.json`, 'utf8'))).encode(text);
     expect([...(await tokenizer.encode(text))]).toEqual(whole);
   });
 
@@ -117,7 +117,7 @@ describe('the tokenizer of a model', () => {
     };
     const tokenizer = await TextTokenizer.load(folder({ 'tokenizer.json': JSON.stringify(definition) }), 'm');
     expect([...(await tokenizer.encode('the hat'))]).toEqual(
-      await native.openTokenizer(sentencePiece).encode('the hat'),
+      await (await native.openTokenizer(sentencePiece)).encode('the hat'),
     );
   });
 
@@ -146,7 +146,7 @@ describe('the tokenizer of a model', () => {
   ])('reads the beginning-of-sequence token from %s', async (_, contents, token) => {
     const host = folder({ 'tokenizer.json': sentencePiece, ...contents });
     const { bos } = await TextTokenizer.load(host, 'm');
-    expect(bos).toBe(token === undefined ? undefined : native.openTokenizer(sentencePiece).idOf(token));
+    expect(bos).toBe(token === undefined ? undefined : await (await native.openTokenizer(sentencePiece)).idOf(token));
     if (token !== undefined) expect(bos).toBeGreaterThan(0);
   });
 
@@ -170,5 +170,27 @@ describe('the tokenizer of a model', () => {
       file: 'm/tokenizer.json',
       message: expect.stringMatching(message) as string,
     });
+  });
+
+  // Each of these ends the process that the library is in.
+  const BREAKING: [string, (definition: Record<string, unknown>) => void][] = [
+    ['pieces of no length', definition => (definition['pre_tokenizer'] = { type: 'FixedLength', length: 0 })],
+    [
+      'a normalizer that was cut short',
+      definition => (definition['normalizer'] = { type: 'Precompiled', precompiled_charsmap: 'AAAA' }),
+    ],
+  ];
+
+  it.each(BREAKING)('survives %s, at which the library aborts', async (_, damage) => {
+    const sound = await TextTokenizer.load(folder({ 'tokenizer.json': sentencePiece }), 'm');
+    const definition = JSON.parse(sentencePiece) as Record<string, unknown>;
+    damage(definition);
+    const broken = TextTokenizer.load(folder({ 'tokenizer.json': JSON.stringify(definition) }), 'm');
+    await expect(broken.then(each => each.encode(`${'a'.repeat(40)} b!`))).rejects.toMatchObject({
+      code: 'tokenizer',
+      file: 'm/tokenizer.json',
+      message: expect.stringMatching(/cannot be used: the library broke off: \w/) as string,
+    });
+    expect((await sound.encode('the hat')).length).toBeGreaterThan(0);
   });
 });

@@ -58,7 +58,7 @@ export class TextTokenizer {
     if (gguf) {
       try {
         const found = await ggufTokenizer(host.files, gguf, file);
-        if (found) return TextTokenizer.open(host, JSON.stringify(found.definition), file, found.bos);
+        if (found) return await TextTokenizer.open(host, JSON.stringify(found.definition), file, found.bos);
       } catch (error) {
         const beside = (await host.files.stat(joinPath(folder, 'tokenizer.json'))) !== undefined;
         if (!beside || !(error instanceof LqError && error.code === 'tokenizer')) throw error;
@@ -67,19 +67,18 @@ export class TextTokenizer {
     return TextTokenizer.load(host, folder);
   }
 
-  private static open(
+  private static async open(
     { native }: Pick<TokenizerHost, 'native'>,
     source: string,
     file: string,
     bos: string | undefined,
-  ): TextTokenizer {
-    let tokenizer: NativeTokenizer;
+  ): Promise<TextTokenizer> {
     try {
-      tokenizer = native.openTokenizer(source);
+      const tokenizer = await native.openTokenizer(source);
+      return new TextTokenizer(tokenizer, file, source, bos === undefined ? undefined : await tokenizer.idOf(bos));
     } catch (error) {
       throw unusable(error, file);
     }
-    return new TextTokenizer(tokenizer, file, source, bos === undefined ? undefined : tokenizer.idOf(bos));
   }
 
   /**
@@ -105,8 +104,8 @@ export class TextTokenizer {
     let count = 0;
     for (let at = 0; at < text.length && count < limit;) {
       if (signal?.aborted) throw new LqError('cancelled', 'Cancelled.');
-      const cut = await this.findCut(text, at + PIECE);
-      const ids = await this.ids(text.slice(at, cut.end));
+      const cut = await this.findCut(text, at + PIECE, signal);
+      const ids = await this.ids(text.slice(at, cut.end), signal);
       pieces.push(ids);
       count += ids.length;
       at = cut.next;
@@ -125,7 +124,7 @@ export class TextTokenizer {
    * The first place from `from` on where the text can be cut: one piece ends at `end`, the following begins at `next`.
    * Tokenizers that put a space in front of every text need the space at the cut dropped, the others need it kept.
    */
-  private async findCut(text: string, from: number): Promise<{ end: number; next: number }> {
+  private async findCut(text: string, from: number, signal?: AbortSignal): Promise<{ end: number; next: number }> {
     const whole = { end: text.length, next: text.length };
     const betweenWords = /\p{L} \p{L}/gu;
     for (let start = from; start < text.length; start += PIECE) {
@@ -136,10 +135,10 @@ export class TextTokenizer {
         const end = match.index + match[0].indexOf(' ');
         const left = text.slice(Math.max(0, end - SURROUNDINGS), end);
         const right = text.slice(end, end + SURROUNDINGS);
-        const together = (await this.ids(left + right)).join();
-        const before = await this.ids(left);
+        const together = (await this.ids(left + right, signal)).join();
+        const before = await this.ids(left, signal);
         for (const dropped of [0, 1]) {
-          const after = await this.ids(right.slice(dropped));
+          const after = await this.ids(right.slice(dropped), signal);
           if ([...before, ...after].join() === together) return { end, next: end + dropped };
         }
       }
@@ -147,10 +146,11 @@ export class TextTokenizer {
     return whole;
   }
 
-  private async ids(text: string): Promise<number[]> {
+  private async ids(text: string, signal?: AbortSignal): Promise<number[]> {
     try {
-      return await this.tokenizer.encode(text);
+      return await this.tokenizer.encode(text, signal);
     } catch (error) {
+      if (signal?.aborted) throw new LqError('cancelled', 'Cancelled.');
       throw unusable(error, this.file);
     }
   }
