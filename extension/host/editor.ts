@@ -30,7 +30,7 @@ export class CheckpointEditor implements vscode.CustomReadonlyEditorProvider<Che
       return;
     }
     const title = path.basename(uri.fsPath);
-    this.panels.attach('checkpoint', panel.webview, { model: uri.fsPath }, title, panel.onDidDispose);
+    this.panels.attach('checkpoint', panel, { model: uri.fsPath }, title);
   }
 
   dispose(): void {

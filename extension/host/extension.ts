@@ -16,6 +16,7 @@ import { StatisticsCache } from './model/statistics';
 import { navigate } from './navigate';
 import { Panels } from './panels';
 import { RunTree } from './runs';
+import { keepStatistics } from './statistics';
 import { Status } from './status';
 import type { Studio } from './studio';
 import { offerCommandLine } from './terminal';
@@ -52,7 +53,8 @@ export function activate(context: vscode.ExtensionContext): Internals | undefine
   own({ dispose: () => void statistics.flush() });
   // Jobs belong to a workspace: its window is the one that offers to go on with them.
   const store = createJobStore((context.storageUri ?? context.globalStorageUri).fsPath, output);
-  const jobs = createJobs(engine, store, output);
+  const jobs = createJobs(engine, store, models, output);
+  own({ dispose: keepStatistics(jobs, models, statistics) });
   const studio: Studio = {
     extension: context.extensionUri,
     storage,
@@ -66,6 +68,7 @@ export function activate(context: vscode.ExtensionContext): Internals | undefine
     selection: new Selection(),
     compressions: new Selection(),
     navigate: destination => navigate(studio, panels, destination),
+    active: () => panels.active(),
   };
   const panels = own(new Panels(studio));
   own(new CheckpointEditor(panels));
@@ -79,8 +82,8 @@ export function activate(context: vscode.ExtensionContext): Internals | undefine
   );
   own(view.onDidExpandElement(({ element }) => tree.keepExpanded(element, true)));
   own(view.onDidCollapseElement(({ element }) => tree.keepExpanded(element, false)));
-  const runs = own(new RunTree(jobs));
-  own(vscode.window.createTreeView('lqStudio.runs', { treeDataProvider: runs }));
+  const runs = own(new RunTree(studio));
+  own(vscode.window.createTreeView('lqStudio.runs', { treeDataProvider: runs, canSelectMany: true }));
   const status = own(new Status(engine, jobs));
   own(registerCommands(studio, { tree, view }, problems));
   own(

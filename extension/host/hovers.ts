@@ -58,12 +58,21 @@ export class Hovers implements vscode.HoverProvider, vscode.Disposable {
   ): Promise<vscode.Hover | undefined> {
     const word = stringAt(line, position.character, document.languageId === 'yaml');
     if (!word) return undefined;
-    const named = lookUp(word.text, await this.modelsFor(document), folders(document));
+    const named = this.ranked(document, lookUp(word.text, await this.modelsFor(document), folders(document)));
     if (named.length === 0) return undefined;
     const sections = await Promise.all(named.slice(0, maxShown).map(each => this.describe(each, named.length > 1)));
     if (named.length > maxShown) sections.push(`… and in ${named.length - maxShown} more checkpoints.`);
     const range = new vscode.Range(position.line, word.start, position.line, word.end);
-    return new vscode.Hover(sections.map(untrusted), range);
+    return new vscode.Hover(sections.map(linked), range);
+  }
+
+  /** A script or a recipe is about the checkpoints that it names: those come first. */
+  private ranked(document: vscode.TextDocument, named: readonly Named[]): Named[] {
+    if (named.length < 2) return [...named];
+    const text = document.getText();
+    const isNamed = ({ model }: Named): boolean =>
+      [model.path, model.header.label, path.basename(model.path)].some(each => isWord(text, each));
+    return [...named.filter(isNamed), ...named.filter(each => !isNamed(each))];
   }
 
   /** An index speaks of its own checkpoint; other documents of any. */
@@ -74,7 +83,13 @@ export class Hovers implements vscode.HoverProvider, vscode.Disposable {
   }
 
   private async describe(named: Named, several: boolean): Promise<string> {
-    const of = several ? `\n\nin ${codeSpan(named.model.header.label)}` : '';
+    const { model } = named;
+    const tensor = named.kind === 'tensor' ? named.tensor.name : undefined;
+    const open = commandLink(tensor === undefined ? 'open' : 'openTensor', {
+      model: model.path,
+      ...(tensor !== undefined && { tensor }),
+    });
+    const of = `\n\n${several ? `in ${codeSpan(model.header.label)} · ` : ''}[Open](${open})`;
     switch (named.kind) {
       case 'tensor': {
         const known = await this.statistics.of(named.model);
@@ -87,7 +102,7 @@ export class Hovers implements vscode.HoverProvider, vscode.Disposable {
         return describeShard(named.shard, inside) + of;
       }
       case 'checkpoint':
-        return describeModel(named.model);
+        return describeModel(named.model) + of;
     }
   }
 }
@@ -106,6 +121,27 @@ function parsed(document: vscode.TextDocument): Record<string, unknown> {
   } catch {
     return {};
   }
+}
+
+/** Whether a name stands in a text by itself, not as a part of another. */
+function isWord(text: string, name: string): boolean {
+  for (let at = text.indexOf(name); at >= 0; at = text.indexOf(name, at + 1)) {
+    const around = `${text.charAt(at - 1)}${text.charAt(at + name.length)}`;
+    if (!/[\w-]/.test(around)) return true;
+  }
+  return false;
+}
+
+const linkedCommands = ['lqStudio.open', 'lqStudio.openTensor'];
+
+const commandLink = (command: string, argument: unknown): string =>
+  `command:lqStudio.${command}?${encodeURIComponent(JSON.stringify([argument])).replaceAll('(', '%28').replaceAll(')', '%29')}`;
+
+/** Our own text with names in code spans, whose links run two commands that only look. */
+function linked(text: string): vscode.MarkdownString {
+  const result = untrusted(text);
+  result.isTrusted = { enabledCommands: linkedCommands };
+  return result;
 }
 
 function untrusted(text: string): vscode.MarkdownString {

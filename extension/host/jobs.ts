@@ -7,6 +7,7 @@ import { cleanFolder } from '../node/cache';
 import type { Engine } from './engine';
 import { openRun } from './open-run';
 import { isActive, isJob, isResumable, JobManager, type Job } from './model/jobs';
+import type { Models } from './model/models';
 import { RecordStore } from './model/records';
 import { messageOf } from './notify';
 import { summary } from './runs';
@@ -18,7 +19,12 @@ export const createJobStore = (folder: string, output: vscode.LogOutputChannel):
   new RecordStore<Job>(path.join(folder, 'jobs'), isJob, message => output.warn(message));
 
 /** The window's job manager. */
-export function createJobs(engine: Engine, store: RecordStore<Job>, output: vscode.LogOutputChannel): JobManager {
+export function createJobs(
+  engine: Engine,
+  store: RecordStore<Job>,
+  models: Models,
+  output: vscode.LogOutputChannel,
+): JobManager {
   return new JobManager({
     engine,
     store,
@@ -27,6 +33,11 @@ export function createJobs(engine: Engine, store: RecordStore<Job>, output: vsco
     now: () => Date.now(),
     id: () => `${new Date().toISOString().replace(/[^\dT]/g, '')}-${randomBytes(3).toString('hex')}`,
     warn: message => output.warn(message),
+    version: path =>
+      models.reopen(path).then(
+        ({ version }) => version,
+        () => undefined, // what cannot be opened fails with its own reason when it is worked on
+      ),
   });
 }
 
@@ -154,6 +165,12 @@ async function offerNext(studio: Studio, job: Job): Promise<void> {
     actions['Open Result'] = () => studio.navigate({ to: 'checkpoint', model: out });
   } else if (job.method === 'sweep') {
     actions['Allocation'] = () => studio.navigate({ to: 'allocation', model: job.params.model });
+  } else if (job.method === 'statistics') {
+    // Every view that shows them has them already.
+    vscode.window.setStatusBarMessage(`${done}.`, 5000);
+    return;
+  } else if (job.method === 'compare') {
+    actions['Show Differences'] = () => openRun(studio, job);
   }
   const chosen = await vscode.window.showInformationMessage(done, ...Object.keys(actions));
   if (chosen !== undefined) await actions[chosen]?.();

@@ -8,6 +8,9 @@ import {
   type RequestSchemas,
   type ServerEnd,
 } from '../protocol/channel';
+import { hubRepository } from '../core/files/hub-cache';
+import { LqError } from '../core/errors';
+import { LatestWins } from './model/latest';
 import { panelRequests } from '../protocol/panelRequests';
 import type { CommonRequests, PanelName, Panels as Protocol, PanelState, PanelTarget } from '../protocol/panels';
 import { page, pageRoots } from './page';
@@ -43,11 +46,21 @@ const titles: Record<TabPanel, string> = {
   perplexity: 'Perplexity',
   compare: 'Compare',
 };
+/** What a panel is called: a repository of the hub by its name, anything else by its last part. */
+const nameOf = (model: string): string => hubRepository(model)?.name ?? path.basename(model);
+
+/** An open panel, for commands that are about what is looked at. */
+interface Shown {
+  readonly target: PanelTarget;
+  tensor?: string;
+}
+
 export const viewType = (name: PanelName): string => `lqStudio.${name}`;
 
 /** Opens panels, answers them, and brings them back after a reload. */
 export class Panels implements vscode.Disposable {
   private readonly open = new Map<string, vscode.WebviewPanel>();
+  private readonly shown = new Map<vscode.WebviewPanel, Shown>();
   private readonly disposables: vscode.Disposable[];
 
   constructor(private readonly studio: Studio) {
@@ -71,15 +84,12 @@ export class Panels implements vscode.Disposable {
 
   /**
    * Fills a webview with a panel and answers it until it is disposed.
-   * @returns pushes events to it.
    */
-  attach<N extends PanelName>(
-    name: N,
-    webview: vscode.Webview,
-    target: PanelTarget,
-    title: string,
-    onDispose: vscode.Event<void>,
-  ): ServerEnd<Events<N>>['emit'] {
+  attach<N extends PanelName>(name: N, panel: vscode.WebviewPanel, target: PanelTarget, title: string): void {
+    const { webview } = panel;
+    const shown: Shown = { target };
+    this.shown.set(panel, shown);
+    panel.iconPath = iconOf(this.studio.extension, name);
     webview.options = { enableScripts: true, localResourceRoots: pageRoots(this.studio.extension) };
     // Indexing by a type parameter loses the tie between schemas and controller; both tables are typed above. What is
     // common to all panels is what can be said here.
@@ -90,18 +100,36 @@ export class Panels implements vscode.Disposable {
     const emit: ServerEnd<Events<N>>['emit'] = (event, data) => end.emit(event, data);
     const { studio } = this;
     const own = controller({ studio, target, emit, own: disposable => owned.push(disposable) });
-    const handlers = { ...commonHandlers(studio, target), ...own };
+    const selected: Handlers<CommonRequests>['selected'] = ({ tensor }) => {
+      if (tensor === undefined) delete shown.tensor;
+      else shown.tensor = tensor;
+      return null;
+    };
+    const handlers = { ...commonHandlers(studio, target), selected, ...own };
     const end = serve<CommonRequests, Events<N>>(portOf(webview), schemas, handlers, error =>
       studio.output.error(`${name} panel: ${error.message}`),
     );
     owned.push(studio.engine.onDidChange(state => emit('engine', state)));
-    owned.push({ dispose: studio.jobs.onChange(() => emit('jobs', jobsOf(studio, target))) });
-    onDispose(() => {
+    const follow = new LatestWins<null, void>(async () => emit('jobs', await jobsOf(studio, target)));
+    const report = (error: unknown) => studio.output.debug(LqError.from(error).message);
+    owned.push(follow, { dispose: studio.jobs.onChange(() => void follow.call(null).catch(report)) });
+    panel.onDidDispose(() => {
+      this.shown.delete(panel);
       for (const disposable of owned) disposable.dispose();
       end.close();
     });
     webview.html = page(webview, this.studio.extension, name, target, title);
-    return emit;
+  }
+
+  /** What the active panel is of, and the tensor selected in it. */
+  active(): { model?: string; tensor?: string } | undefined {
+    const found = [...this.shown].find(([panel]) => panel.active)?.[1];
+    return (
+      found && {
+        ...(found.target.model !== undefined && { model: found.target.model }),
+        ...(found.tensor !== undefined && { tensor: found.tensor }),
+      }
+    );
   }
 
   dispose(): void {
@@ -116,14 +144,14 @@ export class Panels implements vscode.Disposable {
     });
     const title = titleOf(name, target);
     panel.title = title;
-    this.attach(name, panel.webview, target, title, panel.onDidDispose);
+    this.attach(name, panel, target, title);
   }
 }
 
 const keyOf = (name: PanelName, target: PanelTarget): string => JSON.stringify([name, target.model, target.other]);
 
 function titleOf(name: TabPanel, { model, other }: PanelTarget): string {
-  const subject = [model, other].flatMap(each => (each === undefined ? [] : [path.basename(each)]));
+  const subject = [model, other].flatMap(each => (each === undefined ? [] : [nameOf(each)]));
   return [titles[name], ...(subject.length > 0 ? [subject.join(' and ')] : [])].join(': ');
 }
 
@@ -134,6 +162,12 @@ function targetOf(state: unknown): PanelTarget {
     ...(typeof target?.model === 'string' && { model: target.model }),
     ...(typeof target?.other === 'string' && { other: target.other }),
   };
+}
+
+/** The tab's picture: VS Code colours none of them, so there is one for each kind of theme. */
+function iconOf(extension: vscode.Uri, name: PanelName): { light: vscode.Uri; dark: vscode.Uri } {
+  const file = (theme: string) => vscode.Uri.joinPath(extension, 'media', 'tabs', `${name}-${theme}.svg`);
+  return { light: file('light'), dark: file('dark') };
 }
 
 const portOf = (webview: vscode.Webview): Port => ({

@@ -1,7 +1,10 @@
 import * as vscode from 'vscode';
-import { formatBits, formatBytes, formatDate, formatDuration, formatNumber, formatProgress } from '../core/format';
+import { baseName, formatBits, formatBytes, formatDate, formatDuration, formatNumber, formatProgress } from '../core/format';
+import { methods, type MethodId } from '../core/options/methods/registry';
 import { shownName } from './model/describe';
 import { isActive, isResumable, type Job, type JobManager, type JobStatus } from './model/jobs';
+import { isOlder } from './older';
+import type { Studio } from './studio';
 
 /**
  * The view of jobs at work, left behind and finished, newest first. Its elements are their ids: a job is another object
@@ -12,11 +15,14 @@ export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposab
   readonly onDidChangeTreeData = this.changed.event;
   private readonly stop: () => void;
 
-  constructor(private readonly jobs: JobManager) {
+  private readonly jobs: JobManager;
+
+  constructor(private readonly studio: Pick<Studio, 'jobs' | 'models'>) {
+    this.jobs = studio.jobs;
     const statuses = new Map<string, JobStatus>();
-    this.stop = jobs.onChange(job => {
+    this.stop = this.jobs.onChange(job => {
       // A change of progress repaints one line, anything else may reorder them.
-      const same = statuses.get(job.id) === job.status && jobs.get(job.id) !== undefined;
+      const same = statuses.get(job.id) === job.status && job.status === 'running' && this.jobs.get(job.id) !== undefined;
       statuses.set(job.id, job.status);
       this.changed.fire(same ? job.id : undefined);
     });
@@ -27,18 +33,24 @@ export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposab
   }
 
   getChildren(element?: string): string[] {
-    return element === undefined ? this.jobs.all().map(job => job.id) : [];
+    if (element !== undefined) return [];
+    const all = this.jobs.all();
+    return [...all.filter(job => job.pinned), ...all.filter(job => !job.pinned)].map(job => job.id);
   }
 
-  getTreeItem(id: string): vscode.TreeItem {
+  async getTreeItem(id: string): Promise<vscode.TreeItem> {
     const job = this.jobs.get(id);
     if (!job) return new vscode.TreeItem('Removed');
-    const item = new vscode.TreeItem(shownName(job.title));
+    const elsewhere = this.jobs.isElsewhere(job);
+    const older = job.status === 'done' && (await isOlder(this.studio, job));
+    const item = new vscode.TreeItem(titleOf(job));
     item.id = id;
-    item.description = this.jobs.isElsewhere(job) ? `${summary(job)}, in another window` : summary(job);
-    item.iconPath = icon(job);
+    item.description = [summary(job), elsewhere && 'in another window', older && 'of older files']
+      .filter(Boolean)
+      .join(', ');
+    item.iconPath = job.pinned ? new vscode.ThemeIcon('pinned') : icon(job);
     item.tooltip = new vscode.MarkdownString().appendText(tooltip(job));
-    item.contextValue = contextOf(job, this.jobs.isElsewhere(job));
+    item.contextValue = contextOf(job, elsewhere);
     item.command = { command: 'lqStudio.openRun', title: 'Show Result', arguments: [id] };
     item.accessibilityInformation = { label: `${job.title}, ${job.status}, ${item.description}` };
     return item;
@@ -50,9 +62,15 @@ export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposab
   }
 }
 
-/** What the menus of a line go by. */
+/** What a line is called: what was made, where something was. */
+function titleOf(job: Job): string {
+  const made = job.status === 'done' && (job.method === 'compress' || job.method === 'export');
+  return shownName(made ? baseName(job.params.out) : job.title);
+}
+
+/** What the menus of a line go by, such as `run.compress` or `run.evaluate.pinned`. */
 function contextOf(job: Job, elsewhere: boolean): string {
-  if (job.status === 'done') return 'run';
+  if (job.status === 'done') return `run.${job.method}${job.pinned ? '.pinned' : ''}`;
   if (elsewhere) return 'job.elsewhere';
   if (isActive(job)) return 'job.running';
   return isResumable(job) ? 'job.stopped.resumable' : 'job.stopped';
@@ -71,7 +89,7 @@ function icon(job: Job): vscode.ThemeIcon {
   return new vscode.ThemeIcon(id, color === undefined ? undefined : new vscode.ThemeColor(color));
 }
 
-/** What came of a job, or how far it is, on one line. */
+/** What came of a job and when, or how far it is, on one line. */
 export function summary(job: Job): string {
   switch (job.status) {
     case 'queued':
@@ -85,7 +103,7 @@ export function summary(job: Job): string {
     case 'failed':
       return shownName(job.error?.message ?? 'failed');
     case 'done':
-      return outcome(job);
+      return [outcome(job), job.ended !== undefined && formatDate(job.ended)].filter(Boolean).join(' · ');
   }
 }
 
@@ -93,12 +111,16 @@ function outcome(job: Job): string {
   if (job.method === 'compress' && job.result) {
     const { effectiveBits, after } = job.result;
     const perplexity = after.perplexity === undefined ? '' : ` · perplexity ${formatNumber(after.perplexity)}`;
-    return `${formatBits(effectiveBits)} bits · ${formatBytes(after.bytes)}${perplexity}`;
+    const method = methodLabel(job.params.method ?? job.result.recipe.method);
+    return `${formatBits(effectiveBits)} bits · ${formatBytes(after.bytes)} · ${method}${perplexity}`;
   }
   if (job.method === 'evaluate' && job.result) return `perplexity ${formatNumber(job.result.perplexity)}`;
   if (job.method === 'export' && job.result) return formatBytes(job.result.bytes);
-  return job.ended === undefined ? 'done' : formatDate(job.ended);
+  return '';
 }
+
+/** A method by its name for people; one that an earlier version knew by the one it had. */
+const methodLabel = (id: string): string => (Object.hasOwn(methods, id) ? methods[id as MethodId].label : id);
 
 function tooltip(job: Job): string {
   const taken =

@@ -25,4 +25,6 @@ export interface Studio {
   readonly compressions: Selection<CompressShow>;
   /** Takes the user to a panel, a file, the settings or a command. */
   navigate(destination: Destination): Promise<void>;
+  /** What the active panel or editor of ours is of, and the tensor selected in it. */
+  active(): { model?: string; tensor?: string } | undefined;
 }

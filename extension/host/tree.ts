@@ -4,7 +4,7 @@ import { formatBytes, formatCount, formatNumber, formatShape } from '../core/for
 import type { CheckpointProblem, LogicalTensor, TreeNode } from '../core/checkpoint/types';
 import type { Checkpoint, Checkpoints } from './checkpoints';
 import { describeModel, describeNode, describeTensor, shownName } from './model/describe';
-import { fuzzyMatch, parseQuery } from './model/fuzzy';
+import { matchingTensors } from './model/fuzzy';
 import type { Model } from './model/models';
 import type { StatisticsCache } from './model/statistics';
 
@@ -56,6 +56,11 @@ export class CheckpointTree implements vscode.TreeDataProvider<Element>, vscode.
   setFilter(query: string): void {
     this.query = query.trim();
     this.reset();
+  }
+
+  /** Whether anything is left under the filter. */
+  async hasMatches(): Promise<boolean> {
+    return (await this.getChildren()).length > 0;
   }
 
   /** Told by the view of every line that was opened or closed. */
@@ -148,16 +153,10 @@ export class CheckpointTree implements vscode.TreeDataProvider<Element>, vscode.
   private matches(root: Element): Element[] {
     const model = modelOf(root);
     if (!model) return [];
-    const query = parseQuery(this.query);
-    const found = model.tensors
-      .map(tensor => ({ tensor, match: fuzzyMatch(query, tensor.name) }))
-      .filter(({ match }) => match !== undefined)
-      .sort((a, b) => b.match!.score - a.match!.score);
+    const found = matchingTensors(model.tensors, this.query);
     const shown = found
       .slice(0, maxMatches)
-      .map(({ tensor, match }) =>
-        this.keep({ kind: 'match', tensor, model, positions: match!.positions, parent: root }),
-      );
+      .map(({ tensor, positions }) => this.keep({ kind: 'match', tensor, model, positions, parent: root }));
     return found.length > maxMatches
       ? [...shown, this.keep({ kind: 'more', count: found.length - maxMatches, parent: root })]
       : shown;

@@ -29,6 +29,8 @@ export interface ModelHeader {
   /** Absolute path of what was opened: a folder, an index or one safetensors file. */
   path: string;
   label: string;
+  /** Changes with any of its files: what was computed under another is of older files. */
+  version: string;
   /** Such as `LlamaForCausalLM`, when config.json says. */
   architecture?: string;
   parameters: number;
@@ -71,11 +73,13 @@ export interface Destination {
  */
 export interface JobView {
   id: string;
-  method: 'compress' | 'evaluate' | 'export' | 'sweep';
+  method: 'compress' | 'evaluate' | 'export' | 'sweep' | 'statistics' | 'compare';
   /** Such as `Compress tiny-books-4m`. */
   title: string;
   /** The checkpoint it works on: a path. */
   model: string;
+  /** The second checkpoint of a comparison. */
+  other?: string;
   /** `interrupted`: the editor or the engine went away; what was finished is kept and `resumeJob` goes on. */
   state: 'queued' | 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted';
   /** Another window runs it: it can be watched here, not cancelled. */
@@ -88,6 +92,8 @@ export interface JobView {
   ended?: number;
   progress?: Progress;
   error?: ErrorData;
+  /** The checkpoint's files have changed since: what came of it is of older ones. */
+  older?: boolean;
 }
 
 /** A file the panel has made. Text as it is, PNG as base64 without a prefix. */
@@ -105,6 +111,8 @@ export interface CommonRequests {
   /** Copies the command line and returns it for the confirmation. */
   copyCommand: [Sayable, { text: string }];
   navigate: [Destination, null];
+  /** Tells which tensor the panel shows as selected: commands without another subject are about it. */
+  selected: [{ tensor?: string }, null];
   /** Opens a file in the editor, or reveals a folder. */
   openPath: [{ path: string }, null];
   /** Asks for a file or folder. `path` is absent when dismissed. */

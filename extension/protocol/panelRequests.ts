@@ -41,6 +41,7 @@ const common: RequestSchemas<CommonRequests> = {
     other: optionalText,
     job: optionalText,
   }),
+  selected: v.strictObject({ tensor: optionalText }),
   openPath: v.strictObject({ path: text }),
   pick: v.strictObject({
     what: v.picklist(['calibration', 'evaluation', 'fisher', 'output', 'checkpoint']),
@@ -75,10 +76,11 @@ export const panelRequests: {
   checkpoint: {
     ...common,
     load: nothing,
-    statistics: v.strictObject({ tensor: optionalText }),
+    statistics: v.strictObject({ tensor: text }),
+    allStatistics: nothing,
     spectrum: v.strictObject({ tensor: text, count: v.exactOptional(count) }),
     preview: cells,
-    twin: cells,
+    twin: v.strictObject({ ...cells.entries, model: text }),
   },
   compress: {
     ...common,
@@ -90,6 +92,10 @@ export const panelRequests: {
   heatmap: {
     ...common,
     load: nothing,
+    choose: v.strictObject({ compressed: text }),
+    matrix: v.strictObject({ tensor: text }),
+    statistics: v.strictObject({ tensor: text }),
+    spectrum: v.strictObject({ tensor: text, count }),
     values: v.strictObject({ metric }),
     external: v.strictObject({ file: optionalText }),
   },

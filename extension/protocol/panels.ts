@@ -51,8 +51,17 @@ export interface CheckpointView {
   select?: string;
   /** Statistics already in the cache. */
   statistics: TensorStatistics[];
-  /** A compressed checkpoint made from this one, or the original of this one. */
-  twin?: ModelHeader;
+  /** The original of this one, or the compressed checkpoints made from it, newest first: the tensors' twins are in one. */
+  twins: ModelHeader[];
+}
+
+/** One of several compressions of a checkpoint. */
+export interface CompressionChoice {
+  path: string;
+  label: string;
+  effectiveBits: number;
+  /** The files of the original or of the result have changed since. */
+  older: boolean;
 }
 
 /** The same matrix in the other checkpoint. */
@@ -69,15 +78,20 @@ export interface TensorTwin {
   /** Mean of (this - twin) a cell, row-major. */
   difference: { rows: number; cols: number; mean: number[]; relativeError: number; maxAbsolute: number };
   preview: PreviewReport;
+  /** Of the tensor there, for a histogram over this one's. */
+  statistics: TensorStatistics;
 }
 
 export interface CheckpointRequests extends CommonRequests {
   load: [null, CheckpointView];
-  /** Statistics of one tensor, or of all when absent; each also arrives as an event as soon as it is known. */
-  statistics: [{ tensor?: string }, { computed: number }];
+  /** Statistics of one tensor, which arrive as an event. */
+  statistics: [{ tensor: string }, { computed: number }];
+  /** Statistics of all tensors that have none: a job, absent when all are known; each arrives as an event as it comes. */
+  allStatistics: [null, { job?: string }];
   spectrum: [{ tensor: string; count?: number }, SpectrumReport];
   preview: [{ tensor: string; rows: number; cols: number }, PreviewReport];
-  twin: [{ tensor: string; rows: number; cols: number }, TensorTwin | null];
+  /** The tensor in the checkpoint `model`; null where that keeps it as it is. */
+  twin: [{ model: string; tensor: string; rows: number; cols: number }, TensorTwin | null];
 }
 export interface CheckpointEvents extends CommonEvents {
   statistics: TensorStatistics[];
@@ -173,6 +187,8 @@ export interface HeatmapView {
   header: ModelHeader;
   /** The other side: the compressed checkpoint of an original, or the original of a compressed one. */
   compressed?: ModelHeader;
+  /** All compressions that can be shown beside the original. */
+  compressions: CompressionChoice[];
   /** Labels of the rows, such as `q` or `expert 3 gate`. */
   rows: string[];
   layers: number[];
@@ -189,8 +205,38 @@ export interface HeatValues {
   compressed?: HeatValue[];
 }
 
+/** What a compression gave a matrix, and how that compares with what the others got. */
+export interface GivenOption {
+  option: string;
+  bits: number;
+  effectiveBits: number;
+  bytes: number;
+  /** Shares of all compressed matrices' bytes, and of their error under the metric. */
+  sizeShare: number;
+  costShare: number;
+  /** Relative error as stored, under the compression's metric. */
+  error: number;
+  /** How many of the matrices got more bits a weight. */
+  above: number;
+  of: number;
+}
+
+/** One matrix in the detail pane. */
+export interface HeatMatrix {
+  tensor: string;
+  /** When they are known already. */
+  statistics?: TensorStatistics;
+  given?: GivenOption;
+}
+
 export interface HeatmapRequests extends CommonRequests {
   load: [null, HeatmapView];
+  /** Shows another compression beside the original. */
+  choose: [{ compressed: string }, HeatmapView];
+  matrix: [{ tensor: string }, HeatMatrix];
+  /** Of the original's matrix. */
+  statistics: [{ tensor: string }, TensorStatistics];
+  spectrum: [{ tensor: string; count: number }, SpectrumReport];
   values: [{ metric: MetricId }, HeatValues];
   /** Reads a JSON file of { tensor or layer name: number }, asking for it when none is named; null when dismissed. */
   external: [{ file?: string }, { file: string; metric: Metric } | null];
@@ -288,6 +334,10 @@ export interface RecipeEntry {
 
 export interface PerplexityRun extends EvaluateReport {
   id: string;
+  /** The job it comes of. */
+  job: string;
+  /** The files it was measured on have changed since. */
+  older?: boolean;
   label: string;
   /** True for the uncompressed model. */
   dense: boolean;
@@ -339,9 +389,10 @@ export interface CompareRequests extends CommonRequests {
   load: [null, CompareView];
   /** Chooses a side by path; an absent path asks the user. */
   choose: [{ side: 'a' | 'b'; path?: string }, CompareView];
+  /** What the headers say, with the values of the last comparison of these very files when there is one. */
   structure: [null, CompareReport];
-  /** Also reads the weights; finished tensors arrive as `tensors` events. */
-  values: [null, CompareReport];
+  /** Reads the weights of both: a job; finished tensors arrive as `tensors` events. */
+  values: [null, { job: string }];
 }
 export interface CompareEvents extends CommonEvents {
   tensors: CompareReport['tensors'];

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CheckpointView } from '../../extension/protocol/panels';
-import { checkpointView, compressedHeader, hostileName, hostileView, manyTensors, tiny } from './fixtures';
+import { checkpointView, compressedHeader, hostileName, hostileView, manyTensors, statistics, tiny } from './fixtures';
 import { Harness, themes, type PanelOptions } from './harness';
-import { checkpointHost } from './hosts';
+import { checkpointHost, sweepJob } from './hosts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -15,7 +15,13 @@ async function open(view: CheckpointView, options: PanelOptions = {}) {
   const panel = await harness.open('checkpoint', handlers, options);
   return panel;
 }
-const withTwin = (): CheckpointView => ({ ...checkpointView(tiny), twin: compressedHeader(tiny) });
+const withTwin = (): CheckpointView => ({
+  ...checkpointView(tiny),
+  twins: [compressedHeader(tiny), { ...compressedHeader(tiny), path: '/models/other-lq', label: 'other-lq' }],
+});
+/** What was asked that reads weights. */
+const computing = (asked: readonly [string, unknown][]) =>
+  asked.map(([method]) => method).filter(method => !['load', 'jobs', 'selected'].includes(method));
 const rowsShown = '.grid-body .grid-row';
 
 describe('checkpoint panel', () => {
@@ -137,7 +143,7 @@ describe('checkpoint panel', () => {
     const panel = await open(big);
     await panel.page.locator(rowsShown).nth(2).click();
     await panel.page.getByRole('button', { name: 'Compute Spectrum' }).waitFor();
-    expect(panel.asked.map(([method]) => method)).toEqual(['load', 'jobs']);
+    expect(computing(panel.asked)).toEqual([]);
     await panel.page.getByRole('button', { name: 'Compute Spectrum' }).click();
     await panel.page.getByRole('img', { name: /Singular spectrum/ }).waitFor();
     await panel.close();
@@ -145,7 +151,7 @@ describe('checkpoint panel', () => {
     const restricted = await open({ ...checkpointView(tiny), canCompute: false });
     await restricted.page.locator(rowsShown).nth(2).click();
     await restricted.page.getByText('Restricted Mode').waitFor();
-    expect(restricted.asked.map(([method]) => method)).toEqual(['load', 'jobs']);
+    expect(computing(restricted.asked)).toEqual([]);
     await restricted.close();
   });
 
@@ -194,6 +200,57 @@ describe('checkpoint panel', () => {
       'copyCommand',
       { command: 'stats', request: { tensors: ['model.layers.0.self_attn.v_proj.weight'] } },
     ]);
+    await panel.close();
+  });
+
+  it('shows the values of the files as they are, not those of what was there before', async () => {
+    const view = checkpointView(tiny);
+    const name = 'model.layers.0.self_attn.q_proj.weight';
+    const row = view.rows.find(each => each.name === name)!;
+    let now = { ...view, statistics: [{ ...statistics(row), absmax: 0.125 }] };
+    const handlers = checkpointHost(view, () => undefined);
+    const panel = await harness.open('checkpoint', { ...handlers, load: () => now, statistics: () => ({ computed: 0 }) });
+    await panel.page.getByText(name).first().click();
+    const facts = panel.page.getByRole('region', { name: 'Statistics' });
+    await facts.getByText('0.125').waitFor();
+    await panel.page.getByRole('img', { name: /Singular spectrum/ }).waitFor();
+    const spectra = () => panel.asked.filter(([method]) => method === 'spectrum').length;
+    expect(spectra()).toBe(1);
+    now = { ...view, header: { ...view.header, version: '2' }, statistics: [{ ...statistics(row), absmax: 0.75 }] };
+    panel.host.emit('changed', now);
+    await facts.getByText('0.75').waitFor();
+    await expect.poll(spectra).toBe(2);
+    panel.host.emit('changed', { ...now, header: { ...view.header, version: '3' }, statistics: [] });
+    await expect.poll(() => facts.count()).toBe(0);
+    await panel.close();
+  });
+
+  it('computes all statistics as a job that goes on without it, and tells which tensor is selected', async () => {
+    const panel = await open(checkpointView(tiny));
+    await panel.page.getByRole('button', { name: 'Compute Statistics' }).click();
+    await expect.poll(() => panel.asked.some(([method]) => method === 'allStatistics')).toBe(true);
+    const job = { ...sweepJob, id: 's', method: 'statistics' as const, title: 'Statistics of tiny-books-4m' };
+    panel.host.emit('jobs', [{ ...job, progress: { stage: 'statistics', done: 3, total: 31 } }]);
+    await panel.page.getByText(/Statistics, tensor 4 of 31|4 of 31/).waitFor();
+    await panel.page.getByRole('button', { name: 'Cancel' }).click();
+    expect(panel.asked.at(-1)).toEqual(['cancelJob', { job: 's' }]);
+    await panel.page.getByText('model.norm.weight').click();
+    await expect
+      .poll(() => panel.asked.filter(([method]) => method === 'selected').at(-1)?.[1])
+      .toEqual({ tensor: 'model.norm.weight' });
+    await panel.close();
+  });
+
+  it('lays the histograms of a matrix and its twin over each other, of the compression that is chosen', async () => {
+    const panel = await open(withTwin(), { height: 900, width: 1400 });
+    await panel.page.locator(rowsShown).nth(4).click();
+    const both = panel.page.getByRole('region', { name: 'Both histograms' });
+    await both.waitFor();
+    await expect.poll(() => both.locator('.key').allTextContents()).toEqual(['tiny-books-4m', 'tiny-books-4m-lq-2.75']);
+    await panel.page.locator('.section-title vscode-dropdown').click();
+    await panel.page.getByRole('option', { name: 'other-lq' }).click();
+    await expect.poll(() => both.locator('.key').allTextContents()).toEqual(['tiny-books-4m', 'other-lq']);
+    expect(panel.asked.filter(([method]) => method === 'twin').at(-1)?.[1]).toMatchObject({ model: '/models/other-lq' });
     await panel.close();
   });
 

@@ -117,6 +117,7 @@ export function header(a: Architecture, files = 2): ModelHeader {
   return {
     path: `/models/${a.label}`,
     label: a.label,
+    version: '1',
     architecture: 'LlamaForCausalLM',
     parameters: bytes / 2,
     dtype: 'BF16',
@@ -161,6 +162,7 @@ export function checkpointView(a: Architecture, files = 2): CheckpointView {
     problems: [],
     rows: all,
     statistics: [],
+    twins: [],
   };
 }
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Harness, themes } from './harness';
-import { compareHost, perplexityHost, perplexityView, sweepJob } from './hosts';
+import { comparedTensors, compareHost, perplexityHost, perplexityView, sweepJob } from './hosts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -99,10 +99,22 @@ describe('compare panel', () => {
   it.each(themes)('has no serious accessibility violation in %s', async theme => {
     const panel = await open(true, { theme });
     await panel.page.getByRole('button', { name: 'Compare Values' }).click();
+    panel.host.emit('tensors', comparedTensors());
     await panel.page.getByText('28 of 28').waitFor();
     await panel.screenshot(`compare-${theme}`);
     expect(await panel.violations()).toEqual([]);
     expect(panel.problems).toEqual([]);
+    await panel.close();
+  });
+
+  it('compares again once the files of a side have changed', async () => {
+    const panel = await open(true);
+    panel.host.emit('tensors', comparedTensors());
+    await panel.page.getByText('28 of 28').waitFor();
+    const view = await compareHost(true).load(null, { signal: new AbortController().signal, progress: () => undefined });
+    panel.host.emit('changed', { ...view, b: { ...view.b!, version: '2' } });
+    await panel.page.getByText('not yet').waitFor();
+    expect(panel.asked.filter(([method]) => method === 'structure')).toHaveLength(2);
     await panel.close();
   });
 
@@ -123,6 +135,13 @@ describe('compare panel', () => {
     expect(panel.asked.some(([method]) => method === 'values')).toBe(false);
     await panel.page.getByRole('tab', { name: /In both/ }).click();
     await panel.page.getByRole('button', { name: 'Compare Values' }).click();
+    await expect.poll(() => panel.asked.some(([method]) => method === 'values')).toBe(true);
+    // A job of the host: its pieces come as they are found, whoever asked for it.
+    const job = { ...sweepJob, id: 'compare-1', method: 'compare' as const, other: '/models/tiny-books-4m-lq-2.75' };
+    panel.host.emit('jobs', [{ ...job, progress: { stage: 'compare', done: 4, total: 28 } }]);
+    await panel.page.getByText(/tensor 5 of 28/).waitFor();
+    panel.host.emit('tensors', comparedTensors());
+    panel.host.emit('jobs', []);
     await panel.page.getByText('equal', { exact: true }).waitFor();
     const state = await panel.page.evaluate(() => (window as unknown as { __state: unknown }).__state);
     expect(state).toMatchObject({ target: { model: '/models/tiny-books-4m', other: '/models/tiny-books-4m-lq-2.75' } });

@@ -1,17 +1,18 @@
 /** The custom editor: the checkpoint's strip, its tensors, files and metadata, and the selected tensor beside them. */
 import { useEffect, useMemo, useState } from 'preact/hooks';
+import type { TensorStatistics } from '../../extension/core/analysis/types';
 import type { CheckpointView } from '../../extension/protocol/panels';
 import { Button, Tabs } from '../controls';
 import { copyCommand, navigate } from '../shared/actions';
 import { isNumber, isString, useSaved } from '../shared/host';
 import { notify, notifyError } from '../shared/notices';
 import { Await, EngineBanner, Strip, useRequest } from '../shared/Panel';
-import { Activity } from '../shared/jobs';
+import { Activity, isActive, useJobs } from '../shared/jobs';
 import { Splitter } from '../shared/Splitter';
 import { Files, Metadata, Problems } from './Headers';
 import { Overview } from './Overview';
 import { TensorDetail } from './TensorDetail';
-import { Tensors, type Scan } from './Tensors';
+import { Tensors } from './Tensors';
 import { host, type StatisticsByName } from './host';
 
 type Tab = 'tensors' | 'files' | 'metadata' | 'problems';
@@ -36,8 +37,14 @@ function Loaded({ view }: { view: CheckpointView }) {
   );
   const [savedSelection, setSelected] = useSaved<string>('selected', '', isString);
   const [width, setWidth] = useSaved('detailWidth', 42, isNumber);
-  const [statistics, setStatistics] = useState<StatisticsByName>(() => new Map(view.statistics.map(s => [s.name, s])));
-  const [scan, setScan] = useState<Scan>();
+  const { version } = view.header;
+  const [fresh, setFresh] = useState<{ version: string; found: readonly TensorStatistics[] }>({ version, found: [] });
+  // Other files have other values: what was found in the old ones is not shown beside them.
+  const statistics = useMemo<StatisticsByName>(() => {
+    const found = fresh.version === version ? fresh.found : [];
+    return new Map([...view.statistics, ...found].map(one => [one.name, one]));
+  }, [view, fresh]);
+  const scan = useJobs(host).find(job => job.method === 'statistics' && isActive(job));
 
   useEffect(() => {
     if (view.select !== undefined) setSelected(view.select);
@@ -46,34 +53,19 @@ function Loaded({ view }: { view: CheckpointView }) {
         setTab('tensors');
         setSelected(tensor);
       }),
-      host.on('statistics', fresh =>
-        setStatistics(old => {
-          const next = new Map(old);
-          for (const one of fresh) next.set(one.name, one);
-          return next;
-        }),
+      host.on('statistics', found =>
+        setFresh(old => ({ version, found: [...(old.version === version ? old.found : []), ...found] })),
       ),
     ];
     return () => stops.forEach(stop => stop());
-  }, []);
+  }, [version]);
 
   const selected = useMemo(() => view.rows.find(row => row.name === savedSelection), [view, savedSelection]);
-  const scanAll = () => {
-    const abort = new AbortController();
-    setScan({ abort, stage: 'statistics', done: 0, total: view.rows.length });
-    host
-      .request(
-        'statistics',
-        {},
-        {
-          signal: abort.signal,
-          onProgress: progress => setScan({ ...progress, abort }),
-        },
-      )
-      .then(({ computed }) => notify(`Statistics of ${computed.toLocaleString('en-US')} tensors are known`))
-      .catch(notifyError)
-      .finally(() => setScan(undefined));
-  };
+  useEffect(() => void host.request('selected', selected ? { tensor: selected.name } : {}).catch(notifyError), [selected?.name]);
+  const scanAll = () =>
+    void host
+      .request('allStatistics', null)
+      .then(({ job }) => job === undefined && notify('Statistics of all tensors are known'), notifyError);
 
   // A shard is looked at by itself; what is done is done to the whole.
   const { part } = view.header;
@@ -124,7 +116,7 @@ function Loaded({ view }: { view: CheckpointView }) {
         </p>
       )}
       <EngineBanner host={host} />
-      <Activity host={host} />
+      <Activity host={host} shownHere={job => job.id === scan?.id} />
       <Tabs
         label="Parts of the checkpoint"
         value={tab}
@@ -155,7 +147,7 @@ function Loaded({ view }: { view: CheckpointView }) {
           second={
             selected ? (
               <TensorDetail
-                key={selected.name}
+                key={`${selected.name}\n${view.header.version}`}
                 host={host}
                 view={view}
                 row={selected}

@@ -67,7 +67,7 @@ export function TensorDetail({ host, view, row, statistics }: Props & { statisti
           <Statistics host={host} row={row} statistics={statistics} />
           {matrix && <Spectrum host={host} row={row} />}
           {row.parameters > 1 && <Pictures host={host} row={row} />}
-          {view.twin && matrix && <Twin host={host} view={view} row={row} twin={view.twin} />}
+          {view.twins.length > 0 && matrix && <Twin host={host} view={view} row={row} statistics={statistics} />}
         </>
       ) : (
         <p class="muted">Values are not read in Restricted Mode. Trust this workspace to see them.</p>

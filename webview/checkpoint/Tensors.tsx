@@ -1,21 +1,16 @@
 /** All tensors: searched and sorted without waiting, with their statistics as those become known. */
 import { useMemo } from 'preact/hooks';
 import { formatBits, formatBytes, formatCount, formatNumber, formatShape } from '../../extension/core/format';
-import type { Progress } from '../../extension/core/progress';
 import type { TensorStatistics } from '../../extension/core/analysis/types';
-import type { CheckpointView, TensorRow } from '../../extension/protocol/panels';
+import type { CheckpointView, JobView, TensorRow } from '../../extension/protocol/panels';
 import { Button } from '../controls';
 import type { Column } from '../shared/columns';
 import { Icon } from '../shared/icons';
+import { cancelJob } from '../shared/jobs';
 import { Name } from '../shared/Name';
 import { describeProgress } from '../shared/progress';
 import { Table } from '../shared/Table';
 import type { CheckpointHost, StatisticsByName } from './host';
-
-/** Statistics of all tensors being computed. */
-export interface Scan extends Progress {
-  abort: AbortController;
-}
 
 export function Tensors(props: {
   host: CheckpointHost;
@@ -23,7 +18,8 @@ export function Tensors(props: {
   statistics: StatisticsByName;
   selected: string | undefined;
   onSelect: (row: TensorRow) => void;
-  scan: Scan | undefined;
+  /** Statistics of all tensors being computed. */
+  scan: JobView | undefined;
   onScan: () => void;
 }) {
   const { view, statistics, scan } = props;
@@ -140,9 +136,9 @@ export function Tensors(props: {
         scan ? (
           <>
             <span class="muted number" role="status">
-              {describeProgress(scan)}
+              {scan.progress ? describeProgress(scan.progress) : 'Statistics: waiting'}
             </span>
-            <Button onClick={() => scan.abort.abort()}>Cancel</Button>
+            {!scan.elsewhere && <Button onClick={() => void cancelJob(props.host, scan)}>Cancel</Button>}
           </>
         ) : (
           <Button

@@ -1,11 +1,13 @@
 /** The same matrix in the other checkpoint: its configuration, errors, weights, and where the two differ. */
 import { useMemo, useRef, useState } from 'preact/hooks';
-import type { PreviewReport } from '../../extension/core/analysis/types';
+import type { PreviewReport, TensorStatistics } from '../../extension/core/analysis/types';
 import type { CheckpointView, ModelHeader, TensorRow, TensorTwin } from '../../extension/protocol/panels';
-import { Button } from '../controls';
+import { Button, Select } from '../controls';
 import { Figure } from '../shared/Figure';
 import { formatBits, formatBytes, formatNumber, formatPercent } from '../../extension/core/format';
 import { navigate } from '../shared/actions';
+import { Histograms } from '../shared/Histograms';
+import { isString, useSaved } from '../shared/host';
 import { Name } from '../shared/Name';
 import { Await, Fact, useRequest } from '../shared/Panel';
 import { Raster, type Picture } from '../shared/Raster';
@@ -17,22 +19,34 @@ interface Props {
   host: CheckpointHost;
   view: CheckpointView;
   row: TensorRow;
-  twin: ModelHeader;
+  /** Of this checkpoint's tensor, once they are known. */
+  statistics: TensorStatistics | undefined;
 }
 
-export function Twin({ host, view, row, twin }: Props) {
+export function Twin({ host, view, row, statistics }: Props) {
   const [wanted, setWanted] = useState(row.parameters <= AUTOMATIC);
+  const [chosen, setChosen] = useSaved('twin', '', isString);
+  const twin = view.twins.find(({ path }) => path === chosen) ?? view.twins[0];
+  if (!twin) return null;
   return (
     <section class="detail-twin" aria-label="Twin">
       <div class="section-title">
         <h2>{twin.compressed ? 'Compressed twin' : 'Original'}</h2>
+        {view.twins.length > 1 && (
+          <Select
+            label="Which compression"
+            value={twin.path}
+            choices={view.twins.map(({ path, label }) => ({ value: path, label: label.slice(0, 80) }))}
+            onChange={setChosen}
+          />
+        )}
         <Name
           name={twin.label}
           onClick={() => navigate(host, { to: 'checkpoint', model: twin.path, tensor: row.name })}
         />
       </div>
       {wanted ? (
-        <TwinRequest host={host} view={view} row={row} twin={twin} />
+        <TwinRequest key={twin.path} host={host} view={view} row={row} twin={twin} statistics={statistics} />
       ) : (
         <div class="pending">
           <Button onClick={() => setWanted(true)}>Compare with It</Button>
@@ -43,11 +57,11 @@ export function Twin({ host, view, row, twin }: Props) {
   );
 }
 
-function TwinRequest({ host, view, row, twin }: Props) {
+function TwinRequest({ host, view, row, twin, statistics }: Props & { twin: ModelHeader }) {
   const request = useRequest(
     async signal => {
       const cells = { tensor: row.name, ...cellsOf(row.shape) };
-      const found = await host.request('twin', cells, { signal });
+      const found = await host.request('twin', { ...cells, model: twin.path }, { signal });
       return found && { found, own: await host.request('preview', cells, { signal }) };
     },
     [row.name],
@@ -59,6 +73,8 @@ function TwinRequest({ host, view, row, twin }: Props) {
           <TwinView
             host={host}
             twin={both.found}
+            statistics={statistics}
+            labels={[view.header.label, twin.label]}
             sides={[
               { label: view.header.label, preview: both.own },
               { label: twin.label, preview: both.found.preview },
@@ -76,6 +92,8 @@ function TwinRequest({ host, view, row, twin }: Props) {
 function TwinView(props: {
   host: CheckpointHost;
   twin: TensorTwin;
+  statistics: TensorStatistics | undefined;
+  labels: [string, string];
   sides: { label: string; preview: PreviewReport }[];
   shape: [number, number];
 }) {
@@ -118,6 +136,15 @@ function TwinView(props: {
         {gain !== undefined && <Fact label="Gain of low-rank" value={formatPercent(gain)} />}
         <Fact label="Most apart" title="Largest difference of a weight" value={formatNumber(difference.maxAbsolute)} />
       </dl>
+      {props.statistics && (
+        <Histograms
+          host={host}
+          sides={[
+            { label: props.labels[0], statistics: props.statistics },
+            { label: props.labels[1], statistics: twin.statistics },
+          ]}
+        />
+      )}
       <PictureView host={host} title="Both, on one scale" sides={sides} shape={shape} />
       <Figure
         host={host}

@@ -10,7 +10,6 @@ import {
   formatShape,
 } from '../../extension/core/format';
 import type { CompareReport } from '../../extension/core/analysis/types';
-import type { Progress } from '../../extension/core/progress';
 import type { CompareView, ModelHeader } from '../../extension/protocol/panels';
 import { Button, Menu, Tabs } from '../controls';
 import { copyCommand, navigate } from '../shared/actions';
@@ -21,7 +20,7 @@ import { notifyError } from '../shared/notices';
 import { describeProgress } from '../shared/progress';
 import { Table } from '../shared/Table';
 import { Await, Empty, EngineBanner, Fact, useRequest } from '../shared/Panel';
-import { Activity } from '../shared/jobs';
+import { Activity, cancelJob, isActive, Stopped, useJobs } from '../shared/jobs';
 import { host } from './host';
 
 export function ComparePanel() {
@@ -53,9 +52,9 @@ function Loaded({ view, onView }: { view: CompareView; onView: (view: CompareVie
         <Side name="B" header={b} onChoose={() => void choose('b')} />
       </header>
       <EngineBanner host={host} />
-      <Activity host={host} />
+      <Activity host={host} shownHere={job => job.method === 'compare'} />
       {a && b ? (
-        <Compared key={`${a.path}\n${b.path}`} a={a} b={b} canCompute={view.canCompute} />
+        <Compared key={`${a.version}\n${b.version}`} a={a} b={b} canCompute={view.canCompute} />
       ) : (
         <Empty
           title="Choose two checkpoints"
@@ -126,7 +125,8 @@ function Report({
 }) {
   const [tab, setTab] = useSaved<Tab>('tab', 'shared', isTab);
   const [values, setValues] = useState<Values>(new Map());
-  const [running, setRunning] = useState<Progress & { abort: AbortController }>();
+  const [newest] = useJobs(host).filter(job => job.method === 'compare' && job.model === a.path && job.other === b.path);
+  const running = newest && isActive(newest) ? newest : undefined;
   const add = (fresh: CompareReport['tensors']) =>
     setValues(old => {
       const next = new Map(old);
@@ -135,17 +135,7 @@ function Report({
     });
   useEffect(() => host.on('tensors', add), []);
   const tensors = useMemo(() => report.tensors.map(one => values.get(one.name) ?? one), [report, values]);
-  const begin = () => {
-    const abort = new AbortController();
-    setRunning({ abort, stage: 'compare', done: 0, total: tensors.length });
-    host
-      .request('values', null, {
-        signal: abort.signal,
-        onProgress: progress => setRunning({ ...progress, abort }),
-      })
-      .then(full => add(full.tensors), notifyError)
-      .finally(() => setRunning(undefined));
-  };
+  const begin = () => void host.request('values', null).catch(notifyError);
   const measured = tensors.filter(one => typeof one.relativeError === 'number');
   const equal = measured.filter(one => one.relativeError === 0).length;
   const worst = measured.reduce<(typeof measured)[number] | undefined>(
@@ -195,9 +185,9 @@ function Report({
           {running ? (
             <>
               <span class="muted number" role="status">
-                {describeProgress(running)}
+                {running.progress ? describeProgress(running.progress) : 'Comparing: waiting'}
               </span>
-              <Button onClick={() => running.abort.abort()}>Cancel</Button>
+              {!running.elsewhere && <Button onClick={() => void cancelJob(host, running)}>Cancel</Button>}
             </>
           ) : (
             <Button
@@ -211,6 +201,7 @@ function Report({
           )}
         </div>
       </div>
+      {newest && !running && <Stopped host={host} job={newest} />}
       <Tabs
         label="Kinds of difference"
         value={tab}

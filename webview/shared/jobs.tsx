@@ -23,16 +23,17 @@ export function useJobs(host: CommonHost): readonly JobView[] {
   return jobs;
 }
 
-const cancel = (host: CommonHost, job: JobView) => host.request('cancelJob', { job: job.id }).catch(notifyError);
+export const cancelJob = (host: CommonHost, job: JobView) => host.request('cancelJob', { job: job.id }).catch(notifyError);
 const resume = (host: CommonHost, job: JobView) => host.request('resumeJob', { job: job.id }).catch(notifyError);
 const remove = (host: CommonHost, job: JobView) => host.request('removeJob', { job: job.id }).catch(notifyError);
 
 /** Where a job is shown. */
 export function openJob(host: CommonHost, job: JobView): void {
-  const { method, model, id } = job;
+  const { method, model, other, id } = job;
   if (method === 'compress') navigate(host, { to: 'compress', model, job: id });
   else if (method === 'sweep') navigate(host, { to: 'allocation', model });
   else if (method === 'evaluate') navigate(host, { to: 'perplexity', model });
+  else if (method === 'compare' && other !== undefined) navigate(host, { to: 'compare', model, other });
   else navigate(host, { to: 'checkpoint', model });
 }
 
@@ -104,7 +105,7 @@ export function JobBar({ host, job, actions = true }: { host: CommonHost; job: J
         {job.elsewhere ? (
           <span class="muted">runs in another window</span>
         ) : (
-          actions && <Button onClick={() => void cancel(host, job)}>Cancel</Button>
+          actions && <Button onClick={() => void cancelJob(host, job)}>Cancel</Button>
         )}
       </div>
     </div>

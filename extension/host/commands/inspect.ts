@@ -16,13 +16,15 @@ export interface TreeContext {
 export function inspectCommands(studio: Studio, { tree, view }: TreeContext) {
   return {
     open: async (argument: Argument) => {
-      const path = argument instanceof vscode.Uri ? localPath(argument) : await choosePath();
+      const named = argument && 'model' in argument && typeof argument.model === 'string' ? argument.model : undefined;
+      const path = argument instanceof vscode.Uri ? localPath(argument) : (named ?? (await choosePath()));
       if (path === undefined) return;
       const model = await studio.checkpoints.add(path);
       await showCheckpoint(model.file);
     },
     openTensor: async (argument: Argument) => {
-      const found = await tensorFor(studio, argument, 'Tensor to show');
+      // Going where one is already is of no use: without a name, one is asked for.
+      const found = await tensorFor(studio, argument, 'Tensor to show', { ask: true });
       if (!found) return;
       // The panel knows the checkpoint by the file that stands for it.
       studio.selection.ask(found.model.file, found.tensor.name);
@@ -92,7 +94,12 @@ async function choosePath(): Promise<string | undefined> {
 
 function applyFilter(tree: CheckpointTree, view: vscode.TreeView<Element>, query: string): void {
   tree.setFilter(query);
-  view.message = tree.filter ? `Tensors matching “${tree.filter}”` : '';
+  const { filter } = tree;
+  view.message = filter ? `Tensors matching “${filter}”` : '';
+  if (filter)
+    void tree.hasMatches().then(found => {
+      if (!found && tree.filter === filter) view.message = `No tensor matches “${filter}”.`;
+    });
   void vscode.commands.executeCommand('setContext', 'lqStudio.filtered', tree.filter !== '');
 }
 

@@ -1,8 +1,10 @@
 import * as vscode from 'vscode';
+import { LqError } from '../../core/errors';
 import type { Sayable } from '../../core/requests/requests';
 import { commandLine } from '../model/command-line';
-import { isActive, isResumable, type Job } from '../model/jobs';
+import { isActive, isResumable, outputOf, subjectOf, type Job } from '../model/jobs';
 import { openRun } from '../open-run';
+import { openPath } from '../panels/common';
 import { summary } from '../runs';
 import type { Studio } from '../studio';
 
@@ -16,6 +18,10 @@ export function jobCommands(studio: Studio) {
     const items = all.map(job => ({ label: job.title, description: summary(job), job }));
     return (await vscode.window.showQuickPick(items, { placeHolder: placeholder }))?.job;
   };
+  const pin = (pinned: boolean) => async (given?: string) => {
+    const job = await choose(given, 'Run to keep at the top', each => (each.pinned ?? false) !== pinned);
+    if (job) jobs.pin(job.id, pinned);
+  };
   return {
     showJobs: async () => {
       await vscode.commands.executeCommand('lqStudio.runs.focus');
@@ -28,13 +34,35 @@ export function jobCommands(studio: Studio) {
       const job = await choose(given, 'Job to resume', isResumable);
       if (job) jobs.resume(job.id);
     },
-    removeRun: async (given?: string) => {
+    removeRun: async (given?: string, selected: readonly string[] = given === undefined ? [] : [given]) => {
       const job = await choose(given, 'Run to remove from the list', each => !isActive(each));
-      if (job) await jobs.remove(job.id);
+      for (const id of selected.length > 0 ? selected : job ? [job.id] : []) await jobs.remove(id);
+    },
+    clearFailed: async () => {
+      for (const job of jobs.all()) if (isOver(job)) await jobs.remove(job.id);
     },
     openRun: async (given?: string) => {
       const job = await choose(given, 'Result to show', () => true);
       if (job) await openRun(studio, job);
+    },
+    showRunHeatmap: async (given?: string) => {
+      const job = await choose(given, 'Compression whose heatmap to show', isCompressed);
+      // The panel of what was made shows that compression, whatever came after it.
+      if (job) await studio.navigate({ to: 'heatmap', model: outputOf(job) ?? subjectOf(job) });
+    },
+    revealRun: async (given?: string) => {
+      const job = await choose(given, 'Run whose output to reveal', each => each.status === 'done' && !!outputOf(each));
+      if (job) await openPath(outputOf(job) ?? subjectOf(job));
+    },
+    pinRun: pin(true),
+    unpinRun: pin(false),
+    compareRuns: async (given?: string, selected?: readonly string[]) => {
+      const pinned = jobs.all().filter(job => job.pinned && job.id !== given);
+      const ids = selected && selected.length > 1 ? selected : [given, ...pinned.map(({ id }) => id)];
+      const [a, b, ...more] = ids.flatMap(id => (id === undefined ? [] : (jobs.get(id) ?? []))).map(resultOf);
+      if (a === undefined || b === undefined || more.length > 0)
+        throw new LqError('usage', 'Select two runs, or pin one and compare another with it.');
+      await studio.navigate({ to: 'compare', model: a, other: b });
     },
     copyCommandLine: async (given?: string) => {
       const job = await choose(given, 'Job whose command line to copy', () => true);
@@ -46,6 +74,15 @@ export function jobCommands(studio: Studio) {
   };
 }
 
+const isCompressed = (job: Job): boolean => job.method === 'compress' && job.status === 'done';
+
+/** Whether a job ended without a result. */
+const isOver = ({ status }: Job): boolean => status === 'failed' || status === 'cancelled';
+
+/** The checkpoint that a run is about: what it made, or what it looked at. */
+const resultOf = (job: Job): string =>
+  job.method === 'compress' || job.method === 'export' ? job.params.out : subjectOf(job);
+
 function commandOf(job: Job): Sayable {
   switch (job.method) {
     case 'compress':
@@ -56,5 +93,9 @@ function commandOf(job: Job): Sayable {
       return { command: 'sweep', request: job.params };
     case 'export':
       return { command: 'export', request: job.params };
+    case 'statistics':
+      return { command: 'stats', request: job.params };
+    case 'compare':
+      return { command: 'compare', request: job.params };
   }
 }

@@ -6,17 +6,24 @@ import type { LogicalTensor } from '../../core/checkpoint/types';
 import { shownName } from '../model/describe';
 import type { Model } from '../model/models';
 import { pick } from '../panels/common';
+import { pickTensor } from './tensors';
 import type { Studio } from '../studio';
 import { modelOf, tensorOf, type Element } from '../tree';
 
 /** What a command may be given: a line of the tree, a file of the Explorer, or names from code. */
-export type Argument = Element | vscode.Uri | { model: string; tensor?: string } | undefined;
+export type Argument = Element | vscode.Uri | Named | undefined;
+
+/** Names from code, or from the menu of a panel: which says the tensor, and is of the active checkpoint. */
+export interface Named {
+  model?: string;
+  tensor?: string;
+}
 
 const isElement = (argument: Argument): argument is Element => argument !== undefined && 'kind' in argument;
 
 /**
- * The checkpoint a command is about: what it was given, else that of the active editor, else the only one there is, else
- * the one the user picks. A shard stands for the checkpoint it is of: nothing is done to a part of a model unasked.
+ * The checkpoint a command is about: what it was given, else that of the active editor or panel, else the only one there
+ * is, else the one the user picks. A shard stands for the checkpoint it is of: nothing is done to a part of a model unasked.
  * Undefined when the user dismissed the choice.
  */
 export async function modelFor(
@@ -40,11 +47,9 @@ async function givenModel(
     const model = modelOf(argument);
     if (model) return model;
     if (argument.kind === 'checkpoint') return studio.models.open(argument.checkpoint.path);
-  } else if (argument) return studio.models.open(argument.model);
-  const input = vscode.window.tabGroups.activeTabGroup.activeTab?.input;
-  if (input instanceof vscode.TabInputCustom && input.viewType.startsWith('lqStudio.'))
-    return openUri(studio, input.uri);
-  return pickModel(studio, placeholder, offered);
+  } else if (argument?.model !== undefined) return studio.models.open(argument.model);
+  const { model } = studio.active() ?? {};
+  return model === undefined ? pickModel(studio, placeholder, offered) : studio.models.open(model);
 }
 
 const openUri = async (studio: Studio, uri: vscode.Uri): Promise<Model> => studio.models.open(localPath(uri));
@@ -96,11 +101,12 @@ export async function pickModel(
   return path === undefined ? undefined : studio.checkpoints.add(path);
 }
 
-/** The tensor a command is about: what it was given, else the one the user picks. */
+/** The tensor a command is about: what it was given, else the one selected in the active panel, else the one the user picks. */
 export async function tensorFor(
   studio: Studio,
   argument: Argument,
   placeholder: string,
+  { ask = false }: { ask?: boolean } = {},
 ): Promise<{ model: Model; tensor: LogicalTensor } | undefined> {
   if (isElement(argument)) {
     const found = tensorOf(argument);
@@ -108,19 +114,17 @@ export async function tensorFor(
   }
   const model = await modelFor(studio, argument, 'Checkpoint');
   if (!model) return undefined;
-  if (argument && 'tensor' in argument && typeof argument.tensor === 'string') {
-    const tensor = model.byName.get(argument.tensor);
+  const named =
+    argument && 'tensor' in argument && typeof argument.tensor === 'string' ? argument.tensor : undefined;
+  const name = named ?? (argument === undefined && !ask ? studio.active()?.tensor : undefined);
+  if (name !== undefined) {
+    const tensor = model.byName.get(name);
     if (tensor) return { model, tensor };
     throw new LqError('tensor-not-found', `${model.header.label} has no tensor of this name`, {
-      tensor: argument.tensor,
+      tensor: name,
       file: model.path,
     });
   }
-  const items = model.tensors.map(tensor => ({
-    label: shownName(tensor.name),
-    description: `${tensor.shape.join(' × ')} · ${tensor.dtype}`,
-    tensor,
-  }));
-  const chosen = await vscode.window.showQuickPick(items, { placeHolder: placeholder });
-  return chosen && { model, tensor: chosen.tensor };
+  const tensor = await pickTensor(model, placeholder);
+  return tensor && { model, tensor };
 }

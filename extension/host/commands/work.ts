@@ -3,13 +3,14 @@ import * as vscode from 'vscode';
 import { structureFindings } from '../../core/analysis/health';
 import { LqError } from '../../core/errors';
 import type { HealthFinding } from '../../core/analysis/types';
+import type { Progress } from '../../core/progress';
 import { requireTrust } from '../engine';
 import type { HealthProblems } from '../health';
 import type { Model } from '../model/models';
 import { progressDetail } from '../model/progress';
 import { pick } from '../panels/common';
 import { jobSettings } from '../settings';
-import { computeStatistics } from '../statistics';
+import { startStatistics } from '../statistics';
 import type { Studio } from '../studio';
 import { localPath, modelFor, pickModel, type Argument } from './subject';
 
@@ -55,21 +56,16 @@ export function workCommands(studio: Studio, problems: HealthProblems) {
       requireTrust();
       const model = await modelFor(studio, argument, 'Checkpoint whose statistics to compute');
       if (!model) return;
-      const computed = await withProgress(`Statistics of ${model.header.label}`, (signal, onProgress) =>
-        computeStatistics(studio, model, undefined, { signal, onProgress }),
-      );
-      const text = computed === 0 ? 'were known already' : `of ${computed} tensors are known now`;
-      vscode.window.setStatusBarMessage(`Statistics ${text}.`, 5000);
+      const job = await startStatistics(studio, model);
+      if (!job) vscode.window.setStatusBarMessage(`Statistics of ${model.header.label} were known already.`, 5000);
     },
   };
 }
 
-type OnProgress = NonNullable<Parameters<typeof computeStatistics>[3]>['onProgress'];
-
 /** A notification with Cancel, whose signal reaches the native loop. */
 function withProgress<T>(
   title: string,
-  work: (signal: AbortSignal, onProgress: NonNullable<OnProgress>) => Promise<T>,
+  work: (signal: AbortSignal, onProgress: (progress: Progress) => void) => Promise<T>,
 ): Thenable<T> {
   const location = vscode.ProgressLocation.Notification;
   return vscode.window.withProgress({ location, title, cancellable: true }, (progress, token) => {

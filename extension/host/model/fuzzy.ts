@@ -30,6 +30,19 @@ export function fuzzyMatch(query: FuzzyQuery, text: string): FuzzyMatch | undefi
   return { score, positions: [...positions].sort((a, b) => a - b) };
 }
 
+/** Tensors whose names match, the best first, with the letters that did. */
+export function matchingTensors<T extends { name: string }>(
+  tensors: readonly T[],
+  query: string,
+): { tensor: T; positions: readonly number[] }[] {
+  const words = parseQuery(query);
+  return tensors
+    .map(tensor => ({ tensor, match: fuzzyMatch(words, tensor.name) }))
+    .filter(({ match }) => match !== undefined)
+    .sort((a, b) => b.match!.score - a.match!.score)
+    .map(({ tensor, match }) => ({ tensor, positions: match!.positions }));
+}
+
 /** Places at which a subsequence may start that are tried; a better one seldom comes later. */
 const maxStarts = 6;
 

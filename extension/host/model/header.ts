@@ -3,7 +3,11 @@ import type { CheckpointIndex, LogicalTensor } from '../../core/checkpoint/types
 import type { ModelHeader, TargetMatrix, TensorRow } from '../../protocol/panels';
 
 /** The strip at the top of a panel. */
-export function modelHeader(path: string, index: CheckpointIndex, tensors: readonly LogicalTensor[]): ModelHeader {
+export function modelHeader(
+  path: string,
+  index: CheckpointIndex,
+  tensors: readonly LogicalTensor[],
+): Omit<ModelHeader, 'version'> {
   const parameters = tensors.reduce((sum, tensor) => sum + tensor.parameters, 0);
   const architectures = index.config?.['architectures'];
   const architecture: unknown = Array.isArray(architectures) ? architectures[0] : undefined;

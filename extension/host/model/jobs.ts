@@ -4,10 +4,13 @@ import type { EngineParams, EngineResult } from '../../protocol/engine';
 import type { Progress } from '../../core/progress';
 
 /** Long work that outlives the panel it was started from. */
-export type JobMethod = 'compress' | 'evaluate' | 'export' | 'sweep';
+export type JobMethod = 'compress' | 'evaluate' | 'export' | 'sweep' | 'statistics' | 'compare';
 
-/** A sweep's table is megabytes and lies in the file the request names; its job keeps no result. */
-export type JobResult<M extends JobMethod> = M extends 'sweep' ? null : EngineResult<M>;
+/**
+ * A sweep's table is megabytes and lies in the file the request names; statistics are kept tensor by tensor as they come.
+ * Their jobs keep no result.
+ */
+export type JobResult<M extends JobMethod> = M extends 'sweep' | 'statistics' ? null : EngineResult<M>;
 
 /** `interrupted`: the editor or the engine went away. What was finished is in the cache, so the same request goes on. */
 export type JobStatus = 'queued' | 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted';
@@ -30,8 +33,16 @@ export interface JobOf<M extends JobMethod> {
   readonly owner: number;
   /** When its window last said that it is at work. */
   readonly seen?: number;
+  /** Version of the checkpoint it works on, when it began: what comes of it is of those files. */
+  readonly version?: string;
+  /** Version of the checkpoint that it made, or that it compared with, when it ended. */
+  readonly made?: string;
+  /** Kept at the head of the list. */
+  readonly pinned?: boolean;
 }
 export type Job = { [M in JobMethod]: JobOf<M> }[JobMethod];
+
+const jobMethods = ['compress', 'evaluate', 'export', 'sweep', 'statistics', 'compare'] as const satisfies JobMethod[];
 
 export const isJob = (value: unknown): value is Job => {
   if (typeof value !== 'object' || value === null) return false;
@@ -39,7 +50,7 @@ export const isJob = (value: unknown): value is Job => {
   return (
     typeof job.id === 'string' &&
     /^[\w-]+$/.test(job.id) &&
-    ['compress', 'evaluate', 'export', 'sweep'].includes(job.method as string) &&
+    (jobMethods as readonly unknown[]).includes(job.method) &&
     ['queued', 'running', 'done', 'failed', 'cancelled', 'interrupted'].includes(job.status as string) &&
     typeof job.title === 'string' &&
     typeof job.params === 'object' &&
@@ -67,6 +78,8 @@ export interface JobEnvironment {
   /** A new id that is a valid file name and sorts by time. */
   id(): string;
   warn(message: string): void;
+  /** What changes with the files of a checkpoint; undefined where there is none. */
+  version?(path: string): Promise<string | undefined>;
   /** How often a job at work is written with its progress, for other windows to see. */
   heartbeatMs?: number;
 }
@@ -93,15 +106,27 @@ export const isResumable = ({ status, error }: Pick<Job, 'status' | 'error'>): b
 export const outputOf = (job: Pick<Job, 'method' | 'params'>): string | undefined =>
   (job.params as { out?: string }).out;
 
+/** The checkpoint a job works on: of a comparison the first. */
+export const subjectOf = (job: Pick<Job, 'method' | 'params'>): string => {
+  const { model, a } = job.params as { model?: string; a?: string };
+  return model ?? a ?? '';
+};
+
+/** Work that reads weights as they pass by goes on beside work that holds a model in memory. */
+type Lane = 'model' | 'reading';
+const laneOf = ({ method }: Pick<Job, 'method'>): Lane =>
+  method === 'statistics' || method === 'compare' ? 'reading' : 'model';
+
 /**
- * Runs jobs one after another (two at once would hold two models in memory), remembers them on disk, and tells its
- * listeners of every change. Jobs found unfinished after a restart are `interrupted` until resumed or removed. Jobs of
+ * Runs jobs one after another in their lane (two models at once would not fit in memory), remembers them on disk, and tells
+ * its listeners of every change. Jobs found unfinished after a restart are `interrupted` until resumed or removed. Jobs of
  * other windows on the same store are seen, not touched.
  */
 export class JobManager {
   private readonly jobs = new Map<string, Job>();
   private readonly listeners = new Set<(job: Job) => void>();
-  private running: { id: string; controller: AbortController } | undefined;
+  private readonly pieceListeners = new Set<(job: Job, piece: unknown) => void>();
+  private readonly running = new Map<Lane, { id: string; controller: AbortController }>();
 
   constructor(private readonly environment: JobEnvironment) {}
 
@@ -147,14 +172,21 @@ export class JobManager {
     return this.jobs.get(id);
   }
 
-  /** The job at work. */
+  /** The job at work; of two the one that takes longer. */
   current(): Job | undefined {
-    return this.running && this.jobs.get(this.running.id);
+    const running = this.running.get('model') ?? this.running.get('reading');
+    return running && this.jobs.get(running.id);
   }
 
   onChange(listener: (job: Job) => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
+  }
+
+  /** Called with every finished piece of a job of this window, such as the statistics of one tensor. */
+  onPiece(listener: (job: Job, piece: unknown) => void): () => void {
+    this.pieceListeners.add(listener);
+    return () => this.pieceListeners.delete(listener);
   }
 
   /**
@@ -205,7 +237,8 @@ export class JobManager {
     const job = this.known(id);
     if (this.isElsewhere(job))
       throw new LqError('usage', `${job.title} runs in another window and is cancelled there.`);
-    if (this.running?.id === id) this.running.controller.abort();
+    const running = [...this.running.values()].find(each => each.id === id);
+    if (running) running.controller.abort();
     else if (job.status === 'queued') this.change(id, { status: 'cancelled', ended: this.environment.now() });
   }
 
@@ -216,6 +249,12 @@ export class JobManager {
     this.jobs.delete(id);
     await this.environment.store.remove(id);
     for (const listener of this.listeners) listener(job);
+  }
+
+  /** Keeps a job at the head of the list, or lets it go. */
+  pin(id: string, pinned: boolean): void {
+    this.known(id);
+    this.change(id, { pinned });
   }
 
   /** Resolves with the finished job, whatever its outcome. */
@@ -261,7 +300,7 @@ export class JobManager {
 
   private change(
     id: string,
-    fields: Partial<Pick<Job, 'status' | 'started' | 'ended' | 'progress' | 'error' | 'result'>>,
+    fields: Partial<Omit<Job, 'id' | 'method' | 'params' | 'title' | 'created' | 'owner'>>,
   ) {
     const job = { ...this.jobs.get(id)!, ...fields } as Job;
     this.jobs.set(id, job);
@@ -280,35 +319,51 @@ export class JobManager {
   }
 
   private async next(): Promise<void> {
-    if (this.running) return;
     const job = [...this.jobs.values()]
       .filter(each => each.status === 'queued' && each.owner === this.environment.owner)
+      .filter(each => !this.running.has(laneOf(each)))
       .sort((a, b) => a.created - b.created)[0];
     if (!job) return;
     const { id } = job;
+    const lane = laneOf(job);
     const controller = new AbortController();
-    this.running = { id, controller };
+    this.running.set(lane, { id, controller });
     this.change(id, { status: 'running', started: this.environment.now() });
     const heartbeat = setInterval(
       () => this.remember({ ...this.jobs.get(id)!, seen: this.environment.now() }),
       this.environment.heartbeatMs ?? 3000,
     );
+    void this.next();
     const outcome = await this.run(job, controller.signal);
     clearInterval(heartbeat);
     // Listeners look at what is at work, which this job is not any more.
-    this.running = undefined;
+    this.running.delete(lane);
     this.change(id, { ...outcome, ended: this.environment.now() });
     void this.next();
   }
 
-  private async run(job: Job, signal: AbortSignal): Promise<Pick<Job, 'status' | 'result' | 'error'>> {
+  private async run(job: Job, signal: AbortSignal): Promise<Partial<Pick<Job, 'status' | 'result' | 'error' | 'made'>>> {
     try {
+      const version = await this.environment.version?.(subjectOf(job));
+      if (version !== undefined) this.change(job.id, { version });
       const result = await this.environment.engine.request(job.method, job.params, {
         signal,
-        // A finished piece, such as a matrix's costs of all options, is of no use to those who watch.
-        onProgress: ({ partial: _, ...progress }) => this.change(job.id, { progress }),
+        // A finished piece, such as a matrix's costs of all options, is told apart: it is no part of what is remembered.
+        onProgress: ({ partial, ...progress }) => {
+          this.change(job.id, { progress });
+          if (partial !== undefined) for (const listener of this.pieceListeners) listener(job, partial);
+        },
       });
-      return { status: 'done', result: job.method === 'sweep' ? null : (result as Exclude<Job['result'], undefined>) };
+      // Small pieces are told seldom; all of them are in the result.
+      if (job.method === 'statistics') for (const listener of this.pieceListeners) listener(job, result);
+      const other = job.method === 'compare' ? job.params.b : job.method === 'compress' ? job.params.out : undefined;
+      const made = other === undefined ? undefined : await this.environment.version?.(other);
+      const kept = job.method === 'sweep' || job.method === 'statistics' ? null : result;
+      return {
+        status: 'done',
+        result: kept as Exclude<Job['result'], undefined>,
+        ...(made !== undefined && { made }),
+      };
     } catch (thrown) {
       const error = LqError.from(thrown).toJSON();
       // The user wanted that: there is nothing to explain.
@@ -330,6 +385,6 @@ const canonical = (value: unknown): string =>
   );
 
 function withoutOutcome(job: Job): Job {
-  const { error: _error, ended: _ended, progress: _progress, result: _result, seen: _seen, ...rest } = job;
-  return rest;
+  const { id, method, params, title, status, created, owner, pinned } = job;
+  return { id, method, params, title, status, created, owner, ...(pinned !== undefined && { pinned }) } as Job;
 }

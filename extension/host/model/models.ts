@@ -48,6 +48,12 @@ export class Models {
     }
   }
 
+  /** Opens a path as its files are now, whether or not anybody noticed that they changed. */
+  reopen(given: string): Promise<Model> {
+    this.opened.delete(path.resolve(given));
+    return this.open(given);
+  }
+
   clear(): void {
     this.opened.clear();
   }
@@ -59,15 +65,16 @@ async function load(given: string): Promise<Model> {
   const whole = index.path === index.folder ? index : await wholeOf(index.folder);
   const canonical = whole?.file === index.file ? index.folder : index.file;
   const part = partOf(index, whole);
+  const version = await versionOf(index);
   return {
     path: canonical,
     file: index.file,
-    version: await versionOf(index),
+    version,
     index,
     tensors,
     byName: new Map(tensors.map(tensor => [tensor.name, tensor])),
     tree: tensorTree(tensors),
-    header: { ...modelHeader(canonical, index, tensors), ...(part && { part }) },
+    header: { ...modelHeader(canonical, index, tensors), version, ...(part && { part }) },
   };
 }
 
@@ -82,11 +89,24 @@ function partOf(index: CheckpointIndex, whole: CheckpointIndex | undefined): Mod
   return number === 0 ? undefined : { path: whole.folder, label: whole.label, number, count: whole.shards.length };
 }
 
+/** Bytes of a file that are read to tell it from another of the same size, time and header; and at how many places. */
+const SAMPLE = 4096;
+const SAMPLES = 4;
+
+/**
+ * What changes whenever a file of the checkpoint does: sizes, times, headers, and a little of the weights, since a tool may
+ * keep the time of what it overwrites.
+ */
 async function versionOf(index: CheckpointIndex): Promise<string> {
   const hash = createHash('sha256');
-  for (const file of [index.file, ...index.shards.map(shard => shard.file)].sort()) {
+  for (const file of [...new Set([index.file, ...index.shards.map(shard => shard.file)])].sort()) {
     const stat = await nodeFiles.stat(file);
     hash.update(`${file}\0${stat?.bytes ?? -1}\0${stat?.modified ?? -1}\n`);
+    for (let i = 1; stat && i <= SAMPLES; i++) {
+      const offset = Math.floor(((stat.bytes - SAMPLE) * i) / SAMPLES);
+      if (offset >= 0) hash.update(await nodeFiles.read(file, offset, SAMPLE));
+    }
   }
+  for (const { name, dtype, shape, offset } of index.tensors) hash.update(JSON.stringify([name, dtype, shape, offset]));
   return hash.digest('hex').slice(0, 32);
 }

@@ -1,5 +1,6 @@
 import type { CompressReport } from '../../core/reports';
-import type { Job, JobOf } from './jobs';
+import { subjectOf, type Job, type JobOf } from './jobs';
+import type { Model } from './models';
 
 /** A finished compression: where from, where to, and what was done. */
 export interface Compression {
@@ -52,11 +53,12 @@ export interface SweepFile {
   fisher?: string;
 }
 
-/** The tables of a checkpoint's costs, newest first, each once. */
-export function sweepsOf(jobs: readonly Job[], model: string): SweepFile[] {
+/** The tables of costs of a checkpoint as its files are now, newest first, each once. */
+export function sweepsOf(jobs: readonly Job[], model: Pick<Model, 'path' | 'version'>): SweepFile[] {
   const newest = new Map<string, SweepFile>();
   for (const job of jobs) {
-    if (job.status !== 'done' || job.params.model !== model) continue;
+    if (job.status !== 'done' || subjectOf(job) !== model.path) continue;
+    if (job.version !== undefined && job.version !== model.version) continue;
     const date = job.ended ?? job.created;
     const [file, fisher] =
       job.method === 'sweep'
@@ -78,5 +80,5 @@ export function concerning(jobs: readonly Job[], model: string): Job[] {
   const origin = originOf(jobs, model)?.original;
   const family = new Set([model, ...madeFrom(jobs, model).map(({ output }) => output)]);
   if (origin !== undefined) family.add(origin);
-  return jobs.filter(job => family.has(job.params.model));
+  return jobs.filter(job => family.has(subjectOf(job)) || (job.method === 'compare' && family.has(job.params.b)));
 }

@@ -15,26 +15,19 @@ export function perplexityRuns(jobs: readonly Job[], original: Model): Perplexit
   const made = madeFrom(jobs, original.path);
   const byOutput = new Map(made.map(each => [each.output, each]));
   const evaluated = evaluations(jobs, new Set([original.path, ...byOutput.keys()])).map(job =>
-    run(job.id, job.ended ?? job.created, job.result, original, byOutput.get(job.params.model)),
+    run({ id: job.id, job: job.id, date: job.ended ?? job.created }, job.result, original, byOutput.get(job.params.model)),
   );
   const alongside = made.flatMap(compression => measuredAlongside(compression, original));
   return [...evaluated, ...alongside].sort((a, b) => b.date - a.date);
 }
 
-export const runOf = (
-  job: { id: string; created: number; ended?: number; result: EvaluateReport },
-  original: Model,
-  compression: Compression | undefined,
-): PerplexityRun => run(job.id, job.ended ?? job.created, job.result, original, compression);
-
 function run(
-  id: string,
-  date: number,
+  of: Pick<PerplexityRun, 'id' | 'job' | 'date'>,
   report: EvaluateReport,
   original: Model,
   compression: Compression | undefined,
 ): PerplexityRun {
-  const common = { ...report, id, date };
+  const common = { ...report, ...of };
   const measured: PerplexityRun['recipe'] = [
     { key: 'Text', value: report.text, path: report.text },
     { key: 'Windows', value: `${report.windows} of ${report.context} tokens${report.bos ? ' with BOS' : ''}` },
@@ -115,9 +108,9 @@ function measuredAlongside(compression: Compression, original: Model): Perplexit
   return [
     ...(report.after.perplexity === undefined
       ? []
-      : [run(`${job.id}-after`, date, measure(report.after, report.output), original, compression)]),
+      : [run({ id: `${job.id}-after`, job: job.id, date }, measure(report.after, report.output), original, compression)]),
     ...(report.before.perplexity === undefined
       ? []
-      : [run(`${job.id}-before`, date - 1, measure(report.before, original.path), original, undefined)]),
+      : [run({ id: `${job.id}-before`, job: job.id, date: date - 1 }, measure(report.before, original.path), original, undefined)]),
   ];
 }

@@ -4,6 +4,7 @@ import { baseName } from '../../core/format';
 import type { CompressRequest } from '../../core/requests/requests';
 import type { SweepTable } from '../../core/sensitivity/types';
 import type { AllocationView, PlanAnswer, PlanQuery } from '../../protocol/panels';
+import { subjectOf } from '../model/jobs';
 import { LatestWins } from '../model/latest';
 import type { Model } from '../model/models';
 import { madeFrom } from '../model/related';
@@ -43,7 +44,7 @@ export const allocation: Controller<'allocation'> = ({ studio, target, emit, own
   own(onModelChange(studio, target, async () => emit('changed', await view())));
   own({
     dispose: studio.jobs.onChange(job => {
-      if (job.status !== 'done' || job.params.model !== target.model) return;
+      if (job.status !== 'done' || subjectOf(job) !== target.model) return;
       void view().then(changed => emit('changed', changed));
     }),
   });

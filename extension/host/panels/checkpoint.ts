@@ -7,7 +7,7 @@ import type { Model } from '../model/models';
 import { madeFrom, originOf, type Compression } from '../model/related';
 import type { Controller } from './controller';
 import { jobSettings } from '../settings';
-import { computeStatistics } from '../statistics';
+import { computeStatistics, startStatistics } from '../statistics';
 import type { Studio } from '../studio';
 import { modelOf, onModelChange } from './subject';
 
@@ -29,13 +29,12 @@ export const checkpoint: Controller<'checkpoint'> = ({ studio, target, emit, own
 
   return {
     load: view,
-    statistics: async ({ tensor }, { signal, progress }) => {
-      const model = await open();
-      const computed = await computeStatistics(studio, model, tensor === undefined ? undefined : [tensor], {
-        signal,
-        onProgress: progress,
-      });
-      return { computed };
+    statistics: async ({ tensor }, { signal }) => ({
+      computed: await computeStatistics(studio, await open(), tensor, signal),
+    }),
+    allStatistics: async () => {
+      const job = await startStatistics(studio, await open());
+      return job ? { job: job.id } : {};
     },
     spectrum: async ({ tensor, count }, { signal, progress }) =>
       studio.engine.request(
@@ -49,9 +48,9 @@ export const checkpoint: Controller<'checkpoint'> = ({ studio, target, emit, own
         { ...jobSettings(), model: (await open()).path, tensor, rows, cols },
         { signal },
       ),
-    twin: async ({ tensor, rows, cols }, { signal }) => {
+    twin: async ({ model: path, tensor, rows, cols }, { signal }) => {
       const model = await open();
-      const other = await twinOf(studio, model);
+      const other = (await twinsOf(studio, model)).find(each => each.model.path === path);
       return other?.model.byName.has(tensor) ? tensorTwin(studio, model, other, tensor, { rows, cols }, signal) : null;
     },
   };
@@ -62,21 +61,22 @@ interface Twin {
   compression: Compression;
 }
 
-/** The original of a compressed checkpoint, or the newest of what was made from an original. */
-async function twinOf(studio: Studio, model: Model): Promise<Twin | undefined> {
+/** The original of a compressed checkpoint, or what was made from an original, newest first. */
+async function twinsOf(studio: Studio, model: Model): Promise<Twin[]> {
   const jobs = studio.jobs.all();
   const origin = originOf(jobs, model.path);
   const candidates = origin ? [{ ...origin, other: origin.original }] : [];
   for (const each of madeFrom(jobs, model.path)) candidates.push({ ...each, other: each.output });
+  const twins: Twin[] = [];
   for (const { other, ...compression } of candidates) {
     try {
-      return { model: await studio.models.open(other), compression };
+      twins.push({ model: await studio.models.open(other), compression });
     } catch (error) {
-      // Moved or deleted since; the next one may be there.
+      // Moved or deleted since; the others may be there.
       if (LqError.from(error).code !== 'file-not-found') throw error;
     }
   }
-  return undefined;
+  return twins;
 }
 
 async function tensorTwin(
@@ -93,11 +93,13 @@ async function tensorTwin(
     studio.engine.request('preview', { ...settings, model: other.path, tensor, ...cells }, { signal }),
   ]);
   const row = compression.report.matrices.find(each => each.name === tensor);
+  await computeStatistics(studio, other, tensor, signal);
   return {
     model: other.path,
     name: tensor,
     difference,
     preview,
+    statistics: (await studio.statistics.of(other)).get(tensor)!,
     ...(row && {
       option: row.label,
       bits: row.bits,
@@ -114,7 +116,7 @@ async function viewOf(studio: Studio, model: Model): Promise<CheckpointView> {
   const files = new Map(index.shards.map((shard, i) => [shard.file, i]));
   const select = studio.selection.take(model.path) ?? studio.selection.take(model.file);
   const known: TensorStatistics[] = [...(await studio.statistics.of(model)).values()];
-  const twin = await twinOf(studio, model);
+  const twins = await twinsOf(studio, model);
   return {
     header: model.header,
     canCompute: vscode.workspace.isTrusted,
@@ -132,6 +134,6 @@ async function viewOf(studio: Studio, model: Model): Promise<CheckpointView> {
     rows: model.tensors.map(tensor => tensorRow(tensor, files)),
     statistics: known,
     ...(select !== undefined && { select }),
-    ...(twin && { twin: twin.model.header }),
+    twins: twins.map(each => each.model.header),
   };
 }

@@ -4,14 +4,16 @@ import * as vscode from 'vscode';
 import type { Handlers } from '../../protocol/channel';
 import type { CommonRequests, JobView, PanelTarget, SavedFile } from '../../protocol/panels';
 import { commandLine } from '../model/command-line';
-import { jobView } from '../model/outcome';
+import { isActive, type Job } from '../model/jobs';
+import { jobView, type Standing } from '../model/outcome';
 import { concerning } from '../model/related';
+import { isOlder } from '../older';
 import type { Studio } from '../studio';
 
 const fileTypes: Record<SavedFile['type'], string> = { csv: 'CSV', json: 'JSON', md: 'Markdown', png: 'PNG' };
 
 /** What every panel may ask. */
-export function commonHandlers(studio: Studio, target: PanelTarget): Handlers<CommonRequests> {
+export function commonHandlers(studio: Studio, target: PanelTarget): Omit<Handlers<CommonRequests>, 'selected'> {
   return {
     save: async file => {
       const target = await vscode.window.showSaveDialog({
@@ -60,14 +62,19 @@ export function commonHandlers(studio: Studio, target: PanelTarget): Handlers<Co
 }
 
 /** What is at work on a panel's checkpoints, or stopped before its end. */
-export function jobsOf(studio: Studio, { model, other }: PanelTarget): JobView[] {
+export async function jobsOf(studio: Studio, { model, other }: PanelTarget): Promise<JobView[]> {
   const all = studio.jobs.all();
   const subjects = [model, other].filter(each => each !== undefined);
   const concerned = new Set(subjects.flatMap(each => concerning(all, each)));
-  return all
-    .filter(job => job.status !== 'done' && concerned.has(job))
-    .map(job => jobView(job, studio.jobs.isElsewhere(job)));
+  const shown = all.filter(job => job.status !== 'done' && concerned.has(job));
+  return Promise.all(shown.map(async job => jobView(job, await standingOf(studio, job))));
 }
+
+/** What of a job only this window knows. */
+export const standingOf = async (studio: Studio, job: Job): Promise<Standing> => ({
+  elsewhere: studio.jobs.isElsewhere(job),
+  older: !isActive(job) && (await isOlder(studio, job)),
+});
 
 /** Opens a file in the editor; a folder is revealed in the Explorer, or in the file manager when it is of no workspace. */
 export async function openPath(given: string): Promise<void> {
@@ -105,7 +112,8 @@ export async function pick(what: Pick, current?: string): Promise<string | undef
   return folders && current !== undefined ? path.join(chosen.fsPath, path.basename(current)) : chosen.fsPath;
 }
 
-function startFolder(): string {
+/** Where dialogues begin and things without another place go: the first folder of the workspace, else home. */
+export function startFolder(): string {
   const [first] = vscode.workspace.workspaceFolders ?? [];
   return first?.uri.scheme === 'file' ? first.uri.fsPath : os.homedir();
 }

@@ -3,21 +3,22 @@ import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
 import type { DeviceReport } from '../../protocol/engine';
 import type { CompressRequest } from '../../core/requests/requests';
-import type { CompressView, TargetMatrix } from '../../protocol/panels';
+import type { CompressView } from '../../protocol/panels';
 import { targetMatrices } from '../model/header';
 import type { Job, JobOf, JobStatus } from '../model/jobs';
 import type { Model } from '../model/models';
-import { firstForm, jobState } from '../model/outcome';
+import { firstForm, jobState, outputBeside, targetsOrNone } from '../model/outcome';
 import type { Controller } from './controller';
 import { defaults, jobSettings } from '../settings';
 import type { Studio } from '../studio';
 import { sweepFile } from '../sweeps';
+import { standingOf, startFolder } from './common';
 import { modelOf, onModelChange } from './subject';
 
 /** The compress panel: one form, then the job it started, then what came of it. */
 export const compress: Controller<'compress'> = ({ studio, target, emit, own }) => {
   const open = () => modelOf(studio, target);
-  const state = (job: Job & JobOf<'compress'>) => jobState(job, studio.jobs.isElsewhere(job));
+  const state = async (job: Job & JobOf<'compress'>) => jobState(job, await standingOf(studio, job));
   const changed = async () => emit('changed', await viewOf(studio, await open()));
   const report = (error: unknown) => studio.output.warn(`A panel could not follow: ${LqError.from(error).message}`);
 
@@ -27,7 +28,7 @@ export const compress: Controller<'compress'> = ({ studio, target, emit, own }) 
       if (!isCompression(job) || job.params.model !== target.model) return;
       const known = studio.jobs.get(job.id);
       // The pace of progress is no reason to send everything.
-      if (known) emit('job', state(job));
+      if (known) void state(job).then(now => emit('job', now), report);
       if (statuses.get(job.id) !== known?.status) void changed().catch(report);
       statuses.set(job.id, known?.status);
     }),
@@ -50,7 +51,7 @@ export const compress: Controller<'compress'> = ({ studio, target, emit, own }) 
       const model = await open();
       const whole = {
         ...withSettings(request),
-        out: path.resolve(path.dirname(model.path), request.out),
+        out: path.resolve(path.dirname(outputBeside(model, 'lq', startFolder())), request.out),
         sweepOut: await sweepFile(studio, model, request),
       };
       await keepForm(studio, model, request);
@@ -68,7 +69,7 @@ const withSettings = (request: CompressRequest): CompressRequest => ({ ...jobSet
 
 /** The form as it was last used for a checkpoint, else as the settings have it. */
 export function formOf(studio: Studio, model: Model): CompressRequest {
-  const first = firstForm(model, defaults(vscode.Uri.file(model.file)));
+  const first = firstForm(model, defaults(vscode.Uri.file(model.file)), startFolder());
   const last = studio.memento.get<CompressRequest>(formKey(model));
   return { ...(last ?? first), model: model.path };
 }
@@ -84,23 +85,15 @@ async function viewOf(studio: Studio, model: Model): Promise<CompressView> {
   return {
     header: model.header,
     canCompute,
-    targets: targetsOrNone(model),
+    targets: targetsOrNone(model.tensors),
     devices: canCompute ? await devicesOf(studio) : [],
     form: formOf(studio, model),
-    jobs: jobs
-      .filter(({ params }) => params.model === model.path)
-      .map(job => jobState(job, studio.jobs.isElsewhere(job))),
+    jobs: await Promise.all(
+      jobs
+        .filter(({ params }) => params.model === model.path)
+        .map(async job => jobState(job, await standingOf(studio, job))),
+    ),
   };
-}
-
-/** A checkpoint in which nothing is recognised has a form too: patterns can still choose. */
-function targetsOrNone(model: Model): TargetMatrix[] {
-  try {
-    return targetMatrices(model.tensors);
-  } catch (error) {
-    if (LqError.from(error).code === 'no-targets') return [];
-    throw error;
-  }
 }
 
 /** The form is useful without them: the engine's failure is told by its own event. */

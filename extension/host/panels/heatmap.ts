@@ -2,7 +2,7 @@ import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
 import type { Progress } from '../../core/progress';
-import type { HeatmapView, HeatValue, HeatValues, Metric, MetricId } from '../../protocol/panels';
+import type { HeatMatrix, HeatmapView, HeatValue, HeatValues, Metric, MetricId } from '../../protocol/panels';
 import {
   externalValues,
   fisherValues,
@@ -15,12 +15,13 @@ import {
 } from '../model/heat';
 import { metricsOf } from '../model/metrics';
 import type { Model } from '../model/models';
+import { givenOf } from '../model/given';
 import { madeFrom, originOf, type Compression } from '../model/related';
 import type { Controller } from './controller';
 import { jobSettings } from '../settings';
-import { computeStatistics } from '../statistics';
+import { computeStatistics, startStatistics } from '../statistics';
 import type { Studio } from '../studio';
-import { modelOf, onModelChange } from './subject';
+import { choicesOf, modelOf, onModelChange } from './subject';
 
 interface Subject {
   /** The dense side, or the only one. */
@@ -32,9 +33,12 @@ interface Subject {
 /** The heatmap panel: a metric of every layer's weights, of the original and of what was made from it. */
 export const heatmap: Controller<'heatmap'> = ({ studio, target, emit, own }) => {
   const external = new Map<MetricId, { metric: Metric; data: unknown }>();
-  const open = async () => subjectOf(studio, await modelOf(studio, target));
+  /** The compression that was chosen among several; the newest that is there otherwise. */
+  let chosen: string | undefined;
+  const open = async () => subjectOf(studio, await modelOf(studio, target), chosen);
   const view = async () =>
     viewOf(
+      studio,
       await open(),
       [...external.values()].map(each => each.metric),
     );
@@ -49,13 +53,28 @@ export const heatmap: Controller<'heatmap'> = ({ studio, target, emit, own }) =>
 
   return {
     load: view,
+    choose: ({ compressed }) => {
+      chosen = compressed;
+      return view();
+    },
+    statistics: async ({ tensor }, { signal }) => {
+      const { original } = await open();
+      await computeStatistics(studio, original, tensor, signal);
+      return (await studio.statistics.of(original)).get(tensor)!;
+    },
+    spectrum: async ({ tensor, count }, { signal, progress }) => {
+      const { original } = await open();
+      const request = { ...jobSettings(), model: original.path, tensor, count };
+      return studio.engine.request('spectrum', request, { signal, onProgress: progress });
+    },
+    matrix: async ({ tensor }) => matrixOf(studio, await open(), tensor),
     values: async ({ metric }, { signal, progress }) => {
       const subject = await open();
       const { cells } = heatGrid(subject.original.tensors);
       const own = external.get(metric);
       if (own) return { metric, original: externalValues(own.data, cells) ?? [] };
       if (isStatistic(metric)) {
-        return statistics(studio, subject, metric, { signal, progress, emit: values => emit('values', values) });
+        return statistics(studio, subject, metric, { progress, emit: values => emit('values', values) });
       }
       if (metric === 'fisher-mass') {
         return { metric, original: await fisherMass(studio, subject, signal, progress) };
@@ -98,16 +117,17 @@ async function askForNumbers(): Promise<vscode.Uri | undefined> {
 }
 
 /** Both sides of a compression, whichever of them the panel was opened for. */
-async function subjectOf(studio: Studio, model: Model): Promise<Subject> {
+async function subjectOf(studio: Studio, model: Model, chosen: string | undefined): Promise<Subject> {
   const jobs = studio.jobs.all();
   const origin = originOf(jobs, model.path);
-  const original = origin && (await openIfThere(studio, origin.original));
-  if (original) return { original, compressed: model, compression: origin };
-  for (const compression of madeFrom(jobs, model.path)) {
+  const original = (origin && (await openIfThere(studio, origin.original))) ?? model;
+  const all = madeFrom(jobs, original.path);
+  const wanted = chosen ?? (original === model ? undefined : model.path);
+  for (const compression of [...all.filter(({ output }) => output === wanted), ...all]) {
     const compressed = await openIfThere(studio, compression.output);
-    if (compressed) return { original: model, compressed, compression };
+    if (compressed) return { original, compressed, compression };
   }
-  return { original: model };
+  return { original };
 }
 
 async function openIfThere(studio: Studio, file: string): Promise<Model | undefined> {
@@ -119,7 +139,11 @@ async function openIfThere(studio: Studio, file: string): Promise<Model | undefi
   }
 }
 
-function viewOf({ original, compressed, compression }: Subject, external: readonly Metric[]): HeatmapView {
+async function viewOf(
+  studio: Studio,
+  { original, compressed, compression }: Subject,
+  external: readonly Metric[],
+): Promise<HeatmapView> {
   const { rows, layers, cells } = heatGrid(original.tensors);
   const metrics = metricsOf({
     canCompute: vscode.workspace.isTrusted,
@@ -129,6 +153,7 @@ function viewOf({ original, compressed, compression }: Subject, external: readon
   return {
     header: original.header,
     ...(compressed && { compressed: compressed.header }),
+    compressions: await choicesOf(studio, original.path),
     rows,
     layers,
     cells,
@@ -151,7 +176,7 @@ async function statistics(
   studio: Studio,
   { original, compressed }: Subject,
   metric: MetricId,
-  watch: { signal: AbortSignal; progress: (progress: Progress) => void; emit: (values: HeatValues) => void },
+  watch: { progress: (progress: Progress) => void; emit: (values: HeatValues) => void },
 ): Promise<HeatValues> {
   const { cells } = heatGrid(original.tensors);
   const names = cells.map(cell => cell.name);
@@ -163,18 +188,53 @@ async function statistics(
     ...(compressed && { compressed: await valuesOf(compressed) }),
   });
   let shown = 0;
-  const onProgress = (progress: Progress) => {
-    watch.progress(progress);
+  const showPieces = () => {
     // A picture four times a second is as fast as the eye follows.
     if (Date.now() - shown < 250) return;
     shown = Date.now();
     void all().then(watch.emit);
   };
-  for (const model of compressed ? [original, compressed] : [original]) {
-    const present = names.filter(name => model.byName.has(name));
-    await computeStatistics(studio, model, present, { signal: watch.signal, onProgress });
+  const stop = studio.statistics.onAdd(model => {
+    if (model.version === original.version || model.version === compressed?.version) showPieces();
+  });
+  try {
+    for (const model of compressed ? [original, compressed] : [original]) {
+      const present = names.filter(name => model.byName.has(name));
+      await finishStatistics(studio, model, present, watch.progress);
+    }
+  } finally {
+    stop();
   }
   return all();
+}
+
+/** Waits for jobs that compute what is missing; closing the panel ends the waiting, not the job. */
+async function finishStatistics(
+  studio: Studio,
+  model: Model,
+  tensors: readonly string[],
+  progress: (progress: Progress) => void,
+): Promise<void> {
+  for (let job = await startStatistics(studio, model, tensors); job; job = await startStatistics(studio, model, tensors)) {
+    const { id } = job;
+    const stop = studio.jobs.onChange(changed => {
+      if (changed.id === id && changed.progress) progress(changed.progress);
+    });
+    const ended = await studio.jobs.settled(id).finally(stop);
+    if (ended.error) throw LqError.fromData(ended.error);
+    if (ended.status !== 'done') throw new LqError('usage', 'The measurement was cancelled.');
+  }
+}
+
+/** What is known of one matrix beside the metric: its values, and why it got what it was given. */
+async function matrixOf(studio: Studio, { original, compression }: Subject, tensor: string): Promise<HeatMatrix> {
+  const known = (await studio.statistics.of(original)).get(tensor);
+  const row = compression?.report.matrices.find(({ name }) => name === tensor);
+  return {
+    tensor,
+    ...(known && { statistics: known }),
+    ...(row && compression && { given: givenOf(compression.report, row) }),
+  };
 }
 
 /** Sums of the Fisher information that a compression used: the statistics of its file. */

@@ -6,6 +6,7 @@ import { madeFrom, originOf } from '../model/related';
 import { perplexityRuns } from '../model/runs';
 import type { Controller } from './controller';
 import { jobSettings } from '../settings';
+import { isOlder } from '../older';
 import type { Studio } from '../studio';
 import { modelOf, onModelChange } from './subject';
 
@@ -55,7 +56,7 @@ async function originalOf(studio: Studio, model: Model): Promise<Model> {
   }
 }
 
-function viewOf(studio: Studio, model: Model): PerplexityView {
+async function viewOf(studio: Studio, model: Model): Promise<PerplexityView> {
   const jobs = studio.jobs.all();
   const hidden = new Set(studio.memento.get<string[]>(forgotten, []));
   const text = studio.memento.get<string>(lastText);
@@ -63,7 +64,14 @@ function viewOf(studio: Studio, model: Model): PerplexityView {
   return {
     header: model.header,
     canCompute: vscode.workspace.isTrusted,
-    runs: perplexityRuns(jobs, model).filter(run => !hidden.has(run.id)),
+    runs: await Promise.all(
+      perplexityRuns(jobs, model)
+        .filter(run => !hidden.has(run.id))
+        .map(async run => {
+          const job = studio.jobs.get(run.job);
+          return { ...run, ...(job && (await isOlder(studio, job)) && { older: true }) };
+        }),
+    ),
     models: [{ path: model.path, label: model.header.label }, ...made],
     context: studio.memento.get(lastContext, 512),
     ...(text !== undefined && { text }),

@@ -16,7 +16,7 @@ export interface Swept extends SweepFile {
 
 /** The newest table of a checkpoint, or the chosen one while it is there. */
 export async function sweptOf(studio: Studio, model: Model, chosen?: string): Promise<Swept | undefined> {
-  const files = sweepsOf(studio.jobs.all(), model.path);
+  const files = sweepsOf(studio.jobs.all(), model);
   for (const each of [...files.filter(({ file }) => file === chosen), ...files]) {
     const swept = await read(each);
     if (swept) return swept;
@@ -26,7 +26,7 @@ export async function sweptOf(studio: Studio, model: Model, chosen?: string): Pr
 
 /** All tables of a checkpoint that are there, newest first. */
 export async function allSwept(studio: Studio, model: Model): Promise<Swept[]> {
-  const all = await Promise.all(sweepsOf(studio.jobs.all(), model.path).map(read));
+  const all = await Promise.all(sweepsOf(studio.jobs.all(), model).map(read));
   return all.filter(each => each !== undefined);
 }
 

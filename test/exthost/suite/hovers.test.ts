@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import * as vscode from 'vscode';
-import { inWorkspace } from './internals';
+import { eventually, inWorkspace, internals } from './internals';
 
 /** Text of all hovers of ours at the first place of `needle` in a document. */
 async function hoverOver(document: vscode.TextDocument, needle: string): Promise<string> {
@@ -20,6 +20,27 @@ async function hoverOver(document: vscode.TextDocument, needle: string): Promise
 const documentOf = (language: string, content: string) => vscode.workspace.openTextDocument({ language, content });
 
 describe('hovers', () => {
+  it('rank the checkpoint that the file names first, and link to the tensor there', async () => {
+    const copy = inWorkspace('a-copy');
+    await vscode.workspace.fs.copy(inWorkspace('tiny-books-4m'), copy);
+    const { studio } = await internals();
+    try {
+      const labels = async () => (await studio.checkpoints.list()).map(({ model }) => model?.header.label);
+      await eventually(async () => ((await labels()).includes('a-copy') ? true : undefined), 'the copy being listed');
+      for (const name of ['tiny-books-4m', 'a-copy']) {
+        const text = `model = "${name}"\nname = "model.layers.1.self_attn.q_proj.weight"\n`;
+        const hover = await hoverOver(await documentOf('python', text), 'model.layers.1.self_attn.q_proj');
+        assert.match(hover, new RegExp(`in \`${name}\`[^]*in \``));
+        const link = /\(command:lqStudio\.openTensor\?([^)]*)\)/.exec(hover);
+        assert.deepEqual(JSON.parse(decodeURIComponent(link?.[1] ?? '')), [
+          { model: inWorkspace(name).fsPath, tensor: 'model.layers.1.self_attn.q_proj.weight' },
+        ]);
+      }
+    } finally {
+      await vscode.workspace.fs.delete(copy, { recursive: true });
+    }
+  });
+
   it('tell of tensors and shards in an index', async () => {
     const uri = inWorkspace('tiny-books-4m', 'model.safetensors.index.json');
     const document = await vscode.workspace.openTextDocument(uri);

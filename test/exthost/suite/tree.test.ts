@@ -51,8 +51,10 @@ describe('tree of checkpoints', () => {
     const best = items[0]?.label as vscode.TreeItemLabel;
     assert.equal(best.label, 'model.layers.3.self_attn.q_proj.weight');
     assert.ok(best.highlights?.some(([from, to]) => best.label.slice(from, to).includes('q_proj')));
+    assert.equal(await tree.hasMatches(), true);
     tree.setFilter('no such tensor');
     assert.deepEqual((await open([])).items, []);
+    assert.equal(await tree.hasMatches(), false);
   });
 
   it('finds the place of a tensor, to reveal it', async () => {

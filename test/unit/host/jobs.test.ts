@@ -44,6 +44,7 @@ describe('JobManager', () => {
   function window(owner: number) {
     const calls: Call[] = [];
     let count = 0;
+    let versions = 0;
     const request = (
       method: string,
       params: unknown,
@@ -71,11 +72,50 @@ describe('JobManager', () => {
       id: () => `${owner}-${++count}`,
       warn: message => warnings.push(message),
       heartbeatMs,
+      version: file => Promise.resolve(`version ${++versions} of ${file}`),
     });
     /** Whatever happened so far is on disk. */
     const saved = () => store.all();
     return { manager, calls, saved };
   }
+
+  it('reads weights beside work that holds a model, and tells the pieces that are found', async () => {
+    const { manager, calls } = window(7);
+    manager.start('compress', compressOf('/a'), 'Compress a');
+    const reading = manager.start('statistics', { model: '/a' }, 'Statistics of a');
+    const pieces: unknown[] = [];
+    manager.onPiece((job, piece) => pieces.push([job.method, piece]));
+    await tick();
+    expect(calls.map(({ method }) => method)).toEqual(['compress', 'statistics']);
+    calls[1]!.progress(1, 'first');
+    calls[1]!.finish(['first', 'second']);
+    const ended = await manager.settled(reading.id);
+    // What is kept of it is not the values, which are kept tensor by tensor.
+    expect([ended.status, ended.result]).toEqual(['done', null]);
+    expect(pieces).toEqual([
+      ['statistics', 'first'],
+      ['statistics', ['first', 'second']],
+    ]);
+    expect(manager.current()?.method).toBe('compress');
+  });
+
+  it('remembers which files a job worked on and made', async () => {
+    const { manager, calls } = window(7);
+    const { id } = manager.start('compress', compressOf('/a'), 'Compress a');
+    await tick();
+    expect(manager.get(id)?.version).toBe('version 1 of /a');
+    calls[0]!.finish({});
+    const ended = await manager.settled(id);
+    expect(ended.made).toBe('version 2 of /out/a');
+    // Asked for again, it is of the files as they are then.
+    const failing = manager.start('evaluate', { model: '/a', text: '/t' }, 'Evaluate a');
+    await tick();
+    calls[1]!.fail(new LqError('io', 'The disk is slow.'));
+    await manager.settled(failing.id);
+    manager.resume(failing.id);
+    await tick();
+    expect(manager.get(failing.id)?.version).toBe('version 4 of /a');
+  });
 
   it('runs one job after another and keeps the result', async () => {
     const { manager, calls } = window(1);

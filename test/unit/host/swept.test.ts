@@ -52,7 +52,9 @@ describe('tables of costs', () => {
   it('are told newest first, each once, and only of this checkpoint', () => {
     const other = { ...sweepJob('/c.json', 9), params: { model: '/models/other', ranks: [8], out: '/c.json' } } as Job;
     const jobs = [sweepJob('/a.json', 5), other, sweepJob('/b.json', 4), sweepJob('/a.json', 3)];
-    expect(sweepsOf(jobs, model.path)).toEqual([
+    // Costs of files that are not there any more are those of another model.
+    const older = { ...sweepJob('/d.json', 8), version: 'of yesterday' } as Job;
+    expect(sweepsOf([older, ...jobs], { path: model.path, version: 'of today' })).toEqual([
       { file: '/a.json', date: 5 },
       { file: '/b.json', date: 4 },
     ]);
