@@ -55,6 +55,7 @@ export async function estimate(context: PipelineContext, request: CompressReques
   const { method, prepared } = await subjectOf(context, request);
   return {
     ...(await predict(context, request, prepared, method)),
+    notes: [...method.notes, ...prepared.notes],
     problems: await problemsOf(context, request, prepared),
   };
 }
@@ -65,13 +66,14 @@ export async function predict(
   request: CompressRequest,
   { opened, sizes }: PreparedTarget,
   { options, metric, alpha }: ChosenMethod,
-): Promise<Omit<EstimateReport, 'problems'>> {
+): Promise<Omit<EstimateReport, 'problems' | 'notes'>> {
   const { index, targets } = opened;
   const parameters = targets.reduce((sum, target) => sum + target.parameters, 0);
   const tokens = (request.samples ?? DEFAULTS.samples) * (request.context ?? DEFAULTS.context);
   const evaluated = request.evalText === undefined ? 0 : await evaluatedTokens(context, request);
   const range = feasibleRange(request.budget.kind, sizes, options);
   const bits = Math.min(Math.max(request.budget.value, range.minimum), range.maximum);
+  const bytes = outputBytes(request, sizes, bits);
   const looped = metric === 'kfac' ? 0 : options.filter(isPaperOption).length;
   const statistics = request.calibration === undefined || metric === 'plain' ? 0 : index.parameters * tokens;
   // The second pass takes the text through the model twice; its moments cost about as much again.
@@ -94,7 +96,8 @@ export async function predict(
       kfac: metric === 'kfac',
       pass: alpha === undefined ? 0 : tokens,
     }),
-    outputBytes: Math.round(outputBytes(request, sizes, bits)),
+    outputBytes: Math.round(bytes),
+    amounts: amountsOf(request, sizes, bytes),
     feasible: range,
     coverage: opened.coverage,
   };
@@ -104,18 +107,32 @@ export async function predict(
 function outputBytes(request: CompressRequest, { kept, fixed, matrices }: Sizes, value: number): number {
   if (fixed !== undefined) return fixed;
   if (request.budget.kind === 'bytes') return value;
-  const weights = matrices.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
-  const stored = kept + (value * weights) / 8;
-  if (request.budget.kind === 'effective-bits') return stored;
-  // A budget in bits leaves the factors out; it is of one rank.
+  const stored = kept + (value * weightsOf(matrices)) / 8;
+  return request.budget.kind === 'effective-bits' ? stored : stored + bytesOfFactors(request, matrices);
+}
+
+/** An output's bytes in every unit of a budget: those without what the plan does not decide, over the weights. */
+function amountsOf(request: CompressRequest, { kept, matrices }: Sizes, bytes: number): EstimateReport['amounts'] {
+  const perWeight = (size: number): number => (8 * size) / weightsOf(matrices);
+  return {
+    bytes,
+    'effective-bits': perWeight(bytes - kept),
+    bits: perWeight(bytes - kept - bytesOfFactors(request, matrices)),
+  };
+}
+
+const weightsOf = (matrices: Sizes['matrices']): number =>
+  matrices.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
+
+/** A budget in bits leaves the factors out; it is of one rank. */
+function bytesOfFactors(request: CompressRequest, matrices: Sizes['matrices']): number {
   const rank = optionsOf(request)[0]?.rank ?? 0;
+  if (rank === 0) return 0;
   const storage = request.factors ?? DEFAULTS.factors;
-  const factors = matrices.reduce(
-    (sum, { rows, cols }) =>
-      sum + (rank === 0 ? 0 : factorBytes(storage, rows * rank) + factorBytes(storage, rank * cols)),
+  return matrices.reduce(
+    (sum, { rows, cols }) => sum + factorBytes(storage, rows * rank) + factorBytes(storage, rank * cols),
     0,
   );
-  return stored + factors;
 }
 
 /** What would make a compression fail, each with the field to change; the same checks stop one that is started anyway. */

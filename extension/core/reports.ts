@@ -1,6 +1,7 @@
 /** What the pipeline's requests that span several stages report. */
 import type { ErrorCode } from './errors';
 import type { Plan } from './allocation/types';
+import type { Budget } from './options/budget';
 import type { Coverage } from './logical/targets';
 import type { SweepRecipe } from './options/recipe';
 import type { ErrorData } from './errors';
@@ -75,17 +76,21 @@ export interface EstimateReport {
   seconds: { baseline: number; fisher: number; sweep: number; decompose: number; evaluate: number };
   peakMemory: number;
   outputBytes: number;
+  /** That size in every unit a budget can be given in. */
+  amounts: Record<Budget['kind'], number>;
   /** Range of the chosen budget kind that can be met. */
   feasible: { minimum: number; maximum: number };
   /** What share of the network will be compressed. */
   coverage: Coverage;
+  /** What a user should know before, one sentence each: what the format does not hold, what is not weighed. */
+  notes: string[];
   /** What would make the request fail, found before any work. */
   problems: RequestProblem[];
 }
 
 /** Something wrong with a request, and the field of it that has to change. */
 export interface RequestProblem {
-  field: 'budget' | 'ranks' | 'calibration' | 'fisher' | 'evalText' | 'out';
+  field: 'budget' | 'ranks' | 'include' | 'calibration' | 'fisher' | 'evalText' | 'out';
   code: ErrorCode;
   message: string;
   /** A value that would do, where one is known. */

@@ -135,7 +135,9 @@ function isWord(text: string, name: string): boolean {
 const linkedCommands = ['lqStudio.open', 'lqStudio.openTensor'];
 
 const commandLink = (command: string, argument: unknown): string =>
-  `command:lqStudio.${command}?${encodeURIComponent(JSON.stringify([argument])).replaceAll('(', '%28').replaceAll(')', '%29')}`;
+  `command:lqStudio.${command}?${encodeURIComponent(JSON.stringify([argument]))
+    .replaceAll('(', '%28')
+    .replaceAll(')', '%29')}`;
 
 /** Our own text with names in code spans, whose links run two commands that only look. */
 function linked(text: string): vscode.MarkdownString {

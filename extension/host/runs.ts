@@ -1,5 +1,13 @@
 import * as vscode from 'vscode';
-import { baseName, formatBits, formatBytes, formatDate, formatDuration, formatNumber, formatProgress } from '../core/format';
+import {
+  baseName,
+  formatBits,
+  formatBytes,
+  formatDate,
+  formatDuration,
+  formatNumber,
+  formatProgress,
+} from '../core/format';
 import { methods, type MethodId } from '../core/options/methods/registry';
 import { shownName } from './model/describe';
 import { isActive, isResumable, type Job, type JobManager, type JobStatus } from './model/jobs';
@@ -22,7 +30,8 @@ export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposab
     const statuses = new Map<string, JobStatus>();
     this.stop = this.jobs.onChange(job => {
       // A change of progress repaints one line, anything else may reorder them.
-      const same = statuses.get(job.id) === job.status && job.status === 'running' && this.jobs.get(job.id) !== undefined;
+      const same =
+        statuses.get(job.id) === job.status && job.status === 'running' && this.jobs.get(job.id) !== undefined;
       statuses.set(job.id, job.status);
       this.changed.fire(same ? job.id : undefined);
     });

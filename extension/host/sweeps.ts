@@ -9,6 +9,7 @@ type Request = Partial<CompressRequest & SweepRequest>;
 
 /** What costs depend on; requests that agree in these have one table. */
 const fields = [
+  'for',
   'method',
   'metric',
   'ranks',
@@ -31,7 +32,9 @@ const fields = [
 
 /** Where the costs of a version of a checkpoint are to be written for the slider. The folder is there. */
 export async function sweepFile(studio: Pick<Studio, 'storage'>, model: Model, request: Request): Promise<string> {
-  const key = JSON.stringify([model.version, ...fields.map(field => request[field] ?? null)]);
+  // The paper's bits leave factors out, and with them the options without any.
+  const paperBits = request.budget?.kind === 'bits';
+  const key = JSON.stringify([model.version, paperBits, ...fields.map(field => request[field] ?? null)]);
   const folder = path.join(studio.storage, 'sweeps');
   await nodeFiles.makeFolder(folder);
   return path.join(folder, `${createHash('sha256').update(key).digest('hex').slice(0, 32)}.json`);

@@ -10,7 +10,7 @@ import type { Budget, PlanOverride } from '../core/options/budget';
 import type { Plan } from '../core/allocation/types';
 import type { CheckpointProblem, Role, StorageFormat } from '../core/checkpoint/types';
 import type { FactorStorage } from '../core/options/types';
-import type { SweepRecipe } from '../core/options/recipe';
+import type { MetricKind, SweepRecipe } from '../core/options/recipe';
 import type { CompareReport, PreviewReport, SpectrumReport, TensorStatistics } from '../core/analysis/types';
 import type { CompressReport, EstimateReport } from '../core/reports';
 import type { CompressRequest, EvaluateRequest, SweepRequest } from '../core/requests/requests';
@@ -112,12 +112,40 @@ export interface JobState extends JobView {
 /** What the panel is to show first: a job, or the form for a new compression. */
 export type CompressShow = { job: string } | { form: CompressRequest };
 
+/** Where a result can run: a format, and what of a request asks for it. */
+export interface TargetChoice {
+  id: string;
+  label: string;
+  /** The programs that read it. */
+  readers: string;
+  request: Pick<CompressRequest, 'for' | 'format'>;
+  /** Ids of the methods that make it, the usual one first. */
+  methods: string[];
+}
+
+/** A set of options to choose from. */
+export interface MethodChoice {
+  id: string;
+  label: string;
+  description: string;
+  source: string;
+  /** Whether the low-rank part's ranks can be chosen. */
+  ranked: boolean;
+  /** The metrics it can be chosen under. */
+  metrics: MetricKind[];
+  secondPass: boolean;
+}
+
 export interface CompressView {
   header: ModelHeader;
   /** False in Restricted Mode. */
   canCompute: boolean;
   targets: TargetMatrix[];
   devices: DeviceReport[];
+  consumers: TargetChoice[];
+  methods: MethodChoice[];
+  /** What the settings say of the paper's method: its rank, and its configurations where they are not the paper's. */
+  paper: Pick<CompressRequest, 'ranks' | 'grid'>;
   /** What a new compression begins with: settings' defaults, what was started last, or a plan that was handed on. */
   form: CompressRequest;
   /** Compressions of this checkpoint, newest first. */

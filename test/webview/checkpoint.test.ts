@@ -209,7 +209,11 @@ describe('checkpoint panel', () => {
     const row = view.rows.find(each => each.name === name)!;
     let now = { ...view, statistics: [{ ...statistics(row), absmax: 0.125 }] };
     const handlers = checkpointHost(view, () => undefined);
-    const panel = await harness.open('checkpoint', { ...handlers, load: () => now, statistics: () => ({ computed: 0 }) });
+    const panel = await harness.open('checkpoint', {
+      ...handlers,
+      load: () => now,
+      statistics: () => ({ computed: 0 }),
+    });
     await panel.page.getByText(name).first().click();
     const facts = panel.page.getByRole('region', { name: 'Statistics' });
     await facts.getByText('0.125').waitFor();
@@ -250,7 +254,9 @@ describe('checkpoint panel', () => {
     await panel.page.locator('.section-title vscode-dropdown').click();
     await panel.page.getByRole('option', { name: 'other-lq' }).click();
     await expect.poll(() => both.locator('.key').allTextContents()).toEqual(['tiny-books-4m', 'other-lq']);
-    expect(panel.asked.filter(([method]) => method === 'twin').at(-1)?.[1]).toMatchObject({ model: '/models/other-lq' });
+    expect(panel.asked.filter(([method]) => method === 'twin').at(-1)?.[1]).toMatchObject({
+      model: '/models/other-lq',
+    });
     await panel.close();
   });
 

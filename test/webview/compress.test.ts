@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { LqError } from '../../extension/core/errors';
 import type { EstimateReport } from '../../extension/core/reports';
 import type { CompressView } from '../../extension/protocol/panels';
 import { Harness, themes, type PanelOptions } from './harness';
@@ -52,7 +53,7 @@ describe('compress panel', () => {
       out: '/models/tiny-books-4m-lq-2.75',
       budget: { kind: 'bits', value: 2.75 },
       factors: 'nf8',
-      format: 'packed',
+      for: 'packed',
       device: 'auto',
       scales: 'sqrt-of-means',
       method: 'lq-lora',
@@ -70,15 +71,71 @@ describe('compress panel', () => {
     const start = panel.page.locator('vscode-button', { hasText: 'Start' });
     const rank = panel.page.getByRole('textbox', { name: 'Rank' });
     await rank.fill('eight');
-    await panel.page.getByText('A whole number, 0 or more').waitFor();
+    await panel.page.getByText('Whole numbers, 0 or more').waitFor();
     await expect.poll(() => start.getAttribute('disabled')).not.toBeNull();
     await start.click({ force: true });
     expect(panel.asked.some(([method]) => method === 'start')).toBe(false);
     await rank.fill('8');
-    await panel.page.getByText('Held fixed').waitFor();
+    await panel.page.getByText('Counted as').waitFor();
     await expect.poll(() => start.getAttribute('disabled')).toBeNull();
     await panel.page.getByRole('textbox', { name: 'Budget' }).fill('1.5');
     await panel.page.locator('.estimate .bad').getByText('Possible: 2.03 to 4.38 bits').waitFor();
+    await panel.close();
+  });
+
+  it('asks how large it may be first, in one unit, and says the same size when the unit changes', async () => {
+    const panel = await open(compressView());
+    const titles = () => panel.page.locator('.compress-form .group h2').allTextContents();
+    expect((await titles()).slice(0, 3)).toEqual(['How large may it be', 'Where will it run', 'Method']);
+    const budget = panel.page.getByRole('textbox', { name: 'Budget' });
+    await panel.page.getByText('Peak memory').waitFor();
+    await panel.page.getByText('Size of the file', { exact: true }).click();
+    await expect.poll(() => budget.inputValue()).toBe('3.2');
+    const size = panel.page.getByRole('region', { name: 'How large may it be' });
+    expect(await size.textContent()).toContain('The original takes 7.9');
+    expect(await size.locator('.field-label').allTextContents()).toEqual(['Counted as', 'MB']);
+    await panel.page.getByText(/Possible: 2\.9 MB to 3\.9 MB/).waitFor();
+    await panel.page.getByText('Effective bits', { exact: true }).click();
+    await expect.poll(() => budget.inputValue()).toBe('3.17');
+    await panel.close();
+  });
+
+  it('offers for each program the methods that make what it reads, and says before what does not fit', async () => {
+    const panel = await open(compressView());
+    const where = panel.page.getByRole('region', { name: 'Where will it run' });
+    await where.locator('vscode-dropdown').click();
+    await where.getByRole('option', { name: /llama\.cpp, Ollama/ }).click();
+    await panel.page.getByRole('region', { name: 'Method' }).getByText('GGUF block types').waitFor();
+    expect(await panel.page.getByRole('textbox', { name: 'Rank' }).count()).toBe(0);
+    await panel.page.locator('.estimate').getByText('256 does not divide').waitFor();
+    await panel.page.getByRole('button', { name: 'Start' }).click();
+    await expect
+      .poll(() => panel.asked.find(([method]) => method === 'start')?.[1])
+      .toMatchObject({ for: 'gguf', method: 'gguf' });
+    await panel.close();
+  });
+
+  it('says at the patterns that they leave nothing, and at the weighting that a method needs a text', async () => {
+    const view = compressView();
+    const panel = await harness.open('compress', {
+      ...compressHost(view),
+      estimate: request => {
+        if (request.include) throw new LqError('no-targets', 'No matrix matches *.nothing.*.');
+        return compressHost(view).estimate(request, {
+          signal: new AbortController().signal,
+          progress: () => undefined,
+        });
+      },
+    });
+    await panel.page.getByRole('textbox', { name: 'Only these matrices' }).fill('*.nothing.*');
+    await panel.page.getByRole('region', { name: 'Matrices' }).getByRole('alert').waitFor();
+    expect(await panel.page.locator('vscode-button', { hasText: 'Start' }).getAttribute('disabled')).not.toBeNull();
+    await panel.page.getByRole('textbox', { name: 'Only these matrices' }).fill('');
+    const method = panel.page.getByRole('region', { name: 'Method' });
+    await method.locator('vscode-dropdown').first().click();
+    await method.getByRole('option', { name: 'GPTQ' }).click();
+    await panel.page.getByText('All weights alike').click();
+    await panel.page.getByRole('alert').getByText('GPTQ needs a text').waitFor();
     await panel.close();
   });
 
@@ -160,7 +217,7 @@ describe('compress panel', () => {
     await panel.page.getByRole('button', { name: 'Remove' }).click();
     expect(panel.asked.at(-1)).toEqual(['removeJob', { job: 'failed' }]);
     panel.host.emit('changed', compressView(first));
-    await panel.page.getByText('Held fixed').waitFor();
+    await panel.page.getByText('Counted as').waitFor();
     await panel.close();
   });
 

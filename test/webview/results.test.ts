@@ -111,7 +111,10 @@ describe('compare panel', () => {
     const panel = await open(true);
     panel.host.emit('tensors', comparedTensors());
     await panel.page.getByText('28 of 28').waitFor();
-    const view = await compareHost(true).load(null, { signal: new AbortController().signal, progress: () => undefined });
+    const view = await compareHost(true).load(null, {
+      signal: new AbortController().signal,
+      progress: () => undefined,
+    });
     panel.host.emit('changed', { ...view, b: { ...view.b!, version: '2' } });
     await panel.page.getByText('not yet').waitFor();
     expect(panel.asked.filter(([method]) => method === 'structure')).toHaveLength(2);

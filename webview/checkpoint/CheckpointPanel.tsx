@@ -61,7 +61,10 @@ function Loaded({ view }: { view: CheckpointView }) {
   }, [version]);
 
   const selected = useMemo(() => view.rows.find(row => row.name === savedSelection), [view, savedSelection]);
-  useEffect(() => void host.request('selected', selected ? { tensor: selected.name } : {}).catch(notifyError), [selected?.name]);
+  useEffect(
+    () => void host.request('selected', selected ? { tensor: selected.name } : {}).catch(notifyError),
+    [selected?.name],
+  );
   const scanAll = () =>
     void host
       .request('allStatistics', null)

@@ -125,7 +125,9 @@ function Report({
 }) {
   const [tab, setTab] = useSaved<Tab>('tab', 'shared', isTab);
   const [values, setValues] = useState<Values>(new Map());
-  const [newest] = useJobs(host).filter(job => job.method === 'compare' && job.model === a.path && job.other === b.path);
+  const [newest] = useJobs(host).filter(
+    job => job.method === 'compare' && job.model === a.path && job.other === b.path,
+  );
   const running = newest && isActive(newest) ? newest : undefined;
   const add = (fresh: CompareReport['tensors']) =>
     setValues(old => {

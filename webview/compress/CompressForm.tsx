@@ -1,5 +1,5 @@
 /** What to spend, how to weigh errors, which matrices, where to; the estimate beside it follows every change. */
-import type { RequestProblem } from '../../extension/core/reports';
+import type { EstimateReport, RequestProblem } from '../../extension/core/reports';
 import type { ComponentChildren } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import {
@@ -19,7 +19,7 @@ import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
 import type { CompressHost } from './host';
 import { Estimate } from './Estimate';
-import { splitGlobs, toRequest, type Form } from './form';
+import { methodOf, showBudget, sizeUnit, splitGlobs, targetOf, toRequest, writeSize, type Form } from './form';
 
 type Set = <F extends keyof Form>(field: F, value: Form[F]) => void;
 /** What is typed: the parts of the form that are text, whatever they are read as. */
@@ -30,6 +30,7 @@ type Pick = CommonRequests['pick'][0]['what'];
 const fieldOf: Record<RequestProblem['field'], keyof Form> = {
   budget: 'budget',
   ranks: 'rank',
+  include: 'include',
   calibration: 'calibration',
   fisher: 'fisher',
   evalText: 'evalText',
@@ -50,7 +51,11 @@ export function CompressForm(props: {
   const { host, view, form } = props;
   const change = (fields: Partial<Form>) => props.onForm({ ...form, ...fields });
   const set: Set = (field, value) => change({ [field]: value });
-  const { request, problems } = useMemo(() => toRequest(form, view.form), [form, view.form]);
+  const { request, problems } = useMemo(() => toRequest(form, view), [form, view]);
+  const target = targetOf(form, view);
+  const method = methodOf(form, view);
+  /** The size that is asked for, in every unit. */
+  const [amounts, setAmounts] = useState<EstimateReport['amounts']>();
   const [found, setFound] = useState<readonly RequestProblem[] | undefined>();
   // What is typed may be right and impossible all the same: only what is known to be possible is started.
   const startable = found?.length === 0 ? request : undefined;
@@ -75,74 +80,72 @@ export function CompressForm(props: {
     <div class="scroll compress">
       <div class="compress-form">
         <Earlier jobs={props.jobs} onShow={props.onShow} />
-        <Group title="Budget" about="What the compressed weights may cost.">
-          <SegmentsInput
-            label="Held fixed"
-            value={form.budgetKind}
-            onChange={kind =>
-              change({
-                budgetKind: kind,
-                budget: kind === 'bytes' ? '' : form.budgetKind === 'bytes' ? '2.75' : form.budget,
-              })
-            }
-            choices={[
-              { value: 'bits', label: 'Bits' },
-              { value: 'effective-bits', label: 'Effective bits' },
-              { value: 'bytes', label: 'Size in GB' },
-            ]}
+        <Size view={view} form={form} problem={problems.budget} amounts={amounts} change={change} />
+        <Group title="Where will it run" about="The format decides what a matrix can become, and the size of the file.">
+          <SelectInput
+            label="Program"
+            value={target.id}
+            onChange={id => change({ target: id, method: view.consumers.find(each => each.id === id)!.methods[0]! })}
+            choices={view.consumers.map(({ id, label, readers }) => ({ value: id, label: `${readers} (${label})` }))}
+            {...(target.id === 'dense' && { note: 'No smaller than before: every program reads it.' })}
           />
-          <TextInput
-            label={form.budgetKind === 'bytes' ? 'Gigabytes' : 'Bits per weight'}
-            name="Budget"
-            numeric
-            note={
-              form.budgetKind === 'bits'
-                ? 'Codes and scales, as in the paper; factors come on top.'
-                : form.budgetKind === 'effective-bits'
-                  ? 'Everything stored for the matrices, factors too.'
-                  : 'The whole exported checkpoint.'
-            }
-            {...text('budget')}
-          />
-          {form.overrides.length > 0 && (
-            <Field label="Rules" note="From the allocation panel.">
-              <span class="rule-chips">
-                {form.overrides.map(rule => (
-                  <Name
-                    key={rule.match}
-                    name={`${rule.match}${rule.minBits === undefined ? '' : ` ≥ ${rule.minBits}`}${rule.maxBits === undefined ? '' : ` ≤ ${rule.maxBits}`}`}
-                  />
-                ))}
-                <button type="button" class="link blue" onClick={() => set('overrides', [])}>
-                  Drop rules
-                </button>
-              </span>
+        </Group>
+        <Group title="Method" about={method.description}>
+          {target.methods.length > 1 ? (
+            <SelectInput
+              label="Options"
+              value={method.id}
+              onChange={id => change({ method: id, rank: id === 'lq-lora' ? (view.paper.ranks ?? []).join(', ') : '' })}
+              choices={view.methods
+                .filter(({ id }) => target.methods.includes(id))
+                .map(({ id, label }) => ({
+                  value: id,
+                  label: id === target.methods[0] ? `${label} (default)` : label,
+                }))}
+              note={method.source}
+            />
+          ) : (
+            <Field label="Options">
+              <span>{method.label}</span>
             </Field>
           )}
+          {method.ranked && (
+            <>
+              <TextInput
+                label="Ranks"
+                name="Rank"
+                placeholder={method.id === 'lq-lora' ? '16' : 'none'}
+                note="Of the low-rank part L1·L2, one or several to choose from; 0 is quantisation alone."
+                {...text('rank')}
+              />
+              <SelectInput
+                label="Factors stored as"
+                value={form.factors}
+                onChange={value => set('factors', value)}
+                choices={[
+                  { value: 'nf8', label: 'NF8 (8.1 bits)' },
+                  { value: 'bf16', label: 'BF16' },
+                  { value: 'fp32', label: 'FP32' },
+                ]}
+              />
+            </>
+          )}
         </Group>
-        <Group title="Low-rank part" about="W = Q + L1·L2: what quantisation loses, the factors keep.">
-          <TextInput label="Rank" numeric note="0 quantises alone." {...text('rank')} />
-          <SelectInput
-            label="Factors stored as"
-            value={form.factors}
-            onChange={value => set('factors', value)}
-            choices={[
-              { value: 'nf8', label: 'NF8 (8.1 bits)' },
-              { value: 'bf16', label: 'BF16' },
-              { value: 'fp32', label: 'FP32' },
-            ]}
-          />
-        </Group>
-        <Group title="Importance" about="Which errors count: all alike, or those the loss feels.">
+        <Group title="Importance" about="Which errors count: those the loss feels on a text like yours, or all alike.">
           <SegmentsInput
             label="Which errors count"
             value={form.importance}
             onChange={value => set('importance', value)}
             choices={[
-              { value: 'calibration', label: 'Fisher, from text' },
-              { value: 'fisher', label: 'Fisher, from file' },
+              { value: 'calibration', label: 'From a text' },
+              { value: 'fisher', label: 'From a file' },
               { value: 'plain', label: 'All weights alike' },
             ]}
+            {...(problems.importance !== undefined
+              ? { problem: problems.importance }
+              : form.importance === 'plain' && {
+                  note: 'A calibration text makes a far better result of the same size.',
+                })}
           />
           {form.importance === 'calibration' && (
             <>
@@ -154,11 +157,20 @@ export function CompressForm(props: {
                 note="Sequences of one context each."
                 {...text('samples')}
               />
+              {method.secondPass && (
+                <Field label="" note="Each matrix on what the encoded ones before it give: better at the same size.">
+                  <Checkbox checked={form.secondPass} onChange={value => set('secondPass', value)}>
+                    Second pass in layer order
+                  </Checkbox>
+                </Field>
+              )}
             </>
           )}
-          {form.importance === 'fisher' && <TextInput label="Fisher file" {...path('fisher', 'fisher')} />}
+          {form.importance === 'fisher' && (
+            <TextInput label="Statistics" name="Fisher file" {...path('fisher', 'fisher')} />
+          )}
         </Group>
-        <Matrices host={host} view={view} form={form} set={set} />
+        <Matrices host={host} view={view} form={form} set={set} problem={problems.include} />
         <Group title="Evaluation" about="Perplexity before and after, on a text of yours. Optional.">
           <TextInput label="Text" name="Evaluation text" {...path('evalText', 'evaluation')} />
           {form.evalText !== '' && (
@@ -192,20 +204,6 @@ export function CompressForm(props: {
               <Button onClick={() => set('overwrite', true)}>Replace</Button>
             </Field>
           )}
-          <SegmentsInput
-            note={
-              form.format === 'dense'
-                ? 'BF16 weights, for other tools: no smaller than before.'
-                : 'Codes, scales and factors: the small one.'
-            }
-            label="Format"
-            value={form.format}
-            onChange={value => set('format', value)}
-            choices={[
-              { value: 'packed', label: 'Packed' },
-              { value: 'dense', label: 'Dense' },
-            ]}
-          />
           <Field label="">
             <Checkbox checked={form.overwrite} onChange={value => set('overwrite', value)}>
               Replace what is there
@@ -227,22 +225,87 @@ export function CompressForm(props: {
             ]}
           />
           <TextInput label="Threads" numeric placeholder="0" note="0 for all cores." {...text('threads')} />
-          <TextInput label="Iterations at most" numeric placeholder="100" {...text('iterations')} />
+          {method.id === 'lq-lora' && (
+            <TextInput label="Iterations at most" numeric placeholder="100" {...text('iterations')} />
+          )}
           <TextInput label="Seed" numeric placeholder="0" {...text('seed')} />
-          <SelectInput
-            note="How Fisher information becomes two vectors."
-            label="Row and column scales"
-            value={form.scales}
-            onChange={value => set('scales', value)}
-            choices={[
-              { value: 'sqrt-of-means', label: 'Root of means (reference code)' },
-              { value: 'means-of-sqrt', label: 'Mean of roots (paper)' },
-            ]}
-          />
+          {method.id === 'lq-lora' && (
+            <SelectInput
+              note="How Fisher information becomes two vectors."
+              label="Row and column scales"
+              value={form.scales}
+              onChange={value => set('scales', value)}
+              choices={[
+                { value: 'sqrt-of-means', label: 'Root of means (reference code)' },
+                { value: 'means-of-sqrt', label: 'Mean of roots (paper)' },
+              ]}
+            />
+          )}
         </details>
       </div>
-      <Estimate host={host} view={view} request={request} onProblems={setFound} />
+      <Estimate host={host} view={view} request={request} onProblems={setFound} onAmounts={setAmounts} />
     </div>
+  );
+}
+
+/** How large the result may be: the first question, in the unit that is chosen. */
+function Size(props: {
+  view: CompressView;
+  form: Form;
+  problem: string | undefined;
+  amounts: EstimateReport['amounts'] | undefined;
+  change: (fields: Partial<Form>) => void;
+}) {
+  const { view, form, change } = props;
+  const unit = sizeUnit(view.header.bytes);
+  // The paper's bits leave factors out, which only its own method speaks of.
+  const paper = methodOf(form, view).id === 'lq-lora';
+  return (
+    <Group title="How large may it be" about={`The original takes ${writeSize(view.header.bytes, unit)}.`}>
+      <SegmentsInput
+        label="Counted as"
+        value={form.budgetKind}
+        onChange={kind => {
+          const value = props.amounts?.[kind];
+          change({ budgetKind: kind, budget: value === undefined ? '' : showBudget({ kind, value }, unit) });
+        }}
+        choices={[
+          { value: 'bytes', label: 'Size of the file' },
+          { value: 'effective-bits', label: 'Effective bits' },
+          ...(paper || form.budgetKind === 'bits' ? [{ value: 'bits' as const, label: 'Bits' }] : []),
+        ]}
+      />
+      <TextInput
+        label={form.budgetKind === 'bytes' ? unit.name : 'Bits per weight'}
+        name="Budget"
+        numeric
+        note={
+          form.budgetKind === 'bits'
+            ? 'Codes and scales, as in the paper; factors come on top.'
+            : form.budgetKind === 'effective-bits'
+              ? 'Everything stored for the matrices, factors too.'
+              : 'All that is written, embeddings and head included.'
+        }
+        value={form.budget}
+        problem={props.problem}
+        onInput={value => change({ budget: value })}
+      />
+      {form.overrides.length > 0 && (
+        <Field label="Rules" note="From the allocation panel.">
+          <span class="rule-chips">
+            {form.overrides.map(rule => (
+              <Name
+                key={rule.match}
+                name={`${rule.match}${rule.minBits === undefined ? '' : ` ≥ ${rule.minBits}`}${rule.maxBits === undefined ? '' : ` ≤ ${rule.maxBits}`}`}
+              />
+            ))}
+            <button type="button" class="link blue" onClick={() => change({ overrides: [] })}>
+              Drop rules
+            </button>
+          </span>
+        </Field>
+      )}
+    </Group>
   );
 }
 
@@ -270,7 +333,7 @@ function Earlier({ jobs, onShow }: { jobs: readonly JobState[]; onShow: (job: st
                     .filter(Boolean)
                     .join(', ')
                 : job.state}
-              {`, ${formatDate(job.ended ?? job.created)}`}
+              {`, ${formatDate(job.ended ?? job.created)}${job.older ? ', of older files' : ''}`}
             </span>
           </li>
         ))}
@@ -279,10 +342,11 @@ function Earlier({ jobs, onShow }: { jobs: readonly JobState[]; onShow: (job: st
   );
 }
 
-const describeBudget = ({ budget, ranks }: CompressRequest): string =>
+const describeBudget = ({ budget, ranks, method }: CompressRequest): string =>
   [
     budget.kind === 'bytes' ? formatBytes(budget.value) : formatBits(budget.value),
     budget.kind === 'bits' ? ' bits' : budget.kind === 'effective-bits' ? ' effective bits' : '',
+    method === undefined ? '' : `, ${method}`,
     ranks === undefined ? '' : `, rank ${ranks.join(', ')}`,
   ].join('');
 
@@ -297,7 +361,14 @@ function Group(props: { title: string; about?: string; children: ComponentChildr
 }
 
 /** Include and exclude patterns with the matrices they leave, counted as they are typed. */
-function Matrices({ host, view, form, set }: { host: CompressHost; view: CompressView; form: Form; set: Set }) {
+function Matrices(props: {
+  host: CompressHost;
+  view: CompressView;
+  form: Form;
+  set: Set;
+  problem: string | undefined;
+}) {
+  const { host, view, form, set } = props;
   const total = view.targets.length;
   const [matched, setMatched] = useState<{ names: string[]; parameters: number }>();
   useEffect(() => {
@@ -325,6 +396,7 @@ function Matrices({ host, view, form, set }: { host: CompressHost; view: Compres
         name="Only these matrices"
         placeholder="all, or patterns such as *.self_attn.*"
         value={form.include}
+        problem={props.problem}
         onInput={value => set('include', value)}
       />
       <TextInput

@@ -26,14 +26,14 @@ export function CompressPanel() {
 function Loaded({ view }: { view: CompressView }) {
   /** The job that is shown, none for the form. */
   const [shown, setShown] = useSaved('shown', view.jobs.find(isActive)?.id ?? '', isString);
-  const [form, setForm] = useSaved<Form>('form', toForm(view.form), isForm);
+  const [form, setForm] = useSaved<Form>('form', toForm(view.form, view), isForm);
   const [request, setRequest] = useState<CompressRequest | undefined>();
   const [starting, setStarting] = useState(false);
   const [news, setNews] = useState<ReadonlyMap<string, JobState>>(new Map());
   useEffect(() => setNews(new Map()), [view]);
 
   const show = (wanted: CompressShow) => {
-    if ('form' in wanted) setForm(toForm(wanted.form));
+    if ('form' in wanted) setForm(toForm(wanted.form, view));
     setShown('job' in wanted ? wanted.job : '');
   };
   useEffect(() => {

@@ -14,15 +14,16 @@ import { describeError } from '../../extension/protocol/channel';
 import type { CompressRequest } from '../../extension/core/requests/requests';
 import type { EstimateReport, RequestProblem } from '../../extension/core/reports';
 import type { CompressView } from '../../extension/protocol/panels';
+import { sizeUnit, writeSize } from './form';
 import { Fact } from '../shared/Panel';
 import { Icon } from '../shared/icons';
 import type { CompressHost } from './host';
 
 const stages: { key: keyof EstimateReport['seconds']; label: string }[] = [
   { key: 'baseline', label: 'Evaluation of the original' },
-  { key: 'fisher', label: 'Fisher information' },
+  { key: 'fisher', label: 'Calibration statistics' },
   { key: 'sweep', label: 'Costs of all options' },
-  { key: 'decompose', label: 'Decomposition' },
+  { key: 'decompose', label: 'Writing the plan' },
   { key: 'evaluate', label: 'Evaluation' },
 ];
 
@@ -31,12 +32,15 @@ export function Estimate({
   view,
   request,
   onProblems,
+  onAmounts,
 }: {
   host: CompressHost;
   view: CompressView;
   request: CompressRequest | undefined;
   /** What would make the request fail; undefined while that is not known. */
   onProblems: (problems: readonly RequestProblem[] | undefined) => void;
+  /** The size that is asked for, in every unit. */
+  onAmounts: (amounts: EstimateReport['amounts']) => void;
 }) {
   const [estimate, setEstimate] = useState<EstimateReport>();
   const [error, setError] = useState<ErrorData>();
@@ -50,8 +54,15 @@ export function Estimate({
           setEstimate(found);
           setError(undefined);
           onProblems(found.problems);
+          onAmounts(found.amounts);
         },
-        (failure: unknown) => !abort.signal.aborted && setError(describeError(failure)),
+        (failure: unknown) => {
+          if (abort.signal.aborted) return;
+          const { code, message, ...rest } = describeError(failure);
+          // Patterns that leave nothing are put right where they are typed.
+          if (code === 'no-targets') onProblems([{ field: 'include', code, message }]);
+          setError({ code, message, ...rest });
+        },
       );
     }, 250);
     return () => {
@@ -84,7 +95,8 @@ export function Estimate({
   const { minimum, maximum } = estimate.feasible;
   const value = request?.budget.value ?? minimum;
   const infeasible = value < minimum || value > maximum;
-  const write = request?.budget.kind === 'bytes' ? formatBytes : formatBits;
+  const unit = sizeUnit(view.header.bytes);
+  const write = request?.budget.kind === 'bytes' ? (bytes: number) => writeSize(bytes, unit) : formatBits;
   return (
     <aside class={`estimate ${request ? '' : 'stale'}`} aria-label="Estimate" aria-live="polite">
       <h2>Estimate</h2>
@@ -114,6 +126,11 @@ export function Estimate({
         {infeasible && <Icon name="warning" />} Possible: {write(minimum)} to {write(maximum)}
         {request?.budget.kind === 'bytes' ? '' : ' bits'}.
       </p>
+      {estimate.notes.map((note, index) => (
+        <p key={index} class="warning">
+          <Icon name="warning" /> {note.slice(0, 400)}
+        </p>
+      ))}
       {tight && (
         <p class="bad">
           <Icon name="warning" /> More memory than the {formatBytes(device.memoryFree)} free on{' '}

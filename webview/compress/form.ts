@@ -2,24 +2,30 @@
 import type { PlanOverride, Budget } from '../../extension/core/options/budget';
 import type { FactorStorage } from '../../extension/core/options/types';
 import type { CompressRequest } from '../../extension/core/requests/requests';
+import type { CompressView, MethodChoice, TargetChoice } from '../../extension/protocol/panels';
 
 export type Importance = 'plain' | 'calibration' | 'fisher';
 export interface Form {
   budgetKind: Budget['kind'];
   budget: string;
+  /** Of `CompressView.consumers`. */
+  target: string;
+  /** Of `CompressView.methods`. */
+  method: string;
+  /** Ranks to choose from, apart by commas. */
   rank: string;
   factors: FactorStorage;
   importance: Importance;
   calibration: string;
   fisher: string;
   samples: string;
+  secondPass: boolean;
   include: string;
   exclude: string;
   evalText: string;
   context: string;
   windows: string;
   out: string;
-  format: 'packed' | 'dense';
   overwrite: boolean;
   device: string;
   threads: string;
@@ -36,34 +42,47 @@ export const isForm = (value: unknown): value is Form =>
   value !== null &&
   Object.entries(emptyForm).every(([field, empty]) => typeof (value as Partial<Form>)[field as Field] === typeof empty);
 
-/** Sizes are typed in gigabytes. */
-const GB = 1e9;
+/** The unit that sizes of a checkpoint are written in: one for label, value and range. */
+export interface SizeUnit {
+  name: 'MB' | 'GB';
+  bytes: number;
+}
+export const sizeUnit = (bytes: number): SizeUnit =>
+  bytes < 1e9 ? { name: 'MB', bytes: 1e6 } : { name: 'GB', bytes: 1e9 };
 
-export const showBudget = (budget: Budget): string =>
-  budget.kind === 'bytes'
-    ? String(Number((budget.value / GB).toPrecision(5)))
-    : String(Number(budget.value.toFixed(4)));
+/** Always in the unit, whatever the amount. */
+export const writeSize = (bytes: number, unit: SizeUnit): string =>
+  `${Number((bytes / unit.bytes).toPrecision(4))} ${unit.name}`;
+
+export const showBudget = ({ kind, value }: Budget, unit: SizeUnit): string =>
+  kind === 'bytes' ? String(Number((value / unit.bytes).toPrecision(6))) : String(Number(value.toFixed(4)));
 
 const text = (value: number | undefined): string => (value === undefined ? '' : String(value));
 const globs = (value: readonly string[] | undefined): string => (value ?? []).join(', ');
 
-export function toForm(request: CompressRequest): Form {
+/** What the form is filled in for. */
+type Choices = Pick<CompressView, 'header' | 'consumers' | 'methods' | 'paper'>;
+
+export function toForm(request: CompressRequest, view: Choices): Form {
+  const target = view.consumers.find(each => isTarget(each, request)) ?? view.consumers[0]!;
   return {
     budgetKind: request.budget.kind,
-    budget: showBudget(request.budget),
-    rank: text(request.ranks?.[0]),
+    budget: showBudget(request.budget, sizeUnit(view.header.bytes)),
+    target: target.id,
+    method: request.method ?? target.methods[0]!,
+    rank: (request.ranks ?? []).join(', '),
     factors: request.factors ?? 'nf8',
     importance: request.fisher !== undefined ? 'fisher' : request.calibration !== undefined ? 'calibration' : 'plain',
     calibration: request.calibration ?? '',
     fisher: request.fisher ?? '',
     samples: text(request.samples),
+    secondPass: request.secondPass ?? true,
     include: globs(request.include),
     exclude: globs(request.exclude),
     evalText: request.evalText ?? '',
     context: text(request.context),
     windows: text(request.windows),
     out: request.out,
-    format: request.format ?? 'packed',
     overwrite: request.overwrite ?? false,
     device: request.device ?? 'auto',
     threads: text(request.threads),
@@ -74,9 +93,31 @@ export function toForm(request: CompressRequest): Form {
   };
 }
 
-const emptyForm = toForm({ model: '', out: '', budget: { kind: 'bits', value: 0 } });
+/** A dense output is a format of its own, whatever it is for. */
+const isTarget = ({ request: wanted }: TargetChoice, given: CompressRequest): boolean =>
+  given.format === 'dense' ? wanted.format === 'dense' : wanted.for === (given.for ?? 'packed');
+
+const emptyForm = toForm(
+  { model: '', out: '', budget: { kind: 'bits', value: 0 } },
+  {
+    header: { bytes: 0 } as CompressView['header'],
+    consumers: [{ id: '', label: '', readers: '', request: {}, methods: [''] }],
+    methods: [],
+    paper: {},
+  },
+);
 
 export const splitGlobs = (value: string): string[] => value.split(/[\s,]+/).filter(Boolean);
+
+export const targetOf = (form: Form, view: Choices): TargetChoice =>
+  view.consumers.find(({ id }) => id === form.target) ?? view.consumers[0]!;
+
+/** The method that is chosen, or the usual one where the target does not have that. */
+export function methodOf(form: Form, view: Choices): MethodChoice {
+  const allowed = targetOf(form, view).methods;
+  const id = allowed.includes(form.method) ? form.method : allowed[0];
+  return view.methods.find(method => method.id === id) ?? view.methods[0]!;
+}
 
 /** The one way to weight errors that was chosen. */
 function weightingOf({ importance, calibration, fisher }: Form): Pick<CompressRequest, Importance> {
@@ -86,8 +127,8 @@ function weightingOf({ importance, calibration, fisher }: Form): Pick<CompressRe
 
 export type Problems = Partial<Record<Field, string>>;
 
-/** Either a request, or what is wrong by field. Settings the form does not show are taken from `base`. */
-export function toRequest(form: Form, base: CompressRequest): { request?: CompressRequest; problems: Problems } {
+/** Either a request, or what is wrong by field. Settings the form does not show are taken from the view. */
+export function toRequest(form: Form, view: CompressView): { request?: CompressRequest; problems: Problems } {
   const problems: Problems = {};
   const whole = (field: Field, value: string, least: number): number | undefined => {
     if (value.trim() === '') return undefined;
@@ -96,12 +137,17 @@ export function toRequest(form: Form, base: CompressRequest): { request?: Compre
     problems[field] = `A whole number, ${least} or more`;
     return undefined;
   };
+  const target = targetOf(form, view);
+  const method = methodOf(form, view);
   const budget = Number(form.budget);
   if (form.budget.trim() === '' || !(budget > 0)) problems.budget = 'A number above 0';
-  const rank = whole('rank', form.rank, 0);
-  if (form.rank.trim() === '') problems.rank = 'A whole number, 0 or more';
+  const typed = form.rank.split(/[\s,]+/).filter(Boolean);
+  const ranks = method.ranked ? typed.map(rank => whole('rank', rank, 0)) : [];
+  if (problems.rank !== undefined) problems.rank = 'Whole numbers, 0 or more';
   if (form.importance === 'calibration' && form.calibration === '') problems.calibration = 'Choose a text';
   if (form.importance === 'fisher' && form.fisher === '') problems.fisher = 'Choose a file';
+  if (form.importance === 'plain' && !method.metrics.includes('plain'))
+    problems.importance = `${method.label} needs a text, or statistics of one`;
   if (form.out.trim() === '') problems.out = 'Choose a folder';
   const numbers = {
     samples: form.importance === 'calibration' ? whole('samples', form.samples, 1) : undefined,
@@ -113,21 +159,24 @@ export function toRequest(form: Form, base: CompressRequest): { request?: Compre
   };
   if (Object.keys(problems).length > 0) return { problems };
 
+  const { form: base, header, paper } = view;
   const include = splitGlobs(form.include);
   const exclude = splitGlobs(form.exclude);
+  const unit = sizeUnit(header.bytes).bytes;
+  const chosen = ranks.filter(rank => rank !== undefined);
   const request: CompressRequest = {
     model: base.model,
     out: form.out.trim(),
-    budget: { kind: form.budgetKind, value: form.budgetKind === 'bytes' ? Math.round(budget * GB) : budget },
-    factors: form.factors,
-    format: form.format,
+    budget: { kind: form.budgetKind, value: form.budgetKind === 'bytes' ? Math.round(budget * unit) : budget },
+    ...target.request,
+    method: method.id,
     device: form.device,
-    scales: form.scales,
     ...(base.cache !== undefined && { cache: base.cache }),
-    ...(base.grid && { grid: base.grid }),
-    ...(base.method !== undefined && { method: base.method }),
-    ...(rank !== undefined && { ranks: [rank] }),
+    ...(method.id === 'lq-lora' && { scales: form.scales, ...(paper.grid && { grid: paper.grid }) }),
+    ...(method.ranked && { factors: form.factors }),
+    ...(chosen.length > 0 && { ranks: chosen }),
     ...weightingOf(form),
+    ...(method.secondPass && form.importance === 'calibration' && !form.secondPass && { secondPass: false }),
     ...(form.evalText !== '' && { evalText: form.evalText }),
     ...(include.length > 0 && { include }),
     ...(exclude.length > 0 && { exclude }),

@@ -60,16 +60,17 @@ export function TextInput(props: {
   );
 }
 
-type Labelled<P> = P & { note?: string; class?: string };
+type Labelled<P> = P & { note?: string; problem?: string; class?: string };
 
 /** One of several, from a list. */
 export function SelectInput<V extends string>({
   note,
+  problem,
   class: extra,
   ...control
 }: Labelled<Parameters<typeof Select<V>>[0]>) {
   return (
-    <Field label={control.label} note={note} {...(extra && { class: extra })}>
+    <Field label={control.label} note={note} problem={problem} {...(extra && { class: extra })}>
       <Select {...control} />
     </Field>
   );
@@ -78,11 +79,12 @@ export function SelectInput<V extends string>({
 /** One of a few, all of which are seen. */
 export function SegmentsInput<V extends string>({
   note,
+  problem,
   class: extra,
   ...control
 }: Labelled<Parameters<typeof Segments<V>>[0]>) {
   return (
-    <Field label={control.label} note={note} {...(extra && { class: extra })}>
+    <Field label={control.label} note={note} problem={problem} {...(extra && { class: extra })}>
       <Segments {...control} />
     </Field>
   );

@@ -23,7 +23,8 @@ export function useJobs(host: CommonHost): readonly JobView[] {
   return jobs;
 }
 
-export const cancelJob = (host: CommonHost, job: JobView) => host.request('cancelJob', { job: job.id }).catch(notifyError);
+export const cancelJob = (host: CommonHost, job: JobView) =>
+  host.request('cancelJob', { job: job.id }).catch(notifyError);
 const resume = (host: CommonHost, job: JobView) => host.request('resumeJob', { job: job.id }).catch(notifyError);
 const remove = (host: CommonHost, job: JobView) => host.request('removeJob', { job: job.id }).catch(notifyError);
 

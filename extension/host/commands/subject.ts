@@ -114,8 +114,7 @@ export async function tensorFor(
   }
   const model = await modelFor(studio, argument, 'Checkpoint');
   if (!model) return undefined;
-  const named =
-    argument && 'tensor' in argument && typeof argument.tensor === 'string' ? argument.tensor : undefined;
+  const named = argument && 'tensor' in argument && typeof argument.tensor === 'string' ? argument.tensor : undefined;
   const name = named ?? (argument === undefined && !ask ? studio.active()?.tensor : undefined);
   if (name !== undefined) {
     const tensor = model.byName.get(name);

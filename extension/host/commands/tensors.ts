@@ -23,7 +23,9 @@ export function pickTensor({ tensors }: Model, placeholder: string): Promise<Log
     }));
     const more = found.length > limit ? [{ label: `${found.length - limit} more`, alwaysShow: true }] : [];
     box.items =
-      found.length === 0 ? [{ label: `No tensor matches “${shownName(query)}”`, alwaysShow: true }] : [...items, ...more];
+      found.length === 0
+        ? [{ label: `No tensor matches “${shownName(query)}”`, alwaysShow: true }]
+        : [...items, ...more];
   };
   show('');
   box.onDidChangeValue(show);

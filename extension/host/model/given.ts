@@ -3,8 +3,7 @@ import type { GivenOption } from '../../protocol/panels';
 
 /** What a compression gave a matrix, beside all others: the share of size and of error says why. */
 export function givenOf({ matrices }: Pick<CompressReport, 'matrices'>, row: CompressedMatrix): GivenOption {
-  const sum = (of: (each: CompressedMatrix) => number): number =>
-    matrices.reduce((total, each) => total + of(each), 0);
+  const sum = (of: (each: CompressedMatrix) => number): number => matrices.reduce((total, each) => total + of(each), 0);
   const share = (of: (each: CompressedMatrix) => number): number => (sum(of) > 0 ? of(row) / sum(of) : 0);
   return {
     option: row.label,

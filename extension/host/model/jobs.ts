@@ -298,10 +298,7 @@ export class JobManager {
     return job;
   }
 
-  private change(
-    id: string,
-    fields: Partial<Omit<Job, 'id' | 'method' | 'params' | 'title' | 'created' | 'owner'>>,
-  ) {
+  private change(id: string, fields: Partial<Omit<Job, 'id' | 'method' | 'params' | 'title' | 'created' | 'owner'>>) {
     const job = { ...this.jobs.get(id)!, ...fields } as Job;
     this.jobs.set(id, job);
     // Progress is written by the heartbeat; everything else must survive a crash.
@@ -342,7 +339,10 @@ export class JobManager {
     void this.next();
   }
 
-  private async run(job: Job, signal: AbortSignal): Promise<Partial<Pick<Job, 'status' | 'result' | 'error' | 'made'>>> {
+  private async run(
+    job: Job,
+    signal: AbortSignal,
+  ): Promise<Partial<Pick<Job, 'status' | 'result' | 'error' | 'made'>>> {
     try {
       const version = await this.environment.version?.(subjectOf(job));
       if (version !== undefined) this.change(job.id, { version });

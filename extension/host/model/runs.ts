@@ -15,7 +15,12 @@ export function perplexityRuns(jobs: readonly Job[], original: Model): Perplexit
   const made = madeFrom(jobs, original.path);
   const byOutput = new Map(made.map(each => [each.output, each]));
   const evaluated = evaluations(jobs, new Set([original.path, ...byOutput.keys()])).map(job =>
-    run({ id: job.id, job: job.id, date: job.ended ?? job.created }, job.result, original, byOutput.get(job.params.model)),
+    run(
+      { id: job.id, job: job.id, date: job.ended ?? job.created },
+      job.result,
+      original,
+      byOutput.get(job.params.model),
+    ),
   );
   const alongside = made.flatMap(compression => measuredAlongside(compression, original));
   return [...evaluated, ...alongside].sort((a, b) => b.date - a.date);
@@ -108,9 +113,23 @@ function measuredAlongside(compression: Compression, original: Model): Perplexit
   return [
     ...(report.after.perplexity === undefined
       ? []
-      : [run({ id: `${job.id}-after`, job: job.id, date }, measure(report.after, report.output), original, compression)]),
+      : [
+          run(
+            { id: `${job.id}-after`, job: job.id, date },
+            measure(report.after, report.output),
+            original,
+            compression,
+          ),
+        ]),
     ...(report.before.perplexity === undefined
       ? []
-      : [run({ id: `${job.id}-before`, job: job.id, date: date - 1 }, measure(report.before, original.path), original, undefined)]),
+      : [
+          run(
+            { id: `${job.id}-before`, job: job.id, date: date - 1 },
+            measure(report.before, original.path),
+            original,
+            undefined,
+          ),
+        ]),
   ];
 }

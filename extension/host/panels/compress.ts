@@ -1,9 +1,13 @@
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
+import { CONSUMER_IDS, consumers, type Consumer } from '../../core/options/consumers';
+import type { Method } from '../../core/options/methods/method';
+import { METHOD_IDS, methods } from '../../core/options/methods/registry';
+import { DEFAULTS } from '../../core/requests/defaults';
 import type { DeviceReport } from '../../protocol/engine';
 import type { CompressRequest } from '../../core/requests/requests';
-import type { CompressView } from '../../protocol/panels';
+import type { CompressView, MethodChoice, TargetChoice } from '../../protocol/panels';
 import { targetMatrices } from '../model/header';
 import type { Job, JobOf, JobStatus } from '../model/jobs';
 import type { Model } from '../model/models';
@@ -87,6 +91,9 @@ async function viewOf(studio: Studio, model: Model): Promise<CompressView> {
     canCompute,
     targets: targetsOrNone(model.tensors),
     devices: canCompute ? await devicesOf(studio) : [],
+    consumers: targetChoices(),
+    methods: methodChoices(),
+    paper: paperOf(model),
     form: formOf(studio, model),
     jobs: await Promise.all(
       jobs
@@ -94,6 +101,38 @@ async function viewOf(studio: Studio, model: Model): Promise<CompressView> {
         .map(async job => jobState(job, await standingOf(studio, job))),
     ),
   };
+}
+
+/** Every format that a compression can write, as the registries list them. */
+function targetChoices(): TargetChoice[] {
+  const any = METHOD_IDS.filter(id => !only.has(id));
+  const usual = [DEFAULTS.method, ...any.filter(id => id !== DEFAULTS.method)];
+  const listed = CONSUMER_IDS.map(id => {
+    const { label, readers, methods: own }: Consumer = consumers[id];
+    return { id, label, readers, request: { for: id }, methods: own ? [...own] : usual };
+  });
+  const dense = {
+    id: 'dense',
+    label: 'Dense weights',
+    readers: 'transformers, vLLM',
+    request: { format: 'dense' } as const,
+  };
+  return [...listed, { ...dense, methods: usual }];
+}
+
+/** Methods that are of one format alone. */
+const only: ReadonlySet<string> = new Set(CONSUMER_IDS.flatMap(id => (consumers[id] as Consumer).methods ?? []));
+
+const methodChoices = (): MethodChoice[] =>
+  METHOD_IDS.map(id => {
+    const { label, description, source, settings, metrics, secondPass }: Method = methods[id];
+    return { id, label, description, source, ranked: settings.includes('ranks'), metrics: [...metrics], secondPass };
+  });
+
+/** What the settings say of the paper's method. */
+function paperOf(model: Model): CompressView['paper'] {
+  const { rank, grid } = defaults(vscode.Uri.file(model.file));
+  return { ranks: [rank], ...(grid && { grid }) };
 }
 
 /** The form is useful without them: the engine's failure is told by its own event. */

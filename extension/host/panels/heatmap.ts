@@ -215,7 +215,11 @@ async function finishStatistics(
   tensors: readonly string[],
   progress: (progress: Progress) => void,
 ): Promise<void> {
-  for (let job = await startStatistics(studio, model, tensors); job; job = await startStatistics(studio, model, tensors)) {
+  for (
+    let job = await startStatistics(studio, model, tensors);
+    job;
+    job = await startStatistics(studio, model, tensors)
+  ) {
     const { id } = job;
     const stop = studio.jobs.onChange(changed => {
       if (changed.id === id && changed.progress) progress(changed.progress);

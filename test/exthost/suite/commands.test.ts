@@ -78,7 +78,10 @@ describe('commands', () => {
     await eventually(() => (studio.active()?.model === sample() ? true : undefined), 'the heatmap being active');
     await vscode.commands.executeCommand('lqStudio.showAllocation');
     const labels = () => vscode.window.tabGroups.all.flatMap(group => group.tabs).map(tab => tab.label);
-    await eventually(() => (labels().includes('Allocation: tiny-books-4m') ? true : undefined), 'its allocation opening');
+    await eventually(
+      () => (labels().includes('Allocation: tiny-books-4m') ? true : undefined),
+      'its allocation opening',
+    );
     const tensor = 'model.layers.1.mlp.up_proj.weight';
     await vscode.commands.executeCommand('lqStudio.openTensor', { model: sample(), tensor });
     await eventually(() => (studio.active()?.tensor === tensor ? true : undefined), 'the tensor being selected');

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { CompressRequest } from '../../../extension/core/requests/requests';
-import { toForm, toRequest } from '../../../webview/compress/form';
+import { showBudget, sizeUnit, toForm, toRequest, writeSize } from '../../../webview/compress/form';
+import type { CompressView } from '../../../extension/protocol/panels';
+import { compressView } from '../../webview/hosts/compress';
 import { describeRank, makeScale, orderOf } from '../../../webview/heatmap/scale';
 
 describe('heatmap scale', () => {
@@ -50,7 +52,7 @@ describe('compress form', () => {
     calibration: '/c.txt',
     samples: 128,
     factors: 'nf8',
-    format: 'packed',
+    for: 'packed',
     device: 'auto',
     scales: 'sqrt-of-means',
     include: ['*.mlp.*'],
@@ -60,19 +62,44 @@ describe('compress form', () => {
     seed: 0,
   };
 
+  const view: CompressView = { ...compressView(), form: request, paper: { ranks: [16], grid: request.grid! } };
+
   it('gives back the request it was filled from', () => {
-    expect(toRequest(toForm(request), request)).toEqual({ request, problems: {} });
+    expect(toRequest(toForm(request, view), view)).toEqual({ request, problems: {} });
+  });
+
+  it('asks for what runs where the user said, with a method that makes it', () => {
+    const form = { ...toForm(request, view), target: 'gguf' };
+    const { request: gguf } = toRequest(form, view);
+    expect(gguf).toMatchObject({ for: 'gguf', method: 'gguf' });
+    // GGUF's types have no low-rank part, and none of the paper's settings.
+    for (const field of ['ranks', 'factors', 'grid', 'scales']) expect(gguf).not.toHaveProperty(field);
+  });
+
+  it('says which methods need a text', () => {
+    const form = { ...toForm(request, view), method: 'gptq', importance: 'plain' as const };
+    expect(toRequest(form, view).problems).toEqual({ importance: 'GPTQ needs a text, or statistics of one' });
+  });
+
+  it('writes a size in one unit, whatever it is', () => {
+    const unit = sizeUnit(7.9e6);
+    expect([writeSize(7.9e6, unit), writeSize(912_345, unit), writeSize(1.25e9, unit)]).toEqual([
+      '7.9 MB',
+      '0.9123 MB',
+      '1250 MB',
+    ]);
+    expect(showBudget({ kind: 'bytes', value: 3_250_000_000 }, sizeUnit(1e10))).toBe('3.25');
   });
 
   it('names the fields that need attention instead of guessing', () => {
-    const form = { ...toForm(request), budget: '', rank: '-1', calibration: '', samples: 'many', out: ' ' };
-    const { request: none, problems } = toRequest(form, request);
+    const form = { ...toForm(request, view), budget: '', rank: '-1', calibration: '', samples: 'many', out: ' ' };
+    const { request: none, problems } = toRequest(form, view);
     expect(none).toBeUndefined();
     expect(Object.keys(problems).sort()).toEqual(['budget', 'calibration', 'out', 'rank', 'samples']);
   });
 
   it('asks for at most one kind of weighting', () => {
-    const plain = toRequest({ ...toForm(request), importance: 'plain' }, request).request;
+    const plain = toRequest({ ...toForm(request, view), importance: 'plain' }, view).request;
     expect(plain).toMatchObject({ plain: true });
     expect(plain).not.toHaveProperty('calibration');
     expect(plain).not.toHaveProperty('samples');

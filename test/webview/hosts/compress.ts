@@ -32,6 +32,45 @@ export function compressView(...jobs: JobState[]): CompressView {
     canCompute: true,
     targets: targets(tiny),
     devices: [{ id: 'cpu', name: 'CPU, 8 cores', detail: 'AVX-512', memoryTotal: 32e9, memoryFree: 21e9 }],
+    consumers: [
+      {
+        ...{ id: 'packed', label: 'Packed LQ checkpoint', readers: 'LQ Studio', request: { for: 'packed' } },
+        methods: ['frontier', 'lq-lora', 'gptq'],
+      },
+      {
+        ...{ id: 'gguf', label: 'GGUF', readers: 'llama.cpp, Ollama, LM Studio', request: { for: 'gguf' } },
+        methods: ['gguf'],
+      },
+    ],
+    methods: [
+      {
+        ...{
+          id: 'frontier',
+          label: 'Frontier',
+          description: 'Trellis codes on rotated inputs.',
+          source: 'arXiv 2406.11235',
+        },
+        ...{ ranked: true, metrics: ['kfac', 'fisher', 'plain'], secondPass: true },
+      },
+      {
+        ...{
+          id: 'lq-lora',
+          label: 'LQ-LoRA',
+          description: 'NormalFloat and a low-rank part.',
+          source: 'arXiv 2311.12023',
+        },
+        ...{ ranked: true, metrics: ['fisher', 'plain'], secondPass: false },
+      },
+      {
+        ...{ id: 'gptq', label: 'GPTQ', description: 'Integers with feedback.', source: 'arXiv 2210.17323' },
+        ...{ ranked: false, metrics: ['kfac'], secondPass: false },
+      },
+      {
+        ...{ id: 'gguf', label: 'GGUF block types', description: 'Types of llama.cpp.', source: 'llama.cpp' },
+        ...{ ranked: false, metrics: ['kfac', 'plain'], secondPass: false },
+      },
+    ],
+    paper: { ranks: [16] },
     form,
     jobs,
   };
@@ -127,6 +166,8 @@ const estimate = (request: CompressRequest): EstimateReport => ({
   },
   peakMemory: 412e6,
   outputBytes: request.format === 'dense' ? 7.9e6 : 3.2e6,
+  amounts: { bytes: 3.2e6, 'effective-bits': 3.17, bits: 2.75 },
+  notes: request.for === 'gguf' ? ['256 does not divide the columns of 4 of 28 matrices.'] : [],
   feasible: request.budget.kind === 'bytes' ? { minimum: 2.9e6, maximum: 3.9e6 } : { minimum: 2.0322, maximum: 4.375 },
   problems:
     request.budget.value < 2.0322

@@ -116,7 +116,6 @@ export function heatmapHost(view: HeatmapView): Handlers<HeatmapRequests> {
   };
 }
 
-
 function rowOf(view: HeatmapView, tensor: string): TensorRow {
   const { shape } = view.cells.find(({ name }) => name === tensor)!;
   const parameters = shape.reduce((product, size) => product * size, 1);

@@ -1,6 +1,11 @@
 import type { CompareReport } from '../../../extension/core/analysis/types';
 import type { Handlers } from '../../../extension/protocol/channel';
-import type { CompareRequests, PerplexityRequests, PerplexityRun, PerplexityView } from '../../../extension/protocol/panels';
+import type {
+  CompareRequests,
+  PerplexityRequests,
+  PerplexityRun,
+  PerplexityView,
+} from '../../../extension/protocol/panels';
 import { compressedHeader, header, random, targets, tiny } from '../fixtures';
 import { common, TODAY } from './common';
 import { form } from './compress';
