@@ -304,6 +304,12 @@ void check_low_rank(Suite& suite) {
 }
 
 void check_correction(Suite& suite) {
+  // More columns than a backend's solver takes at once.
+  Problem wide(70, 150, MetricKind::kfac);
+  const std::vector<float> much = gaussian(150 * 150, 32, 0.05);
+  wide.problem.cross = much.data();
+  wide.problem.alpha = 1;
+  check_one(suite, wide, trellis(2, 1));
   Problem p(32, 48, MetricKind::kfac);
   const std::vector<float> cross = gaussian(48 * 48, 31, 0.05);
   p.problem.cross = cross.data();
@@ -366,10 +372,10 @@ void check_encoding(Suite& suite, bool on_cpu) {
   check_trellis(suite);
   check_gaussian(suite);
   check_edges(suite);
+  check_correction(suite);
   if (!on_cpu) return;
   check_scalar(suite);
   check_low_rank(suite);
-  check_correction(suite);
 }
 
 }  // namespace lq::contract

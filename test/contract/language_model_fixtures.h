@@ -118,7 +118,7 @@ class Checks {
 // A packed model is the model that its matrices put together make.
 std::vector<LanguageModelCheck> check_packed_language_model(Backend& backend, const LanguageModelTolerance& tolerance);
 
-// The pass in layer order, where the backend has it.
+// The pass in layer order.
 std::vector<LanguageModelCheck> check_layer_pass(Backend& backend, const LanguageModelTolerance& tolerance);
 
 }  // namespace lq::contract

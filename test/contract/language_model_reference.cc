@@ -21,17 +21,40 @@ Vector multiply(const Vector& w, const Vector& x, const Vector* bias) {
   return y;
 }
 
-void normalize(const Vector& weight, double eps, double* x, size_t n) {
+void rms_norm(const double* weight, double offset, double eps, double* x, size_t n) {
   double sum = 0;
   for (size_t i = 0; i < n; ++i) sum += x[i] * x[i];
   const double scale = 1 / std::sqrt(sum / static_cast<double>(n) + eps);
-  for (size_t i = 0; i < n; ++i) x[i] *= scale * weight[i];
+  for (size_t i = 0; i < n; ++i) x[i] *= scale * (weight[i] + offset);
 }
 
-Vector normalized(const Vector& weight, double eps, Vector x) {
-  normalize(weight, eps, x.data(), x.size());
-  return x;
+void layer_norm(const Vector& weight, double offset, const Vector& bias, double eps, Vector* x) {
+  const auto n = static_cast<double>(x->size());
+  double mean = 0, variance = 0;
+  for (const double v : *x) mean += v / n;
+  for (const double v : *x) variance += (v - mean) * (v - mean) / n;
+  for (size_t i = 0; i < x->size(); ++i) {
+    (*x)[i] = ((*x)[i] - mean) / std::sqrt(variance + eps) * (weight[i] + offset) + bias[i];
+  }
 }
+
+double activation(Activation f, double x) {
+  switch (f) {
+    case Activation::silu:
+      return x / (1 + std::exp(-x));
+    case Activation::gelu_tanh:
+      return x / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+    case Activation::gelu:
+      return x / 2 * std::erfc(-x / std::numbers::sqrt2);
+    case Activation::relu:
+      return std::max(x, 0.0);
+    default:
+      return x > 0 ? x * x : 0;
+  }
+}
+
+double or_one(double scale) { return scale > 0 ? scale : 1; }
+double soft_cap(double x, double cap) { return cap > 0 ? cap * std::tanh(x / cap) : x; }
 
 double log_sum_exp(const double* x, size_t n) {
   const double top = *std::max_element(x, x + n);
@@ -51,20 +74,32 @@ ReferenceModel::ReferenceModel(const LanguageModelConfig& c, uint64_t seed) : co
     w.resize(count);
     for (double& x : w) x = static_cast<float>(normal(random));
   };
+  const bool together = c.attention.head_norm == HeadNorm::together;
   const auto matrix = [&](int32_t layer, Kind kind, int64_t rows, int64_t cols) {
     fill(layer, kind, rows * cols, 0, 1.3 / std::sqrt(static_cast<double>(cols)));
   };
   fill(-1, Kind::embedding, int64_t{c.vocab} * c.hidden, 0, 1);
-  fill(-1, Kind::final_norm, c.hidden, 1, 0.2);
+  const double around = 1 - c.norms.offset;
+  const auto fill_norm = [&](int32_t layer, Kind weight, Kind bias) {
+    fill(layer, weight, c.hidden, around, 0.2);
+    if (c.norms.kind == NormKind::layer) fill(layer, bias, c.hidden, 0, 0.3);
+  };
+  fill_norm(-1, Kind::final_norm, Kind::final_norm_bias);
   if (!c.tied_embeddings) matrix(-1, Kind::head, c.vocab, c.hidden);
   for (int32_t layer = 0; layer < c.layers; ++layer) {
-    fill(layer, Kind::input_norm, c.hidden, 1, 0.2);
-    fill(layer, Kind::post_attention_norm, c.hidden, 1, 0.2);
+    if (!c.norms.none_before) {
+      fill_norm(layer, Kind::input_norm, Kind::input_norm_bias);
+      fill_norm(layer, Kind::post_attention_norm, Kind::post_attention_norm_bias);
+    }
+    if (c.norms.after) {
+      fill_norm(layer, Kind::attention_output_norm, Kind::attention_output_norm_bias);
+      fill_norm(layer, Kind::mlp_output_norm, Kind::mlp_output_norm_bias);
+    }
     matrix(layer, Kind::q, q, c.hidden);
     matrix(layer, Kind::k, kv, c.hidden);
     matrix(layer, Kind::v, kv, c.hidden);
     matrix(layer, Kind::o, c.hidden, q);
-    matrix(layer, Kind::gate, c.intermediate, c.hidden);
+    if (!c.mlp.plain) matrix(layer, Kind::gate, c.intermediate, c.hidden);
     matrix(layer, Kind::up, c.intermediate, c.hidden);
     matrix(layer, Kind::down, c.hidden, c.intermediate);
     if (c.attention_bias) {
@@ -74,11 +109,11 @@ ReferenceModel::ReferenceModel(const LanguageModelConfig& c, uint64_t seed) : co
     }
     if (c.output_bias) fill(layer, Kind::o_bias, c.hidden, 0, 0.5);
     if (c.qk_norm) {
-      fill(layer, Kind::q_norm, c.head_dim, 1, 0.2);
-      fill(layer, Kind::k_norm, c.head_dim, 1, 0.2);
+      fill(layer, Kind::q_norm, together ? q : c.head_dim, around, 0.2);
+      fill(layer, Kind::k_norm, together ? kv : c.head_dim, around, 0.2);
     }
     if (c.mlp_bias) {
-      fill(layer, Kind::gate_bias, c.intermediate, 0, 0.5);
+      if (!c.mlp.plain) fill(layer, Kind::gate_bias, c.intermediate, 0, 0.5);
       fill(layer, Kind::up_bias, c.intermediate, 0, 0.5);
       fill(layer, Kind::down_bias, c.hidden, 0, 0.5);
     }
@@ -106,17 +141,25 @@ WeightProvider ReferenceModel::provider() {
 }
 
 // Angle of each pair of a head at a position.
-std::vector<double> ReferenceModel::angles(int64_t position, int64_t context) const {
+std::vector<double> ReferenceModel::angles(int64_t position, int64_t context, bool local) const {
   const LanguageModelConfig& c = config;
   const double pi = std::numbers::pi;
+  const int32_t rotated = c.rotary.dim > 0 ? c.rotary.dim : c.head_dim;
+  if (local) {
+    Vector out;
+    for (int32_t i = 0; i < rotated / 2; ++i) {
+      out.push_back(static_cast<double>(position) * std::pow(c.rotary.local_theta, -2.0 * i / rotated));
+    }
+    return out;
+  }
   double theta = c.rope_theta;
   if (c.rope_type == RopeType::dynamic_ntk && context > c.max_positions) {
     theta *= std::pow(c.rope_factor * static_cast<double>(context) / c.max_positions - c.rope_factor + 1,
-                      c.head_dim / (c.head_dim - 2.0));
+                      rotated / (rotated - 2.0));
   }
   Vector out;
-  for (int32_t i = 0; i < c.head_dim / 2; ++i) {
-    const double frequency = std::pow(theta, -2.0 * i / c.head_dim);
+  for (int32_t i = 0; i < rotated / 2; ++i) {
+    const double frequency = std::pow(theta, -2.0 * i / rotated);
     double scaled = frequency;
     if (c.rope_type == RopeType::linear) scaled = frequency / c.rope_factor;
     if (c.rope_type == RopeType::llama3) {
@@ -127,10 +170,10 @@ std::vector<double> ReferenceModel::angles(int64_t position, int64_t context) co
     }
     if (c.rope_type == RopeType::yarn) {
       const auto pair_of = [&](double turns) {
-        return c.head_dim * std::log(c.rope_original_max_positions / (turns * 2 * pi)) / (2 * std::log(c.rope_theta));
+        return rotated * std::log(c.rope_original_max_positions / (turns * 2 * pi)) / (2 * std::log(c.rope_theta));
       };
       const double low = std::max(0.0, std::floor(pair_of(c.rope_beta_fast)));
-      const double high = std::min(c.head_dim - 1.0, std::ceil(pair_of(c.rope_beta_slow)));
+      const double high = std::min(rotated - 1.0, std::ceil(pair_of(c.rope_beta_slow)));
       const double ramp = std::clamp((i - low) / (high - low), 0.0, 1.0);
       scaled = frequency * (1 - ramp) + frequency / c.rope_factor * ramp;
     }
@@ -142,23 +185,27 @@ std::vector<double> ReferenceModel::angles(int64_t position, int64_t context) co
 void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
   const LanguageModelConfig& c = config;
   const auto context = static_cast<int64_t>(x->size());
-  const int32_t dim = c.head_dim;
-  const double stretch = c.rope_type == RopeType::yarn ? c.rope_attention_factor : 1;
+  const int32_t dim = c.head_dim, half = (c.rotary.dim > 0 ? c.rotary.dim : dim) / 2;
+  const LayerTraits traits = c.traits != nullptr ? c.traits[layer] : LayerTraits{c.sliding_window, {}};
+  const bool together = c.attention.head_norm == HeadNorm::together;
+  const bool local = traits.rotary == LayerRotary::local;
+  const double stretch = c.rope_type == RopeType::yarn && !local ? c.rope_attention_factor : 1;
   const auto heads_of = [&](Kind kind, Kind bias, Kind norm, bool normed, bool rotated) {
     std::vector<Vector> out;
     for (int64_t t = 0; t < context; ++t) {
-      const Vector in = normalized(at(layer, Kind::input_norm), c.rms_eps, (*x)[t]);
+      const Vector in = normalized(layer, Kind::input_norm, Kind::input_norm_bias, (*x)[t]);
       if (kind == Kind::q) record(layer, BlockInput::attention, in);
       Vector y = multiply(at(layer, kind), in, c.attention_bias ? &at(layer, bias) : nullptr);
-      const Vector turn = angles(t, context);
+      const Vector turn = angles(t, context, local);
+      if (normed && together) rms_norm(at(layer, norm).data(), c.norms.offset, c.rms_eps, y.data(), y.size());
       for (size_t h = 0; h < y.size() / dim; ++h) {
         double* head = y.data() + h * dim;
-        if (normed) normalize(at(layer, norm), c.rms_eps, head, dim);
-        if (!rotated) continue;
-        for (int32_t i = 0; i < dim / 2; ++i) {
-          const double a = head[i], b = head[i + dim / 2];
+        if (normed && !together) rms_norm(at(layer, norm).data(), c.norms.offset, c.rms_eps, head, dim);
+        if (!rotated || traits.rotary == LayerRotary::none) continue;
+        for (int32_t i = 0; i < half; ++i) {
+          const double a = head[i], b = head[i + half];
           head[i] = stretch * (a * std::cos(turn[i]) - b * std::sin(turn[i]));
-          head[i + dim / 2] = stretch * (b * std::cos(turn[i]) + a * std::sin(turn[i]));
+          head[i + half] = stretch * (b * std::cos(turn[i]) + a * std::sin(turn[i]));
         }
       }
       out.push_back(y);
@@ -170,14 +217,15 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
   const auto v = heads_of(Kind::v, Kind::v_bias, Kind::q_norm, false, false);
   for (int64_t t = 0; t < context; ++t) {
     Vector attended(int64_t{c.heads} * dim, 0.0);
-    const int64_t first = c.sliding_window > 0 ? std::max<int64_t>(0, t - c.sliding_window + 1) : 0;
+    const int64_t first = traits.window > 0 ? std::max<int64_t>(0, t - traits.window + 1) : 0;
     for (int32_t h = 0; h < c.heads; ++h) {
       const int32_t shared = h / (c.heads / c.kv_heads);
       Vector scores;
       for (int64_t s = first; s <= t; ++s) {
         double score = 0;
         for (int32_t i = 0; i < dim; ++i) score += q[t][h * dim + i] * k[s][shared * dim + i];
-        scores.push_back(score / std::sqrt(static_cast<double>(dim)));
+        score *= c.attention.scale > 0 ? c.attention.scale : 1 / std::sqrt(static_cast<double>(dim));
+        scores.push_back(soft_cap(score, c.attention.softcap));
       }
       const double all = log_sum_exp(scores.data(), scores.size());
       for (int64_t s = first; s <= t; ++s) {
@@ -187,21 +235,45 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
       }
     }
     record(layer, BlockInput::output, attended);
-    const Vector out = multiply(at(layer, Kind::o), attended, c.output_bias ? &at(layer, Kind::o_bias) : nullptr);
-    for (int32_t i = 0; i < c.hidden; ++i) (*x)[t][i] += out[i];
+    join(layer, Kind::attention_output_norm, Kind::attention_output_norm_bias,
+         multiply(at(layer, Kind::o), attended, c.output_bias ? &at(layer, Kind::o_bias) : nullptr), &(*x)[t]);
   }
 }
 
 void ReferenceModel::mlp(int32_t layer, Vector* x) const {
   const auto bias = [&](Kind kind) { return config.mlp_bias ? &at(layer, kind) : nullptr; };
-  const Vector in = normalized(at(layer, Kind::post_attention_norm), config.rms_eps, *x);
+  const Vector in = normalized(layer, Kind::post_attention_norm, Kind::post_attention_norm_bias, *x);
   record(layer, BlockInput::mlp, in);
-  Vector act = multiply(at(layer, Kind::gate), in, bias(Kind::gate_bias));
-  const Vector up = multiply(at(layer, Kind::up), in, bias(Kind::up_bias));
-  for (size_t i = 0; i < act.size(); ++i) act[i] = act[i] / (1 + std::exp(-act[i])) * up[i];
+  Vector act = multiply(at(layer, Kind::up), in, bias(Kind::up_bias));
+  if (config.mlp.plain) {
+    for (double& v : act) v = activation(config.mlp.activation, v);
+  } else {
+    const Vector gate = multiply(at(layer, Kind::gate), in, bias(Kind::gate_bias));
+    for (size_t i = 0; i < act.size(); ++i) act[i] *= activation(config.mlp.activation, gate[i]);
+  }
   record(layer, BlockInput::down, act);
-  const Vector out = multiply(at(layer, Kind::down), act, bias(Kind::down_bias));
-  for (size_t i = 0; i < out.size(); ++i) (*x)[i] += out[i];
+  join(layer, Kind::mlp_output_norm, Kind::mlp_output_norm_bias,
+       multiply(at(layer, Kind::down), act, bias(Kind::down_bias)), x);
+}
+
+// What a norm before a half, or the final one, makes of x.
+std::vector<double> ReferenceModel::normalized(int32_t layer, Kind weight, Kind bias, Vector x) const {
+  return layer >= 0 && config.norms.none_before ? x : norm_by(layer, weight, bias, std::move(x));
+}
+
+std::vector<double> ReferenceModel::norm_by(int32_t layer, Kind weight, Kind bias, Vector x) const {
+  if (config.norms.kind == NormKind::layer) {
+    layer_norm(at(layer, weight), config.norms.offset, at(layer, bias), config.rms_eps, &x);
+  } else {
+    rms_norm(at(layer, weight).data(), config.norms.offset, config.rms_eps, x.data(), x.size());
+  }
+  return x;
+}
+
+// Adds what a half gives to the residual stream.
+void ReferenceModel::join(int32_t layer, Kind norm, Kind bias, Vector half, Vector* x) const {
+  if (config.norms.after) half = norm_by(layer, norm, bias, std::move(half));
+  for (size_t i = 0; i < half.size(); ++i) (*x)[i] += or_one(config.residual_scale) * half[i];
 }
 
 std::vector<double> ReferenceModel::logits(const int32_t* tokens, int64_t context) const {
@@ -210,6 +282,7 @@ std::vector<double> ReferenceModel::logits(const int32_t* tokens, int64_t contex
   for (int64_t t = 0; t < context; ++t) {
     const auto row = at(-1, Kind::embedding).begin() + int64_t{tokens[t]} * c.hidden;
     x.emplace_back(row, row + c.hidden);
+    for (double& v : x.back()) v *= or_one(c.embedding.scale);
   }
   for (int32_t layer = 0; layer < c.layers; ++layer) {
     attention(layer, &x);
@@ -218,8 +291,8 @@ std::vector<double> ReferenceModel::logits(const int32_t* tokens, int64_t contex
   Vector out;
   for (const Vector& row : x) {
     const Vector z = multiply(at(-1, c.tied_embeddings ? Kind::embedding : Kind::head),
-                              normalized(at(-1, Kind::final_norm), c.rms_eps, row), nullptr);
-    out.insert(out.end(), z.begin(), z.end());
+                              normalized(-1, Kind::final_norm, Kind::final_norm_bias, row), nullptr);
+    for (const double v : z) out.push_back(soft_cap(or_one(c.head.scale) * v, c.head.softcap));
   }
   return out;
 }

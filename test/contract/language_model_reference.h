@@ -36,7 +36,10 @@ class ReferenceModel {
   const std::vector<double>& at(int32_t layer, WeightKind kind) const { return weights_.at({layer, kind}); }
   void attention(int32_t layer, std::vector<std::vector<double>>* x) const;
   void mlp(int32_t layer, std::vector<double>* x) const;
-  std::vector<double> angles(int64_t position, int64_t context) const;
+  std::vector<double> angles(int64_t position, int64_t context, bool local) const;
+  std::vector<double> normalized(int32_t layer, WeightKind weight, WeightKind bias, std::vector<double> x) const;
+  std::vector<double> norm_by(int32_t layer, WeightKind weight, WeightKind bias, std::vector<double> x) const;
+  void join(int32_t layer, WeightKind norm, WeightKind bias, std::vector<double> half, std::vector<double>* x) const;
 
   void record(int32_t layer, BlockInput input, const std::vector<double>& x) const;
 

@@ -71,7 +71,6 @@ std::vector<LanguageModelCheck> check_layer_pass(Backend& backend, const Languag
   const Model model(created);
   LayerPass* opened = nullptr;
   const Status opening = model.model->open_layer_pass(tokens.data(), kSequences, kContext, &opened);
-  if (opening.code == StatusCode::unsupported) return checks.results;
   if (opening.code != StatusCode::ok) {
     checks.add("open", false, opening.message);
     return checks.results;

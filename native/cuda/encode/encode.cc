@@ -63,6 +63,8 @@ class Problem {
         cols(problem.weight.cols),
         weights(static_cast<size_t>(rows), 1.0) {
     weight_ = upload_float(stream, problem.weight, rows, cols);
+    if (problem.metric.kind == MetricKind::kfac) read_metric();
+    if (problem.cross != nullptr && metric_scale > 0) correct();
     const float largest = largest_magnitude(stream, weight_.get(), rows * cols);
     if (!(largest < 1e36f)) fail(StatusCode::unsupported, "weights of 1e36 and above in magnitude cannot be encoded");
     if (largest > 0 && (largest < 0x1p-10f || largest >= 0x1p13f)) {
@@ -70,22 +72,6 @@ class Problem {
       scale_by(stream, weight_.get(), rows * cols, 1 / multiplier);
     }
     unit = static_cast<double>(multiplier) * static_cast<double>(multiplier);
-    if (problem.metric.kind != MetricKind::kfac) return;
-    const Metric& metric = problem.metric;
-    check_statistic("row weights", metric.row_weight, rows, false);
-    check_statistic("second moment", metric.second_moment, cols * cols, true);
-    if (!(metric.damping >= 0) || !std::isfinite(metric.damping)) {
-      fail(StatusCode::invalid_argument, "the damping is negative or not a finite number");
-    }
-    std::copy_n(metric.row_weight, rows, weights.begin());
-    double sum = 0;
-    for (int64_t j = 0; j < cols; ++j) {
-      const double x = static_cast<double>(metric.second_moment[j * cols + j]);
-      if (x < 0) fail(StatusCode::invalid_argument, "the second moment has a negative diagonal");
-      sum += x;
-    }
-    mean_ = sum / static_cast<double>(cols);
-    metric_scale = mean_ * (1 + metric.damping);
   }
 
   // Must be called before options of the transform are run.
@@ -103,13 +89,7 @@ class Problem {
     if (problem.metric.kind != MetricKind::kfac) return;
     space.has_h = true;
     watch.poll();
-    DeviceBuffer<double> h(stream, cols * cols);
-    {
-      const DeviceBuffer<float> a = upload_padded(stream, problem.metric.second_moment, cols, cols, cols, cols);
-      const bool known = mean_ > 0;
-      const double damping = problem.metric.damping;
-      damped_moment(stream, a.get(), cols, known ? metric_scale : 1, known ? damping / (1 + damping) : 1, h.get());
-    }
+    const DeviceBuffer<double> h = moment();
     if (rotation != nullptr) rotation->both_sides(stream, h.get());
     space.h = DeviceBuffer<float>(stream, cols * cols);
     round_to_float(stream, h.get(), cols * cols, space.h.get());
@@ -144,6 +124,57 @@ class Problem {
   float multiplier = 1;
 
  private:
+  // Row weights, and the scale of H.
+  void read_metric() {
+    const Metric& metric = problem.metric;
+    check_statistic("row weights", metric.row_weight, rows, false);
+    check_statistic("second moment", metric.second_moment, cols * cols, true);
+    if (!(metric.damping >= 0) || !std::isfinite(metric.damping)) {
+      fail(StatusCode::invalid_argument, "the damping is negative or not a finite number");
+    }
+    std::copy_n(metric.row_weight, rows, weights.begin());
+    double sum = 0;
+    for (int64_t j = 0; j < cols; ++j) {
+      const double x = static_cast<double>(metric.second_moment[j * cols + j]);
+      if (x < 0) fail(StatusCode::invalid_argument, "the second moment has a negative diagonal");
+      sum += x;
+    }
+    mean_ = sum / static_cast<double>(cols);
+    metric_scale = mean_ * (1 + metric.damping);
+  }
+
+  // H with mean diagonal 1.
+  DeviceBuffer<double> moment() const {
+    DeviceBuffer<double> h(stream, cols * cols);
+    const DeviceBuffer<float> a = upload_padded(stream, problem.metric.second_moment, cols, cols, cols, cols);
+    const bool known = mean_ > 0;
+    const double damping = problem.metric.damping;
+    damped_moment(stream, a.get(), cols, known ? metric_scale : 1, known ? damping / (1 + damping) : 1, h.get());
+    return h;
+  }
+
+  // The target becomes W + alpha W C H^-1.
+  void correct() {
+    check_statistic("cross moment", problem.cross, cols * cols, true);
+    watch.poll();
+    DeviceBuffer<double> x(stream, rows * cols);
+    {
+      const DeviceBuffer<float> c = upload_padded(stream, problem.cross, cols, cols, cols, cols);
+      product_in_double(stream, rows, cols, cols, weight_.get(), c.get(), x.get());
+    }
+    DeviceBuffer<double> r;
+    {
+      const DeviceBuffer<double> h = moment();
+      r = exact_upper_factor(stream, h.get(), cols);
+    }
+    if (r.get() == nullptr) {
+      fail(StatusCode::invalid_argument,
+           "the second moment is not positive definite; the correction needs more damping");
+    }
+    solve_symmetric(stream, r.get(), cols, rows, x.get());
+    add_in_double(stream, x.get(), rows * cols, problem.alpha / metric_scale, weight_.get());
+  }
+
   DeviceBuffer<float> weight_;
   double mean_ = 0;
   Space spaces_[2];
@@ -241,7 +272,8 @@ EncodeCost predict_cost(const Problem& p, const EncodeOption& option, double wei
   return {p.unit * p.metric_scale * error * raised * weighted_squares * trace / static_cast<double>(p.cols), 0, false};
 }
 
-// Device memory of a call: the matrix six times over, the second moment in both precisions and its factors.
+// Device memory of a call: the matrix eight times over, the second moment in both precisions and its factors. A
+// correction is done with before the rest begins: the matrix in both precisions, and three squares in fp64.
 int64_t need(const EncodeProblem& problem) {
   const int64_t n = problem.weight.rows * problem.weight.cols, square = problem.weight.cols * problem.weight.cols;
   return 8 * 4 * n + (problem.metric.kind == MetricKind::kfac ? 40 * square : 0) + (64 << 20);
@@ -253,7 +285,8 @@ bool encodes(const EncodeProblem& problem, const EncodeOption& o) {
   return o.grid == GridKind::trellis && o.scales == ScaleKind::row && o.rank == 0 && !o.tail_biting &&
          o.rounding != Rounding::descent && (o.step == 1 || o.step == 2) && o.bits >= o.step && o.bits <= 6 * o.step &&
          o.states >= 10 && o.states <= 12 && o.states - (o.bits + o.step - 1) / o.step >= 6 &&
-         problem.cross == nullptr && problem.metric.kind != MetricKind::fisher;
+         (problem.cross == nullptr || problem.metric.kind == MetricKind::kfac) &&
+         problem.metric.kind != MetricKind::fisher;
 }
 
 void encode_costs(const Stream& stream, MemoryBudget& budget, const EncodeProblem& problem, const EncodeOption* options,

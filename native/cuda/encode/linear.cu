@@ -8,24 +8,26 @@ namespace {
 constexpr int kTile = 16;   // columns of a tile of the trellis
 constexpr int kBlock = 64;  // of the Cholesky factor
 
-// 64 x 64 of c a block, 4 x 4 a thread, 16 of k at a time.
-__global__ void product_kernel(int64_t m, int64_t n, int64_t k, const float* __restrict__ a, int64_t lda,
-                               const float* __restrict__ b, int64_t ldb, bool accumulate, float* c, int64_t ldc) {
-  __shared__ float left[16][68], right[16][64];
+// c = factor * a b, or c += that. 64 x 64 of c a block, 4 x 4 a thread, 16 of k at a time.
+template <typename Sum, typename Element>
+__global__ void product_kernel(int64_t m, int64_t n, int64_t k, const Element* __restrict__ a, int64_t lda,
+                               const Element* __restrict__ b, int64_t ldb, Sum factor, bool accumulate, Sum* c,
+                               int64_t ldc) {
+  __shared__ Sum left[16][68], right[16][64];
   const int64_t row = static_cast<int64_t>(blockIdx.y) * 64, col = static_cast<int64_t>(blockIdx.x) * 64;
   const int thread = static_cast<int>(threadIdx.x), tx = thread % 16, ty = thread / 16;
-  float sums[4][4] = {};
+  Sum sums[4][4] = {};
   for (int64_t at = 0; at < k; at += 16) {
     for (int i = thread; i < 1024; i += 256) {
       const int64_t r = row + i / 16, q = at + i % 16;
-      left[i % 16][i / 16] = r < m && q < k ? a[r * lda + q] : 0.0f;
+      left[i % 16][i / 16] = r < m && q < k ? static_cast<Sum>(a[r * lda + q]) : Sum{0};
       const int64_t p = at + i / 64, s = col + i % 64;
-      right[i / 64][i % 64] = p < k && s < n ? b[p * ldb + s] : 0.0f;
+      right[i / 64][i % 64] = p < k && s < n ? static_cast<Sum>(b[p * ldb + s]) : Sum{0};
     }
     __syncthreads();
 #pragma unroll
     for (int q = 0; q < 16; ++q) {
-      float x[4], y[4];
+      Sum x[4], y[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         x[i] = left[q][ty * 4 + i];
@@ -42,7 +44,7 @@ __global__ void product_kernel(int64_t m, int64_t n, int64_t k, const float* __r
   for (int i = 0; i < 4; ++i) {
     for (int j = 0; j < 4; ++j) {
       const int64_t r = row + ty * 4 + i, s = col + tx * 4 + j;
-      if (r < m && s < n) c[r * ldc + s] = sums[i][j] + (accumulate ? c[r * ldc + s] : 0.0f);
+      if (r < m && s < n) c[r * ldc + s] = factor * sums[i][j] + (accumulate ? c[r * ldc + s] : Sum{0});
     }
   }
 }
@@ -160,39 +162,115 @@ __global__ void trace_kernel(const double* r, int64_t n, double* rows) {
   rows[i] = sum;
 }
 
+__global__ void transpose_kernel(const double* in, int64_t n, double* out) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < n * n) out[i % n * n + i / n] = in[i];
+}
+
+// Columns [at, at + width) of a row of x, a thread each, times the inverse of t's diagonal block there: t upper, or
+// lower.
+template <bool Lower>
+__global__ void solve_block_kernel(const double* t, int64_t n, int64_t at, int width, int64_t m, double* x) {
+  __shared__ double block[kBlock][kBlock + 1];
+  for (int i = static_cast<int>(threadIdx.x); i < width * width; i += static_cast<int>(blockDim.x)) {
+    block[i / width][i % width] = t[(at + i / width) * n + at + i % width];
+  }
+  __syncthreads();
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (row >= m) return;
+  double* y = x + row * n + at;
+  for (int step = 0; step < width; ++step) {
+    const int j = Lower ? width - 1 - step : step;
+    double sum = y[j];
+    for (int k = Lower ? j + 1 : 0; k < (Lower ? width : j); ++k) sum -= y[k] * block[k][j];
+    y[j] = sum / block[j][j];
+  }
+}
+
+__global__ void add_kernel(const double* x, int64_t count, double step, float* w) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) w[i] = static_cast<float>(static_cast<double>(w[i]) + step * x[i]);
+}
+
 unsigned blocks(int64_t count, int64_t size) { return static_cast<unsigned>(ceil_div(count, size)); }
+
+// The upper factor of h with `jitter` on its diagonal; empty when that is not positive definite.
+DeviceBuffer<double> factor_with(const Stream& stream, const double* h, int64_t n, double jitter) {
+  DeviceBuffer<double> work(stream, n * n), r(stream, n * n);
+  DeviceBuffer<int> failed(stream, 1);
+  failed.clear();
+  turn_kernel<<<blocks(n * n, 256), 256, 0, stream.get()>>>(h, jitter, work.get(), n);
+  for (int64_t k = 0; k < n; k += kBlock) {
+    const int width = static_cast<int>(n - k < kBlock ? n - k : kBlock);
+    const int64_t rest = n - k - width;
+    diagonal_kernel<<<1, kBlock, 0, stream.get()>>>(work.get(), n, k, width, failed.get());
+    if (rest == 0) break;
+    panel_kernel<<<blocks(rest, 64), 64, 0, stream.get()>>>(work.get(), n, k, width);
+    update_kernel<<<dim3(blocks(rest, 32), blocks(rest, 32)), 256, 0, stream.get()>>>(work.get(), n, k, width);
+  }
+  check_launch("factoring the second moment");
+  int bad = 0;
+  failed.download(&bad, 1);
+  if (bad != 0) return {};
+  turn_back_kernel<<<blocks(n * n, 256), 256, 0, stream.get()>>>(work.get(), r.get(), n);
+  check_launch("factoring the second moment");
+  return r;
+}
 
 }  // namespace
 
 void encode_product(const Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
                     int64_t ldb, bool accumulate, float* c, int64_t ldc) {
-  product_kernel<<<dim3(blocks(n, 64), blocks(m, 64)), 256, 0, stream.get()>>>(m, n, k, a, lda, b, ldb, accumulate, c,
-                                                                               ldc);
+  product_kernel<float>
+      <<<dim3(blocks(n, 64), blocks(m, 64)), 256, 0, stream.get()>>>(m, n, k, a, lda, b, ldb, 1.0f, accumulate, c, ldc);
   check_launch("multiplying");
 }
 
+void product_in_double(const Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
+                       double* out) {
+  product_kernel<double>
+      <<<dim3(blocks(n, 64), blocks(m, 64)), 256, 0, stream.get()>>>(m, n, k, a, k, b, n, 1.0, false, out, n);
+  check_launch("multiplying");
+}
+
+void add_in_double(const Stream& stream, const double* x, int64_t count, double step, float* w) {
+  add_kernel<<<blocks(count, 256), 256, 0, stream.get()>>>(x, count, step, w);
+  check_launch("adding");
+}
+
+DeviceBuffer<double> exact_upper_factor(const Stream& stream, const double* h, int64_t n) {
+  return factor_with(stream, h, n, 0);
+}
+
 DeviceBuffer<double> upper_factor(const Stream& stream, const double* h, int64_t n) {
-  DeviceBuffer<double> work(stream, n * n), r(stream, n * n);
-  DeviceBuffer<int> failed(stream, 1);
   for (double jitter = 0;; jitter = jitter == 0 ? 1e-7 : jitter * 10) {
-    failed.clear();
-    turn_kernel<<<blocks(n * n, 256), 256, 0, stream.get()>>>(h, jitter, work.get(), n);
-    for (int64_t k = 0; k < n; k += kBlock) {
-      const int width = static_cast<int>(n - k < kBlock ? n - k : kBlock);
-      const int64_t rest = n - k - width;
-      diagonal_kernel<<<1, kBlock, 0, stream.get()>>>(work.get(), n, k, width, failed.get());
-      if (rest == 0) break;
-      panel_kernel<<<blocks(rest, 64), 64, 0, stream.get()>>>(work.get(), n, k, width);
-      update_kernel<<<dim3(blocks(rest, 32), blocks(rest, 32)), 256, 0, stream.get()>>>(work.get(), n, k, width);
-    }
-    check_launch("factoring the second moment");
-    int bad = 0;
-    failed.download(&bad, 1);
-    if (bad != 0) continue;
-    turn_back_kernel<<<blocks(n * n, 256), 256, 0, stream.get()>>>(work.get(), r.get(), n);
-    check_launch("factoring the second moment");
-    return r;
+    DeviceBuffer<double> r = factor_with(stream, h, n, jitter);
+    if (r.get() != nullptr) return r;
   }
+}
+
+void solve_symmetric(const Stream& stream, const double* r, int64_t n, int64_t m, double* x) {
+  DeviceBuffer<double> transposed(stream, n * n);
+  transpose_kernel<<<blocks(n * n, 256), 256, 0, stream.get()>>>(r, n, transposed.get());
+  // x -= x[:, from .. from + count) t[from .., at .. at + width).
+  const auto subtract = [&](const double* t, int64_t from, int64_t count, int64_t at, int64_t width) {
+    if (count == 0) return;
+    product_kernel<double><<<dim3(blocks(width, 64), blocks(m, 64)), 256, 0, stream.get()>>>(
+        m, width, count, x + from, n, t + from * n + at, n, -1.0, true, x + at, n);
+  };
+  // y r' = x from the last columns on, then x r = y from the first.
+  for (int64_t at = (n - 1) / kBlock * kBlock; at >= 0; at -= kBlock) {
+    const int64_t width = n - at < kBlock ? n - at : kBlock;
+    subtract(transposed.get(), at + width, n - at - width, at, width);
+    solve_block_kernel<true>
+        <<<blocks(m, 64), 64, 0, stream.get()>>>(transposed.get(), n, at, static_cast<int>(width), m, x);
+  }
+  for (int64_t at = 0; at < n; at += kBlock) {
+    const int64_t width = n - at < kBlock ? n - at : kBlock;
+    subtract(r, 0, at, at, width);
+    solve_block_kernel<false><<<blocks(m, 64), 64, 0, stream.get()>>>(r, n, at, static_cast<int>(width), m, x);
+  }
+  check_launch("solving with the second moment");
 }
 
 DeviceBuffer<float> tile_feedback(const Stream& stream, const double* r, int64_t n) {

@@ -1,5 +1,5 @@
-// Dense products and factors that the encoder needs, of its own: fp32 products with fp32 sums, a Cholesky factor in
-// fp64.
+// Dense products and factors that the encoder needs, of its own: fp32 products with fp32 sums, a Cholesky factor and
+// what is solved with it in fp64.
 #pragma once
 
 #include "runtime/memory.h"
@@ -12,6 +12,16 @@ void encode_product(const Stream& stream, int64_t m, int64_t n, int64_t k, const
 
 // The upper R of h = R R', [n, n] both, h symmetric with mean diagonal 1; h is made definite by as little as it takes.
 DeviceBuffer<double> upper_factor(const Stream& stream, const double* h, int64_t n);
+// The same of h as it is; empty when that is not positive definite.
+DeviceBuffer<double> exact_upper_factor(const Stream& stream, const double* h, int64_t n);
+
+// out [m, n] = a [m, k] b [k, n] in fp64.
+void product_in_double(const Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, const float* b,
+                       double* out);
+// x [m, n] becomes x h^-1 where h = r r', r upper [n, n].
+void solve_symmetric(const Stream& stream, const double* r, int64_t n, int64_t m, double* x);
+// w += step * x, elementwise; w is what is rounded.
+void add_in_double(const Stream& stream, const double* x, int64_t count, double step, float* w);
 
 // N with h = N D N' for blocks of 16 columns, from R: above the blocks R_B R_BB^-1, elsewhere 0.
 DeviceBuffer<float> tile_feedback(const Stream& stream, const double* r, int64_t n);

@@ -14,20 +14,32 @@ struct Sizes {
   int context, window, heads, group;  // group: query heads a key-value head
   int64_t stride, plane;              // of qkv
   int64_t q, kv;                      // widths of its parts
-  float scale;                        // of scores
+  float scale, cap;                   // of scores, and their soft-cap; 0: none
 };
 
 Sizes sizes_of(const Attention& a) {
   const LanguageModelConfig& c = a.shape.config;
-  return {static_cast<int>(a.context),
-          c.sliding_window,
-          c.heads,
-          c.heads / c.kv_heads,
-          a.qkv.stride,
-          a.qkv.plane,
-          a.shape.q,
-          a.shape.kv,
-          static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim)))};
+  return {
+      static_cast<int>(a.context),
+      a.window,
+      c.heads,
+      c.heads / c.kv_heads,
+      a.qkv.stride,
+      a.qkv.plane,
+      a.shape.q,
+      a.shape.kv,
+      static_cast<float>(c.attention.scale > 0 ? c.attention.scale : 1.0 / std::sqrt(static_cast<double>(c.head_dim))),
+      static_cast<float>(c.attention.softcap)};
+}
+
+// A score from a product of a query and a key.
+__device__ inline float score_of(const Sizes& z, float product) {
+  const float x = product * z.scale;
+  return z.cap > 0.0f ? z.cap * tanhf(x / z.cap) : x;
+}
+// d(score) / d(product).
+__device__ inline float score_slope(const Sizes& z, float score) {
+  return z.cap > 0.0f ? z.scale * (1.0f - score / z.cap * (score / z.cap)) : z.scale;
 }
 
 __device__ inline bool attends(const Sizes& z, int query, int key) {
@@ -68,7 +80,6 @@ __global__ void __launch_bounds__(ForwardTiles<D, Planes>::kThreads)
 
   float o[D / 8][4] = {};
   float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-  const float scale = z.scale * kLog2E;
   const int end = min(query0 + T::kQueries, z.context);
   for (int key0 = first_key(z, query0) / T::kKeys * T::kKeys; key0 < end; key0 += T::kKeys) {
     __syncthreads();
@@ -90,7 +101,7 @@ __global__ void __launch_bounds__(ForwardTiles<D, Planes>::kThreads)
         for (int e = 0; e < 2; ++e) {
           const int key = key0 + n * 8 + lane % 4 * 2 + e;
           float& x = s[n][half * 2 + e];
-          x = attends(z, query, key) ? x * scale : -INFINITY;
+          x = attends(z, query, key) ? score_of(z, x) * kLog2E : -INFINITY;
           now = fmaxf(now, x);
         }
       }
@@ -227,8 +238,9 @@ __global__ void __launch_bounds__(BackwardTiles<D, Planes>::kThreads)
           const bool on = attends(z, query, key);
           const float log_sum = on ? lse[statistics + query] : 0.0f;
           const float mean = on ? delta[statistics + query] : 0.0f;
-          p[n][e] = on ? exp2f((p[n][e] * z.scale - log_sum) * kLog2E) : 0.0f;
-          dp[n][e] = p[n][e] * (dp[n][e] - mean) * z.scale;
+          const float score = score_of(z, p[n][e]);
+          p[n][e] = on ? exp2f((score - log_sum) * kLog2E) : 0.0f;
+          dp[n][e] = p[n][e] * (dp[n][e] - mean) * score_slope(z, score);
         }
       }
       weights_times_rows<D, Planes, T::kOther>(of_x, dp, u, lane);

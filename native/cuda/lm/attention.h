@@ -10,6 +10,7 @@ namespace lq::cuda {
 // What both directions read. qkv rows are [q | k | v], rotated; `planes` of it say how accurate the arithmetic is.
 struct Attention {
   const Shape& shape;
+  int32_t window;  // tokens a query attends to, its own included; 0: all before
   int64_t sequences;
   int64_t context;
   Operand qkv;  // [sequences * context, shape.qkv]

@@ -1,12 +1,46 @@
 #include "lm/block.h"
 
+#include "lm/activation.h"
+#include "lm/residual.h"
+
 namespace lq::cuda {
 namespace {
 
 int64_t value_bytes(const BatchContext& b) { return b.values_bf16() ? 2 : 4; }
 
-Positions positions_of(const BatchContext& b, const BlockWeights& w) {
-  return {b.shape, b.context, b.cosine, b.sine, w.qkv_bias.get(), w.q_norm.get(), w.k_norm.get()};
+Positions positions_of(const BatchContext& b, const BlockWeights& w, const BlockState& s) {
+  const Rotary* rotary = w.traits.rotary == LayerRotary::none    ? nullptr
+                         : w.traits.rotary == LayerRotary::local ? &b.local_rotary
+                                                                 : &b.rotary;
+  return {b.shape, b.context, rotary, w.qkv_bias.get(), w.q_norm.get(), w.k_norm.get(), s.head_sums};
+}
+Attention attention_of(const BatchContext& b, const BlockWeights& w, const BlockState& s) {
+  return {b.shape, w.traits.window, b.sequences, b.context, s.qkv.operand(b.shape.qkv)};
+}
+Gates gates_of(const BatchContext& b, const BlockWeights& w, const BlockState& s) {
+  const LanguageModelConfig& c = b.shape.config;
+  return {c.mlp.activation, !c.mlp.plain, s.gates, w.gates_bias.get(), b.rows(), b.shape.inner};
+}
+Norm attention_norm(const BatchContext& b, const BlockWeights& w) {
+  return norm_of(b.shape, w.input_norm, w.input_norm_bias);
+}
+Norm mlp_norm(const BatchContext& b, const BlockWeights& w) {
+  return norm_of(b.shape, w.post_attention_norm, w.post_attention_norm_bias);
+}
+
+// The last product of a half, and what becomes of its result before it joins the residual stream.
+struct Half {
+  const StackedMatrix& weight;
+  const DeviceBuffer<float>& bias;
+  const DeviceBuffer<float>&norm, &norm_bias;  // empty: none
+  float* output;                               // where the result is kept; null where it joins plainly
+  int64_t inner;
+};
+Half attention_half(const BatchContext& b, const BlockWeights& w, const BlockState& s) {
+  return {w.o, w.o_bias, w.attention_output_norm, w.attention_output_norm_bias, s.attention_output, b.shape.q};
+}
+Half mlp_half(const BatchContext& b, const BlockWeights& w, const BlockState& s) {
+  return {w.down, w.down_bias, w.mlp_output_norm, w.mlp_output_norm_bias, s.mlp_output, b.shape.inner};
 }
 
 // out [rows, stacked rows] = x [rows, inner] weight', or adds to it.
@@ -21,35 +55,56 @@ void multiply(const BatchContext& b, const Operand& x, const StackedMatrix& weig
   }
 }
 
-// out = residual + x weight' + bias; out may be residual.
-void project_residual(const BatchContext& b, const Operand& x, const StackedMatrix& weight, const float* bias,
-                      int64_t inner, const float* residual, float* out) {
+// out = residual + scale * norm(x weight' + bias); out may be residual.
+void join(const BatchContext& b, const Half& half, const Operand& x, const float* residual, float* out) {
   const int64_t hidden = b.shape.hidden, count = b.rows() * hidden;
+  if (half.output != nullptr) {
+    multiply(b, x, half.weight, half.inner, {half.output, hidden, false, false});
+    if (half.bias.get() != nullptr) add_bias(b.stream, half.bias.get(), b.rows(), hidden, half.output);
+    return add_normalized(b.stream, norm_of(b.shape, half.norm, half.norm_bias), half.output, b.rows(),
+                          b.shape.residual_scale(), residual, out);
+  }
   if (out != residual) {
     check(cudaMemcpyAsync(out, residual, static_cast<size_t>(count) * sizeof(float), cudaMemcpyDeviceToDevice,
                           b.stream.get()),
           "copying on the device");
   }
-  if (bias != nullptr) add_bias(b.stream, bias, b.rows(), hidden, out);
-  multiply(b, x, weight, inner, {out, hidden, false, true});
+  if (half.bias.get() != nullptr) add_bias(b.stream, half.bias.get(), b.rows(), hidden, out);
+  multiply(b, x, half.weight, half.inner, {out, hidden, false, true});
+}
+
+// The gradient of the product's result, given that of the half's, dy [rows, hidden] and its planes.
+Operand join_backward(const BatchContext& b, const Half& half, const float* dy, const Planes& dy_planes,
+                      const Planes& d_output) {
+  const int64_t hidden = b.shape.hidden;
+  if (half.output == nullptr) return dy_planes.operand(hidden);
+  normalize_backward(b.stream, norm_of(b.shape, half.norm, half.norm_bias), half.output, b.rows(),
+                     {dy, false, b.shape.residual_scale(), nullptr, nullptr}, d_output);
+  return d_output.operand(hidden);
 }
 
 }  // namespace
 
 BlockState place_block(const BatchContext& b, bool backward, Arena* arena) {
   const int64_t rows = b.rows(), hidden = b.shape.hidden, inner = b.shape.inner;
-  const bool in_place = b.values_bf16() && !(backward && b.shape.config.qk_norm);
+  const LanguageModelConfig& c = b.shape.config;
+  const bool in_place = b.values_bf16() && !(backward && c.qk_norm);
   BlockState s{};
   s.x = arena->floats(rows * hidden);
   s.normed = arena->planes(rows * hidden, b.planes);
   s.qkv = arena->planes(rows * b.shape.qkv, b.planes);
   s.raw = in_place ? s.qkv.data : arena->bytes(rows * b.shape.qkv * value_bytes(b));
+  s.head_sums = b.shape.norms_together() ? arena->floats(rows * 4) : nullptr;
   s.attended = arena->planes(rows * b.shape.q, b.planes);
-  s.lse = arena->floats(rows * b.shape.config.heads);
+  s.lse = arena->floats(rows * c.heads);
   s.middle = backward ? arena->floats(rows * hidden) : s.x;
   s.middle_normed = backward ? arena->planes(rows * hidden, b.planes) : s.normed;
-  s.gate_up = arena->bytes(rows * 2 * inner * value_bytes(b));
+  s.gates = arena->bytes(rows * b.shape.gates * value_bytes(b));
   s.act = arena->planes(rows * inner, b.planes);
+  if (!b.shape.joins_plainly()) {
+    s.attention_output = arena->floats(rows * hidden);
+    s.mlp_output = backward && c.norms.after ? arena->floats(rows * hidden) : s.attention_output;
+  }
   return s;
 }
 
@@ -58,9 +113,10 @@ BackwardState place_backward(const BatchContext& b, Arena* arena) {
   BackwardState s{};
   s.dy = arena->planes(rows * hidden, b.planes);
   s.d_middle = arena->planes(rows * hidden, b.planes);
+  if (!b.shape.joins_plainly()) s.d_output = arena->planes(rows * hidden, b.planes);
   s.d_residual = arena->floats(rows * hidden);
   s.d_act = arena->bytes(rows * inner * value_bytes(b));
-  s.d_gate_up = arena->planes(rows * 2 * inner, b.planes);
+  s.d_gates = arena->planes(rows * b.shape.gates, b.planes);
   s.d_normed = arena->bytes(rows * hidden * value_bytes(b));
   s.d_attended = arena->planes(rows * b.shape.q, b.planes);
   s.d_attended_values = b.values_bf16() ? s.d_attended.data : arena->bytes(rows * b.shape.q * value_bytes(b));
@@ -70,59 +126,76 @@ BackwardState place_backward(const BatchContext& b, Arena* arena) {
   return s;
 }
 
-void forward_block(const BatchContext& b, const BlockWeights& w, const BlockState& s, float* out) {
+void attention_input(const BatchContext& b, const BlockWeights& w, const BlockState& s) {
+  normalize(b.stream, attention_norm(b, w), s.x, b.rows(), s.normed);
+}
+
+void mlp_input(const BatchContext& b, const BlockWeights& w, const BlockState& s) {
+  normalize(b.stream, mlp_norm(b, w), s.middle, b.rows(), s.middle_normed);
+}
+
+void forward_attention(const BatchContext& b, const BlockWeights& w, const BlockState& s, bool project) {
   const Shape& z = b.shape;
-  const int64_t rows = b.rows(), hidden = z.hidden, inner = z.inner;
-  const int64_t n = z.config.hidden;
-  const bool bf16 = b.values_bf16();
-  rms_norm(b.stream, s.x, w.input_norm.get(), rows, n, hidden, z.config.rms_eps, s.normed);
-  multiply(b, s.normed.operand(hidden), w.qkv, hidden, {s.raw, z.qkv, bf16, false});
-  position_heads(b.stream, positions_of(b, w), rows, s.raw, s.qkv);
-  attention_forward(b.stream, {z, b.sequences, b.context, s.qkv.operand(z.qkv)}, s.attended.data, s.attended.plane,
-                    s.lse);
-  project_residual(b, s.attended.operand(z.q), w.o, w.o_bias.get(), z.q, s.x, s.middle);
-  rms_norm(b.stream, s.middle, w.post_attention_norm.get(), rows, n, hidden, z.config.rms_eps, s.middle_normed);
-  multiply(b, s.middle_normed.operand(hidden), w.gate_up, hidden, {s.gate_up, 2 * inner, bf16, false});
-  if (out == nullptr) return;
-  swiglu(b.stream, s.gate_up, w.gate_up_bias.get(), rows, inner, s.act);
-  project_residual(b, s.act.operand(inner), w.down, w.down_bias.get(), inner, s.middle, out);
+  attention_input(b, w, s);
+  multiply(b, s.normed.operand(z.hidden), w.qkv, z.hidden, {s.raw, z.qkv, b.values_bf16(), false});
+  position_heads(b.stream, positions_of(b, w, s), b.rows(), s.raw, s.qkv);
+  attention_forward(b.stream, attention_of(b, w, s), s.attended.data, s.attended.plane, s.lse);
+  if (project) join(b, attention_half(b, w, s), s.attended.operand(z.q), s.x, s.middle);
+}
+
+void forward_mlp(const BatchContext& b, const BlockWeights& w, const BlockState& s, float* out) {
+  const Shape& z = b.shape;
+  mlp_input(b, w, s);
+  multiply(b, s.middle_normed.operand(z.hidden), w.gates, z.hidden, {s.gates, z.gates, b.values_bf16(), false});
+  activate(b.stream, gates_of(b, w, s), s.act);
+  if (out != nullptr) join(b, mlp_half(b, w, s), s.act.operand(z.inner), s.middle, out);
+}
+
+void forward_block(const BatchContext& b, const BlockWeights& w, const BlockState& s, float* out) {
+  forward_attention(b, w, s, true);
+  forward_mlp(b, w, s, out);
+}
+
+void fill_state(const BatchContext& b, const BlockWeights& w, const BlockState& s, float* scratch) {
+  forward_attention(b, w, s, true);
+  // Only a norm after the MLP makes backward read what it gave.
+  forward_mlp(b, w, s, b.shape.config.norms.after ? scratch : nullptr);
 }
 
 void backward_block(const BatchContext& b, const BlockWeights& w, const BlockState& s, const BackwardState& t,
                     float* dy, const Accumulators& accumulators) {
   const Shape& z = b.shape;
-  const int64_t rows = b.rows(), hidden = z.hidden, inner = z.inner, n = z.config.hidden;
+  const int64_t rows = b.rows(), hidden = z.hidden, inner = z.inner;
   const bool bf16 = b.values_bf16();
   const auto square = [&](size_t matrix, const Operand& d, const Operand& x, int64_t out, int64_t in) {
     if (accumulators[matrix] == nullptr) return;
     b.products.add_squared_gradients(d, x, out, in, b.sequences, b.context, accumulators[matrix]);
   };
 
-  const Operand d_out = t.dy.operand(hidden), d_gate_up = t.d_gate_up.operand(2 * inner);
+  const Operand d_out = join_backward(b, mlp_half(b, w, s), dy, t.dy, t.d_output);
+  const Operand d_gates = t.d_gates.operand(z.gates), middle_normed = s.middle_normed.operand(hidden);
   b.products.times(d_out, w.down.operand(), rows, inner, hidden, {t.d_act, inner, bf16, false});
-  swiglu_backward(b.stream, s.gate_up, w.gate_up_bias.get(), t.d_act, rows, inner, t.d_gate_up, s.act);
+  activate_backward(b.stream, gates_of(b, w, s), t.d_act, t.d_gates, s.act);
   square(6, d_out, s.act.operand(inner), hidden, inner);
-  square(4, d_gate_up, s.middle_normed.operand(hidden), inner, hidden);
-  square(5, d_gate_up.from_column(inner), s.middle_normed.operand(hidden), inner, hidden);
-  b.products.times(d_gate_up, w.gate_up.operand(), rows, hidden, 2 * inner, {t.d_normed, hidden, bf16, false});
-  rms_norm_backward(b.stream, s.middle, w.post_attention_norm.get(), t.d_normed, bf16, dy, rows, n, hidden,
-                    z.config.rms_eps, t.d_residual, t.d_middle);
+  square(4, d_gates, middle_normed, inner, hidden);
+  square(5, d_gates.from_column(z.gates - inner), middle_normed, inner, hidden);
+  b.products.times(d_gates, w.gates.operand(), rows, hidden, z.gates, {t.d_normed, hidden, bf16, false});
+  normalize_backward(b.stream, mlp_norm(b, w), s.middle, rows, {t.d_normed, bf16, 1.0f, dy, t.d_residual}, t.d_middle);
 
-  const Operand d_middle = t.d_middle.operand(hidden);
+  const Operand d_middle = join_backward(b, attention_half(b, w, s), t.d_residual, t.d_middle, t.d_output);
   square(3, d_middle, s.attended.operand(z.q), hidden, z.q);
   b.products.times(d_middle, w.o.operand(), rows, z.q, hidden, {t.d_attended_values, z.q, bf16, false});
-  if (!bf16) split(b.stream, static_cast<const float*>(t.d_attended_values), rows * z.q, t.d_attended);
-  attention_backward(b.stream, {z, b.sequences, b.context, s.qkv.operand(z.qkv)}, s.attended.operand(z.q),
-                     t.d_attended.operand(z.q), s.lse, t.delta, t.d_qkv_values);
-  position_heads_backward(b.stream, positions_of(b, w), rows, s.raw, t.d_qkv_values, t.d_qkv);
+  if (!bf16) split(b.stream, static_cast<const float*>(t.d_attended_values), rows * z.q, 1.0f, t.d_attended);
+  attention_backward(b.stream, attention_of(b, w, s), s.attended.operand(z.q), t.d_attended.operand(z.q), s.lse,
+                     t.delta, t.d_qkv_values);
+  position_heads_backward(b.stream, positions_of(b, w, s), rows, s.raw, t.d_qkv_values, t.d_qkv);
 
   const Operand d_qkv = t.d_qkv.operand(z.qkv), normed = s.normed.operand(hidden);
   square(0, d_qkv, normed, z.q, hidden);
   square(1, d_qkv.from_column(z.q), normed, z.kv, hidden);
   square(2, d_qkv.from_column(z.q + z.kv), normed, z.kv, hidden);
   b.products.times(d_qkv, w.qkv.operand(), rows, hidden, z.qkv, {t.d_normed, hidden, bf16, false});
-  rms_norm_backward(b.stream, s.x, w.input_norm.get(), t.d_normed, bf16, t.d_residual, rows, n, hidden,
-                    z.config.rms_eps, dy, t.dy);
+  normalize_backward(b.stream, attention_norm(b, w), s.x, rows, {t.d_normed, bf16, 1.0f, t.d_residual, dy}, t.dy);
 }
 
 }  // namespace lq::cuda

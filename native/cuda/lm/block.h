@@ -1,10 +1,24 @@
 // One transformer block over a batch on the device: forward, and backward with squared weight gradients by sequence.
+//
+// Forward, as a composition of parts (lq/language_model.h):
+//
+//   x -> norm -> [q | k | v] -> bias, norm, rotation -> attention -> o -> (norm, scale) -> + x      = middle
+//   middle -> norm -> [gate | up] -> activation -> down -> (norm, scale) -> + middle                = block's output
+//
+// What a step leaves is kept for as long as something reads it, and nothing is copied to be kept:
+//   * inputs of products (normed, attended, act) are planes, written once by the step before the product;
+//   * values before positions share the array of positioned ones unless backward normalises them again;
+//   * when only forward is wanted, the middle overwrites x, and both norms one array;
+//   * what a half gives before its own norm is kept for backward; without one it goes straight into the stream.
+// Backward writes gate, up and act again instead of keeping act, and reuses one array for the gradients of both norms'
+// outputs. Scores are never stored (lm/attention.h), logits never whole (lm/head.h).
 #pragma once
 
 #include <array>
 
 #include "lm/attention.h"
-#include "lm/elementwise.h"
+#include "lm/heads.h"
+#include "lm/norm.h"
 #include "lm/weights.h"
 
 namespace lq::cuda {
@@ -14,22 +28,27 @@ struct BlockState {
   float* x;              // [rows, hidden], the block's input
   Planes normed;         // [rows, hidden]
   void* raw;             // values [rows, qkv]; the array of qkv where a value can be positioned in place
+  float* head_sums;      // [rows, 4], of norms over all heads together
   Planes qkv;            // [rows, qkv], with positions
   Planes attended;       // [rows, q]
   float* lse;            // [sequences, heads, context]
   float* middle;         // [rows, hidden], after attention; x itself when only forward is wanted
   Planes middle_normed;  // [rows, hidden]
-  void* gate_up;         // values [rows, gate | up]
+  void* gates;           // values [rows, gates]
   Planes act;            // [rows, inner]
+  // [rows, hidden], what the halves give before their norms and scales; one array where backward reads neither, null
+  // where they join plainly.
+  float *attention_output, *mlp_output;
 };
 
 // Buffers of backward that blocks share.
 struct BackwardState {
   Planes dy;                // [rows, hidden]: in, gradient of the block's output; out, of its input
   Planes d_middle;          // [rows, hidden]
+  Planes d_output;          // [rows, hidden] of what a half gives; empty where halves join plainly
   float* d_residual;        // [rows, hidden] of d_middle
   void* d_act;              // values [rows, inner]
-  Planes d_gate_up;         // [rows, gate | up]
+  Planes d_gates;           // [rows, gates]
   void* d_normed;           // values [rows, hidden]
   void* d_attended_values;  // values [rows, q]; the array of d_attended when values are bf16
   Planes d_attended;        // [rows, q]
@@ -46,13 +65,18 @@ struct BatchContext {
   int planes;  // of activations
   int64_t sequences;
   int64_t context;
-  const float* cosine;  // [context, head_dim / 2]
-  const float* sine;
-  PackedWorkspace* workspace;  // of products with packed weights
+  Rotary rotary, local_rotary;  // on the device, for one context
+  PackedWorkspace* workspace;   // of products with packed weights
 
   int64_t rows() const { return sequences * context; }
   bool values_bf16() const { return planes == 1; }
 };
+
+// A norm over the hidden size; an empty weight is none.
+inline Norm norm_of(const Shape& z, const DeviceBuffer<float>& weight, const DeviceBuffer<float>& bias) {
+  return {weight.get(),     bias.get(),      z.config.norms.kind == NormKind::layer,
+          z.config.rms_eps, z.config.hidden, z.hidden};
+}
 
 // Hands out aligned pieces of one device allocation; with a null base it only counts.
 class Arena {
@@ -78,8 +102,20 @@ class Arena {
 BlockState place_block(const BatchContext& batch, bool backward, Arena* arena);
 BackwardState place_backward(const BatchContext& batch, Arena* arena);
 
-// out [rows, hidden] = block(state.x); out may be state.middle. Null computes what backward needs and no more.
+// The inputs of q, k and v in state.normed, from state.x, and of gate and up in state.middle_normed, from state.middle.
+void attention_input(const BatchContext& batch, const BlockWeights& weights, const BlockState& state);
+void mlp_input(const BatchContext& batch, const BlockWeights& weights, const BlockState& state);
+
+// The two halves of a block: from state.x to state.middle, and from there to out [rows, hidden], which may be
+// state.middle. The first without `project`, and the second with a null out, stop at the input of their last product
+// and leave it in state.attended and state.act.
+void forward_attention(const BatchContext& batch, const BlockWeights& weights, const BlockState& state, bool project);
+void forward_mlp(const BatchContext& batch, const BlockWeights& weights, const BlockState& state, float* out);
+
+// out [rows, hidden] = block(state.x); out may be state.middle.
 void forward_block(const BatchContext& batch, const BlockWeights& weights, const BlockState& state, float* out);
+// Fills everything of a state that backward reads, from its x; scratch [rows, hidden] is overwritten.
+void fill_state(const BatchContext& batch, const BlockWeights& weights, const BlockState& state, float* scratch);
 
 // Where sums of squared gradients go, device memory in padded form, in the order of kMatrices; null skips a matrix.
 using Accumulators = std::array<float*, kMatrices.size()>;

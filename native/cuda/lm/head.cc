@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "lm/norm.h"
+
 namespace lq::cuda {
 namespace {
 
@@ -9,10 +11,11 @@ constexpr int64_t kPiece = 4096;  // words a product: enough to fill the device,
 
 int64_t piece_of(const Shape& z) { return std::min(kPiece, z.vocab); }
 
+Norm final_norm(const BatchContext& b, const TableWeights& head) { return norm_of(b.shape, head.norm, head.norm_bias); }
 void normalize(const BatchContext& b, const TableWeights& head, const float* x, const HeadState& state) {
-  rms_norm(b.stream, x, head.norm.get(), b.rows(), b.shape.config.hidden, b.shape.hidden, b.shape.config.rms_eps,
-           state.normed);
+  normalize(b.stream, final_norm(b, head), x, b.rows(), state.normed);
 }
+float cap_of(const BatchContext& b) { return static_cast<float>(b.shape.config.head.softcap); }
 
 // Calls work(begin, words, width): words of the vocabulary, and the width of their logits with padding, a multiple
 // of 8.
@@ -28,6 +31,7 @@ void logits_of(const BatchContext& b, const TableWeights& head, const HeadState&
   const int64_t hidden = b.shape.hidden;
   b.products.times_transposed(state.normed.operand(hidden), head.table.from_row(begin), b.rows(), width, hidden,
                               {state.logits, width, false, false});
+  if (cap_of(b) > 0) soft_cap(b.stream, state.logits, b.rows() * width, cap_of(b));
 }
 
 }  // namespace
@@ -60,13 +64,12 @@ void head_backward(const BatchContext& b, const TableWeights& head, const float*
   const float scale = 1.0f / static_cast<float>(b.context - 1);
   for_pieces(b.shape, [&](int64_t begin, int64_t words, int64_t width) {
     logits_of(b, head, state, begin, width);
-    cross_entropy_backward(b.stream, state.logits, width, targets, b.rows(), begin, words, scale, state.entropy,
-                           state.d_logits);
+    cross_entropy_backward(b.stream, state.logits, width, targets, b.rows(), begin, words, scale, cap_of(b),
+                           state.entropy, state.d_logits);
     b.products.times(state.d_logits.operand(width), head.table.from_row(begin), b.rows(), hidden, width,
                      {state.d_normed, hidden, false, begin > 0});
   });
-  rms_norm_backward(b.stream, x, head.norm.get(), state.d_normed, false, nullptr, b.rows(), b.shape.config.hidden,
-                    hidden, b.shape.config.rms_eps, dx, dx_planes);
+  normalize_backward(b.stream, final_norm(b, head), x, b.rows(), {state.d_normed, false, 1.0f, nullptr, dx}, dx_planes);
 }
 
 RunningDivergence place_divergence(const BatchContext& b, Arena* arena) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lm/block.h"
+#include "lm/logits.h"
 
 namespace lq::cuda {
 

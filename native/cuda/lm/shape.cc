@@ -10,7 +10,8 @@ constexpr int64_t kHeadWidths[] = {16, 32, 64, 80, 96, 128, 256};
 
 bool plausible(const LanguageModelConfig& c) {
   return c.layers > 0 && c.hidden > 0 && c.heads > 0 && c.kv_heads > 0 && c.heads % c.kv_heads == 0 && c.head_dim > 0 &&
-         c.head_dim % 2 == 0 && c.intermediate > 0 && c.vocab > 0 && c.max_positions > 0 && c.rope_theta > 0;
+         c.head_dim % 2 == 0 && c.intermediate > 0 && c.vocab > 0 && c.max_positions > 0 && c.rope_theta > 0 &&
+         c.rotary.dim % 2 == 0 && c.rotary.dim <= c.head_dim;
 }
 
 int64_t head_width(int32_t head_dim) {
@@ -24,7 +25,7 @@ int64_t head_width(int32_t head_dim) {
 
 Shape::Shape(const LanguageModelConfig& c) : config(c) {
   if (!plausible(c)) fail(StatusCode::invalid_argument, "impossible dimensions of a language model");
-  if (const char* part = part_beyond_llama(c)) {
+  if (const char* part = part_beyond_cuda(c)) {
     fail(StatusCode::unsupported, "the CUDA backend cannot run models with %s; the CPU can", part);
   }
   hidden = round_up(c.hidden, 8);
@@ -34,6 +35,7 @@ Shape::Shape(const LanguageModelConfig& c) : config(c) {
   q = c.heads * head;
   kv = c.kv_heads * head;
   qkv = q + 2 * kv;
+  gates = c.mlp.plain ? inner : 2 * inner;
 }
 
 Placement Shape::placement(WeightKind kind) const {
@@ -56,8 +58,15 @@ Placement Shape::placement(WeightKind kind) const {
     case WeightKind::down:
       return {c.hidden, c.intermediate, c.hidden, hidden, c.intermediate, inner};
     case WeightKind::final_norm:
+    case WeightKind::final_norm_bias:
     case WeightKind::input_norm:
+    case WeightKind::input_norm_bias:
     case WeightKind::post_attention_norm:
+    case WeightKind::post_attention_norm_bias:
+    case WeightKind::attention_output_norm:
+    case WeightKind::attention_output_norm_bias:
+    case WeightKind::mlp_output_norm:
+    case WeightKind::mlp_output_norm_bias:
     case WeightKind::o_bias:
     case WeightKind::down_bias:
       return {1, c.hidden, 1, 1, c.hidden, hidden};
@@ -67,16 +76,13 @@ Placement Shape::placement(WeightKind kind) const {
     case WeightKind::v_bias:
       return {1, kv_rows, 1, 1, c.head_dim, head};
     case WeightKind::q_norm:
+      return {1, norms_together() ? q_rows : c.head_dim, 1, 1, c.head_dim, head};
     case WeightKind::k_norm:
-      return {1, c.head_dim, 1, 1, c.head_dim, head};
+      return {1, norms_together() ? kv_rows : c.head_dim, 1, 1, c.head_dim, head};
     case WeightKind::gate_bias:
     case WeightKind::up_bias:
       return {1, c.intermediate, 1, 1, c.intermediate, inner};
-    case WeightKind::attention_output_norm:
-    case WeightKind::mlp_output_norm:
-    case WeightKind::final_norm_bias:
-    case WeightKind::input_norm_bias:
-    case WeightKind::post_attention_norm_bias:
+    default:
       break;  // of parts this backend does not have
   }
   fail(StatusCode::internal, "an unknown weight");
@@ -104,16 +110,59 @@ int64_t Shape::count(WeightKind kind) const {
     case WeightKind::k_norm:
       present = c.qk_norm;
       break;
+    case WeightKind::gate:
+      present = !c.mlp.plain;
+      break;
     case WeightKind::gate_bias:
+      present = c.mlp_bias && !c.mlp.plain;
+      break;
     case WeightKind::up_bias:
     case WeightKind::down_bias:
       present = c.mlp_bias;
+      break;
+    case WeightKind::input_norm:
+    case WeightKind::post_attention_norm:
+      present = !c.norms.none_before;
+      break;
+    case WeightKind::input_norm_bias:
+    case WeightKind::post_attention_norm_bias:
+      present = c.norms.kind == NormKind::layer && !c.norms.none_before;
+      break;
+    case WeightKind::final_norm_bias:
+      present = c.norms.kind == NormKind::layer;
+      break;
+    case WeightKind::attention_output_norm:
+    case WeightKind::mlp_output_norm:
+      present = c.norms.after;
+      break;
+    case WeightKind::attention_output_norm_bias:
+    case WeightKind::mlp_output_norm_bias:
+      present = c.norms.after && c.norms.kind == NormKind::layer;
       break;
     default:
       break;
   }
   const Placement p = placement(kind);
   return present ? p.rows * p.cols : 0;
+}
+
+bool Shape::has_offset(WeightKind kind) const {
+  if (config.norms.offset == 0) return false;
+  switch (kind) {
+    case WeightKind::input_norm:
+    case WeightKind::post_attention_norm:
+    case WeightKind::attention_output_norm:
+    case WeightKind::mlp_output_norm:
+    case WeightKind::final_norm:
+      return true;
+    default:
+      return kind == WeightKind::q_norm || kind == WeightKind::k_norm;
+  }
+}
+
+LayerTraits Shape::traits(int32_t layer) const {
+  if (config.traits != nullptr) return config.traits[layer];
+  return {config.sliding_window, LayerRotary::standard};
 }
 
 int64_t Shape::block_parameters() const {

@@ -1,6 +1,9 @@
 // How a transformer's tensors lie in device memory. Every width is padded with zeros so that rows start on 16 bytes and
 // heads fill whole tensor-core tiles; zeros stay zeros through every stage, so only norms and downloads know true
 // sizes.
+//
+// Matrices that read the same input are stacked, one product for all: queries, keys and values of a row are
+// [q | k | v], gate and up are [gate | up].
 #pragma once
 
 #include <array>
@@ -30,7 +33,7 @@ struct Placement {
   int64_t padded_bytes() const { return padded_rows() * padded_cols() * static_cast<int64_t>(sizeof(float)); }
 };
 
-// Padded widths in elements. One row of queries, keys and values is [q | k | v]; of gate and up, [gate | up].
+// Padded widths in elements.
 struct Shape {
   // Throws invalid_argument for impossible dimensions and unsupported for heads of more than 256.
   explicit Shape(const LanguageModelConfig& config);
@@ -39,6 +42,7 @@ struct Shape {
   int64_t hidden, inner, vocab;
   int64_t head;  // one head
   int64_t q, kv, qkv;
+  int64_t gates;  // [gate | up], or up alone in an MLP without a gate
 
   // Of a weight matrix, or of a vector as [1, n].
   Placement placement(WeightKind kind) const;
@@ -46,6 +50,17 @@ struct Shape {
   Placement moment_placement(BlockInput input) const;
   // Elements the provider is asked for; 0 when this architecture has no such tensor.
   int64_t count(WeightKind kind) const;
+  // Whether the config's norms.offset is added to what the provider gives.
+  bool has_offset(WeightKind kind) const;
+  LayerTraits traits(int32_t layer) const;
+  // Whether queries, and keys, are normalised over all heads together.
+  bool norms_together() const { return config.qk_norm && config.attention.head_norm == HeadNorm::together; }
+  float embedding_scale() const {
+    return config.embedding.scale > 0 ? static_cast<float>(config.embedding.scale) : 1.0f;
+  }
+  // What a half's result is multiplied with, and whether it joins the residual stream as its product leaves it.
+  float residual_scale() const { return config.residual_scale > 0 ? static_cast<float>(config.residual_scale) : 1.0f; }
+  bool joins_plainly() const { return !config.norms.after && residual_scale() == 1.0f; }
   // Weights of all blocks.
   int64_t block_parameters() const;
 };

@@ -8,6 +8,7 @@ namespace lq::cuda {
 HostSums HostSums::ask(const CalibrationSink& sink, const Shape& shape, int32_t layer) {
   HostSums out;
   for (size_t i = 0; i < kMatrices.size(); ++i) {
+    if (shape.count(kMatrices[i]) == 0) continue;
     const Placement p = shape.placement(kMatrices[i]);
     if (sink.squares != nullptr) out.squares[i] = sink.squares(sink.user, layer, kMatrices[i], p.rows, p.cols);
     if (sink.row_squares != nullptr) out.row_squares[i] = sink.row_squares(sink.user, layer, kMatrices[i], p.rows);

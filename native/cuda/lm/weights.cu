@@ -32,8 +32,12 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__global__ void __launch_bounds__(kThreads) store_vector_kernel(const float* source, const Placement p, float* out) {
-  for (int64_t i = threadIdx.x; i < p.cols; i += kThreads) out[place(i, p.col_segment, p.col_pitch)] = source[i];
+// out = scale * (source + offset).
+__global__ void __launch_bounds__(kThreads)
+    store_vector_kernel(const float* source, const Placement p, float offset, float scale, float* out) {
+  for (int64_t i = threadIdx.x; i < p.cols; i += kThreads) {
+    out[place(i, p.col_segment, p.col_pitch)] = scale * (source[i] + offset);
+  }
 }
 
 // Rows [first, first + rows) of a padded matrix, dense.
@@ -101,7 +105,11 @@ const Operand& Weights::embedding(const Watch& watch) {
 const TableWeights& Weights::head(const Watch& watch) {
   if (!head_) {
     auto loaded = std::make_unique<TableWeights>();
-    vector(-1, {WeightKind::final_norm}, watch, &loaded->norm);
+    // Logits are linear in what the norm gives, and that in its weight and bias.
+    const double factor = shape_.config.head.scale;
+    const float scale = factor > 0 ? static_cast<float>(factor) : 1.0f;
+    vector(-1, {WeightKind::final_norm}, watch, &loaded->norm, scale);
+    vector(-1, {WeightKind::final_norm_bias}, watch, &loaded->norm_bias, scale);
     if (shape_.config.tied_embeddings) {
       loaded->table = embedding(watch);
     } else {
@@ -129,17 +137,20 @@ bool Weights::fits() const {
 
 void Weights::load(int32_t layer, WeightKind kind, int64_t count, const Watch& watch) {
   watch.poll();
-  stream_.synchronize();  // the device may still be copying the previous tensor
-  if (count > staging_size_) {
-    staging_.reset();
-    staging_ = std::make_unique<PinnedBuffer<float>>(count);
-    staging_device_ = {};
-    staging_device_ = DeviceBuffer<float>(stream_, count);
-    staging_size_ = count;
-  }
+  reserve_staging(count);
   const Status status = provider_.load(provider_.user, layer, kind, staging_->get(), count);
   if (status.code != StatusCode::ok) throw Failure{status};
   staging_device_.upload(staging_->get(), count);
+}
+
+void Weights::reserve_staging(int64_t count) {
+  stream_.synchronize();  // the device may still be copying the previous tensor
+  if (count <= staging_size_) return;
+  staging_.reset();
+  staging_ = std::make_unique<PinnedBuffer<float>>(count);
+  staging_device_ = {};
+  staging_device_ = DeviceBuffer<float>(stream_, count);
+  staging_size_ = count;
 }
 
 void Weights::stack(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix* out) {
@@ -179,36 +190,102 @@ std::unique_ptr<PackedMatrix> Weights::load_packed(int32_t layer, WeightKind kin
 
 void Weights::load_planes(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch,
                           StackedMatrix::Part* out) {
-  out->rows = 0;
-  for (const WeightKind kind : kinds) out->rows += shape_.placement(kind).padded_rows();
-  const int64_t stride = shape_.placement(kinds[0]).padded_cols(), plane = out->rows * stride;
-  out->data = DeviceBuffer<uint16_t>(stream_, plane * planes_);
-  out->data.clear();
-  out->operand = {out->data.get(), stride, plane, planes_};
+  int64_t rows = 0;
+  for (const WeightKind kind : kinds) rows += shape_.placement(kind).padded_rows();
+  *out = room_for(rows, shape_.placement(kinds[0]).padded_cols(), planes_);
   int64_t row = 0;
   for (const WeightKind kind : kinds) {
     const Placement p = shape_.placement(kind);
     load(layer, kind, p.rows * p.cols, watch);
-    store_kernel<<<blocks_for(p.rows * p.cols), kThreads, 0, stream_.get()>>>(
-        staging_device_.get(), p, reinterpret_cast<Bf16*>(out->data.get()) + row * stride, plane, planes_,
-        inexact_.get());
-    check_launch("storing weights");
+    store(p, row, *out);
     row += p.padded_rows();
   }
 }
 
-void Weights::vector(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch,
-                     DeviceBuffer<float>* out) {
-  if (shape_.count(kinds[0]) == 0) return;
+StackedMatrix::Part Weights::room_for(int64_t rows, int64_t stride, int planes) const {
+  StackedMatrix::Part out{rows, DeviceBuffer<uint16_t>(stream_, rows * stride * planes), {}, nullptr};
+  out.data.clear();
+  out.operand = {out.data.get(), stride, rows * stride, planes};
+  return out;
+}
+
+void Weights::store(const Placement& p, int64_t row, const StackedMatrix::Part& part) const {
+  store_kernel<<<blocks_for(p.rows * p.cols), kThreads, 0, stream_.get()>>>(
+      staging_device_.get(), p, reinterpret_cast<Bf16*>(part.data.get()) + row * part.operand.stride,
+      part.operand.plane, part.operand.planes, inexact_.get());
+  check_launch("storing weights");
+}
+
+BlockWeights Weights::copy(const BlockWeights& block) const {
+  BlockWeights out;
+  out.traits = block.traits;
+  const auto copy_bytes = [&](void* to, const void* from, int64_t bytes) {
+    check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice, stream_.get()),
+          "copying weights");
+  };
+  const auto vector = [&](const DeviceBuffer<float>& from, DeviceBuffer<float>* to) {
+    *to = DeviceBuffer<float>(stream_, from.size());
+    if (from.size() > 0) copy_bytes(to->get(), from.get(), from.bytes());
+  };
+  const auto matrix = [&](const StackedMatrix& from, std::initializer_list<WeightKind> kinds, StackedMatrix* to) {
+    const Operand& all = from.operand();
+    int64_t row = 0;
+    for (const WeightKind kind : kinds) {
+      if (shape_.count(kind) == 0) continue;
+      const int64_t rows = shape_.placement(kind).padded_rows(), bytes = rows * all.stride * 2;
+      StackedMatrix::Part part = room_for(rows, all.stride, all.planes);
+      for (int p = 0; p < all.planes; ++p) {
+        copy_bytes(part.data.get() + p * part.operand.plane, all.data + p * all.plane + row * all.stride, bytes);
+      }
+      to->parts.push_back(std::move(part));
+      row += rows;
+    }
+  };
+  using K = WeightKind;
+  matrix(block.qkv, {K::q, K::k, K::v}, &out.qkv);
+  matrix(block.o, {K::o}, &out.o);
+  matrix(block.gates, {K::gate, K::up}, &out.gates);
+  matrix(block.down, {K::down}, &out.down);
+  using B = BlockWeights;
+  for (const auto field :
+       {&B::qkv_bias, &B::o_bias, &B::gates_bias, &B::down_bias, &B::input_norm, &B::input_norm_bias,
+        &B::post_attention_norm, &B::post_attention_norm_bias, &B::attention_output_norm,
+        &B::attention_output_norm_bias, &B::mlp_output_norm, &B::mlp_output_norm_bias, &B::q_norm, &B::k_norm}) {
+    vector(block.*field, &(out.*field));
+  }
+  return out;
+}
+
+void Weights::replace(WeightKind kind, const float* values, BlockWeights* block) {
+  using K = WeightKind;
+  StackedMatrix* const matrix = kind == K::o                       ? &block->o
+                                : kind == K::down                  ? &block->down
+                                : kind == K::gate || kind == K::up ? &block->gates
+                                                                   : &block->qkv;
+  const size_t part = kind == K::k ? 1 : kind == K::v ? 2 : kind == K::up ? matrix->parts.size() - 1 : 0;
+  const Placement p = shape_.placement(kind);
+  const int64_t count = p.rows * p.cols;
+  reserve_staging(count);
+  std::copy_n(values, count, staging_->get());
+  staging_device_.upload(staging_->get(), count);
+  matrix->parts[part] = room_for(p.padded_rows(), p.padded_cols(), 2);
+  store(p, 0, matrix->parts[part]);
+}
+
+void Weights::vector(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, DeviceBuffer<float>* out,
+                     float scale) {
   int64_t width = 0;
-  for (const WeightKind kind : kinds) width += shape_.placement(kind).padded_cols();
+  for (const WeightKind kind : kinds) width += shape_.count(kind) == 0 ? 0 : shape_.placement(kind).padded_cols();
+  if (width == 0) return;
   *out = DeviceBuffer<float>(stream_, width);
   out->clear();
   int64_t at = 0;
   for (const WeightKind kind : kinds) {
+    if (shape_.count(kind) == 0) continue;
     const Placement p = shape_.placement(kind);
     load(layer, kind, p.cols, watch);
-    store_vector_kernel<<<1, kThreads, 0, stream_.get()>>>(staging_device_.get(), p, out->get() + at);
+    const float offset = shape_.has_offset(kind) ? shape_.config.norms.offset : 0.0f;
+    store_vector_kernel<<<1, kThreads, 0, stream_.get()>>>(staging_device_.get(), p, offset, scale, out->get() + at);
     check_launch("storing weights");
     at += p.padded_cols();
   }
@@ -224,18 +301,25 @@ void Weights::require_exact() {
 BlockWeights Weights::load_block(int32_t layer, const Watch& watch) {
   using K = WeightKind;
   BlockWeights w;
+  w.traits = shape_.traits(layer);
   vector(layer, {K::input_norm}, watch, &w.input_norm);
+  vector(layer, {K::input_norm_bias}, watch, &w.input_norm_bias);
   stack(layer, {K::q, K::k, K::v}, watch, &w.qkv);
   vector(layer, {K::q_bias, K::k_bias, K::v_bias}, watch, &w.qkv_bias);
   vector(layer, {K::q_norm}, watch, &w.q_norm);
   vector(layer, {K::k_norm}, watch, &w.k_norm);
   stack(layer, {K::o}, watch, &w.o);
   vector(layer, {K::o_bias}, watch, &w.o_bias);
+  vector(layer, {K::attention_output_norm}, watch, &w.attention_output_norm);
+  vector(layer, {K::attention_output_norm_bias}, watch, &w.attention_output_norm_bias);
   vector(layer, {K::post_attention_norm}, watch, &w.post_attention_norm);
-  stack(layer, {K::gate, K::up}, watch, &w.gate_up);
-  vector(layer, {K::gate_bias, K::up_bias}, watch, &w.gate_up_bias);
+  vector(layer, {K::post_attention_norm_bias}, watch, &w.post_attention_norm_bias);
+  stack(layer, shape_.config.mlp.plain ? std::vector<K>{K::up} : std::vector<K>{K::gate, K::up}, watch, &w.gates);
+  vector(layer, {K::gate_bias, K::up_bias}, watch, &w.gates_bias);
   stack(layer, {K::down}, watch, &w.down);
   vector(layer, {K::down_bias}, watch, &w.down_bias);
+  vector(layer, {K::mlp_output_norm}, watch, &w.mlp_output_norm);
+  vector(layer, {K::mlp_output_norm_bias}, watch, &w.mlp_output_norm_bias);
   require_exact();
   return w;
 }

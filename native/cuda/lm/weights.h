@@ -28,17 +28,20 @@ struct StackedMatrix {
   const Operand& operand() const { return parts[0].operand; }
 };
 
+// Buffers are empty where the architecture has no such tensor.
 struct BlockWeights {
-  StackedMatrix qkv, o, gate_up, down;
-  DeviceBuffer<float> input_norm, post_attention_norm;
-  DeviceBuffer<float> qkv_bias, o_bias, gate_up_bias, down_bias;  // empty when there are none
+  LayerTraits traits;
+  StackedMatrix qkv, o, gates, down;  // gates: gate and up, or up alone
+  DeviceBuffer<float> qkv_bias, o_bias, gates_bias, down_bias;
+  DeviceBuffer<float> input_norm, input_norm_bias, post_attention_norm, post_attention_norm_bias;
+  DeviceBuffer<float> attention_output_norm, attention_output_norm_bias, mlp_output_norm, mlp_output_norm_bias;
   DeviceBuffer<float> q_norm, k_norm;
 };
 
 struct TableWeights {
-  StackedMatrix own;         // empty when embedding and head are tied
-  Operand table{};           // [vocab, hidden]
-  DeviceBuffer<float> norm;  // final norm; empty for the embedding
+  StackedMatrix own;                    // empty when embedding and head are tied
+  Operand table{};                      // [vocab, hidden]
+  DeviceBuffer<float> norm, norm_bias;  // final norm; empty for the embedding
 };
 
 class Weights {
@@ -57,6 +60,11 @@ class Weights {
   const Operand& embedding(const Watch& watch);
   const TableWeights& head(const Watch& watch);
 
+  // A copy of a block in which every matrix is a part of its own, so that each can be replaced.
+  BlockWeights copy(const BlockWeights& block) const;
+  // Puts host values [rows, cols], as the provider gives them, in the place of a matrix of such a copy, in two planes.
+  void replace(WeightKind kind, const float* values, BlockWeights* block);
+
   // Whether a block stays in device memory.
   bool kept(int32_t layer) const { return blocks_[layer] != nullptr; }
 
@@ -67,9 +75,16 @@ class Weights {
   void stack(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix* out);
   std::unique_ptr<PackedMatrix> load_packed(int32_t layer, WeightKind kind, const Watch& watch);
   void load_planes(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix::Part* out);
-  void vector(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, DeviceBuffer<float>* out);
+  // Side by side, times `scale`; those that this architecture has.
+  void vector(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, DeviceBuffer<float>* out,
+              float scale = 1.0f);
   // Leaves the tensor in staging_device_.
   void load(int32_t layer, WeightKind kind, int64_t count, const Watch& watch);
+  // Makes room for a tensor in staging memory, once nothing reads it.
+  void reserve_staging(int64_t count);
+  StackedMatrix::Part room_for(int64_t rows, int64_t stride, int planes) const;
+  // Writes what is in staging_device_ from row `row` of a part on.
+  void store(const Placement& placement, int64_t row, const StackedMatrix::Part& part) const;
   void require_exact();
   BlockWeights load_block(int32_t layer, const Watch& watch);
   bool fits() const;

@@ -1,6 +1,6 @@
 #include "ops/packed_product.h"
 
-#include "lm/elementwise.h"
+#include "lm/residual.h"
 #include "quant/packed_matrix.h"
 #include "runtime/upload.h"
 
@@ -18,7 +18,7 @@ void packed_product(const Stream& stream, const QuantizedView& q, const float* l
   const int64_t padded_rows = matrix.padded_rows(), padded_cols = matrix.padded_cols();
   const DeviceBuffer<float> values = upload_padded(stream, x, tokens, cols, tokens, padded_cols);
   const DeviceBuffer<uint16_t> rounded(stream, tokens * padded_cols);
-  split(stream, values.get(), values.size(), {rounded.get(), values.size(), 1});
+  split(stream, values.get(), values.size(), 1.0f, {rounded.get(), values.size(), 1});
   const DeviceBuffer<float> sums(stream, tokens * padded_rows);
   watch.poll();
   matrix.times_transposed(products, {rounded.get(), padded_cols, 0, 1}, tokens, {sums.get(), padded_rows, false, false},

@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "lm/elementwise.h"
 #include "lm/mma.cuh"
+#include "lm/residual.h"
 #include "quant/book.h"
 #include "quant/packed_matrix.h"
 #include "quant/scales.cuh"
@@ -270,7 +270,7 @@ void PackedMatrix::times_transposed(const Products& products, const Operand& x, 
     } else {
       float* sums = grown(stream_, &workspace->projected, count);
       products.times_transposed(x, l2, tokens, rank, padded_cols_, {sums, rank, false, false});
-      split(stream_, sums, count, t);
+      split(stream_, sums, count, 1.0f, t);
     }
     products.times_transposed(t.operand(rank), l1, tokens, padded_rows_, rank, to);
     to.accumulate = true;

@@ -135,39 +135,26 @@ inline int64_t predictions(const LanguageModelConfig& c, const int32_t* tokens, 
   return count;
 }
 
-// The first part of a config that is not Llama's, in words, for a backend that has those alone; null when there is
-// none.
-inline const char* part_beyond_llama(const LanguageModelConfig& c) {
+// The first part of a config that the CUDA backend does not have, in words; null when it has all.
+inline const char* part_beyond_cuda(const LanguageModelConfig& c) {
   const NormParts& n = c.norms;
   const AttentionParts& a = c.attention;
-  if (n.kind != NormKind::rms) return "norms that subtract the mean";
-  if (n.offset != 0) return "norm weights with an offset";
-  if (n.none_before || n.none_first || n.after || n.of_sum) return "norms after attention and MLP";
-  if (n.none_last || n.bare || n.unbiased) return "norms that are left out";
+  if (n.of_sum) return "norms of the residual stream after each half";
+  if (n.none_first || n.none_last || n.bare || n.unbiased) return "norms that are left out";
   if (a.fused != Fused::none || c.mlp.fused != Fused::none) return "fused projections";
   if (a.both_directions) return "attention in both directions";
   if (a.parallel || a.shared_norm) return "attention and MLP side by side";
-  if (c.qk_norm && a.head_norm != HeadNorm::each) return "other norms of queries and keys";
-  if (a.scale != 0) return "another scale of attention";
-  if (a.softcap != 0 || c.head.softcap != 0) return "soft-capped scores or logits";
+  if (c.qk_norm && a.head_norm != HeadNorm::each && a.head_norm != HeadNorm::together) {
+    return "layer norms of queries and keys";
+  }
   if (a.clamp != 0) return "clamped queries, keys and values";
   if (a.alibi != nullptr) return "attention biases by distance";
   if (a.sinks) return "attention sinks";
-  if (c.mlp.activation != Activation::silu) return "activations other than SiLU";
-  if (c.mlp.plain) return "MLPs without a gate";
-  if (c.rope_type == RopeType::longrope) return "the rotary scaling longrope";
-  if (c.rotary.dim != 0 && c.rotary.dim != c.head_dim) return "rotation of a part of each head";
   if (c.rotary.interleaved) return "rotation of neighbouring dimensions";
-  if (c.embedding.scale != 0 || c.residual_scale != 0 || c.head.scale != 0) return "multipliers of its streams";
   if (c.embedding.positions != 0 || c.embedding.types != 0) return "learned positions or token types";
   if (c.embedding.norm || c.embedding.width != 0) return "normalised or projected embeddings";
   if (c.head.bias || c.head.transform) return "other heads than a projection";
   if (c.masked) return "the prediction of masked tokens";
-  for (int32_t i = 0; c.traits != nullptr && i < c.layers; ++i) {
-    if (c.traits[i].window != c.sliding_window || c.traits[i].rotary != LayerRotary::standard) {
-      return "layers that differ in window or rotation";
-    }
-  }
   return nullptr;
 }
 
@@ -302,8 +289,7 @@ class LanguageModel {
   // logits are never held whole. invalid_argument for another vocabulary. progress: sequences.
   virtual Status divergence(LanguageModel* other, const int32_t* tokens, int64_t sequences, int32_t context,
                             const Divergence& out, const Control& control) = 0;
-  // Starts a pass over tokens [sequences, context], which are copied. The model's provider outlives it. A backend that
-  // cannot says unsupported.
+  // Starts a pass over tokens [sequences, context], which are copied. The model's provider outlives it.
   virtual Status open_layer_pass(const int32_t* tokens, int64_t sequences, int32_t context, LayerPass** out) = 0;
   virtual void destroy() = 0;
 

@@ -1,0 +1,257 @@
+#include <type_traits>
+
+#include "lm/heads.h"
+#include "lm/rows.cuh"
+
+namespace lq::cuda {
+namespace {
+
+constexpr int kPairsALane = 4;  // pairs of a head of 256, over 32 lanes
+
+struct HeadLayout {
+  int context, heads, kv_heads, dim, width;  // width: padded dim
+  int turning;                               // pairs that turn
+  int64_t stride;                            // of a row
+  float eps;
+  bool together;  // norms are over all heads of queries, and all of keys
+  const float *cosine, *sine, *bias, *q_norm, *k_norm;
+  float* sums;
+};
+
+// A head's dimensions in pairs: those that turn, then the others.
+struct Pair {
+  int low, high;
+};
+__device__ inline Pair pair_of(const HeadLayout& z, int i) {
+  if (i < z.turning) return {i, i + z.turning};
+  return {z.turning + i, z.dim / 2 + i};
+}
+
+// Where a warp's head lies, and what is done to it.
+struct Head {
+  int64_t row, at;    // of the row, and of the head's first element
+  const float* norm;  // of this head; null: none
+  const float* bias;
+  int64_t turn;  // of its row of cosines
+  int kind;      // 0: queries, 1: keys, 2: values
+  bool turns;
+};
+__device__ inline Head head_at(const HeadLayout& z, int64_t row, int head) {
+  Head h;
+  h.row = row;
+  h.at = row * z.stride + head * z.width;
+  h.kind = head < z.heads ? 0 : head < z.heads + z.kv_heads ? 1 : 2;
+  h.norm = h.kind == 0 ? z.q_norm : h.kind == 1 ? z.k_norm : nullptr;
+  if (h.norm != nullptr && z.together) h.norm += (h.kind == 0 ? head : head - z.heads) * z.width;
+  h.bias = z.bias == nullptr ? nullptr : z.bias + head * z.width;
+  h.turns = h.kind < 2 && z.turning > 0;
+  h.turn = row % z.context * z.turning;
+  return h;
+}
+
+// The pairs a lane holds of a head.
+struct Pairs {
+  float low[kPairsALane], high[kPairsALane];
+};
+
+template <typename Work>
+__device__ inline void for_pairs(const HeadLayout& z, int lane, const Work& work) {
+#pragma unroll
+  for (int j = 0; j < kPairsALane; ++j) {
+    const int i = lane + j * 32;
+    if (i < z.dim / 2) work(j, i, pair_of(z, i));
+  }
+}
+
+// Values of a head with their bias; the sum of their squares over the head.
+template <typename Value>
+__device__ inline float load_head(const HeadLayout& z, const Head& h, const Value* raw, int lane, Pairs* x) {
+  float squares = 0.0f;
+  for_pairs(z, lane, [&](int j, int, Pair p) {
+    x->low[j] = load_value(raw + h.at + p.low) + (h.bias == nullptr ? 0.0f : h.bias[p.low]);
+    x->high[j] = load_value(raw + h.at + p.high) + (h.bias == nullptr ? 0.0f : h.bias[p.high]);
+    squares += x->low[j] * x->low[j] + x->high[j] * x->high[j];
+  });
+  return h.norm == nullptr ? 0.0f : warp_sum(squares);
+}
+
+// Gradients of a head, turned back, and times the norm's weights where there are some.
+template <typename Value>
+__device__ inline void load_gradients(const HeadLayout& z, const Head& h, const Value* d, int lane, Pairs* out) {
+  for_pairs(z, lane, [&](int j, int i, Pair p) {
+    float a = load_value(d + h.at + p.low), b = load_value(d + h.at + p.high);
+    if (h.turns && i < z.turning) {
+      const float c = z.cosine[h.turn + i], s = z.sine[h.turn + i], turned = a * c + b * s;
+      b = b * c - a * s;
+      a = turned;
+    }
+    out->low[j] = h.norm == nullptr ? a : a * h.norm[p.low];
+    out->high[j] = h.norm == nullptr ? b : b * h.norm[p.high];
+  });
+}
+
+__device__ inline float inner_product(const HeadLayout& z, int lane, const Pairs& x, const Pairs& y) {
+  float sum = 0.0f;
+  for_pairs(z, lane, [&](int j, int, Pair) { sum += x.low[j] * y.low[j] + x.high[j] * y.high[j]; });
+  return warp_sum(sum);
+}
+
+// For norms over all heads together, a warp a row and kind: sums[row][kind] = squares, and, given gradients,
+// sums[row][2 + kind] = their inner product with the values.
+template <typename Value>
+__global__ void __launch_bounds__(kRowThreads)
+    sums_kernel(const HeadLayout z, int64_t count, const Value* raw, const Value* d) {
+  const int64_t item = static_cast<int64_t>(blockIdx.x) * kRowWarps + threadIdx.x / 32;
+  if (item >= count) return;
+  const int lane = threadIdx.x % 32, kind = static_cast<int>(item % 2);
+  const int64_t row = item / 2;
+  const int first = kind == 0 ? 0 : z.heads, end = kind == 0 ? z.heads : z.heads + z.kv_heads;
+  float squares = 0.0f, inner = 0.0f;
+  for (int head = first; head < end; ++head) {
+    const Head h = head_at(z, row, head);
+    Pairs x, g;
+    squares += load_head(z, h, raw, lane, &x);
+    if (d == nullptr) continue;
+    load_gradients(z, h, d, lane, &g);
+    inner += inner_product(z, lane, x, g);
+  }
+  if (lane != 0) return;
+  z.sums[row * 4 + kind] = squares;
+  if (d != nullptr) z.sums[row * 4 + 2 + kind] = inner;
+}
+
+// What a norm multiplies with, given the squares of this head.
+__device__ inline float norm_scale(const HeadLayout& z, const Head& h, float squares, float* n) {
+  *n = static_cast<float>(z.dim * (z.together ? (h.kind == 0 ? z.heads : z.kv_heads) : 1));
+  if (z.together) squares = z.sums[h.row * 4 + h.kind];
+  return 1.0f / sqrtf(squares / *n + z.eps);
+}
+
+template <int P>
+__device__ inline void store_head(const HeadLayout& z, const Head& h, int lane, const Pairs& x, Bf16* out,
+                                  int64_t plane) {
+  for_pairs(z, lane, [&](int j, int, Pair p) {
+    store_planes<P>(out + h.at + p.low, plane, x.low[j]);
+    store_planes<P>(out + h.at + p.high, plane, x.high[j]);
+  });
+  for (int i = z.dim + lane; i < z.width; i += 32) store_planes<P>(out + h.at + i, plane, 0.0f);
+}
+
+// A warp a row and head.
+template <int P, typename Value>
+__global__ void __launch_bounds__(kRowThreads)
+    position_kernel(const HeadLayout z, int64_t count, int heads, const Value* raw, Bf16* out, int64_t plane) {
+  const int64_t item = static_cast<int64_t>(blockIdx.x) * kRowWarps + threadIdx.x / 32;
+  if (item >= count) return;
+  const int lane = threadIdx.x % 32;
+  const Head h = head_at(z, item / heads, static_cast<int>(item % heads));
+  Pairs x;
+  const float squares = load_head(z, h, raw, lane, &x);
+  float n, scale = 1.0f;
+  if (h.norm != nullptr) scale = norm_scale(z, h, squares, &n);
+  for_pairs(z, lane, [&](int j, int i, Pair p) {
+    float a = x.low[j] * scale, b = x.high[j] * scale;
+    if (h.norm != nullptr) {
+      a *= h.norm[p.low];
+      b *= h.norm[p.high];
+    }
+    if (h.turns && i < z.turning) {
+      const float c = z.cosine[h.turn + i], s = z.sine[h.turn + i], turned = a * c - b * s;
+      b = b * c + a * s;
+      a = turned;
+    }
+    x.low[j] = a;
+    x.high[j] = b;
+  });
+  store_head<P>(z, h, lane, x, out, plane);
+}
+
+template <int P, typename Value>
+__global__ void __launch_bounds__(kRowThreads)
+    position_backward_kernel(const HeadLayout z, int64_t count, int heads, const Value* raw, const Value* d, Bf16* out,
+                             int64_t plane) {
+  const int64_t item = static_cast<int64_t>(blockIdx.x) * kRowWarps + threadIdx.x / 32;
+  if (item >= count) return;
+  const int lane = threadIdx.x % 32;
+  const Head h = head_at(z, item / heads, static_cast<int>(item % heads));
+  Pairs g;
+  load_gradients(z, h, d, lane, &g);
+  if (h.norm != nullptr) {
+    Pairs x;
+    const float squares = load_head(z, h, raw, lane, &x);
+    float n;
+    const float scale = norm_scale(z, h, squares, &n);
+    const float inner = z.together ? z.sums[h.row * 4 + 2 + h.kind] : inner_product(z, lane, x, g);
+    const float back = inner * scale * scale * scale / n;
+    for_pairs(z, lane, [&](int j, int, Pair) {
+      g.low[j] = g.low[j] * scale - x.low[j] * back;
+      g.high[j] = g.high[j] * scale - x.high[j] * back;
+    });
+  }
+  store_head<P>(z, h, lane, g, out, plane);
+}
+
+HeadLayout layout_of(const Positions& p) {
+  const LanguageModelConfig& c = p.shape.config;
+  const Rotary rotary = p.rotary == nullptr ? Rotary{nullptr, nullptr, 0} : *p.rotary;
+  return {static_cast<int>(p.context),
+          c.heads,
+          c.kv_heads,
+          c.head_dim,
+          static_cast<int>(p.shape.head),
+          static_cast<int>(rotary.half),
+          p.shape.qkv,
+          c.rms_eps,
+          p.shape.norms_together(),
+          rotary.cosine,
+          rotary.sine,
+          p.bias,
+          p.q_norm,
+          p.k_norm,
+          p.sums};
+}
+
+template <typename Value>
+void sum_heads(const Stream& stream, const HeadLayout& z, int64_t rows, const void* raw, const void* d) {
+  if (z.q_norm == nullptr || !z.together) return;
+  sums_kernel<<<blocks_for(rows * 2, kRowWarps), kRowThreads, 0, stream.get()>>>(
+      z, rows * 2, static_cast<const Value*>(raw), static_cast<const Value*>(d));
+  check_launch("norms of heads");
+}
+
+}  // namespace
+
+void position_heads(const Stream& stream, const Positions& positions, int64_t rows, const void* raw,
+                    const Planes& qkv) {
+  const HeadLayout z = layout_of(positions);
+  // Values that stay where and as they are need no pass.
+  const bool in_place = raw == qkv.data && z.bias == nullptr;
+  const int heads = z.heads + (in_place ? 1 : 2) * z.kv_heads;
+  const int64_t count = rows * heads;
+  const auto run = [&](auto kernel, auto* values) {
+    sum_heads<std::remove_const_t<std::remove_pointer_t<decltype(values)>>>(stream, z, rows, raw, nullptr);
+    kernel<<<blocks_for(count, kRowWarps), kRowThreads, 0, stream.get()>>>(z, count, heads, values, bf16(qkv.data),
+                                                                           qkv.plane);
+    check_launch("rotation");
+  };
+  if (qkv.count == 2) return run(position_kernel<2, float>, static_cast<const float*>(raw));
+  run(position_kernel<1, Bf16>, static_cast<const Bf16*>(raw));
+}
+
+void position_heads_backward(const Stream& stream, const Positions& positions, int64_t rows, const void* raw,
+                             const void* d, const Planes& out) {
+  const HeadLayout z = layout_of(positions);
+  const int heads = z.heads + (d == out.data ? 1 : 2) * z.kv_heads;
+  const int64_t count = rows * heads;
+  const auto run = [&](auto kernel, auto* values) {
+    using Value = std::remove_const_t<std::remove_pointer_t<decltype(values)>>;
+    sum_heads<Value>(stream, z, rows, raw, d);
+    kernel<<<blocks_for(count, kRowWarps), kRowThreads, 0, stream.get()>>>(
+        z, count, heads, values, static_cast<const Value*>(d), bf16(out.data), out.plane);
+    check_launch("rotation backward");
+  };
+  if (out.count == 2) return run(position_backward_kernel<2, float>, static_cast<const float*>(raw));
+  run(position_backward_kernel<1, Bf16>, static_cast<const Bf16*>(raw));
+}
+
+}  // namespace lq::cuda

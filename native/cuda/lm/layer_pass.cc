@@ -1,0 +1,278 @@
+#include "lm/layer_pass.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "lm/moments.h"
+#include "lm/residual.h"
+#include "lm/sums.h"
+
+namespace lq::cuda {
+namespace {
+
+constexpr int kPlanes = 2;
+
+bool in_attention(WeightKind kind) {
+  return kind == WeightKind::q || kind == WeightKind::k || kind == WeightKind::v || kind == WeightKind::o;
+}
+
+// Hidden states of all sequences, [rows, width] fp32, on the device or on the host.
+class HiddenStates {
+ public:
+  HiddenStates() = default;
+  HiddenStates(const Stream& stream, int64_t rows, int64_t width, bool on_device) : stream_(&stream), width_(width) {
+    if (on_device) {
+      device_ = DeviceBuffer<float>(stream, rows * width);
+    } else {
+      host_.resize(static_cast<size_t>(rows * width));
+    }
+  }
+
+  // Rows [first, first + rows) on the device: in place, or brought to `room`.
+  float* bring(int64_t first, int64_t rows, float* room) const {
+    if (device_.get() != nullptr) return device_.get() + first * width_;
+    copy(room, host_.data() + first * width_, rows, cudaMemcpyHostToDevice);
+    return room;
+  }
+  // Keeps what bring() gave, changed since.
+  void keep(int64_t first, int64_t rows, const float* from) {
+    if (device_.get() == nullptr) copy(host_.data() + first * width_, from, rows, cudaMemcpyDeviceToHost);
+  }
+
+ private:
+  void copy(float* to, const float* from, int64_t rows, cudaMemcpyKind kind) const {
+    check(cudaMemcpyAsync(to, from, static_cast<size_t>(rows * width_) * sizeof(float), kind, stream_->get()),
+          "copying hidden states");
+    stream_->synchronize();
+  }
+
+  const Stream* stream_ = nullptr;
+  int64_t width_ = 0;
+  DeviceBuffer<float> device_;
+  std::vector<float> host_;
+};
+
+class CudaLayerPass final : public LayerPass {
+ public:
+  CudaLayerPass(const LanguageModelConfig& config, const WeightProvider& provider, std::vector<int32_t> tokens,
+                int32_t context)
+      : model_(config, provider), tokens_(std::move(tokens)), context_(context) {}
+
+  Status moments(int32_t layer, BlockInput input, float* second_moment, float* cross, const Control& control) override {
+    return model_.run(control, [&](const Watch& watch) {
+      enter(layer, watch);
+      if (input == BlockInput::mlp || input == BlockInput::down) {
+        finish_attention(watch);
+      } else if (middle_) {
+        fail(StatusCode::invalid_argument, "the block's attention was left behind");
+      }
+      const Placement p = model_.shape.moment_placement(input);
+      const int64_t n = p.padded_cols();
+      DeviceBuffer<float> second(model_.stream(), n * n), crossed(model_.stream(), cross == nullptr ? 0 : n * n);
+      second.clear();
+      crossed.clear();
+      for_batches(n, watch, [&](const BatchContext& b, const BlockState& state, const Planes& kept, int64_t first) {
+        const int64_t count = b.rows() * n;
+        if (cross != nullptr) {
+          const Planes f = input_of(b, *dense_weights_, state, input, dense_, first);
+          check(cudaMemcpyAsync(kept.data, f.data, static_cast<size_t>(count * kPlanes) * sizeof(uint16_t),
+                                cudaMemcpyDeviceToDevice, b.stream.get()),
+                "copying on the device");
+        }
+        const Planes q = input_of(b, encoded_weights_, state, input, encoded_, first);
+        b.products.add_moments(q.operand(n), q.operand(n), n, n, b.rows(), second.get());
+        if (cross == nullptr) return;
+        subtract(b.stream, kept, q, count);
+        b.products.add_moments(kept.operand(n), q.operand(n), n, n, b.rows(), crossed.get());
+      });
+      const float scale = 1.0f / static_cast<float>(tokens_.size());
+      const auto collect = [&](float* sum, bool symmetric, float* out) {
+        finish_moment(model_.stream(), n, scale, symmetric, sum);
+        std::fill_n(out, p.rows * p.cols, 0.0f);
+        add_to_host(model_.stream(), sum, p, out);
+      };
+      collect(second.get(), true, second_moment);
+      if (cross != nullptr) collect(crossed.get(), false, cross);
+    });
+  }
+
+  Status replace(int32_t layer, WeightKind kind, const float* values, int64_t count) override {
+    return model_.run({}, [&](const Watch& watch) {
+      if (std::find(kMatrices.begin(), kMatrices.end(), kind) == kMatrices.end()) {
+        fail(StatusCode::invalid_argument, "only a block's matrices can be replaced");
+      }
+      if (count != model_.shape.count(kind)) fail(StatusCode::invalid_argument, "a matrix of another size");
+      if (layer != layer_) fail(StatusCode::invalid_argument, "blocks are visited in their order");
+      if (middle_ && in_attention(kind)) {
+        fail(StatusCode::invalid_argument, "the block's attention was left behind");
+      }
+      enter(layer, watch);
+      weights_->replace(kind, values, &encoded_weights_);
+    });
+  }
+
+  Status advance(int32_t layer, const Control& control) override {
+    return model_.run(control, [&](const Watch& watch) {
+      enter(layer, watch);
+      finish_attention(watch);
+      for_both(watch, [](const BatchContext& b, const BlockWeights& w, const BlockState& s) {
+        forward_mlp(b, w, s, s.middle);
+      });
+      ++layer_;
+      middle_ = false;
+      dense_weights_ = nullptr;
+      encoded_weights_ = {};
+      weights_.reset();
+    });
+  }
+
+  void destroy() override {
+    // Errors of a device that is gone have nobody to go to.
+    cudaSetDevice(model_.device());
+    delete this;
+  }
+
+ private:
+  int64_t rows() const { return static_cast<int64_t>(tokens_.size()); }
+
+  // Brings the weights of the block, and at the first one the embeddings.
+  void enter(int32_t layer, const Watch& watch) {
+    if (layer != layer_ || layer >= model_.shape.config.layers) {
+      fail(StatusCode::invalid_argument, "blocks are visited in their order");
+    }
+    if (dense_weights_ != nullptr) return;
+    weights_ = model_.open_weights();
+    if (layer == 0) {
+      embed_all(watch);
+      weights_ = model_.open_weights();  // without the table
+    }
+    const BlockWeights& loaded = weights_->block(layer, watch);
+    encoded_weights_ = weights_->copy(loaded);
+    dense_weights_ = &loaded;
+  }
+
+  void embed_all(const Watch& watch) {
+    const Stream& stream = model_.stream();
+    const int64_t hidden = model_.shape.hidden, piece = std::min<int64_t>(rows(), 1 << 14);
+    const int64_t bytes = 2 * rows() * hidden * static_cast<int64_t>(sizeof(float));
+    const bool on_device = bytes <= Model::usable_bytes() / 2;
+    dense_ = HiddenStates(stream, rows(), hidden, on_device);
+    encoded_ = HiddenStates(stream, rows(), hidden, on_device);
+    const Operand& table = weights_->embedding(watch);
+    DeviceBuffer<int32_t> ids(stream, rows());
+    ids.upload(tokens_.data(), rows());
+    const DeviceBuffer<float> room(stream, on_device ? 0 : piece * hidden);
+    for (int64_t first = 0; first < rows(); first += piece) {
+      const int64_t count = std::min(piece, rows() - first);
+      for (HiddenStates* states : {&dense_, &encoded_}) {
+        float* x = on_device ? states->bring(first, count, nullptr) : room.get();
+        embed(stream, table, ids.get() + first, count, hidden, model_.shape.embedding_scale(), x);
+        states->keep(first, count, x);
+      }
+    }
+    stream.synchronize();
+  }
+
+  // Both streams from the block's input to its middle.
+  void finish_attention(const Watch& watch) {
+    if (middle_) return;
+    for_both(watch, [](const BatchContext& b, const BlockWeights& w, const BlockState& s) {
+      forward_attention(b, w, s, true);
+    });
+    middle_ = true;
+  }
+
+  // Calls work(batch, weights, state) for batches of either stream; what it leaves in state.x is kept.
+  template <typename Work>
+  void for_both(const Watch& watch, const Work& work) {
+    for_batches(0, watch, [&](const BatchContext& b, const BlockState& state, const Planes&, int64_t first) {
+      for (const auto& [weights, states] :
+           {std::pair{dense_weights_, &dense_},
+            std::pair{static_cast<const BlockWeights*>(&encoded_weights_), &encoded_}}) {
+        BlockState s = state;
+        s.x = s.middle = states->bring(first, b.rows(), state.x);
+        work(b, *weights, s);
+        states->keep(first, b.rows(), s.x);
+      }
+    });
+  }
+
+  // An input of the block, in the batch's memory until the next call.
+  static Planes input_of(const BatchContext& b, const BlockWeights& weights, const BlockState& state, BlockInput input,
+                         const HiddenStates& states, int64_t first) {
+    BlockState s = state;
+    s.x = s.middle = states.bring(first, b.rows(), state.x);
+    switch (input) {
+      case BlockInput::attention:
+        attention_input(b, weights, s);
+        return s.normed;
+      case BlockInput::output:
+        forward_attention(b, weights, s, false);
+        return s.attended;
+      case BlockInput::mlp:
+        mlp_input(b, weights, s);
+        return s.middle_normed;
+      case BlockInput::down:
+        forward_mlp(b, weights, s, nullptr);
+        return s.act;
+    }
+    fail(StatusCode::internal, "an unknown input of a block");
+  }
+
+  // Calls work(batch, state, kept, first row) for batches of sequences; `kept` is room for `width` elements a row in
+  // planes.
+  template <typename Work>
+  void for_batches(int64_t width, const Watch& watch, const Work& work) {
+    const int64_t sequences = rows() / context_;
+    const RotaryOnDevice rotary(model_.stream(), model_.shape.config, context_);
+    const auto context_of = [&](int64_t count) {
+      return BatchContext{model_.stream(),   model_.products(), model_.shape,         kPlanes, count, context_,
+                          rotary.standard(), rotary.local(),    weights_->workspace()};
+    };
+    const auto bytes_of = [&](int64_t count) {
+      Arena counting(nullptr);
+      const BatchContext b = context_of(count);
+      place_block(b, false, &counting);
+      counting.planes(b.rows() * width, kPlanes);
+      return counting.used();
+    };
+    int64_t most = Model::full_batch(sequences, context_);
+    while (most > 1 && bytes_of(most) > Model::usable_bytes()) most = (most + 1) / 2;
+    const int64_t batches = ceil_div(sequences, most);
+    const DeviceBuffer<uint8_t> memory(model_.stream(), bytes_of(ceil_div(sequences, batches)));
+    Event done[2];
+    for (int64_t i = 0; i < batches; ++i) {
+      const int64_t first = sequences * i / batches, end = sequences * (i + 1) / batches;
+      const BatchContext b = context_of(end - first);
+      Arena arena(memory.get());
+      const BlockState state = place_block(b, false, &arena);
+      work(b, state, arena.planes(b.rows() * width, kPlanes), first * context_);
+      // The host runs one batch ahead at most.
+      done[i % 2].record(model_.stream());
+      if (i > 0) done[(i - 1) % 2].synchronize();
+      watch.progress(static_cast<double>(end), static_cast<double>(sequences));
+      watch.poll();
+    }
+    model_.stream().synchronize();
+  }
+
+  Model model_;
+  const std::vector<int32_t> tokens_;
+  const int64_t context_;
+  int32_t layer_ = 0;
+  bool middle_ = false;  // whether the streams are past the block's attention
+  HiddenStates dense_, encoded_;
+  std::unique_ptr<Weights> weights_;  // of the block, once it was entered
+  const BlockWeights* dense_weights_ = nullptr;
+  BlockWeights encoded_weights_{};
+};
+
+}  // namespace
+
+LayerPass* create_layer_pass(const LanguageModelConfig& config, const WeightProvider& provider,
+                             std::vector<int32_t> tokens, int32_t context) {
+  return new CudaLayerPass(config, provider, std::move(tokens), context);
+}
+
+}  // namespace lq::cuda

@@ -1,0 +1,179 @@
+#include "lm/model.h"
+
+#include <cmath>
+
+#include "lm/residual.h"
+#include "lm/rotary.h"
+
+namespace lq::cuda {
+namespace {
+
+constexpr int64_t kMostRows = 8192;  // tokens a batch: beyond, products are as fast as they get
+// Activations of models up to this size have two planes: they are quick anyway, and then as exact as in fp32.
+constexpr int64_t kSmallModel = int64_t{1} << 30;
+constexpr double kUsableMemory = 0.92;  // of what is free; the rest is fragmentation and cuBLAS's own
+
+}  // namespace
+
+BatchMemory place_batch(const BatchContext& b, Keep keep, Arena* arena) {
+  const int32_t layers = b.shape.config.layers;
+  const int64_t width = b.rows() * b.shape.hidden;
+  const bool backward = keep != Keep::nothing;
+  BatchMemory m{};
+  m.tokens = static_cast<int32_t*>(arena->bytes(b.rows() * static_cast<int64_t>(sizeof(int32_t))));
+  m.targets = static_cast<int32_t*>(arena->bytes(b.rows() * static_cast<int64_t>(sizeof(int32_t))));
+  for (int32_t i = 0; i < (keep == Keep::everything ? layers : 1); ++i) {
+    m.blocks.push_back(place_block(b, backward, arena));
+  }
+  for (int32_t i = 0; keep == Keep::inputs && i < layers; ++i) m.inputs.push_back(arena->floats(width));
+  m.head = place_head(b, backward, arena);
+  if (backward) {
+    m.last = arena->floats(width);
+    m.backward = place_backward(b, arena);
+  }
+  return m;
+}
+
+BlockState BatchMemory::state(Keep keep, int32_t layer) const {
+  if (keep == Keep::everything) return blocks[static_cast<size_t>(layer)];
+  BlockState state = blocks[0];
+  if (keep == Keep::inputs) state.x = inputs[static_cast<size_t>(layer)];
+  return state;
+}
+
+RotaryOnDevice::RotaryOnDevice(const Stream& stream, const LanguageModelConfig& config, int64_t context) {
+  const auto bring = [&](const lm::RotaryTable& table) {
+    const auto place = [&](const std::vector<float>& values) {
+      buffers_.emplace_back(stream, static_cast<int64_t>(values.size()));
+      if (!values.empty()) buffers_.back().upload(values.data(), buffers_.back().size());
+      return buffers_.back().get();
+    };
+    const float* cosine = place(table.cosine);
+    const Rotary out{cosine, place(table.sine), table.half};
+    stream.synchronize();  // the table goes before a copy would
+    return out;
+  };
+  standard_ = bring(lm::rotary_table(config, context));
+  local_ = bring(lm::local_rotary_table(config, context));
+}
+
+Model::Model(const LanguageModelConfig& config, const WeightProvider& provider)
+    : shape(config), provider_(provider), products_(stream_) {
+  check(cudaGetDevice(&device_), "asking for the device");
+}
+
+void Model::check_tokens(const int32_t* tokens, int64_t count, int32_t context, int32_t least) const {
+  if (context < least) fail(StatusCode::invalid_argument, "the context is too short");
+  for (int64_t i = 0; i < count; ++i) {
+    if (tokens[i] >= 0 && tokens[i] < shape.config.vocab) continue;
+    throw Failure{make_status(StatusCode::invalid_argument, i, "token %d at %lld is outside the vocabulary of %d",
+                              tokens[i], static_cast<long long>(i), shape.config.vocab)};
+  }
+}
+
+void Model::use_two_planes() {
+  weights_.reset();
+  weight_planes_ = 2;
+}
+
+void Model::prepare(const Watch& watch, Form form) {
+  if (weights_ && (form == Form::any || !weights_->any_packed())) return;
+  weights_.reset();
+  auto loading =
+      std::make_unique<Weights>(stream_, shape, provider_, weight_planes_, form == Form::any ? activation_planes() : 0);
+  loading->embedding(watch);
+  loading->head(watch);
+  for (int32_t layer = 0; layer < shape.config.layers; ++layer) {
+    loading->block(layer, watch);
+    if (!loading->kept(layer)) break;
+  }
+  if (loading->kept(shape.config.layers - 1)) loading->release_staging();
+  stream_.synchronize();
+  weights_ = std::move(loading);
+}
+
+std::unique_ptr<Weights> Model::open_weights() const {
+  return std::make_unique<Weights>(stream_, shape, provider_, weight_planes_, 0);
+}
+
+int Model::activation_planes() const { return weight_planes_ == 2 || shape.block_parameters() <= kSmallModel ? 2 : 1; }
+
+BatchContext Model::context_of(const RotaryOnDevice& rotary, int64_t sequences, int64_t context) const {
+  return {stream_, products_,         shape,          activation_planes(),  sequences,
+          context, rotary.standard(), rotary.local(), weights_->workspace()};
+}
+
+int64_t Model::batch_bytes(const RotaryOnDevice& rotary, int64_t sequences, int64_t context, Keep keep) const {
+  Arena counting(nullptr);
+  place_batch(context_of(rotary, sequences, context), keep, &counting);
+  return counting.used();
+}
+
+int64_t Model::usable_bytes() {
+  return static_cast<int64_t>(kUsableMemory * static_cast<double>(available_device_bytes()));
+}
+
+int64_t Model::full_batch(int64_t sequences, int64_t context) {
+  return std::clamp<int64_t>(kMostRows / context, 1, sequences);
+}
+
+void Model::for_batches(const RotaryOnDevice& rotary, int64_t sequences, int64_t context, Keep keep,
+                        const std::function<void(const BatchContext&, const BatchMemory&, int64_t)>& work) {
+  int64_t most = full_batch(sequences, context);
+  while (most > 1 && batch_bytes(rotary, most, context, keep) > usable_bytes()) most = (most + 1) / 2;
+  const int64_t batches = ceil_div(sequences, most);
+  const DeviceBuffer<uint8_t> memory(stream_, batch_bytes(rotary, ceil_div(sequences, batches), context, keep));
+  for (int64_t i = 0; i < batches; ++i) {
+    const int64_t first = sequences * i / batches, end = sequences * (i + 1) / batches;
+    const BatchContext batch = context_of(rotary, end - first, context);
+    Arena arena(memory.get());
+    work(batch, place_batch(batch, keep, &arena), first);
+  }
+  stream_.synchronize();
+}
+
+const float* Model::forward(const BatchContext& b, const BatchMemory& m, Keep keep, const int32_t* tokens,
+                            const Watch& watch, Meter* meter, const Visit& visit) {
+  std::vector<int32_t> targets(static_cast<size_t>(b.rows()));
+  for (int64_t row = 0; row < b.rows(); ++row) targets[row] = (row + 1) % b.context == 0 ? -1 : tokens[row + 1];
+  const auto upload = [&](int32_t* to, const int32_t* from) {
+    check(cudaMemcpyAsync(to, from, static_cast<size_t>(b.rows()) * sizeof(int32_t), cudaMemcpyHostToDevice,
+                          stream_.get()),
+          "copying tokens to the device");
+  };
+  upload(m.tokens, tokens);
+  upload(m.targets, targets.data());
+  stream_.synchronize();  // the vector goes before the copy would
+  embed(stream_, weights_->embedding(watch), m.tokens, b.rows(), shape.hidden, shape.embedding_scale(),
+        m.state(keep, 0).x);
+  const int32_t layers = shape.config.layers;
+  for (int32_t layer = 0; layer < layers; ++layer) {
+    float* out = keep == Keep::nothing ? m.blocks[0].x : layer + 1 < layers ? m.state(keep, layer + 1).x : m.last;
+    forward_block(b, weights_->block(layer, watch), m.state(keep, layer), out);
+    if (visit) visit(layer, m.state(keep, layer));
+    meter->step();
+  }
+  return keep == Keep::nothing ? m.blocks[0].x : m.last;
+}
+
+void Model::collect_losses(const BatchContext& b, const CrossEntropy& entropy, double* losses) const {
+  const auto rows = static_cast<size_t>(b.rows());
+  std::vector<float> top(rows), sum(rows), target(rows);
+  const auto fetch = [&](std::vector<float>* to, const float* from) {
+    check(cudaMemcpyAsync(to->data(), from, rows * sizeof(float), cudaMemcpyDeviceToHost, stream_.get()),
+          "copying losses from the device");
+  };
+  fetch(&top, entropy.top);
+  fetch(&sum, entropy.sum);
+  fetch(&target, entropy.target);
+  stream_.synchronize();
+  for (int64_t s = 0; s < b.sequences; ++s) {
+    double total = 0;
+    for (int64_t row = s * b.context; row + 1 < (s + 1) * b.context; ++row) {
+      total += static_cast<double>(top[row]) + std::log(static_cast<double>(sum[row])) - target[row];
+    }
+    losses[s] = total / static_cast<double>(b.context - 1);
+  }
+}
+
+}  // namespace lq::cuda
