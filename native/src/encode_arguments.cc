@@ -53,7 +53,8 @@ constexpr std::pair<const char*, GridKind> kGrids[] = {{"nf", GridKind::nf},    
 constexpr std::pair<const char*, ScaleKind> kScales[] = {{"two-level", ScaleKind::two_level},
                                                          {"group", ScaleKind::group},
                                                          {"row", ScaleKind::row},
-                                                         {"block", ScaleKind::block}};
+                                                         {"block", ScaleKind::block},
+                                                         {"searched", ScaleKind::searched}};
 constexpr std::pair<const char*, Rounding> kRoundings[] = {
     {"nearest", Rounding::nearest}, {"feedback", Rounding::feedback}, {"descent", Rounding::descent}};
 constexpr std::pair<const char*, MetricKind> kMetrics[] = {
@@ -112,10 +113,12 @@ EncodeOptionArgument parse_encode_option(const Napi::Value& value) {
     o.config.b2 = named(scales, "b2", kScaleTypes);
     o.config.block = bounded(scales, "B0", 1, 1 << 20);
     o.config.group = bounded(scales, "B1", 1, 1 << 20);
+  } else if (o.scales == ScaleKind::searched) {
+    o.scale_type = named(scales, "type", kScaleTypes);
   } else if (o.scales != ScaleKind::block && text(scales, "type") != "fp16") {
     throw Napi::TypeError::New(value.Env(), "group and row scales are fp16");
   }
-  if (o.scales == ScaleKind::group) o.group = bounded(scales, "size", 1, 1 << 30);
+  if (has_groups(o)) o.group = bounded(scales, "size", 1, 1 << 30);
   return a;
 }
 

@@ -118,10 +118,14 @@ Status decode(const EncodedView& e, const float* l1, const float* l2, float* out
     values[which] = trellis_values(o.states, step_bits(o, which));
   }
   const Grid grid = trellis ? Grid{} : stored_grid(e);
-  std::vector<float> block_scales;
+  std::vector<float> block_scales, group_scales;
   if (o.scales == ScaleKind::two_level) decode_scales(two_level_view(e), block_scales);
+  if (o.scales == ScaleKind::searched) {
+    group_scales.resize(static_cast<size_t>(e.rows * groups_a_row(o, e.cols)));
+    load_groups(part(e, EncodedPart::group_scales), o.scale_type, group_scales);
+  }
   float multiplier = 1;
-  if (o.scales != ScaleKind::two_level) std::memcpy(&multiplier, part(e, EncodedPart::multiplier), 4);
+  if (o.scales == ScaleKind::group || o.scales == ScaleKind::row) std::memcpy(&multiplier, part(e, EncodedPart::multiplier), 4);
   const Rotation rotation(e.cols, e.seed);
   std::atomic<bool> stopped = false;
   parallel_for(0, e.rows, kTileSide, [&](int64_t b, int64_t end) {
@@ -148,6 +152,9 @@ Status decode(const EncodedView& e, const float* l1, const float* l2, float* out
             break;
           case ScaleKind::row:
             w[j] *= load_f16(part(e, EncodedPart::row_scales), i);
+            break;
+          case ScaleKind::searched:
+            w[j] *= group_scales[static_cast<size_t>(i * groups + j / o.group)];
             break;
           case ScaleKind::block:
             break;

@@ -118,7 +118,7 @@ void decode_grid(const EncodedView& e, const Grid& grid, int64_t begin, int64_t 
   for (int64_t i = begin; i < end; ++i) {
     for (int64_t j = 0; j < e.cols; ++j) {
       const int64_t at = (i - begin) * e.cols + j;
-      const int64_t group = i * groups + (o.scales == ScaleKind::group ? j / o.group : 0);
+      const int64_t group = i * groups + (has_groups(o) ? j / o.group : 0);
       const int32_t zero = o.symmetric ? 1 << (o.bits - 1) : static_cast<int32_t>(load_field(zeros, group, o.bits));
       out[at] = static_cast<float>(static_cast<int32_t>(codes[static_cast<size_t>(at)]) - zero);
     }

@@ -2,6 +2,7 @@
 // and cyclic coordinate descent (LNQ of GuidedQuant, arXiv 2505.07004).
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "blas.h"
 #include "encode/book.h"
@@ -41,6 +42,7 @@ class ScalarRun final : public EncodeRun {
       zeros_.resize(scales_.size());
     }
     grid_ = option_.grid == GridKind::fitted ? fitted_grid() : make_grid(option_);
+    if (option_.scales == ScaleKind::searched) column_weights();
   }
 
   void panel(int64_t p) override {
@@ -82,6 +84,12 @@ class ScalarRun final : public EncodeRun {
                   part(EncodedPart::scales));
       store_groups(blocks_.v, option_.config.b2, part(EncodedPart::groups));
       std::memcpy(part(EncodedPart::offset), &blocks_.offset, 4);
+      return;
+    }
+    if (option_.scales == ScaleKind::searched) {
+      std::vector<float> stored(scales_);
+      for (float& s : stored) s *= matrix_.multiplier;
+      store_groups(stored, option_.scale_type, part(EncodedPart::group_scales));
       return;
     }
     uint8_t* scales = part(option_.scales == ScaleKind::group ? EncodedPart::group_scales : EncodedPart::row_scales);
@@ -157,9 +165,9 @@ class ScalarRun final : public EncodeRun {
     return make_fitted_grid(fit.book(first_book(option_.bits)));
   }
 
-  int64_t group_begin(int64_t g) const { return option_.scales == ScaleKind::group ? g * option_.group : 0; }
+  int64_t group_begin(int64_t g) const { return has_groups(option_) ? g * option_.group : 0; }
   int64_t group_end(int64_t g) const {
-    return option_.scales == ScaleKind::group ? std::min(matrix_.cols, (g + 1) * option_.group) : matrix_.cols;
+    return has_groups(option_) ? std::min(matrix_.cols, (g + 1) * option_.group) : matrix_.cols;
   }
 
   // The scale (and the zero) of a group from its targets.
@@ -171,12 +179,88 @@ class ScalarRun final : public EncodeRun {
       low = std::min(low, x[j]);
       high = std::max(high, x[j]);
     }
+    if (option_.scales == ScaleKind::searched) {
+      scales_[at] = searched_scale(x, weights_.data() + group_begin(g), n, low, high);
+      return;
+    }
     const bool asymmetric = option_.grid == GridKind::integer && !option_.symmetric;
     const float steps = static_cast<float>((1 << option_.bits) - 1);
     const float exact = asymmetric ? (high - low) / steps : std::max(-low, high) / grid_top();
     const float s = from_f16(to_f16(std::min(exact, 65504.0f)));
     scales_[at] = s;
     zeros_[at] = asymmetric && s > 0 ? static_cast<uint8_t>(std::clamp(std::nearbyint(-low / s), 0.0f, steps)) : 0;
+  }
+
+  // What an error of a column costs: after feedback its conditional share of the metric.
+  void column_weights() {
+    if (option_.rounding != Rounding::nearest && !space_.column_weight.empty()) {
+      weights_ = space_.column_weight;
+      return;
+    }
+    weights_.assign(static_cast<size_t>(matrix_.cols), 1.0f);
+    for (int64_t j = 0; j < matrix_.cols && !space_.h.empty(); ++j) {
+      weights_[static_cast<size_t>(j)] = space_.h[static_cast<size_t>(j * matrix_.cols + j)];
+    }
+  }
+
+  // The level, in units of the scale, that x / s is rounded to.
+  float nearest_level(float x) const {
+    if (grid_.integers) {
+      return std::clamp(std::nearbyint(x), static_cast<float>(grid_.low), static_cast<float>(grid_.high));
+    }
+    int32_t code = 0;
+    for (const int32_t last = (1 << grid_.table.bits) - 1; code < last && x > grid_.table.thresholds[code];) ++code;
+    return grid_.table.levels[code];
+  }
+
+  // As it will be stored, in units of the target.
+  float stored_scale(float s) const {
+    const float unit = matrix_.multiplier;
+    switch (option_.scale_type) {
+      case ScaleDtype::BF16:
+        return from_bf16(to_bf16(s * unit)) / unit;
+      case ScaleDtype::FP16:
+        return from_f16(to_f16(std::clamp(s * unit, -65504.0f, 65504.0f))) / unit;
+      case ScaleDtype::FP32:
+        return s;
+    }
+    return s;
+  }
+
+  // The scale of least weighted error among ranges shrunk from the one that holds every weight, of either sign where the
+  // levels are integers, of which one more is negative; and the least-squares scale of the codes that it gives.
+  float searched_scale(const float* x, const float* weight, int64_t n, float low, float high) const {
+    constexpr int32_t kShrinks = 20;
+    const float narrowest = 1.3f / static_cast<float>(option_.bits);
+    double least = std::numeric_limits<double>::infinity();
+    float best = 0, refined = 0;
+    const auto attempt = [&](float scale) {
+      const float s = stored_scale(scale);
+      if (s == 0) return;
+      double cost = 0, numerator = 0, denominator = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        const float level = nearest_level(x[j] / s), e = x[j] - s * level;
+        cost += static_cast<double>(weight[j] * e * e);
+        numerator += static_cast<double>(weight[j] * x[j] * level);
+        denominator += static_cast<double>(weight[j] * level * level);
+      }
+      if (cost < least) {
+        least = cost;
+        best = s;
+        refined = denominator > 0 ? static_cast<float>(numerator / denominator) : s;
+      }
+    };
+    for (const float sign : {1.0f, -1.0f}) {
+      if (sign < 0 && !grid_.integers) continue;
+      const float bottom = grid_.integers ? static_cast<float>(-grid_.low) : -grid_.table.levels[0];
+      const float top = grid_.integers ? static_cast<float>(grid_.high) : grid_top();
+      const float whole = sign > 0 ? std::max(high / top, -low / bottom) : std::max(high / bottom, -low / top);
+      for (int32_t i = 0; i < kShrinks; ++i) {
+        attempt(sign * whole * (1 - narrowest * static_cast<float>(i) / kShrinks));
+      }
+    }
+    if (best != 0) attempt(refined);
+    return best;
   }
 
   // Scales of a group of columns from where the columns before it, and nothing of its own, have moved its targets:
@@ -204,7 +288,7 @@ class ScalarRun final : public EncodeRun {
     if (option_.scales == ScaleKind::two_level) {
       return blocks_.decoded[static_cast<size_t>((row * matrix_.cols + col) / option_.config.block)];
     }
-    return scales_[static_cast<size_t>(row * groups_ + (option_.scales == ScaleKind::group ? col / option_.group : 0))];
+    return scales_[static_cast<size_t>(row * groups_ + (has_groups(option_) ? col / option_.group : 0))];
   }
 
   // Every column once, with feedback from those before it when the option has it.
@@ -215,7 +299,7 @@ class ScalarRun final : public EncodeRun {
     if (option_.scales == ScaleKind::row) {
       for (int64_t i = 0; i < panel.count; ++i) group_scale(panel.row + i, 0, panel.target + i * cols);
     }
-    const int64_t wide = option_.scales == ScaleKind::group ? option_.group : kWide;
+    const int64_t wide = has_groups(option_) ? option_.group : kWide;
     std::vector<float> target(static_cast<size_t>(panel.count * std::min(wide, cols)));
     for (int64_t at = 0; at < cols && !matrix_.stopped(); at += wide) {
       const int64_t width = std::min(wide, cols - at);
@@ -225,7 +309,7 @@ class ScalarRun final : public EncodeRun {
       if (n != nullptr && at > 0) {
         sgemm(false, false, panel.count, width, at, 1, panel.error.data(), cols, n + at, cols, 1, target.data(), width);
       }
-      if (option_.scales == ScaleKind::group) group_scales(panel, at, width, target, n);
+      if (has_groups(option_)) group_scales(panel, at, width, target, n);
       for (int64_t o = 0; o < width; o += kChunk) {
         const int64_t extent = std::min(kChunk, width - o);
         if (n != nullptr && o > 0) {
@@ -246,13 +330,13 @@ class ScalarRun final : public EncodeRun {
       for (int64_t r = 0; r < kTileSide; ++r) {
         const float s = r < height ? scale_of(panel.row + i + r, col + c) : 0;
         lanes.scale[c][r] = s;
-        lanes.inverse[c][r] = s > 0 ? 1 / s : 0;
+        lanes.inverse[c][r] = s != 0 ? 1 / s : 0;
       }
     }
     for (int64_t r = 0; r < kTileSide; ++r) {
       // A chunk lies within one group.
       const size_t group = static_cast<size_t>((panel.row + i + r) * groups_ +
-                                               (option_.scales == ScaleKind::group ? col / option_.group : 0));
+                                               (has_groups(option_) ? col / option_.group : 0));
       const float zero = !option_.symmetric && r < height && grid_.integers ? static_cast<float>(zeros_[group]) : 0;
       lanes.low[r] = static_cast<float>(grid_.low) - zero;
       lanes.high[r] = static_cast<float>(grid_.high) - zero;
@@ -317,7 +401,7 @@ class ScalarRun final : public EncodeRun {
 
   // Columns of a chunk that starts at `at`: chunks do not straddle groups.
   int64_t chunk_width(int64_t at) const {
-    const int64_t end = option_.scales == ScaleKind::group ? group_end(at / option_.group) : matrix_.cols;
+    const int64_t end = has_groups(option_) ? group_end(at / option_.group) : matrix_.cols;
     return std::min(kChunk, end - at);
   }
 
@@ -356,6 +440,7 @@ class ScalarRun final : public EncodeRun {
   BlockScales blocks_;          // two-level
   std::vector<float> scales_;   // group and row, [rows, groups]
   std::vector<uint8_t> zeros_;  // the same
+  std::vector<float> weights_;  // searched scales: of columns
 };
 
 }  // namespace

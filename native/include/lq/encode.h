@@ -14,7 +14,8 @@
 //    stored Scalar codes are fields of `bits` bits, one a weight, row-major.
 // 2. Scales s. two-level: off + k * v / M as in types.h (k * v, then / M, then the sum), blocks of B0 consecutive
 //    weights, row-major. group: fp16 of part `group_scales`, [rows, ceil(cols / size)], a group is `size` consecutive
-//    columns of a row, the last may be short. row: fp16 of part `row_scales`, [rows].
+//    columns of a row, the last may be short. row: fp16 of part `row_scales`, [rows]. searched: as group, of `scale_type`
+//    and of either sign on an integer grid, without a multiplier.
 // 3. Transform. none: w = y. hadamard: b = largest power of two that divides cols, at most 512; in each run of b
 //    consecutive columns of a row, for h = 1, 2, 4, .. b/2, for every pair of columns p, p + h of the run whose offset
 //    has bit h clear: (y[p], y[p+h]) = (y[p] + y[p+h], y[p] - y[p+h]). Then w[j] = (y[j] * c) * sign[j] with
@@ -50,8 +51,9 @@ namespace lq {
 
 enum class Transform : int32_t { none = 0, hadamard };
 enum class GridKind : int32_t { nf = 0, fitted, integer, fp4, trellis, gguf };
-// block: inside the codes, of a gguf grid.
-enum class ScaleKind : int32_t { two_level = 0, group, row, block };
+// block: inside the codes, of a gguf grid. searched: a scale a group as other programs store it, of least error and not
+// of the absmax; symmetric integers, nf and fp4.
+enum class ScaleKind : int32_t { two_level = 0, group, row, block, searched };
 // descent: feedback, then coordinate descent.
 enum class Rounding : int32_t { nearest = 0, feedback, descent };
 
@@ -65,7 +67,8 @@ struct EncodeOption {
   bool tail_biting;  // trellis
   ScaleKind scales;
   QuantConfig config;  // two_level: b1, b2, block, group; b0 is `bits`
-  int32_t group;       // ScaleKind::group: columns a group
+  int32_t group;       // ScaleKind::group and searched: columns a group
+  ScaleDtype scale_type;  // ScaleKind::searched
   Rounding rounding;
   int32_t rank;
   const CodeBook* book;  // nf
@@ -79,7 +82,7 @@ enum class EncodedPart : int32_t {
   scales,        // two-level: fields of b1 bits
   groups,        // two-level: group maxima of type b2
   offset,        // two-level: fp32
-  group_scales,  // fp16
+  group_scales,  // fp16; searched: of scale_type
   group_zeros,   // integer, not symmetric: fields of `bits` bits, one a group (one a row with row scales)
   row_scales,    // fp16
   multiplier,    // group and row scales: fp32
@@ -113,9 +116,13 @@ constexpr int64_t trellis_bits(const EncodeOption& o, int64_t rows, int64_t cols
 }
 constexpr int64_t start_bits(const EncodeOption& o) { return o.states - o.bits / o.step; }
 
+constexpr bool has_groups(const EncodeOption& o) {
+  return o.scales == ScaleKind::group || o.scales == ScaleKind::searched;
+}
+
 // Groups of a row: one with row scales.
 constexpr int64_t groups_a_row(const EncodeOption& o, int64_t cols) {
-  return o.scales == ScaleKind::group ? (cols + o.group - 1) / o.group : 1;
+  return has_groups(o) ? (cols + o.group - 1) / o.group : 1;
 }
 
 // Exact bytes of a part, 0 when the option does not have it. Fields are packed little-endian, lowest bits first, and
@@ -134,6 +141,7 @@ constexpr int64_t part_bytes(const EncodeOption& o, int64_t rows, int64_t cols, 
     case EncodedPart::offset:
       return two_level ? 4 : 0;
     case EncodedPart::group_scales:
+      if (o.scales == ScaleKind::searched) return rows * groups_a_row(o, cols) * scale_bits(o.scale_type) / 8;
       return o.scales == ScaleKind::group ? rows * groups_a_row(o, cols) * 2 : 0;
     case EncodedPart::group_zeros:
       return o.grid == GridKind::integer && !o.symmetric && !two_level ? (rows * groups_a_row(o, cols) * o.bits + 7) / 8
@@ -141,7 +149,7 @@ constexpr int64_t part_bytes(const EncodeOption& o, int64_t rows, int64_t cols, 
     case EncodedPart::row_scales:
       return o.scales == ScaleKind::row ? rows * 2 : 0;
     case EncodedPart::multiplier:
-      return two_level || o.scales == ScaleKind::block ? 0 : 4;
+      return two_level || o.scales == ScaleKind::block || o.scales == ScaleKind::searched ? 0 : 4;
     case EncodedPart::book:
       return o.grid == GridKind::fitted ? int64_t{2} << o.bits : 0;
     case EncodedPart::starts:
