@@ -86,7 +86,8 @@ export type NativeScales =
   | { kind: 'two-level'; b1: number; b2: QuantConfig['b2']; B0: number; B1: number }
   | { kind: 'group'; size: number; type: 'fp16' }
   | { kind: 'row'; type: 'fp16' }
-  | { kind: 'block' };
+  | { kind: 'block' }
+  | { kind: 'searched'; size: number; type: ScaleType };
 
 /** `descent` is feedback followed by coordinate descent. */
 export type NativeRounding = 'nearest' | 'feedback' | 'descent';

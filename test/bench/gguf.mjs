@@ -35,7 +35,8 @@ const rows = JSON.parse(readFileSync(values.golden, 'utf8'))
 if (rows.length === 0) throw new Error(`No type of ${values.golden} is among ${values.types}.`);
 const work = values.out ?? mkdtempSync(path.join(os.tmpdir(), 'lq-gguf-bench-'));
 mkdirSync(work, { recursive: true });
-const cells = (...texts) => console.log(texts.map((text, i) => (i === 0 ? text.padEnd(8) : text.padStart(11))).join(' '));
+const cells = (...texts) =>
+  console.log(texts.map((text, i) => (i === 0 ? text.padEnd(8) : text.padStart(11))).join(' '));
 let missed = 0;
 try {
   cells('size of', 'bytes', 'llama.cpp', 'ours bytes', 'perplexity', 'added', 'theirs', 'ratio', 'seconds');

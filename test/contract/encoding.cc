@@ -23,7 +23,7 @@ EncodeOption trellis(int32_t bits, int32_t step, Rounding rounding = Rounding::f
 
 std::string name_of(const EncodeOption& o, int64_t rows, int64_t cols) {
   constexpr const char* kGrids[] = {"nf", "fitted", "int", "fp4", "trellis"};
-  constexpr const char* kScales[] = {"two-level", "group", "row"};
+  constexpr const char* kScales[] = {"two-level", "group", "row", "block", "searched"};
   constexpr const char* kRoundings[] = {"nearest", "feedback", "descent"};
   std::string name = std::string("encode ") + kGrids[static_cast<int>(o.grid)] + " " + std::to_string(o.bits);
   if (o.step == 2) name += "/2";
@@ -281,6 +281,32 @@ void check_scalar(Suite& suite) {
   check_gptq(suite, kfac, o);
 }
 
+// Scales of least error: never worse than those of the absmax, on a skewed weight far better where there are few
+// levels.
+void check_searched(Suite& suite) {
+  static const CodeBook nf4 = normal_float(4);
+  Problem skewed(37, 80, MetricKind::kfac);
+  for (size_t i = 0; i < skewed.weight.size(); ++i) skewed.weight[i] = std::max(skewed.weight[i], -0.5f);
+  for (const int32_t bits : {2, 3, 4, 8}) {
+    for (const ScaleDtype type : {ScaleDtype::BF16, ScaleDtype::FP16, ScaleDtype::FP32}) {
+      EncodeOption o = scalar(GridKind::integer, bits, ScaleKind::group, Rounding::descent);
+      o.symmetric = true;
+      o.group = 16;
+      const double absmax = check_one(suite, skewed, o);
+      o.scales = ScaleKind::searched;
+      o.scale_type = type;
+      suite.at_most("searched scales, " + std::to_string(bits) + " bits", check_one(suite, skewed, o),
+                    absmax * (bits == 2   ? 0.7
+                              : bits == 8 ? 1.1
+                                          : 1.0));
+    }
+  }
+  EncodeOption o = scalar(GridKind::nf, 4, ScaleKind::searched, Rounding::descent);
+  o.book = &nf4;
+  o.scale_type = ScaleDtype::FP32;
+  check_one(suite, skewed, o);
+}
+
 void check_low_rank(Suite& suite) {
   const EncodeOption options[] = {trellis(3, 1), scalar(GridKind::integer, 3, ScaleKind::group, Rounding::feedback),
                                   scalar(GridKind::fitted, 3, ScaleKind::two_level, Rounding::nearest)};
@@ -375,6 +401,7 @@ void check_encoding(Suite& suite, bool on_cpu) {
   check_correction(suite);
   if (!on_cpu) return;
   check_scalar(suite);
+  check_searched(suite);
   check_low_rank(suite);
 }
 

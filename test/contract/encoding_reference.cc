@@ -144,7 +144,8 @@ std::vector<float> decoded(const EncodedView& e, const std::vector<float>& l1, c
   }
   std::vector<float> w(unit.size());
   float multiplier = 1;
-  if (o.scales != ScaleKind::two_level) std::memcpy(&multiplier, part(EncodedPart::multiplier), 4);
+  if (o.scales == ScaleKind::group || o.scales == ScaleKind::row)
+    std::memcpy(&multiplier, part(EncodedPart::multiplier), 4);
   QuantizedView q{o.config, nullptr, rows * cols, nullptr, part(EncodedPart::scales), part(EncodedPart::groups), 0};
   if (o.scales == ScaleKind::two_level) std::memcpy(&q.offset, part(EncodedPart::offset), 4);
   for (int64_t i = 0; i < rows * cols; ++i) {
@@ -154,6 +155,10 @@ std::vector<float> decoded(const EncodedView& e, const std::vector<float>& l1, c
     } else if (o.scales == ScaleKind::group) {
       const int64_t groups = (cols + o.group - 1) / o.group;
       scale = static_cast<float>(stored_half(part(EncodedPart::group_scales), i / cols * groups + i % cols / o.group));
+    } else if (o.scales == ScaleKind::searched) {
+      const int64_t groups = (cols + o.group - 1) / o.group;
+      scale = static_cast<float>(
+          group_value(part(EncodedPart::group_scales), i / cols * groups + i % cols / o.group, o.scale_type));
     } else {
       const int64_t block = i / o.config.block;
       const float k = static_cast<float>(field(q.scales, block, o.config.b1));

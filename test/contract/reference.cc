@@ -35,8 +35,9 @@ double group_value(const uint8_t* groups, int64_t index, ScaleDtype dtype) {
   const int bits = groups[2 * index] | (groups[2 * index + 1] << 8);
   const int width = dtype == ScaleDtype::BF16 ? 7 : 10, bias = dtype == ScaleDtype::BF16 ? 127 : 15;
   const int exponent = (bits & 0x7fff) >> width, mantissa = bits & ((1 << width) - 1);
-  if (exponent == 0) return std::ldexp(mantissa, 1 - bias - width);
-  return std::ldexp(mantissa + (1 << width), exponent - bias - width);
+  const double sign = (bits & 0x8000) != 0 ? -1 : 1;
+  if (exponent == 0) return sign * std::ldexp(mantissa, 1 - bias - width);
+  return sign * std::ldexp(mantissa + (1 << width), exponent - bias - width);
 }
 
 double round_scale(double v, ScaleDtype dtype) {

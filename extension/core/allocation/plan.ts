@@ -58,15 +58,24 @@ export function prepare(
   const allowed = allowedOptions(table, overrides);
   const weights = table.matrices.reduce((sum, row) => sum + row.rows * row.cols, 0);
   const sizes = sizesOf(table, factors);
+  const units = unitsOf(table);
   const bits = (row: number, option: number): number => sizes[row]!.bits[option]!;
   const bytes = (row: number, option: number): number => sizes[row]!.bytes[option]!;
   const problemOf = (size: (row: number, option: number) => number): Problem =>
     buildProblem(
-      table.matrices.map((row, i) => ({
-        choices: allowed[i]!,
-        sizes: allowed[i]!.map(option => size(i, option)),
-        costs: allowed[i]!.map(option => row.costs[option]!),
-      })),
+      units.map(rows => {
+        const choices = allowed[rows[0]!]!.filter(option => rows.every(row => allowed[row]!.includes(option)));
+        if (choices.length === 0) {
+          const tied = rows.map(row => table.matrices[row]!.name).join(', ');
+          throw new LqError('usage', `No option is left that ${tied} can share.`);
+        }
+        const sum = (of: (row: number) => number): number => rows.reduce((total, row) => total + of(row), 0);
+        return {
+          choices,
+          sizes: choices.map(option => sum(row => size(row, option))),
+          costs: choices.map(option => sum(row => table.matrices[row]!.costs[option]!)),
+        };
+      }),
     );
   const byBits = lazily(() => problemOf(bits));
   const byBytes = lazily(() => problemOf(bytes));
@@ -101,7 +110,10 @@ export function prepare(
   };
 
   const chosenOf = (problem: Problem, assignment: Int32Array): number[] =>
-    problem.items.map((item, i) => item.choices[assignment[i]!]!);
+    problem.items
+      .flatMap((item, i) => units[i]!.map(row => ({ row, option: item.choices[assignment[i]!]! })))
+      .sort((a, b) => a.row - b.row)
+      .map(({ option }) => option);
 
   const labels = table.options.map(describeOption);
   const rowOf = (i: number, option: number): PlanRow => {
@@ -156,6 +168,16 @@ export function prepare(
       return evenSteps(problem.used, count).map(taken => totals(chosenOf(problem, supported(problem, taken))));
     },
   };
+}
+
+/** The rows that take one option together: those of one tie, others alone. */
+function unitsOf({ matrices }: SweepTable): number[][] {
+  const units = new Map<string | number, number[]>();
+  for (const [row, { tie }] of matrices.entries()) {
+    const key = tie ?? row;
+    units.set(key, [...(units.get(key) ?? []), row]);
+  }
+  return [...units.values()];
 }
 
 /** Bits and bytes of every option, by row; matrices of one shape share theirs. */

@@ -9,6 +9,7 @@ import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
 import type { PipelineContext, Where } from '../context';
 import { LqError } from '../errors';
 import { weightLookup } from '../logical/lookup';
+import { packedIntegers } from '../logical/packed-integers';
 
 /** Element types that can be measured; the others of the format are listed only. */
 const MEASURABLE = /^(?:F64|F32|F16|BF16|F8_E4M3|F8_E5M2|[IU](?:8|16|32|64)|BOOL)$/;
@@ -77,10 +78,12 @@ function lookupOf(index: CheckpointIndex): (name: string) => WeightSource | unde
 }
 
 /** Why the values of a weight cannot be read, by its type and format; undefined when they can. */
-export function unreadable({ parameters, format, dtype, parts }: LogicalTensor): string | undefined {
+export function unreadable(tensor: LogicalTensor): string | undefined {
+  const { parameters, format, dtype, parts } = tensor;
   if (parameters === 0) return 'it is empty';
   if (format === 'lq') return undefined;
   if (format === 'gguf') return isReadable(parts[0]!.dtype) ? undefined : `blocks of type ${dtype} are not decoded`;
+  if (packedIntegers(tensor)) return undefined;
   if (format !== 'dense') return `it is packed as ${dtype} (${format}), which is not decoded`;
   return MEASURABLE.test(dtype) ? undefined : `values of type ${dtype} are not read`;
 }

@@ -39,11 +39,13 @@ export function tensorBytes({ name, dtype, shape }: TensorSpec): number {
 
 /**
  * The header of a file that holds `tensors` in the given order, padded with spaces so that data starts at a multiple of 8.
+ * @param least bytes before the first tensor at least: more spaces, where the size must not depend on what is said
  * @throws LqError 'duplicate-tensor', 'tensor-size', 'header-too-large'.
  */
 export function serializeHeader(
   tensors: readonly TensorSpec[],
   metadata: Readonly<Record<string, string>> = {},
+  least = 0,
 ): SerializedHeader {
   // Entries are joined as text because an object would move names that look like integers to the front.
   const entries: string[] = [];
@@ -61,7 +63,7 @@ export function serializeHeader(
     end += bytes;
   }
   const json = new TextEncoder().encode(`{${entries.join(',')}}`);
-  const length = Math.ceil(json.length / 8) * 8;
+  const length = Math.ceil(Math.max(json.length, least - LENGTH_BYTES) / 8) * 8;
   if (length > MAX_HEADER_BYTES) {
     throw new LqError('header-too-large', `a header of ${length} bytes; at most ${MAX_HEADER_BYTES} are allowed`);
   }

@@ -48,7 +48,7 @@ export function languageModelConfig(
   }
   for (const key of ['hidden_act', 'tie_word_embeddings', 'rms_norm_eps', ...(family.neverNull ?? [])])
     if (reader.stated(key) && !reader.has(key)) reader.refuse(`${key} in config.json is null`);
-  refuseOtherMathematics(reader);
+  refuseOtherMathematics(reader, config);
   const activation = readActivation(reader, family);
   const layers = reader.count('num_hidden_layers');
   const hidden = reader.count('hidden_size');
@@ -98,15 +98,35 @@ function keyValueHeads(reader: ConfigReader, { kvHeadsDefault }: Family, heads: 
   return reader.count('num_key_value_heads', asHeads ? heads : undefined);
 }
 
-function refuseOtherMathematics(reader: ConfigReader): void {
+/**
+ * pack-quantized of compressed-tensors with activations and cache as they are: the network then computes with the weights'
+ * values, and one whose values cannot be read is refused where it is looked up.
+ */
+function isWeightOnly(quantization: unknown): boolean {
+  const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+    typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (!isRecord(quantization) || quantization.quant_method !== 'compressed-tensors') return false;
+  const plain = ['kv_cache_scheme', 'transform_config', 'sparsity_config'].every(
+    key => !isRecord(quantization[key]) || Object.keys(quantization[key]).length === 0,
+  );
+  const groups = isRecord(quantization.config_groups) ? Object.values(quantization.config_groups) : [];
+  return (
+    plain &&
+    quantization.format === 'pack-quantized' &&
+    groups.every(group => isRecord(group) && !isRecord(group.input_activations) && !isRecord(group.output_activations))
+  );
+}
+
+function refuseOtherMathematics(reader: ConfigReader, config: Readonly<Record<string, unknown>>): void {
   if (reader.has('is_causal') && !reader.flag('is_causal'))
     reader.refuse('Attention in both directions (is_causal: false) is not supported');
   if (reader.has('per_layer_config')) reader.refuse('Layers that differ (per_layer_config) are not supported');
   if (reader.has('configuration_files'))
     reader.refuse('A configuration in other files by version (configuration_files) is not supported');
-  const quantization = reader.object('quantization_config')?.text('quant_method', 'another tool');
-  if (quantization !== undefined && quantization !== PACKED_FORMAT)
-    reader.refuse(`Weights quantised by ${quantization} cannot be run`);
+  const quantization = config.quantization_config;
+  const method = reader.object('quantization_config')?.text('quant_method', 'another tool');
+  if (method !== undefined && method !== PACKED_FORMAT && !isWeightOnly(quantization))
+    reader.refuse(`Weights quantised by ${method} cannot be run`);
 }
 
 const ACTIVATIONS: ReadonlyMap<string, NonNullable<NativeLanguageModelConfig['activation']>> = new Map([

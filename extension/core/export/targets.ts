@@ -2,12 +2,17 @@
 import { LqError } from '../errors';
 import { consumers, type ConsumerId } from '../options/consumers';
 import type { CompressRequest } from '../requests/requests';
+import { compressedTensorsTarget } from './compressed-tensors/target';
 import { denseTarget } from './dense/target';
 import { ggufTarget } from './gguf/target';
 import { packedTarget } from './packed/target';
 import type { Target } from './target';
 
-const targets: Readonly<Record<ConsumerId, Target>> = { packed: packedTarget, gguf: ggufTarget };
+const targets: Readonly<Record<ConsumerId, Target>> = {
+  packed: packedTarget,
+  'compressed-tensors': compressedTensorsTarget,
+  gguf: ggufTarget,
+};
 
 /** The target of a request. @throws LqError 'usage' for a format beside one that a consumer reads alone. */
 export function targetOf({ for: consumer = 'packed', format }: Pick<CompressRequest, 'for' | 'format'>): Target {

@@ -1,13 +1,27 @@
 /** Weights by name, whichever way they are stored that can be read. */
 import { ggufSource } from '../checkpoint/gguf/source';
 import { tensorSource } from '../checkpoint/sources';
-import type { CheckpointIndex } from '../checkpoint/types';
+import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
 import type { WeightSource } from '../native';
+import { LqError } from '../errors';
 import { readPacked } from '../packed/reader';
+import { quoteName } from '../text';
 import { logicalTensors } from './logical';
+import { packedIntegers } from './packed-integers';
+
+function refuse({ name, dtype, format, parts }: LogicalTensor): never {
+  throw new LqError(
+    'unsupported-dtype',
+    `${quoteName(name)} is packed as ${dtype} (${format}), which is not decoded.`,
+    {
+      ...(parts[0] && { file: parts[0].file }),
+      tensor: name,
+    },
+  );
+}
 
 /**
- * Where the weight of a name is: a stored tensor, a packed matrix of ours, or a tensor of a GGUF file by the name it has in
+ * Where the weight of a name is: a stored tensor, a packed matrix of ours, symmetric integers of compressed-tensors, or a tensor of a GGUF file by the name it has in
  * transformers. Undefined when there is none.
  * @throws LqError 'packed-format' when the checkpoint is packed and damaged; the lookup throws 'unsupported-dtype' for a
  *   tensor whose values cannot be read.
@@ -22,7 +36,14 @@ export function weightLookup(index: CheckpointIndex): (name: string) => WeightSo
     };
   }
   const packed = readPacked(index);
+  const foreign = new Map(
+    logicalTensors(index).flatMap(tensor =>
+      tensor.format === 'compressed-tensors' ? [[tensor.name, tensor] as const] : [],
+    ),
+  );
   return name => {
+    const integers = foreign.get(name);
+    if (integers) return packedIntegers(integers) ?? refuse(integers);
     const tensor = index.byName.get(name);
     return packed.get(name)?.source ?? (tensor && tensorSource(tensor));
   };

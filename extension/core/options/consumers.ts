@@ -12,6 +12,11 @@ export interface Consumer {
 
 export const consumers = {
   packed: { label: 'Packed LQ checkpoint', readers: 'LQ Studio' },
+  'compressed-tensors': {
+    label: 'compressed-tensors',
+    readers: 'vLLM, transformers',
+    methods: ['integers'],
+  },
   gguf: { label: 'GGUF', readers: 'llama.cpp, Ollama, LM Studio', methods: ['gguf'] },
 } as const satisfies Record<string, Consumer>;
 

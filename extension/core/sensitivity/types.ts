@@ -21,6 +21,8 @@ export interface SweepRow {
   readonly squaredErrors: readonly (number | null)[];
   /** Bytes in the output under each option, null for one it has no form for; absent: those of the packed format. */
   readonly bytes?: readonly (number | null)[];
+  /** Rows with one tie take one option together; absent: alone. */
+  readonly tie?: string;
   /** Indices of the costs that were predicted and not measured. */
   readonly predicted: readonly number[];
   /** Squared norm of W, plain and under the metric. */

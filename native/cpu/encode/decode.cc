@@ -125,7 +125,8 @@ Status decode(const EncodedView& e, const float* l1, const float* l2, float* out
     load_groups(part(e, EncodedPart::group_scales), o.scale_type, group_scales);
   }
   float multiplier = 1;
-  if (o.scales == ScaleKind::group || o.scales == ScaleKind::row) std::memcpy(&multiplier, part(e, EncodedPart::multiplier), 4);
+  if (o.scales == ScaleKind::group || o.scales == ScaleKind::row)
+    std::memcpy(&multiplier, part(e, EncodedPart::multiplier), 4);
   const Rotation rotation(e.cols, e.seed);
   std::atomic<bool> stopped = false;
   parallel_for(0, e.rows, kTileSide, [&](int64_t b, int64_t end) {

@@ -63,7 +63,8 @@ Status check_option(const EncodeOption& o) {
       return unsupported("two-level scales have no zero points; an asymmetric integer grid has group or row scales");
     }
   }
-  if (o.scales == ScaleKind::searched && (o.grid == GridKind::fitted || (o.grid == GridKind::integer && !o.symmetric))) {
+  if (o.scales == ScaleKind::searched &&
+      (o.grid == GridKind::fitted || (o.grid == GridKind::integer && !o.symmetric))) {
     return unsupported("searched scales go with levels that are known, without zero points");
   }
   if (has_groups(o) && o.group < 1) {

@@ -227,8 +227,8 @@ class ScalarRun final : public EncodeRun {
     return s;
   }
 
-  // The scale of least weighted error among ranges shrunk from the one that holds every weight, of either sign where the
-  // levels are integers, of which one more is negative; and the least-squares scale of the codes that it gives.
+  // The scale of least weighted error among ranges shrunk from the one that holds every weight, of either sign where
+  // the levels are integers, of which one more is negative; and the least-squares scale of the codes that it gives.
   float searched_scale(const float* x, const float* weight, int64_t n, float low, float high) const {
     constexpr int32_t kShrinks = 20;
     const float narrowest = 1.3f / static_cast<float>(option_.bits);
@@ -335,8 +335,8 @@ class ScalarRun final : public EncodeRun {
     }
     for (int64_t r = 0; r < kTileSide; ++r) {
       // A chunk lies within one group.
-      const size_t group = static_cast<size_t>((panel.row + i + r) * groups_ +
-                                               (has_groups(option_) ? col / option_.group : 0));
+      const size_t group =
+          static_cast<size_t>((panel.row + i + r) * groups_ + (has_groups(option_) ? col / option_.group : 0));
       const float zero = !option_.symmetric && r < height && grid_.integers ? static_cast<float>(zeros_[group]) : 0;
       lanes.low[r] = static_cast<float>(grid_.low) - zero;
       lanes.high[r] = static_cast<float>(grid_.high) - zero;

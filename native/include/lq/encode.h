@@ -14,8 +14,8 @@
 //    stored Scalar codes are fields of `bits` bits, one a weight, row-major.
 // 2. Scales s. two-level: off + k * v / M as in types.h (k * v, then / M, then the sum), blocks of B0 consecutive
 //    weights, row-major. group: fp16 of part `group_scales`, [rows, ceil(cols / size)], a group is `size` consecutive
-//    columns of a row, the last may be short. row: fp16 of part `row_scales`, [rows]. searched: as group, of `scale_type`
-//    and of either sign on an integer grid, without a multiplier.
+//    columns of a row, the last may be short. row: fp16 of part `row_scales`, [rows]. searched: as group, of
+//    `scale_type` and of either sign on an integer grid, without a multiplier.
 // 3. Transform. none: w = y. hadamard: b = largest power of two that divides cols, at most 512; in each run of b
 //    consecutive columns of a row, for h = 1, 2, 4, .. b/2, for every pair of columns p, p + h of the run whose offset
 //    has bit h clear: (y[p], y[p+h]) = (y[p] + y[p+h], y[p] - y[p+h]). Then w[j] = (y[j] * c) * sign[j] with
@@ -66,8 +66,8 @@ struct EncodeOption {
   int32_t states;    // trellis: L, 2^L states
   bool tail_biting;  // trellis
   ScaleKind scales;
-  QuantConfig config;  // two_level: b1, b2, block, group; b0 is `bits`
-  int32_t group;       // ScaleKind::group and searched: columns a group
+  QuantConfig config;     // two_level: b1, b2, block, group; b0 is `bits`
+  int32_t group;          // ScaleKind::group and searched: columns a group
   ScaleDtype scale_type;  // ScaleKind::searched
   Rounding rounding;
   int32_t rank;

@@ -138,3 +138,53 @@ describe('at full size', () => {
     }
   });
 });
+
+describe('ties', () => {
+  const tied = {
+    ...tiny,
+    matrices: tiny.matrices.map(row =>
+      row.role === 'q' || row.role === 'k' || row.role === 'v' ? { ...row, tie: `${row.layer} qkv` } : row,
+    ),
+  };
+  const budget: Budget = { kind: 'effective-bits', value: 3.2 };
+
+  it('matrices of one tie take one option, others their own', () => {
+    const plan = planBudget(tied, kept, { budget, factors: 'nf8' });
+    const free = planBudget(tiny, kept, { budget, factors: 'nf8' });
+    const chosen = (found: typeof plan): Set<number>[] =>
+      [0, 1, 2, 3].map(
+        layer =>
+          new Set(
+            found.matrices.filter((_, i) => tied.matrices[i]!.tie === `${layer} qkv`).map(({ choice }) => choice),
+          ),
+      );
+    expect(chosen(plan).map(({ size }) => size)).toEqual([1, 1, 1, 1]);
+    expect(Math.max(...chosen(free).map(({ size }) => size))).toBeGreaterThan(1);
+    expect(plan.matrices.map(({ name }) => name)).toEqual(tiny.matrices.map(({ name }) => name));
+    expect(plan.effectiveBits).toBeLessThanOrEqual(budget.value);
+    expect(plan.objective).toBeGreaterThanOrEqual(free.bound);
+    // Exact for a handful of ties: no worse than what all of them sharing every option could give.
+    expect(plan.gap).toBeLessThan(0.01);
+  });
+
+  it('a tie whose members have no option in common is refused by their names', () => {
+    const half = tied.options.length / 2;
+    const matrices = tied.matrices.map(row =>
+      row.tie === '0 qkv'
+        ? { ...row, costs: row.costs.map((cost, i) => (i < half === (row.role === 'q') ? cost : null)) }
+        : row,
+    );
+    const found = failure(() => planBudget({ ...tied, matrices }, kept, { budget, factors: 'nf8' }));
+    expect([found.code, found.message]).toEqual(['usage', expect.stringContaining('model.layers.0.q_proj.weight')]);
+  });
+
+  it('sizes of another format are those of its table', () => {
+    const matrices = tiny.matrices.map(row => ({ ...row, bytes: tiny.options.map((_, i) => 1000 + i) }));
+    const plan = planBudget(
+      { ...tiny, matrices },
+      { bytes: 77 },
+      { budget: { kind: 'bytes', value: 1e9 }, factors: 'nf8' },
+    );
+    expect(plan.bytes).toBe(77 + plan.matrices.reduce((sum, { choice }) => sum + 1000 + choice, 0));
+  });
+});

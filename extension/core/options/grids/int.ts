@@ -6,7 +6,7 @@ import type { GridKind } from './kind';
 export const int: GridKind<GridOf<'int'>> = {
   label: ({ bits, symmetric }) => `INT${bits}${symmetric ? '' : ' asym'}`,
   rate: ({ bits }) => bits,
-  scales: ['group', 'row'],
+  scales: ['group', 'row', 'searched'],
   transforms: ['none', 'hadamard'],
   roundings: ['nearest', 'feedback', 'descent'],
   usual: { transform: 'none', rounding: 'nearest' },

@@ -1,6 +1,7 @@
 /** Methods by name: what `--method` takes. A new one is a file beside this one and a line here. */
 import { LqError } from '../../errors';
 import { gguf } from './gguf';
+import { integers } from './integers';
 import { frontier } from './frontier';
 import { lqLora } from './lq-lora';
 import type { Method, MethodSettings } from './method';
@@ -10,6 +11,7 @@ export const methods = {
   'lq-lora': lqLora,
   frontier,
   gguf,
+  integers,
   gptq,
   rtn,
   quip,

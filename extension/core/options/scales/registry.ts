@@ -4,6 +4,7 @@ import { block } from './block';
 import { group } from './group';
 import type { ScaleKind } from './kind';
 import { row } from './row';
+import { searched } from './searched';
 import { twoLevel } from './two-level';
 
 const kinds: { readonly [K in Scales['kind']]: ScaleKind<ScalesOf<K>> } = {
@@ -11,6 +12,7 @@ const kinds: { readonly [K in Scales['kind']]: ScaleKind<ScalesOf<K>> } = {
   group,
   row,
   block,
+  searched,
 };
 
 export const isScaleKind = (kind: unknown): kind is Scales['kind'] => Object.hasOwn(kinds, kind as string);

@@ -1,0 +1,38 @@
+"""
+Loads compressed checkpoints in stock consumers on the CPU in fp32. Reads {"tokens": ids, "jobs": [[consumer, folder, out], ...]}
+as JSON: writes the logits of the tokens to OUT.f32 and every weight to OUT/NAME.f32, and prints the shapes of the weights.
+
+  transformers   a folder of safetensors
+  gguf           a folder with one GGUF file, read by transformers
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+torch.set_num_threads(2)
+request = json.load(sys.stdin)
+
+
+def load(consumer, folder):
+    where = {"gguf_file": next(Path(folder).glob("*.gguf")).name} if consumer == "gguf" else {}
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **where).eval()
+
+
+def dump(consumer, folder, out):
+    model = load(consumer, folder)
+    model(torch.tensor([request["tokens"]])).logits[0].float().contiguous().numpy().tofile(f"{out}.f32")
+    Path(out).mkdir()
+    shapes = {}
+    for name, weight in model.state_dict().items():
+        if name.endswith(".weight"):
+            weight.float().contiguous().numpy().tofile(Path(out) / f"{name}.f32")
+            shapes[name] = list(weight.shape)
+    return shapes
+
+
+with torch.no_grad():
+    print(json.dumps([dump(*job) for job in request["jobs"]]))

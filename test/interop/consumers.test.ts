@@ -1,0 +1,120 @@
+/**
+ * What `compress --for` writes, loaded by the stock programs it is for, which know nothing of this one: every weight is, to the
+ * bit, the one that this program decodes, and the logits are those of its runtime.
+ */
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openCheckpoint } from '../../extension/core/logical/open';
+import { weightLookup } from '../../extension/core/logical/lookup';
+import { describeModel, withLanguageModel } from '../../extension/core/evaluation/language-model';
+import type { ConsumerId } from '../../extension/core/options/consumers';
+import type { CompressReport } from '../../extension/core/reports';
+import { loadNative } from '../../extension/engine/load';
+import { nodeFiles } from '../../extension/node/files';
+import { context } from '../unit/export/harness';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const sample = path.join(root, 'media', 'sample', 'tiny-books-4m');
+const folder = mkdtempSync(path.join(tmpdir(), 'lq-consumers-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const native = loadNative(path.join(root, 'dist', 'native'));
+/** Ids spread over the vocabulary of 2048. */
+const TOKENS = Array.from({ length: 96 }, (_, i) => (i * 677 + 31) % 2048);
+
+interface Case {
+  readonly target: ConsumerId;
+  /** How test/interop/consumers.py loads it. */
+  readonly loader: string;
+  readonly size: string;
+  readonly files: RegExp;
+}
+
+const CASES: readonly Case[] = [
+  { target: 'gguf', loader: 'gguf', size: '6.35MB', files: /\.gguf$/ },
+  { target: 'compressed-tensors', loader: 'transformers', size: '6.75MB', files: /\.safetensors$/ },
+];
+
+const floats = (file: string): Float32Array => new Float32Array(new Uint8Array(readFileSync(file)).buffer);
+
+/** Runs a program that prints JSON. Asynchronous, so that the test runner's own messages are answered meanwhile. */
+async function run<T>(command: string, args: readonly string[], input = ''): Promise<T> {
+  const running = promisify(execFile)(command, args, { encoding: 'utf8', maxBuffer: 1e9 });
+  running.child.stdin!.end(input);
+  return JSON.parse((await running).stdout) as T;
+}
+
+/** One layer is compressed: the rest of the model stays as it is, and the text is short. */
+function compressed({ target, size }: Case): Promise<CompressReport> {
+  const words = ['--for', target, '--size', size, '--out', path.join(folder, target), '--include', 'model.layers.0.*'];
+  const text = ['--calibration', path.join(root, 'media', 'sample', 'calibration.txt'), '--samples', '8'];
+  const cli = [path.join(root, 'dist', 'cli.js'), 'compress', sample, ...words, ...text, '--context', '256'];
+  const settings = ['--cache', path.join(folder, 'cache'), '--json'];
+  return run(process.execPath, [...cli, ...settings]);
+}
+
+let reports: Map<string, CompressReport>;
+let shapes: Map<string, Record<string, [number, number?]>>;
+beforeAll(async () => {
+  reports = new Map();
+  for (const each of CASES) reports.set(each.target, await compressed(each));
+  const jobs = CASES.map(({ target, loader }) => [
+    loader,
+    path.join(folder, target),
+    path.join(folder, `${target}-theirs`),
+  ]);
+  const python = path.join(root, '.deps', 'venv', 'bin', 'python');
+  const script = path.join(root, 'test', 'interop', 'consumers.py');
+  const found = await run<Record<string, [number, number?]>[]>(
+    python,
+    [script],
+    JSON.stringify({ tokens: TOKENS, jobs }),
+  );
+  shapes = new Map(CASES.map(({ target }, i) => [target, found[i]!]));
+});
+
+describe.each(CASES)('compress --for $target', ({ target, files }) => {
+  const out = path.join(folder, target);
+
+  it('is as large as planned, to the byte, and several options are mixed in it', () => {
+    const report = reports.get(target)!;
+    const sizes = readdirSync(out)
+      .filter(name => files.test(name))
+      .map(name => statSync(path.join(out, name)).size);
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(report.bytes);
+    expect(report.bytes).toBeLessThanOrEqual(report.budget.value);
+    expect(new Set(report.matrices.map(({ label }) => label)).size).toBeGreaterThan(2);
+  });
+
+  it('every weight is the one that this program decodes, to the bit', async () => {
+    const lookup = weightLookup(await openCheckpoint(nodeFiles, out));
+    const names = Object.keys(shapes.get(target)!);
+    expect(names).toHaveLength(39);
+    for (const name of names) {
+      const source = lookup(name)!;
+      const [rows, cols] = shapes.get(target)![name]!;
+      expect([source.rows, source.cols], name).toEqual(cols === undefined ? [1, rows] : [rows, cols]);
+      // A picture with a cell for every weight is the weights.
+      const { mean } = await native.preview('cpu', source, source.rows, source.cols, {});
+      const theirs = floats(path.join(folder, `${target}-theirs`, `${name}.f32`));
+      expect([name, mean.findIndex((value, i) => value !== theirs[i])]).toEqual([name, -1]);
+    }
+  });
+
+  it('gives the logits of our runtime, which are not those of the original', async () => {
+    const logits = async (checkpoint: string): Promise<Float32Array> =>
+      withLanguageModel({ ...context(), native }, describeModel(await openCheckpoint(nodeFiles, checkpoint)), model =>
+        model.logits(Int32Array.from(TOKENS), {}),
+      );
+    const theirs = floats(path.join(folder, `${target}-theirs.f32`));
+    const difference = (ours: Float32Array): number =>
+      ours.reduce((most, value, i) => Math.max(most, Math.abs(value - theirs[i]!)), 0);
+    expect(difference(await logits(out))).toBeLessThan(1e-3);
+    expect(difference(await logits(sample))).toBeGreaterThan(0.05);
+  });
+});
