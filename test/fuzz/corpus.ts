@@ -1,4 +1,5 @@
 /** Small checkpoints of every kind that opening tells apart: what mutation starts from. */
+import { serializeGguf, type GgufField } from '../../extension/core/checkpoint/gguf/serialize';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../../extension/core/checkpoint/serialize';
 
 import { paperOption } from '../../extension/core/options/config';
@@ -59,6 +60,45 @@ function packed(): Uint8Array {
   const parts = [...matrices].flatMap(([name, description]) => matrixParts(name, description, 'nf8'));
   return file(parts, shardMetadata(describeShard(matrices, 'nf8', 0)));
 }
+
+/** A GGUF file with keys of every type, a tokenizer and tensors of several types; with data of zeros. */
+function gguf(more: Record<string, GgufField> = {}): Uint8Array {
+  const count = (value: number): GgufField => ({ type: 'u32', value });
+  const fields: Record<string, GgufField> = {
+    'general.architecture': { type: 'string', value: 'llama' },
+    'general.alignment': count(32),
+    'llama.embedding_length': count(256),
+    'llama.block_count': count(1),
+    'llama.feed_forward_length': count(256),
+    'llama.attention.head_count': count(4),
+    'llama.attention.head_count_kv': count(2),
+    'llama.attention.layer_norm_rms_epsilon': { type: 'f32', value: 1e-5 },
+    'llama.context_length': { type: 'u64', value: 512 },
+    'llama.rope.freq_base': { type: 'f32', value: 1e4 },
+    'llama.expert_used_count': { type: 'u16', value: 0 },
+    'tokenizer.ggml.model': { type: 'string', value: 'llama' },
+    'tokenizer.ggml.tokens': { type: 'strings', value: ['<unk>', '<s>', '▁', 'a', '▁a', 'é😀'] },
+    'tokenizer.ggml.scores': { type: 'f32s', value: [0, 0, -1, -2, -3, -4] },
+    'tokenizer.ggml.token_type': { type: 'i32s', value: [2, 3, 1, 1, 1, 4] },
+    'tokenizer.ggml.bos_token_id': count(1),
+    'tokenizer.ggml.unknown_token_id': count(0),
+    'tokenizer.ggml.add_bos_token': { type: 'bool', value: true },
+    ...more,
+  };
+  const header = serializeGguf(new Map(Object.entries(fields)), [
+    { name: 'token_embd.weight', type: 'Q8_0', shape: [6, 256] },
+    { name: 'output_norm.weight', type: 'F32', shape: [256] },
+    { name: 'blk.0.attn_q.weight', type: 'Q4_K', shape: [256, 256] },
+    { name: 'blk.0.attn_k.weight', type: 'IQ2_XXS', shape: [128, 256] },
+    { name: 'blk.0.ffn_gate_exps.weight', type: 'BF16', shape: [2, 4, 256] },
+    { name: 'rope_freqs.weight', type: 'F32', shape: [32] },
+  ]);
+  const bytes = new Uint8Array(header.fileBytes);
+  bytes.set(header.bytes);
+  return bytes;
+}
+const part = (no: number): Uint8Array =>
+  gguf({ 'split.no': { type: 'u16', value: no }, 'split.count': { type: 'u16', value: 2 } });
 
 export const CORPUS: Readonly<Record<string, Folder>> = {
   plain: {
@@ -150,6 +190,16 @@ export const CORPUS: Readonly<Record<string, Folder>> = {
       target_parameters: ['a.b'],
     }),
   },
+  gguf: { '/m/model.gguf': gguf() },
+  'gguf with byte-level tokens': {
+    '/m/model.gguf': gguf({
+      'tokenizer.ggml.model': { type: 'string', value: 'gpt2' },
+      'tokenizer.ggml.pre': { type: 'string', value: 'llama-bpe' },
+      'tokenizer.ggml.tokens': { type: 'strings', value: ['a', 'b', 'ab', 'Ġ', 'Ġa', '<s>'] },
+      'tokenizer.ggml.merges': { type: 'strings', value: ['a b', 'Ġ a'] },
+    }),
+  },
+  'split gguf': { '/m/m-00001-of-00002.gguf': part(0), '/m/m-00002-of-00002.gguf': part(1) },
   hub: {
     '/m/models--org--name/refs/main': text('abcd'),
     '/m/models--org--name/snapshots/abcd/model.safetensors': file(block(0)),

@@ -5,6 +5,8 @@ import { structureFindings } from '../../extension/core/analysis/health';
 import { tensorTree } from '../../extension/core/checkpoint/tree';
 import { LqError } from '../../extension/core/errors';
 import { languageModelConfig } from '../../extension/core/evaluation/architecture';
+import { ggufTokenizer } from '../../extension/core/evaluation/gguf-tokenizer';
+import { describeModel } from '../../extension/core/evaluation/language-model';
 import { weightLookup } from '../../extension/core/logical/lookup';
 import { logicalTensors } from '../../extension/core/logical/logical';
 import { openCheckpoint } from '../../extension/core/logical/open';
@@ -16,7 +18,8 @@ import { mutated, type Random } from './mutate';
 /** Opens the folder and looks at all that is made of it; an LqError is an outcome, anything else thrown is a fault. */
 export async function outcome(folder: Folder, path: string): Promise<string> {
   try {
-    const index = await openCheckpoint(new MemoryFiles({ ...folder }), path);
+    const files = new MemoryFiles({ ...folder });
+    const index = await openCheckpoint(files, path);
     const logical = logicalTensors(index);
     const report = inspectReport(index);
     check(
@@ -34,9 +37,11 @@ export async function outcome(folder: Folder, path: string): Promise<string> {
     for (const work of [
       () => weightLookup(index),
       () => languageModelConfig(index.config, '/m/config.json'),
+      () => describeModel(index),
       () => selectTargets(logical),
+      () => index.gguf && ggufTokenizer(files, index.gguf, index.file),
     ])
-      typed(work);
+      await typed(work);
     return index.problems.length > 0 ? 'opened with remarks' : 'opened';
   } catch (error) {
     if (error instanceof LqError && error.code !== 'internal') return error.code;
@@ -44,9 +49,9 @@ export async function outcome(folder: Folder, path: string): Promise<string> {
   }
 }
 
-function typed(work: () => unknown): void {
+async function typed(work: () => unknown): Promise<void> {
   try {
-    work();
+    await work();
   } catch (error) {
     if (!(error instanceof LqError) || error.code === 'internal') throw error;
   }

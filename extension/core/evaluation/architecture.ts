@@ -5,7 +5,7 @@
 import { LqError } from '../errors';
 import type { NativeLanguageModelConfig } from '../native';
 import { PACKED_FORMAT } from '../packed/format';
-import { ConfigReader } from './config-reader';
+import { ConfigReader, MOST_LAYERS } from './config-reader';
 import type { Family } from './families/family';
 import { COMMON_KEYS, INERT_KEYS } from './families/keys';
 import { FAMILIES } from './families/registry';
@@ -50,7 +50,7 @@ export function languageModelConfig(
     if (reader.stated(key) && !reader.has(key)) reader.refuse(`${key} in config.json is null`);
   refuseOtherMathematics(reader, config);
   const activation = readActivation(reader, family);
-  const layers = reader.count('num_hidden_layers');
+  const layers = reader.count('num_hidden_layers', undefined, MOST_LAYERS);
   const hidden = reader.count('hidden_size');
   const heads = reader.count('num_attention_heads');
   const maxPositions = reader.count('max_position_embeddings');

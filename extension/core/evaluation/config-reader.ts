@@ -1,6 +1,11 @@
 /** Typed reads from config.json; a field of another type than its meaning has is an error that names it. */
 import { LqError } from '../errors';
 
+/** Sizes are 32-bit numbers in native code. */
+const LARGEST_SIZE = 2 ** 31 - 1;
+/** Far more than any model has, and few enough to list. */
+export const MOST_LAYERS = 100_000;
+
 export class ConfigReader {
   constructor(
     private readonly values: Readonly<Record<string, unknown>>,
@@ -39,11 +44,13 @@ export class ConfigReader {
     this.refuse(`${this.prefix}${name} in config.json is not a number: ${JSON.stringify(value)}`);
   }
 
-  /** A whole number of at least 1; absent or null is `fallback`, or an error without one. */
-  count(name: string, fallback?: number): number {
+  /** A whole number from 1 to `most`; absent or null is `fallback`, or an error without one. */
+  count(name: string, fallback?: number, most = LARGEST_SIZE): number {
     const value = this.number(name, fallback);
-    if (Number.isInteger(value) && value > 0) return value;
-    this.refuse(`${this.prefix}${name} in config.json is not a whole number above 0: ${JSON.stringify(value)}`);
+    if (!Number.isInteger(value) || value <= 0)
+      this.refuse(`${this.prefix}${name} in config.json is not a whole number above 0: ${JSON.stringify(value)}`);
+    if (value > most) this.refuse(`${this.prefix}${name} in config.json is ${value}; at most ${most} is possible`);
+    return value;
   }
 
   /** A boolean; absent or null is false. */

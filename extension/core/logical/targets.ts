@@ -47,6 +47,8 @@ export function selectTargets(
   for (const tensor of logical) {
     const wanted = included ? tensor.shape.length >= 2 : tensor.layer >= 0 && reasonOf(tensor) === undefined;
     if (!wanted) continue;
+    // Experts that are packed together are no matrices to choose from, but a reason when nothing is left.
+    if (tensor.shape.length > 2 && tensor.format !== 'dense') stored ??= tensor;
     for (const matrix of matricesOf(tensor)) {
       if (matrix.shape.length !== 2) continue;
       const named = (glob: (name: string) => boolean): boolean => glob(matrix.name) || glob(tensor.name);

@@ -19,7 +19,7 @@ export function ggufConfig(
 ): Config {
   const architecture = metadata.get('general.architecture');
   if (typeof architecture !== 'string') return {};
-  const own = (key: string): GgufValue | undefined => metadata.get(`${architecture}.${key}`);
+  const own = (key: string): GgufValue | undefined => asNumber(metadata.get(`${architecture}.${key}`));
   if (!LLAMA_LIKE.has(architecture)) return { model_type: architecture };
   const hidden = own('embedding_length');
   const heads = own('attention.head_count');
@@ -43,8 +43,8 @@ export function ggufConfig(
     ...partialRotary(own('rope.dimension_count'), headDim),
     rope_theta: own('rope.freq_base') ?? 10_000,
     ...ropeScaling(own, headDim, numericDescriptor(descriptors.get(ROPE_FREQS), 'F32')),
-    bos_token_id: metadata.get('tokenizer.ggml.bos_token_id'),
-    eos_token_id: metadata.get('tokenizer.ggml.eos_token_id'),
+    bos_token_id: asNumber(metadata.get('tokenizer.ggml.bos_token_id')),
+    eos_token_id: asNumber(metadata.get('tokenizer.ggml.eos_token_id')),
   };
 }
 
@@ -53,6 +53,10 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
   qwen2: 'Qwen2ForCausalLM',
   qwen3: 'Qwen3ForCausalLM',
 };
+
+/** Whole numbers beyond 2^53 as JSON has them: rounded, and refused like any other that is too large. */
+const asNumber = (value: GgufValue | undefined): GgufValue | undefined =>
+  typeof value === 'bigint' ? Number(value) : value;
 
 /** Some architectures give a number for every layer; the runtime has one for all, and refuses the text this becomes. */
 const perLayer = (value: GgufValue | undefined): unknown => (isArray(value) ? 'different in every layer' : value);
@@ -90,8 +94,10 @@ function ropeScaling(
 function llama3(divisors: readonly number[], headDim: unknown, theta: unknown): Config {
   const factor = Math.max(...divisors);
   const scaling = { factor, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 8192 };
-  const expected = typeof headDim === 'number' ? llama3Divisors(headDim, Number(theta ?? 10_000), scaling) : [];
-  const same = divisors.length === expected.length && divisors.every((d, i) => Math.abs(d / expected[i]! - 1) < 1e-4);
+  // Only of a head that has so many pairs: its size is a number from the file.
+  const fits = typeof headDim === 'number' && headDim === 2 * divisors.length;
+  const expected = fits ? llama3Divisors(headDim, Number(theta ?? 10_000), scaling) : [];
+  const same = fits && divisors.every((d, i) => Math.abs(d / expected[i]! - 1) < 1e-4);
   return {
     rope_type: same ? 'llama3' : `of ${ROPE_FREQS}`,
     factor,
