@@ -1,5 +1,6 @@
 import { elementCount } from '../../dtypes';
 import { numericDescriptor } from '../../checkpoint/formats/descriptors';
+import { expectedShape } from './expected-shape';
 import {
   asCount,
   partsOf,
@@ -17,7 +18,7 @@ const PARTS =
 /**
  * HQQ: `W_q` holds the codes of a matrix that was reshaped into groups, `scale` and `zero` one value a group, and small
  * tensors the `shape`, `nbits`, `group_size` and `axis`. Where they cannot be believed the number of weights still follows
- * from the scales: the shape is then a plain count. Format: https://github.com/mobiusml/hqq.
+ * from the scales: the shape is then what config.json gives such a weight, or a plain count. Format: https://github.com/mobiusml/hqq.
  */
 export const hqq: Format = {
   endings: ['W_q'],
@@ -44,7 +45,7 @@ export const hqq: Format = {
     if (width === undefined) return undefined;
     return {
       name: `${base}.weight`,
-      shape: shape ?? [count],
+      shape: shape ?? expectedShape(`${base}.weight`, count, source) ?? [count],
       dtype: `INT${width}${group === undefined ? '' : ` g${group}`}`,
       format: 'hqq',
       parts: partsOf(

@@ -1,4 +1,5 @@
 import { elementCount } from '../../dtypes';
+import { expectedShape } from './expected-shape';
 import { partsOf, stem, type Format } from './recogniser';
 
 const PARTS = ['._data', '._data._data', '._scale', '._shift', '._zeropoint'];
@@ -6,7 +7,7 @@ const OF_MODULE = ['.input_scale', '.output_scale'];
 
 /**
  * quanto: `P.weight._data` I8 or an 8-bit float [out, in] with `_scale`; below 8 bits `P.weight._data._data` U8, two or four
- * codes a byte, grouped: then the shape is not stored, and one side is known only where there is a bias.
+ * codes a byte, grouped: then the shape is not stored; a bias tells one side, config.json both.
  * Format: https://github.com/huggingface/optimum-quanto.
  */
 export const quanto: Format = {
@@ -34,7 +35,10 @@ export const quanto: Format = {
     const out = module === undefined ? undefined : source.byName.get(`${module}.bias`)?.shape[0];
     return {
       name,
-      shape: out !== undefined && out > 0 && count % out === 0 ? [out, count / out] : [count],
+      shape:
+        out !== undefined && out > 0 && count % out === 0
+          ? [out, count / out]
+          : (expectedShape(name, count, source) ?? [count]),
       dtype: `INT${8 / perByte} g${count / groups}`,
       format: 'quanto',
       parts,
