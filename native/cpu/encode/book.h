@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "lq/types.h"
+#include "encode/levels.h"
 
 namespace lq::cpu {
 
@@ -17,10 +17,7 @@ class BookFit {
   CodeBook book(const CodeBook& first) const;
 
  private:
-  struct Bin {
-    double weight = 0, moment = 0;
-  };
-  std::vector<std::vector<Bin>> pieces_;
+  std::vector<std::vector<FitBin>> pieces_;
 };
 
 }  // namespace lq::cpu

@@ -1,87 +1,24 @@
 #include "encode/grid.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "convert.h"
 #include "encode/fields.h"
-#include "encode/trellis_values.h"
 #include "quantizer.h"
 
 namespace lq::cpu {
-namespace {
 
-// Magnitudes of E2M1 (OCP microscaling formats, MX v1.0).
-constexpr float kFp4[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
-
-Grid of_book(const CodeBook& book) {
+Grid make_grid(const Levels& levels) {
   Grid grid;
-  grid.table = make_table(book);
-  for (int32_t i = 0; i < (1 << book.bits); ++i) {
-    grid.codes[i] = static_cast<uint8_t>(i);
-    grid.level[i] = book.levels[i];
-  }
+  static_cast<Levels&>(grid) = levels;
+  if (levels.integers) return grid;
+  grid.table = make_table(levels.book);
+  for (int32_t i = 0; i < (1 << levels.book.bits); ++i) grid.level[levels.codes[i]] = levels.book.levels[i];
   return grid;
 }
 
-}  // namespace
-
-Grid make_fitted_grid(const CodeBook& book) { return of_book(book); }
-
-Grid make_grid(const EncodeOption& option) {
-  if (option.grid == GridKind::integer) {
-    Grid grid;
-    grid.integers = true;
-    const int32_t half = 1 << (option.bits - 1);
-    grid.low = option.symmetric ? -half : 0;
-    grid.high = option.symmetric ? half - 1 : 2 * half - 1;
-    grid.top = static_cast<float>(2 * half - 1) / 2;  // GPTQ's scale: the range over its steps
-    return grid;
-  }
-  if (option.grid == GridKind::fp4) {
-    CodeBook book{};
-    book.bits = 4;
-    for (int32_t i = 0; i < 8; ++i) {
-      book.levels[i] = -kFp4[7 - i];
-      book.levels[8 + i] = kFp4[i];
-    }
-    book.levels[7] = 0;  // not -0
-    Grid grid = of_book(book);
-    for (int32_t i = 0; i < 8; ++i) {
-      grid.codes[i] = static_cast<uint8_t>(i == 7 ? 0 : 15 - i);
-      grid.codes[8 + i] = static_cast<uint8_t>(i);
-      grid.level[i] = kFp4[i];
-      grid.level[8 + i] = -kFp4[i];
-    }
-    grid.top = 6;
-    return grid;
-  }
-  return of_book(*option.book);
-}
-
-CodeBook first_book(int32_t bits) {
-  // A NormalFloat book; at 2 bits, whose NormalFloat is lopsided, an even one.
-  CodeBook book{};
-  book.bits = bits;
-  if (bits == 2) {
-    const float levels[] = {-0.75f, -0.25f, 0.25f, 0.75f};
-    std::memcpy(book.levels, levels, sizeof levels);
-    return book;
-  }
-  constexpr double kOffset = 0.9677083;
-  const int32_t half = 1 << (bits - 1);
-  const double scale = inverse_normal(kOffset);
-  for (int32_t i = 0; i + 1 < half; ++i) {
-    book.levels[i] = static_cast<float>(inverse_normal(1 - kOffset + i * (kOffset - 0.5) / (half - 1)) / scale);
-  }
-  for (int32_t i = 1; i <= half; ++i) {
-    book.levels[half - 1 + i] = static_cast<float>(inverse_normal(0.5 + i * (kOffset - 0.5) / half) / scale);
-  }
-  return book;
-}
-
 Grid stored_grid(const EncodedView& e) {
-  if (e.option.grid != GridKind::fitted) return make_grid(e.option);
+  if (e.option.grid != GridKind::fitted) return make_grid(levels_of(e.option));
   CodeBook book{};
   book.bits = e.option.bits;
   const uint8_t* stored = e.parts[static_cast<size_t>(EncodedPart::book)];
@@ -90,7 +27,7 @@ Grid stored_grid(const EncodedView& e) {
     std::memcpy(&bits, stored + 2 * i, 2);
     book.levels[i] = from_bf16(bits);
   }
-  return of_book(book);
+  return make_grid(levels_of(book));
 }
 
 QuantizedView two_level_view(const EncodedView& e) {

@@ -4,28 +4,19 @@
 #include <cstdint>
 #include <vector>
 
+#include "encode/levels.h"
 #include "kernels/kernels.h"
 #include "lq/encode.h"
 
 namespace lq::cpu {
 
-// Levels by ascending value. An integer grid is the integers low .. high, without a table; an asymmetric one moves with
-// its group's zero.
-struct Grid {
-  bool integers = false;
-  int32_t low = 0, high = 0;  // of the integers, for zero 0 or, symmetric, as they are
+// Levels with what rounding to them needs.
+struct Grid : Levels {
   BookTable table{};
-  uint8_t codes[256] = {};  // code of each level of the table
-  float level[256] = {};    // of each code; without integers
-  float top = 1;            // the absmax of a block in units of its scale
+  float level[256] = {};  // of each code; without integers
 };
 
-// The grid of an option whose book is known: all but `fitted`.
-Grid make_grid(const EncodeOption& option);
-// A fitted grid of 2^bits levels.
-Grid make_fitted_grid(const CodeBook& book);
-// Levels a fitted book starts from.
-CodeBook first_book(int32_t bits);
+Grid make_grid(const Levels& levels);
 
 // The grid of an encoded matrix, a fitted book from its part.
 Grid stored_grid(const EncodedView& e);

@@ -35,13 +35,14 @@ class ScalarRun final : public EncodeRun {
 
   void begin() override {
     if (option_.scales == ScaleKind::two_level) {
-      grid_ = option_.grid == GridKind::fitted ? make_fitted_grid(first_book(option_.bits)) : make_grid(option_);
+      grid_ = option_.grid == GridKind::fitted ? make_grid(levels_of(first_book(option_.bits)))
+                                               : make_grid(levels_of(option_));
       two_level_scales();
     } else {
       scales_.resize(static_cast<size_t>(matrix_.rows * groups_));
       zeros_.resize(scales_.size());
     }
-    grid_ = option_.grid == GridKind::fitted ? fitted_grid() : make_grid(option_);
+    grid_ = option_.grid == GridKind::fitted ? fitted_grid() : make_grid(levels_of(option_));
     if (option_.scales == ScaleKind::searched) column_weights();
   }
 
@@ -162,7 +163,7 @@ class ScalarRun final : public EncodeRun {
         fit.add(p, values.data(), weights.data(), cols);
       }
     });
-    return make_fitted_grid(fit.book(first_book(option_.bits)));
+    return make_grid(levels_of(fit.book(first_book(option_.bits))));
   }
 
   int64_t group_begin(int64_t g) const { return has_groups(option_) ? g * option_.group : 0; }

@@ -1,5 +1,5 @@
-// The encoder's ops on the device: trellis codes of 10 to 12 bits of state without low rank, under the plain and the
-// kfac metric, with or without a correction of the target.
+// The encoder's ops on the device: trellis codes of 10 to 12 bits of state, and scalar grids rounded to the nearest or
+// with feedback, without low rank, under the plain and the kfac metric, with or without a correction of the target.
 #pragma once
 
 #include "lq/encode.h"

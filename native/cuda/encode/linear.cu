@@ -154,6 +154,11 @@ __global__ void feedback_kernel(const double* r, int64_t n, float* out) {
   }
 }
 
+__global__ void column_feedback_kernel(const double* r, int64_t n, float* out) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, row = i / n, col = i % n;
+  if (i < n * n) out[i] = row < col ? static_cast<float>(r[i] / r[col * n + col]) : 0.0f;
+}
+
 __global__ void trace_kernel(const double* r, int64_t n, double* rows) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= n) return;
@@ -220,9 +225,9 @@ DeviceBuffer<double> factor_with(const Stream& stream, const double* h, int64_t 
 }  // namespace
 
 void encode_product(const Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
-                    int64_t ldb, bool accumulate, float* c, int64_t ldc) {
-  product_kernel<float>
-      <<<dim3(blocks(n, 64), blocks(m, 64)), 256, 0, stream.get()>>>(m, n, k, a, lda, b, ldb, 1.0f, accumulate, c, ldc);
+                    int64_t ldb, float factor, bool accumulate, float* c, int64_t ldc) {
+  product_kernel<float><<<dim3(blocks(n, 64), blocks(m, 64)), 256, 0, stream.get()>>>(m, n, k, a, lda, b, ldb, factor,
+                                                                                      accumulate, c, ldc);
   check_launch("multiplying");
 }
 
@@ -277,6 +282,13 @@ DeviceBuffer<float> tile_feedback(const Stream& stream, const double* r, int64_t
   DeviceBuffer<float> out(stream, n * n);
   out.clear();
   feedback_kernel<<<dim3(blocks(n, 128), blocks(n, kTile)), 128, 0, stream.get()>>>(r, n, out.get());
+  check_launch("preparing feedback");
+  return out;
+}
+
+DeviceBuffer<float> column_feedback(const Stream& stream, const double* r, int64_t n) {
+  DeviceBuffer<float> out(stream, n * n);
+  column_feedback_kernel<<<blocks(n * n, 256), 256, 0, stream.get()>>>(r, n, out.get());
   check_launch("preparing feedback");
   return out;
 }

@@ -6,9 +6,9 @@
 
 namespace lq::cuda {
 
-// c [m, n] = a [m, k] b [k, n], added to c when `accumulate`; rows are lda, ldb, ldc elements apart.
+// c [m, n] = factor * a [m, k] b [k, n], added to c when `accumulate`; rows are lda, ldb, ldc elements apart.
 void encode_product(const Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
-                    int64_t ldb, bool accumulate, float* c, int64_t ldc);
+                    int64_t ldb, float factor, bool accumulate, float* c, int64_t ldc);
 
 // The upper R of h = R R', [n, n] both, h symmetric with mean diagonal 1; h is made definite by as little as it takes.
 DeviceBuffer<double> upper_factor(const Stream& stream, const double* h, int64_t n);
@@ -25,7 +25,9 @@ void add_in_double(const Stream& stream, const double* x, int64_t count, double 
 
 // N with h = N D N' for blocks of 16 columns, from R: above the blocks R_B R_BB^-1, elsewhere 0.
 DeviceBuffer<float> tile_feedback(const Stream& stream, const double* r, int64_t n);
-// Trace of D.
+// The same for blocks of one column.
+DeviceBuffer<float> column_feedback(const Stream& stream, const double* r, int64_t n);
+// Trace of D by tiles.
 double tile_trace(const Stream& stream, const double* r, int64_t n);
 
 }  // namespace lq::cuda

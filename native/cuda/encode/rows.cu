@@ -60,6 +60,12 @@ __global__ void round_kernel(const double* x, int64_t count, float* out) {
   if (i < count) out[i] = static_cast<float>(x[i]);
 }
 
+__global__ void difference_kernel(const float* a, const float* b, int64_t ldb, int64_t count, int64_t width,
+                                  float* out) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) out[i] = a[i] - b[i / width * ldb + i % width];
+}
+
 __global__ void dots_kernel(const float* x, const float* y, int64_t cols, double* dots) {
   const int64_t row = blockIdx.x;
   const double sum = dot(x + row * cols, y + row * cols, cols);
@@ -95,8 +101,8 @@ __global__ void refit_kernel(const float* y, const float* yh, const float* v, co
 }
 
 // One probe of random signs a block; 16 columns times 16 slices of the rows above them.
-__global__ void __launch_bounds__(256) variance_kernel(const float* by_tile, int64_t n, double* sums) {
-  extern __shared__ float e[];
+__global__ void __launch_bounds__(256) variance_kernel(const float* by_tile, int64_t n, float* probes, double* sums) {
+  float* e = probes + blockIdx.x * n;
   __shared__ float parts[16][17];
   const int column = static_cast<int>(threadIdx.x) % 16, slice = static_cast<int>(threadIdx.x) / 16;
   for (int64_t j = threadIdx.x; j < n; j += 256) {
@@ -161,6 +167,12 @@ void round_to_float(const Stream& stream, const double* x, int64_t count, float*
   check_launch("rounding");
 }
 
+void difference(const Stream& stream, const float* a, const float* b, int64_t ldb, int64_t rows, int64_t width,
+                float* out) {
+  difference_kernel<<<blocks(rows * width, 256), 256, 0, stream.get()>>>(a, b, ldb, rows * width, width, out);
+  check_launch("subtracting");
+}
+
 void row_dots(const Stream& stream, const float* x, const float* y, int64_t rows, int64_t cols, double* dots) {
   dots_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream.get()>>>(x, y, cols, dots);
   check_launch("summing rows");
@@ -180,10 +192,8 @@ void refit_scales(const Stream& stream, const float* y, const float* yh, const f
 double feedback_variance(const Stream& stream, const float* by_tile, int64_t n) {
   constexpr int kProbes = 32;
   DeviceBuffer<double> sums(stream, kProbes);
-  const int shared = static_cast<int>(n) * 4;
-  check(cudaFuncSetAttribute(variance_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
-        "asking for shared memory");
-  variance_kernel<<<kProbes, 256, static_cast<size_t>(shared), stream.get()>>>(by_tile, n, sums.get());
+  DeviceBuffer<float> probes(stream, kProbes * n);
+  variance_kernel<<<kProbes, 256, 0, stream.get()>>>(by_tile, n, probes.get(), sums.get());
   check_launch("probing feedback");
   double host[kProbes];
   sums.download(host, kProbes);

@@ -10,6 +10,9 @@ void scale_by(const Stream& stream, float* x, int64_t count, float factor);
 // h = (a + a') / 2 / divisor, plus `damping` on the diagonal.
 void damped_moment(const Stream& stream, const float* a, int64_t n, double divisor, double damping, double* h);
 void round_to_float(const Stream& stream, const double* x, int64_t count, float* out);
+// out [rows, width] = a [rows, width] - b [rows, width of ldb].
+void difference(const Stream& stream, const float* a, const float* b, int64_t ldb, int64_t rows, int64_t width,
+                float* out);
 // dots[i] = sum of x y over row i.
 void row_dots(const Stream& stream, const float* x, const float* y, int64_t rows, int64_t cols, double* dots);
 // scales[i] = fp16(wide * root mean square of row i).

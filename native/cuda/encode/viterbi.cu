@@ -6,6 +6,7 @@
 
 #include "encode/trellis_values.h"
 #include "encode/viterbi.h"
+#include "runtime/shared_memory.h"
 
 namespace lq::cuda {
 namespace {
@@ -200,8 +201,7 @@ void encode_tiles(const Stream& stream, const DeviceCode& code, const TileMatrix
   for (const int bits : {c.first, c.second}) words = std::max(words, bits * (1 << (c.states - bits)) / 32);
   const int shared = 2 * costs * 4 + tables * (2 << c.states) + kLength * words * 4;
   const int threads = std::min(512, costs);
-  check(cudaFuncSetAttribute(tile_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
-        "asking for shared memory");
+  allow_all_shared_memory(tile_kernel);
   const int64_t column = (at + offset) / kTileSide, columns = tiles_along(matrix.cols);
   const int64_t last = tile_extent(matrix.rows, tiles_along(matrix.rows) - 1);
   const Launch launch{matrix,

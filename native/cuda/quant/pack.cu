@@ -75,25 +75,30 @@ __global__ void dequantize_kernel(const uint8_t* codes, const uint8_t* scales, c
 
 }  // namespace
 
+void pack_fields(const Stream& stream, const uint8_t* fields, int64_t count, int32_t bits, uint8_t* packed) {
+  const int64_t bytes = (count * bits + 7) / 8;
+  pack_kernel<<<blocks_for(bytes), kThreads, 0, stream.get()>>>(fields, count, bits, bytes, packed);
+  check_launch("packing fields");
+}
+
+void store_group_maxima(const Stream& stream, const float* maxima, int64_t count, ScaleDtype type, uint8_t* host) {
+  DeviceBuffer<uint8_t> packed(stream, count * (type == ScaleDtype::FP32 ? 4 : 2));
+  store_groups_kernel<<<blocks_for(count), kThreads, 0, stream.get()>>>(maxima, count, type, packed.get());
+  check_launch("packing group maxima");
+  packed.download(host, packed.size());
+}
+
 void pack_quantized(const Stream& stream, const uint8_t* codes, const uint8_t* scale_codes, const float* group_maxima,
                     const uint32_t* minimum, QuantizedView* q) {
   const QuantConfig& config = q->config;
   const int64_t blocks = block_count(config, q->count), groups = group_count(config, q->count);
   DeviceBuffer<uint8_t> packed_codes(stream, code_bytes(config, q->count));
   DeviceBuffer<uint8_t> packed_scales(stream, scale_bytes(config, q->count));
-  DeviceBuffer<uint8_t> packed_groups(stream, group_bytes(config, q->count));
-  pack_kernel<<<blocks_for(packed_codes.size()), kThreads, 0, stream.get()>>>(codes, q->count, config.b0,
-                                                                              packed_codes.size(), packed_codes.get());
-  check_launch("packing codes");
-  pack_kernel<<<blocks_for(packed_scales.size()), kThreads, 0, stream.get()>>>(
-      scale_codes, blocks, config.b1, packed_scales.size(), packed_scales.get());
-  check_launch("packing scales");
-  store_groups_kernel<<<blocks_for(groups), kThreads, 0, stream.get()>>>(group_maxima, groups, config.b2,
-                                                                         packed_groups.get());
-  check_launch("packing group maxima");
+  pack_fields(stream, codes, q->count, config.b0, packed_codes.get());
+  pack_fields(stream, scale_codes, blocks, config.b1, packed_scales.get());
+  store_group_maxima(stream, group_maxima, groups, config.b2, q->groups);
   packed_codes.download(q->codes, packed_codes.size());
   packed_scales.download(q->scales, packed_scales.size());
-  packed_groups.download(q->groups, packed_groups.size());
   check(cudaMemcpyAsync(&q->offset, minimum, sizeof q->offset, cudaMemcpyDeviceToHost, stream.get()),
         "copying from the device");
   stream.synchronize();

@@ -1,0 +1,65 @@
+// A matrix that is being encoded: its target and its metric, in the coordinates of each transform that an option wants.
+#pragma once
+
+#include <vector>
+
+#include "lq/encode.h"
+#include "runtime/memory.h"
+
+namespace lq::cuda {
+
+// Columns whose feedback from the columns before them is one product.
+constexpr int64_t kWide = 128;
+
+// What an option wants prepared.
+struct Wanted {
+  bool space = false;      // of its transform
+  bool by_tile = false;    // feedback by tiles of 16 columns, of trellis codes
+  bool by_column = false;  // of scalar grids
+};
+
+// The target and the metric in the coordinates of one transform. H is held as metric_scale * h with mean diagonal 1,
+// and h = N D N' with N upper: what is above its diagonal blocks of 16 columns or of one.
+struct Space {
+  DeviceBuffer<float> y, h, yh, by_tile, by_column;
+  double trace = 0, variance = 0;  // of D by tiles, and what feedback by tiles adds to the variance of targets
+  bool has_h = false;
+};
+
+class Problem {
+ public:
+  // Refuses statistics that are none. The target is the corrected one where there is a correction.
+  Problem(const Stream& stream, const EncodeProblem& problem, const Watch& watch);
+  Problem(const Problem&) = delete;
+
+  // Must be called before options of the transform are run.
+  void prepare(Transform transform, const Wanted& wanted);
+  const Space& space(Transform transform) const { return spaces_[static_cast<size_t>(transform)]; }
+  // What the whole target costs.
+  EncodeCost norm() const;
+  // From a row's cost under h and squared error each.
+  EncodeCost cost_of(const DeviceBuffer<double>& costs, const DeviceBuffer<double>& squares) const;
+  double weighted_sum(const DeviceBuffer<double>& rows) const;
+  // Columns [at, at + width) of the target to wide [rows, ld], plus what errors of the columns before give.
+  void bring_columns(const Space& space, int64_t at, int64_t width, const float* error, const float* feedback,
+                     float* wide, int64_t ld) const;
+
+  const Stream& stream;
+  const EncodeProblem& problem;
+  const Watch& watch;
+  const int64_t rows, cols;
+  std::vector<double> weights;  // g
+  double metric_scale = 1, unit = 1;
+  float multiplier = 1;
+
+ private:
+  void read_metric();
+  DeviceBuffer<double> moment() const;
+  void correct();
+
+  DeviceBuffer<float> weight_;
+  double mean_ = 0;
+  Space spaces_[2];
+};
+
+}  // namespace lq::cuda
