@@ -11,77 +11,150 @@ import { optionBits } from './options/option';
 import type { Option } from './options/types';
 
 /**
- * Kinds of work and their units: weights x tokens for the language model, weights x options for the sweep and for
- * encoding, weights for the decomposition.
+ * Kinds of work and their units: weights x tokens for the language model; weights x options for encoding and for what is
+ * quantised alone; weights x options x columns that are worked on, the rank and its oversampling, for the LQ iteration; for
+ * carrying a plan out in any order the same of one option; for doing so in layer order the seconds that its parts alone
+ * would take.
  */
-export type Work = 'fisher' | 'calibrate' | 'sweep' | 'encode' | 'decompose' | 'evaluate';
-/** The paces of the last runs, newest first. */
-type Rates = Partial<Record<Work, number[]>>;
+export type Work = 'fisher' | 'calibrate' | 'sweep' | 'quantize' | 'encode' | 'decompose' | 'pass' | 'evaluate';
+/** The paces of the last runs, newest first, by `rateKey`. */
+type Rates = Record<string, number[] | undefined>;
+/** Options of one method take very different times from those of another: what goes by method is kept by it. */
+const rateKey = (work: Work, method?: string): string => (method === undefined ? work : `${work} ${method}`);
 /** Runs that are remembered: the middle one counts, so that neither a contended run nor one from the cache is believed alone. */
 const REMEMBERED = 5;
 
 /** Units a second where nothing has been measured: two CPU cores, or one accelerator of the last generation. */
 const DEFAULT_RATES: Readonly<Record<'cpu' | 'cuda', Readonly<Record<Work, number>>>> = {
-  cpu: { fisher: 1e10, calibrate: 1e10, sweep: 5e7, encode: 3e6, decompose: 1e6, evaluate: 3e10 },
-  cuda: { fisher: 2e13, calibrate: 2e13, sweep: 5e9, encode: 5e8, decompose: 2e8, evaluate: 1e14 },
+  cpu: {
+    fisher: 1e10,
+    calibrate: 1e10,
+    sweep: 1e9,
+    quantize: 2e8,
+    encode: 3e6,
+    decompose: 1e7,
+    pass: 1,
+    evaluate: 3e10,
+  },
+  cuda: {
+    fisher: 2e13,
+    calibrate: 2e13,
+    sweep: 1e11,
+    quantize: 2e10,
+    encode: 5e8,
+    decompose: 2e9,
+    pass: 1,
+    evaluate: 1e14,
+  },
 };
 /** Work shorter than this says little about pace. */
 const SHORTEST_MEASURE_S = 0.2;
 
 /** Remembers how fast a kind of work went. */
-export async function recordRate(context: PipelineContext, work: Work, units: number, seconds: number): Promise<void> {
+export async function recordRate(
+  context: PipelineContext,
+  work: Work,
+  units: number,
+  seconds: number,
+  method?: string,
+): Promise<void> {
   if (seconds < SHORTEST_MEASURE_S || units <= 0) return;
-  const rates = (await readCached<Rates>(context, 'rates', context.device)) ?? {};
-  const known = [units / seconds, ...pacesOf(rates, work)].slice(0, REMEMBERED);
-  await writeCached(context, 'rates', context.device, { ...rates, [work]: known });
+  const rates = await ratesOf(context);
+  const key = rateKey(work, method);
+  const known = [units / seconds, ...(rates[key] ?? [])].slice(0, REMEMBERED);
+  await writeCached(context, 'rates', rateOwner(context), { ...rates, [key]: known });
 }
 
-/** Seconds that `units` of work will take here. */
-export async function predictSeconds(context: PipelineContext, work: Work, units: number): Promise<number> {
-  const rates = (await readCached<Rates>(context, 'rates', context.device)) ?? {};
-  const fallback = DEFAULT_RATES[backendOf(context)][work];
-  const known = pacesOf(rates, work).sort((a, b) => b - a);
-  return units / (known[Math.floor((known.length - 1) / 2)] ?? fallback);
+/** Seconds that `units` of work will take here: at the pace of the middle one of the last runs. */
+export async function predictSeconds(
+  context: PipelineContext,
+  work: Work,
+  units: number,
+  method?: string,
+): Promise<number> {
+  const known = [...((await ratesOf(context))[rateKey(work, method)] ?? [])].sort((a, b) => b - a);
+  const middle = known[Math.floor((known.length - 1) / 2)];
+  return units / (middle ?? DEFAULT_RATES[backendOf(context)][work]);
 }
 
-/** An earlier version kept one number. */
-const pacesOf = (rates: Rates, work: Work): number[] => [rates[work] ?? []].flat();
+const ratesOf = async (context: PipelineContext): Promise<Rates> =>
+  (await readCached<Rates>(context, 'rates', rateOwner(context))) ?? {};
 
-/** Processes, runtime and scratch of the stages that work matrix by matrix. */
-const BASE_MEMORY = 300e6;
-/** Sequences the language model works on at a time, fp32 activations a token and hidden unit of one layer. */
-const ACTIVATION_COPIES = 24;
-const BATCH_TOKENS = 4096;
+/** Paces are of a device, and of what was counted; an earlier version counted what came from the cache too. */
+const rateOwner = ({ device }: PipelineContext): unknown => ({ version: 2, device });
+
+/** The engine with its libraries and scratch, before it has a model. */
+const BASE_MEMORY = 100e6;
+/** Activations of a batch, which native/cpu/lm/model.h bounds: of a run forwards, and of one that comes back. */
+const FORWARD_BYTES = 2 ** 29;
+const BACKWARD_BYTES = 2 ** 30;
+/** Tokens a batch at most (native/cpu/lm/run.h). */
+const MOST_TOKENS = 8192;
+/** Floats a token and hidden unit on the way forwards: the stream, what attention reads and what it gives. */
+const FORWARD_COPIES = 5.5;
+/** Bytes of logits on the way back, of all threads (native/cpu/lm/head.cc). */
+const LOGIT_BYTES = 2 ** 27;
 
 /** Bytes an element of [cols, cols] that encoding under K-FAC holds: the moment, H and its factor in double precision. */
 const MOMENT_BYTES = 4 + 8 + 8;
 
+/** What of a compression decides its memory. Tokens are 0 where nothing of the kind is done. */
+export interface Held {
+  readonly evaluatedTokens: number;
+  readonly calibratedTokens: number;
+  readonly kfac: boolean;
+  /** Tokens of the second pass. */
+  readonly passTokens: number;
+}
+
 /**
- * Bytes the engine and its client need at most: the largest of the matrix stages, the language model and the second pass. The
- * model is held as it is stored, with one layer and the output head in fp32; Fisher information adds gradients of both, every
- * layer's input, and the sums themselves. The second pass holds the hidden states of all its `pass` tokens twice.
+ * Resident bytes of the engine at most: files as they are mapped, and the largest of its stages. The language model holds one
+ * layer or the head in fp32, and of two models when their predictions are compared; statistics add every layer's activations
+ * and the sums themselves; the second pass holds the hidden states of all its tokens twice.
  */
 export function peakMemory(
   index: CheckpointIndex,
   targets: readonly LogicalTensor[],
-  { evaluates, calibrates, kfac, pass }: { evaluates: boolean; calibrates: boolean; kfac: boolean; pass: number },
+  outputBytes: number,
+  { evaluatedTokens, calibratedTokens, kfac, passTokens }: Held,
 ): number {
-  const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
-  const largest = Math.max(0, ...targets.map(target => target.parameters));
-  const widest = kfac ? Math.max(0, ...targets.map(({ shape }) => shape[1] ?? 1)) : 0;
-  const matrixStages = BASE_MEMORY + 3 * 4 * largest + MOMENT_BYTES * widest ** 2;
-  if (!evaluates && !calibrates) return matrixStages;
-  const layers = new Map<number, number>();
-  for (const target of targets) layers.set(target.layer, (layers.get(target.layer) ?? 0) + target.parameters);
-  const layer = Math.max(0, ...layers.values());
+  const sum = (of: readonly LogicalTensor[], value: (target: LogicalTensor) => number): number =>
+    of.reduce((total, target) => total + value(target), 0);
+  const layers = [...new Set(targets.map(({ layer }) => layer))].map(number =>
+    targets.filter(({ layer }) => layer === number),
+  );
+  const most = (value: (layer: readonly LogicalTensor[]) => number): number => Math.max(0, ...layers.map(value));
+  const weights = ({ parameters }: LogicalTensor): number => parameters;
+  const outputs = ({ shape }: LogicalTensor): number => shape[0] ?? 1;
+  const columns = [...new Set(targets.map(({ shape }) => shape[1] ?? 1))];
   const hidden = Math.max(0, ...targets.map(target => Math.min(...target.shape)));
   const vocabulary = index.config?.['vocab_size'];
   const head = typeof vocabulary === 'number' ? vocabulary * hidden : 0;
-  const stream = 4 * BATCH_TOKENS * hidden;
-  const forward = BASE_MEMORY + index.bytes + 4 * Math.max(layer, head) + ACTIVATION_COPIES * stream;
-  const backward = 4 * Math.max(layer, head) + layers.size * stream + 4 * weights;
-  const streams = pass === 0 ? 0 : matrixStages + 2 * 4 * (layer + pass * hidden);
-  return Math.max(matrixStages, forward + (calibrates ? backward : 0), streams);
+  const part =
+    4 *
+    Math.max(
+      most(layer => sum(layer, weights)),
+      head,
+    );
+
+  const largest = Math.max(0, ...targets.map(weights));
+  const matrices = 3 * 4 * largest + (kfac ? MOMENT_BYTES * Math.max(0, ...columns) ** 2 : 0);
+  const evaluation =
+    evaluatedTokens === 0
+      ? 0
+      : 2 * part + Math.min(FORWARD_BYTES, 2 * 4 * FORWARD_COPIES * hidden * Math.min(MOST_TOKENS, evaluatedTokens));
+  const token = layers.length * (most(layer => sum(layer, outputs)) + hidden) + 4 * hidden;
+  const sums = kfac ? columns.reduce((total, cols) => total + layers.length * cols ** 2, 0) : sum(targets, weights);
+  const statistics =
+    calibratedTokens === 0
+      ? 0
+      : 2 * part +
+        4 * sums +
+        Math.min(BACKWARD_BYTES, 4 * token * Math.min(MOST_TOKENS, calibratedTokens)) +
+        Math.min(LOGIT_BYTES, (4 * calibratedTokens * head) / (hidden || 1));
+  const pass = passTokens === 0 ? 0 : matrices + 2 * 4 * passTokens * hidden + part;
+  const mapped = index.bytes + (evaluatedTokens > 0 ? outputBytes : 0);
+  return BASE_MEMORY + mapped + Math.max(matrices, evaluation, statistics, pass);
 }
 
 /** Smallest and largest value of a budget kind that the options can meet. */

@@ -10,16 +10,17 @@ import { recordRate } from './estimate';
 import { readTextFile } from './evaluation/text';
 import type { EvaluateReport } from './evaluation/types';
 import type { Written } from './export/target';
-import { isPaperOption } from './options/config';
-import { predict, requireFeasible, requireRoom } from './preflight';
+import { rememberBaseline, rememberMetric } from './known';
+import { paceOf, predict, requireFeasible, requireRoom, writingUnits } from './preflight';
 import type { Stage } from './progress';
 import type { CompressReport, Measure } from './reports';
 import type { CompressRequest, EvaluateRequest } from './requests/requests';
 import type { SweepTable } from './sensitivity/types';
+import type { Unmeasured } from './sensitivity/sweep';
 import { evaluate, evaluateOnce } from './stages/evaluate';
 import { plan, planOnce, type Planner } from './stages/plan';
 import { calibrationWindows, metricOf } from './stages/statistics';
-import { completeSweep, subjectOf, type Subject } from './stages/sweep';
+import { completeSweep, subjectOf, unmeasuredOf, type Subject } from './stages/sweep';
 import { holdEntry } from './storage/cache';
 import { requireWritable } from './storage/output';
 import { trackWhole, type Part } from './whole';
@@ -77,7 +78,7 @@ async function compressHolding(
   planner: Planner,
   hold: (entry: string) => Promise<void>,
 ): Promise<CompressReport> {
-  const { context, method, prepared } = await prepareCompression(asked, request);
+  const { context, method, target, prepared } = await prepareCompression(asked, request);
   const { opened } = prepared;
   const { index, targets } = opened;
 
@@ -104,13 +105,17 @@ async function compressHolding(
   const metric = await timed(method.metric === 'kfac' ? 'calibrate' : 'fisher', () =>
     metricOf(context, opened, method, request),
   );
+  await rememberMetric(context, opened, method.metric, request, metric);
+  if (before) await rememberBaseline(context, index, request, before.tokens);
   const { calibration } = request;
   if (calibration !== undefined && metric.file !== undefined) await hold(metric.file);
+  const left = await unmeasuredOf(context, { method, prepared }, request, {
+    recipe: metric.recipe,
+    hashes: Object.fromEntries(targets.map(({ name }) => [name, metric.of(name).hash])),
+  });
   const table = await timed('sweep', () => completeSweep(context, { method, prepared, metric }, request));
   if (request.sweepOut !== undefined) await context.files.writeAtomic(request.sweepOut, JSON.stringify(table));
-  const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
-  const encodes = method.metric === 'kfac' || !method.options.every(isPaperOption);
-  await recordRate(context, encodes ? 'encode' : 'sweep', weights * table.options.length, seconds['sweep'] ?? 0);
+  await recordSweep(context, left, seconds['sweep'] ?? 0, method.id);
   const chosen = await timed('plan', () =>
     planOnce(
       context,
@@ -137,7 +142,9 @@ async function compressHolding(
     hold,
     timed,
   });
-  if (!encodes) await recordRate(context, 'decompose', weights, seconds['decompose'] ?? 0);
+  const writing = await writingUnits(context, request, prepared, method);
+  const written = target.stages.reduce((sum, stage) => sum + (seconds[stage] ?? 0), 0);
+  await recordRate(context, writing.work, writing.units, written, paceOf(method));
   const after = measured
     ? await timed('evaluate', () => evaluate(context, { ...evaluation(request.out), reference: request.model }))
     : undefined;
@@ -159,6 +166,18 @@ async function compressHolding(
       ...new Set([...notes, ...(before?.warnings ?? []), ...(after?.warnings ?? [])]),
     ],
   };
+}
+
+/** Remembers the pace of what took the sweep's time: one kind of option is most of it. */
+async function recordSweep(
+  context: PipelineContext,
+  { looped, quantized, encoded }: Unmeasured,
+  seconds: number,
+  method: string,
+): Promise<void> {
+  if (looped > 0) await recordRate(context, 'sweep', looped, seconds);
+  else if (encoded > 0) await recordRate(context, 'encode', encoded, seconds, method);
+  else await recordRate(context, 'quantize', quantized, seconds);
 }
 
 /** A plan with the errors of what was written. */

@@ -6,15 +6,15 @@ import type { WritableFileSystem } from './files/types';
 import type { PipelineContext } from './context';
 import { requireOneRank } from './allocation/plan';
 import { LqError } from './errors';
-import { feasibleRange, peakMemory, predictSeconds } from './estimate';
+import { feasibleRange, peakMemory, predictSeconds, type Work } from './estimate';
+import { findBaseline, findMetric, type KnownMetric } from './known';
 import { describeModel } from './evaluation/language-model';
 import { TextTokenizer } from './evaluation/tokenizer';
 import { readWindows } from './evaluation/windows';
 import { DEFAULTS } from './requests/defaults';
 import type { PreparedTarget, Sizes } from './export/target';
 import { chooseMethod, optionsOf, type ChosenMethod } from './method';
-import { subjectOf } from './stages/sweep';
-import { isPaperOption } from './options/config';
+import { subjectOf, unmeasuredOf } from './stages/sweep';
 import { factorBytes } from './options/option';
 import { fisherTensors } from './sensitivity/fisher';
 import { requireWritable } from './storage/output';
@@ -64,43 +64,84 @@ export async function estimate(context: PipelineContext, request: CompressReques
 export async function predict(
   context: PipelineContext,
   request: CompressRequest,
-  { opened, sizes }: PreparedTarget,
-  { options, metric, alpha }: ChosenMethod,
+  prepared: PreparedTarget,
+  method: ChosenMethod,
 ): Promise<Omit<EstimateReport, 'problems' | 'notes'>> {
+  const { opened, sizes } = prepared;
+  const { options, metric, alpha } = method;
   const { index, targets } = opened;
   const parameters = targets.reduce((sum, target) => sum + target.parameters, 0);
   const tokens = (request.samples ?? DEFAULTS.samples) * (request.context ?? DEFAULTS.context);
-  const evaluated = request.evalText === undefined ? 0 : await evaluatedTokens(context, request);
+  const baseline = request.evalText === undefined ? undefined : await findBaseline(context, index, request);
+  const evaluated =
+    request.evalText === undefined ? 0 : (baseline?.tokens ?? (await evaluatedTokens(context, request)));
   const range = feasibleRange(request.budget.kind, sizes, options);
   const bits = Math.min(Math.max(request.budget.value, range.minimum), range.maximum);
   const bytes = outputBytes(request, sizes, bits);
-  const looped = metric === 'kfac' ? 0 : options.filter(isPaperOption).length;
-  const statistics = request.calibration === undefined || metric === 'plain' ? 0 : index.parameters * tokens;
-  // The second pass takes the text through the model twice; its moments cost about as much again.
-  const pass = alpha === undefined ? 0 : await predictSeconds(context, 'evaluate', 4 * index.parameters * tokens);
+  const calibrates = request.calibration !== undefined && metric !== 'plain';
+  const known = await knownMetricOf(context, request, prepared, method);
+  const left = await unmeasuredOf(context, { method, prepared }, request, known);
   return {
     matrices: targets.length,
     parameters,
     seconds: {
-      fisher: await predictSeconds(context, metric === 'kfac' ? 'calibrate' : 'fisher', statistics),
+      fisher:
+        calibrates && known === undefined
+          ? await predictSeconds(context, metric === 'kfac' ? 'calibrate' : 'fisher', index.parameters * tokens)
+          : 0,
       sweep:
-        (await predictSeconds(context, 'sweep', parameters * looped)) +
-        (await predictSeconds(context, 'encode', parameters * (options.length - looped))),
-      decompose: (await predictSeconds(context, looped > 0 ? 'decompose' : 'encode', parameters)) + pass,
-      baseline: await predictSeconds(context, 'evaluate', index.parameters * evaluated),
-      evaluate: await predictSeconds(context, 'evaluate', index.parameters * evaluated),
+        (await predictSeconds(context, 'sweep', left.looped)) +
+        (await predictSeconds(context, 'quantize', left.quantized)) +
+        (await predictSeconds(context, 'encode', left.encoded, method.id)),
+      decompose: await predictWriting(context, request, prepared, method),
+      baseline: baseline ? 0 : await predictSeconds(context, 'evaluate', index.parameters * evaluated),
+      // The original is gone through beside what was made of it, for the divergence of their predictions.
+      evaluate: await predictSeconds(context, 'evaluate', 2 * index.parameters * evaluated),
     },
-    peakMemory: peakMemory(index, targets, {
-      evaluates: request.evalText !== undefined,
-      calibrates: statistics > 0,
+    peakMemory: peakMemory(index, targets, bytes, {
+      evaluatedTokens: evaluated,
+      calibratedTokens: calibrates && known === undefined ? tokens : 0,
       kfac: metric === 'kfac',
-      pass: alpha === undefined ? 0 : tokens,
+      passTokens: alpha === undefined ? 0 : tokens,
     }),
     outputBytes: Math.round(bytes),
     amounts: amountsOf(request, sizes, bytes),
     feasible: range,
     coverage: opened.coverage,
   };
+}
+
+/** The metric of a request where that is known before its statistics are computed. */
+export const knownMetricOf = (
+  context: PipelineContext,
+  request: CompressRequest,
+  { opened }: PreparedTarget,
+  { metric }: ChosenMethod,
+): Promise<KnownMetric | undefined> => findMetric(context, opened, metric, request);
+
+/** What carrying a plan out is counted in, see `Work`. */
+export async function writingUnits(
+  context: PipelineContext,
+  request: CompressRequest,
+  { opened: { index, targets } }: PreparedTarget,
+  { id, alpha, options }: ChosenMethod,
+): Promise<{ work: Work; units: number }> {
+  const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
+  const rank = Math.max(0, ...options.map(option => option.rank));
+  if (alpha === undefined) return { work: 'decompose', units: weights * (rank > 0 ? rank + DEFAULTS.oversampling : 1) };
+  const tokens = (request.samples ?? DEFAULTS.samples) * (request.context ?? DEFAULTS.context);
+  // The second pass takes the text through the model twice; its moments cost about as much again.
+  const through = await predictSeconds(context, 'evaluate', 4 * index.parameters * tokens);
+  return { work: 'pass', units: (await predictSeconds(context, 'encode', weights, id)) + through };
+}
+
+/** What the pace of writing goes by: the method, and whether its matrices go through the iteration for a low-rank part. */
+export const paceOf = ({ id, options }: ChosenMethod): string =>
+  options.some(({ rank }) => rank > 0) ? `${id} with factors` : id;
+
+async function predictWriting(...of: Parameters<typeof writingUnits>): Promise<number> {
+  const { work, units } = await writingUnits(...of);
+  return predictSeconds(of[0], work, units, paceOf(of[3]));
 }
 
 /** Tensor bytes of the output at a budget that can be met: exact for sizes, else within what the last option leaves unspent. */

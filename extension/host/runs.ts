@@ -8,8 +8,7 @@ import {
   formatNumber,
   formatProgress,
 } from '../core/format';
-import { methods, type MethodId } from '../core/options/methods/registry';
-import { shownName } from './model/describe';
+import { methodLabel, shownName } from './model/describe';
 import { isActive, isResumable, type Job, type JobManager, type JobStatus } from './model/jobs';
 import { isOlder } from './older';
 import type { Studio } from './studio';
@@ -127,9 +126,6 @@ function outcome(job: Job): string {
   if (job.method === 'export' && job.result) return formatBytes(job.result.bytes);
   return '';
 }
-
-/** A method by its name for people; one that an earlier version knew by the one it had. */
-const methodLabel = (id: string): string => (Object.hasOwn(methods, id) ? methods[id as MethodId].label : id);
 
 function tooltip(job: Job): string {
   const taken =

@@ -7,6 +7,7 @@
  * down-sampled pictures and statistics. The first request of every panel is `load`.
  */
 import type { Budget, PlanOverride } from '../core/options/budget';
+import type { Price } from '../core/allocation/prices';
 import type { Plan } from '../core/allocation/types';
 import type { CheckpointProblem, Role, StorageFormat } from '../core/checkpoint/types';
 import type { FactorStorage } from '../core/options/types';
@@ -294,6 +295,10 @@ export interface AllocationView {
   sweep?: {
     recipe: SweepRecipe;
     options: number;
+    /** The method they are of, for people. */
+    method: string;
+    /** Bits a weight of the smallest and of the largest of them, factors aside. */
+    bits: { least: number; most: number };
     /** The largest rank among them. */
     rank: number;
     /** The table of costs. */
@@ -309,8 +314,10 @@ export interface AllocationView {
   factors: FactorStorage;
   budget: Budget;
   overrides: PlanOverride[];
-  /** The plan of the newest compression, marked on the slider by the name of what it made. */
-  current?: PlanSummary & { name: string };
+  /** Costs were measured before the files changed: they are of no use now. */
+  older?: boolean;
+  /** The plans of the compressions made, newest first: one is marked on the slider by the name of what it made. */
+  currents: (PlanSummary & { name: string })[];
   /** Perplexities measured with plans of this table's ranks, drawn on the curve of the rules they were made under. */
   measured: { effectiveBits: number; bytes: number; perplexity: number; label: string; overrides: PlanOverride[] }[];
 }
@@ -323,14 +330,16 @@ export interface PlanQuery {
 export interface PlanAnswer {
   plan: Plan;
   relativeError: number;
+  /** What a step up or down would bring each matrix; of plans that were solved to the end. */
+  prices?: Price[];
 }
 
-/** What other ranks and budgets would give, from every table of costs that can be held against the one shown. */
+/** What other methods, ranks and budgets would give, from every table of costs that can be held against the one shown. */
 export interface WhatIf {
-  /** Bits per weight, without factors. */
-  bits: number[];
-  /** By ascending rank; a plan a budget, null where it cannot be met. */
-  rows: { rank: number; file: string; plans: (PlanSummary | null)[] }[];
+  /** Everything stored, over the weights. */
+  effectiveBits: number[];
+  /** By method and ascending rank; a plan a budget, null where it cannot be met. */
+  rows: { label: string; rank: number; file: string; plans: (PlanSummary | null)[] }[];
 }
 
 export interface AllocationRequests extends CommonRequests {

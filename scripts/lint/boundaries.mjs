@@ -76,7 +76,7 @@ export const ladder = [
   ['decomposition'],
   ['analysis'],
   ['export'],
-  ['reports', 'method', 'estimate', 'preflight', 'stages', 'pipeline', 'compare-methods'],
+  ['reports', 'method', 'estimate', 'known', 'preflight', 'stages', 'pipeline', 'compare-methods'],
 ];
 const CORE = 'extension/core/';
 

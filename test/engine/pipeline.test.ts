@@ -42,6 +42,37 @@ const request = (out: string): CompressRequest => ({
   grid: smallGrid,
 });
 
+describe('estimate', () => {
+  const wanted = (seed: number): CompressRequest => {
+    const { plain: _plain, ...rest } = request('foreseen');
+    return { ...rest, calibration, samples: 4, evalText: evaluation, windows: 4, seed };
+  };
+  const total = async (of: CompressRequest): Promise<Record<string, number>> =>
+    (await engine.request('estimate', of)).seconds;
+
+  it('charges nothing for what is in the cache, and only for the rest of what is there in part', async () => {
+    const before = await total(wanted(1));
+    for (const stage of ['baseline', 'fisher', 'sweep', 'decompose', 'evaluate'])
+      expect(before[stage]).toBeGreaterThan(0);
+    const report = await engine.request('compress', wanted(1));
+    const known = await total({ ...wanted(1), budget: { kind: 'bits', value: 2.75 } });
+    expect(known).toMatchObject({ baseline: 0, fisher: 0, sweep: 0 });
+    expect(known['evaluate']).toBeGreaterThan(0);
+    // The factors are counted: the size is within what the last option leaves unspent.
+    const { outputBytes, amounts } = await engine.request('estimate', wanted(1));
+    expect(Math.abs(outputBytes / report.after.bytes - 1)).toBeLessThan(0.05);
+    expect(amounts.bits).toBeCloseTo(3, 6);
+    expect(Math.abs(amounts['effective-bits'] / report.effectiveBits - 1)).toBeLessThan(0.05);
+    // Another seed has costs of its own, and the same statistics.
+    const seeded = await total(wanted(2));
+    expect(seeded).toMatchObject({ baseline: 0, fisher: 0 });
+    expect(seeded['sweep']).toBeGreaterThan(0);
+    // One more configuration is charged alone.
+    const more = await total({ ...wanted(1), grid: [...smallGrid, { b0: 4, b1: 2, b2: 'fp32', B0: 16, B1: 16 }] });
+    expect(more['sweep']! / seeded['sweep']!).toBeCloseTo(1 / smallGrid.length, 3);
+  }, 60_000);
+});
+
 describe('compress', () => {
   let report: CompressReport;
   beforeAll(async () => {

@@ -79,14 +79,14 @@ describe('allocation panel', () => {
   it('shows what other ranks would give, goes on from the plan that is clicked, and measures one more rank', async () => {
     const panel = await open(tiny);
     const table = panel.page.getByRole('region', { name: 'What if' });
-    await table.getByRole('button', { name: /^Rank 8 at 3\.25 bits/ }).click();
+    await table.getByRole('button', { name: /^LQ-LoRA, rank 8 at 3\.25 bits/ }).click();
     await expect.poll(async () => Number(await panel.page.getByRole('slider').inputValue())).toBeCloseTo(3.25, 1);
     expect(panel.asked.some(([method]) => method === 'choose')).toBe(false);
     // The least budget cannot be met at the higher rank.
-    expect(await table.getByRole('button', { name: /^Rank 16 at 2\.25 bits/ }).count()).toBe(0);
+    expect(await table.getByRole('button', { name: /^LQ-LoRA, rank 16 at 2\.25 bits/ }).count()).toBe(0);
     await panel.page.getByRole('textbox', { name: 'Matrices the rule is for' }).fill('*.v_proj.weight');
     await panel.page.getByRole('button', { name: 'Add Rule' }).click();
-    await table.getByRole('button', { name: /^Rank 16 at 3\.00 bits/ }).click();
+    await table.getByRole('button', { name: /^LQ-LoRA, rank 16 at 3\.00 bits/ }).click();
     await expect
       .poll(() => panel.asked.find(([method]) => method === 'choose')?.[1])
       .toMatchObject({ file: '/storage/sweeps/more.json', budget: { kind: 'bits' } });
@@ -111,7 +111,7 @@ describe('allocation panel', () => {
     const boxes = await panel.page
       .locator('.readout dd')
       .evaluateAll(all => all.map(one => one.getBoundingClientRect().toJSON() as DOMRect));
-    expect(boxes).toHaveLength(5);
+    expect(boxes).toHaveLength(6);
     for (const [index, a] of boxes.entries())
       for (const b of boxes.slice(index + 1)) {
         const apart = a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
@@ -157,7 +157,10 @@ describe('allocation panel', () => {
     await panel.page.getByText('No costs have been measured yet').waitFor();
     expect(await panel.violations()).toEqual([]);
     await panel.page.getByRole('button', { name: 'Measure Costs' }).click();
-    expect(panel.asked.find(([method]) => method === 'sweep')?.[1]).toMatchObject({ ranks: [16] });
+    expect(panel.asked.find(([method]) => method === 'sweep')?.[1]).toMatchObject({
+      model: '/models/tiny-books-4m',
+      plain: true,
+    });
     panel.host.emit('jobs', [sweepJob]);
     await panel.page.getByText('Measuring costs, matrix 4 of 28').waitFor();
     panel.host.emit('changed', allocationView(tiny));
@@ -195,6 +198,50 @@ describe('allocation panel', () => {
     panel.host.emit('changed', { ...view, sweep: { ...view.sweep!, file: '/storage/sweeps/more.json' } });
     await panel.page.getByRole('list', { name: 'Rules in force' }).getByText('*.v_proj.weight').waitFor();
     await expect.poll(() => panel.page.getByRole('slider').inputValue()).toBe('3.25');
+    await panel.close();
+  });
+
+  it('says what one more MB would gain, and why a matrix got what it got', async () => {
+    const panel = await open(tiny);
+    await panel.page.getByText('optimal', { exact: true }).waitFor();
+    await panel.page.getByText('Select a matrix to see why').waitFor();
+    await panel.page.getByRole('grid', { name: 'Plan' }).locator('.grid-body .grid-row').first().click();
+    const why = panel.page.getByRole('status').filter({ hasText: 'is stored as' });
+    expect(await why.textContent()).toMatch(/NF4 .* would take .* more .*: one more MB here gains [\d.]+ %/);
+    expect(await why.textContent()).toMatch(/NF2 .* would save .* and add [\d.]+ %/);
+    await panel.close();
+  });
+
+  it('moves nothing but its own while the slider is dragged', async () => {
+    const panel = await open(tiny, { width: 1400 });
+    await panel.page.getByText('optimal', { exact: true }).waitFor();
+    const boxes = () =>
+      panel.page
+        .locator('.budget > *, .readout > *, .allocation-figures > *, .what-if, .rules, .table')
+        .evaluateAll(all => all.map(one => one.getBoundingClientRect().toJSON() as DOMRect));
+    const before = await boxes();
+    const slider = panel.page.getByRole('slider', { name: 'Budget' });
+    for (const value of [2.1, 3, 3.9, 4.3]) {
+      await slider.evaluate((element, to) => {
+        const input = element as HTMLInputElement;
+        input.valueAsNumber = to;
+        input.dispatchEvent(new Event('input', { bubbles: true }));
+      }, value);
+      await panel.page.waitForTimeout(60);
+      expect(await boxes()).toEqual(before);
+    }
+    await panel.page.getByText('optimal', { exact: true }).waitFor();
+    expect(await boxes()).toEqual(before);
+    await panel.close();
+  });
+
+  it('lets one choose the compression that the plan is held against', async () => {
+    const panel = await open(tiny);
+    await panel.page.getByText('optimal', { exact: true }).waitFor();
+    await panel.page.locator('.readout vscode-dropdown').click();
+    await panel.page.getByRole('option', { name: 'tiny-books-4m-lq-2' }).click();
+    const curve = panel.page.getByRole('region', { name: 'Error against size' });
+    await curve.locator('.key', { hasText: 'tiny-books-4m-lq-2' }).waitFor();
     await panel.close();
   });
 

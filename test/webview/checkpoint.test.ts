@@ -52,6 +52,26 @@ describe('checkpoint panel', () => {
     await panel.close();
   });
 
+  it('keeps both ends of a name in sight, and hands the row to the menu of a right click', async () => {
+    const panel = await open(checkpointView(tiny), { width: 900 });
+    const row = panel.page.locator(rowsShown).nth(5);
+    const tail = row.locator('.name-tail');
+    const [name, head, end] = await Promise.all([
+      row.locator('.name').boundingBox(),
+      row.locator('.name-head').boundingBox(),
+      tail.boundingBox(),
+    ]);
+    expect(head!.width).toBeGreaterThan(4);
+    expect(end!.x + end!.width).toBeLessThanOrEqual(name!.x + name!.width + 1);
+    expect(await tail.textContent()).toMatch(/^\d+\..*weight$/);
+    const context = JSON.parse((await row.getAttribute('data-vscode-context')) ?? '{}') as Record<string, unknown>;
+    expect(context).toMatchObject({ webviewSection: 'tensor', preventDefaultContextMenuItems: true });
+    expect(context['tensor']).toBe(await row.locator('.name').getAttribute('title'));
+    await row.click({ button: 'right' });
+    await expect.poll(() => row.getAttribute('aria-selected')).toBe('true');
+    await panel.close();
+  });
+
   it('says of a shard that it is a part, opens the whole, and does things to the whole', async () => {
     const view = checkpointView(tiny);
     const part = { path: '/models/tiny-books-4m', label: 'tiny-books-4m', number: 1, count: 2 };
@@ -167,9 +187,13 @@ describe('checkpoint panel', () => {
         return grid.scrollWidth > grid.clientWidth || cells.some(cell => cell.scrollWidth > cell.clientWidth);
       });
     expect(await clipped()).toBe(false);
-    expect(await headings()).toEqual(['Name', 'Shape', 'Type', 'Size', 'Bits']);
+    expect(await headings()).toEqual(['Name', 'Shape', 'Size', 'Bits', 'Absmax']);
+    // What was computed is what one wants to see: the columns that every table has give way first.
+    await panel.page.setViewportSize({ width: 1400, height: 800 });
+    await expect.poll(headings).toEqual(expect.arrayContaining(['Size', 'Bits', 'Absmax', 'Std dev', 'NaN, Inf']));
+    expect(await clipped()).toBe(false);
     await panel.page.setViewportSize({ width: 2200, height: 800 });
-    await expect.poll(headings).toContain('Absmax');
+    await expect.poll(headings).toContain('Parameters');
     expect(await clipped()).toBe(false);
     await panel.close();
   });

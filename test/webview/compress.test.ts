@@ -221,6 +221,22 @@ describe('compress panel', () => {
     await panel.close();
   });
 
+  it('takes a failure off the page once something is done about it', async () => {
+    const handlers = compressHost(compressView());
+    const panel = await harness.open('compress', {
+      ...handlers,
+      start: () => Promise.reject(new LqError('usage', 'Another job writes there.')),
+    });
+    await panel.page.getByText('Peak memory').waitFor();
+    await panel.page.getByRole('button', { name: 'Start' }).click();
+    const notice = panel.page.locator('.notice', { hasText: 'Another job writes there.' });
+    await notice.waitFor();
+    await panel.page.waitForTimeout(400);
+    await panel.page.getByRole('textbox', { name: 'Output folder' }).fill('/models/elsewhere');
+    await expect.poll(() => notice.count()).toBe(0);
+    await panel.close();
+  });
+
   it('starts once at a double click', async () => {
     let answer: () => void = () => undefined;
     const view = compressView();

@@ -108,17 +108,62 @@ describe('heatmap panel', () => {
     await again.close();
   });
 
+  it('shows the selected matrix beside the cells: its values, its spectrum, and why it got its bits', async () => {
+    const panel = await open(tiny, { width: 1400, height: 900 });
+    const cells = panel.page.getByRole('grid').first().locator('td.cell');
+    await cells.nth(6).hover();
+    const pane = panel.page.getByRole('complementary', { name: 'Selected matrix' });
+    await pane.getByText('model.layers.2.self_attn.k_proj.weight').waitFor();
+    await pane.getByRole('img', { name: /^Histogram of the values/ }).waitFor();
+    await pane.getByRole('img', { name: /singular values/ }).waitFor();
+    expect(await pane.textContent()).toMatch(/Stored asTrellis 2\.5 bits.*9 of 28 matrices got more bits/);
+    expect(panel.asked.filter(([method]) => method === 'selected').at(-1)?.[1]).toEqual({
+      tensor: 'model.layers.2.self_attn.k_proj.weight',
+    });
+    await panel.close();
+  });
+
+  it('asks for nothing while the pointer only passes over cells', async () => {
+    const panel = await open(llama70);
+    const cells = panel.page.getByRole('grid').first().locator('td.cell');
+    await cells.first().waitFor();
+    await panel.page.getByRole('complementary', { name: 'Selected matrix' }).getByText('Stored as').waitFor();
+    panel.asked.length = 0;
+    for (let cell = 1; cell < 12; cell++) await cells.nth(cell).dispatchEvent('pointerover');
+    await expect.poll(() => panel.asked.filter(([method]) => method === 'matrix').length).toBe(1);
+    // Weights of this size are read when asked for.
+    expect(panel.asked.some(([method]) => method === 'statistics' || method === 'spectrum')).toBe(false);
+    await panel.close();
+  });
+
+  it('gives small models large cells, and lets one choose which compression is shown', async () => {
+    const panel = await open(tiny, { width: 1400, height: 900 });
+    const cell = panel.page.getByRole('grid').first().locator('td.cell').first();
+    const box = (await cell.boundingBox())!;
+    expect([box.width > 80, box.height > 28]).toEqual([true, true]);
+    await panel.page.locator('.heat-controls vscode-dropdown').nth(1).click();
+    await panel.page.getByRole('option', { name: /lq-3\.5/ }).click();
+    await expect
+      .poll(() => panel.asked.find(([method]) => method === 'choose')?.[1])
+      .toEqual({ compressed: '/models/tiny-books-4m-lq-3.5' });
+    await panel.close();
+  });
+
   it('opens the list of metrics over the labels that stay in place', async () => {
     const panel = await open(llama70);
     await panel.page.getByRole('grid').first().waitFor();
     await panel.page.locator('vscode-dropdown').first().click();
-    const covered = await panel.page.locator('vscode-option').evaluateAll(
-      options =>
-        options.filter(option => {
-          const box = option.getBoundingClientRect();
-          return !document.elementFromPoint(box.left + 8, box.top + box.height / 2)?.closest('vscode-dropdown');
-        }).length,
-    );
+    const covered = await panel.page
+      .locator('vscode-dropdown')
+      .first()
+      .locator('vscode-option')
+      .evaluateAll(
+        options =>
+          options.filter(option => {
+            const box = option.getBoundingClientRect();
+            return !document.elementFromPoint(box.left + 8, box.top + box.height / 2)?.closest('vscode-dropdown');
+          }).length,
+      );
     expect(covered).toBe(0);
     await panel.close();
   });

@@ -12,7 +12,7 @@ import {
 } from '../../extension/core/format';
 import type { PlanOverride, Budget } from '../../extension/core/options/budget';
 import type { AllocationView, PlanAnswer, PlanQuery, PlanSummary } from '../../extension/protocol/panels';
-import { Button, Segments, Slider, TextField } from '../controls';
+import { Button, Segments, Select, Slider, TextField } from '../controls';
 import { navigate, openPath } from '../shared/actions';
 import { isNumber, isString, useSaved } from '../shared/host';
 import { notifyError } from '../shared/notices';
@@ -48,6 +48,7 @@ export function AllocationPanel() {
 }
 
 type Kind = Budget['kind'];
+type Current = AllocationView['currents'][number];
 const isKind = (value: unknown): value is Kind => value === 'bits' || value === 'effective-bits' || value === 'bytes';
 
 const isRules = (value: unknown): value is PlanOverride[] =>
@@ -118,6 +119,9 @@ function Planned(props: {
   onView: (view: AllocationView) => void;
 }) {
   const { view, sweep, points, kind, overrides } = props;
+  const [chosen, setChosen] = useSaved('current', '', isString);
+  /** The compression that the plan is held against. */
+  const current = view.currents.find(({ name }) => name === chosen) ?? view.currents[0];
   const other = useRequest(
     signal => host.request('whatIf', { factors: view.factors, overrides }, { signal }),
     [overrides, sweep.file],
@@ -131,7 +135,7 @@ function Planned(props: {
         .catch(notifyError);
   };
   const range = useMemo(() => ({ min: amount(points[0]!, kind), max: amount(points.at(-1)!, kind) }), [points, kind]);
-  const wanted = props.value ?? (view.current ? amount(view.current, kind) : (range.min + range.max) / 2);
+  const wanted = props.value ?? (current ? amount(current, kind) : (range.min + range.max) / 2);
   const value = Math.min(range.max, Math.max(range.min, wanted));
   const query = useMemo<PlanQuery>(
     () => ({ budget: { kind, value }, factors: view.factors, overrides }),
@@ -181,15 +185,16 @@ function Planned(props: {
           onKind={next => props.onKind(next, answer)}
           range={range}
           value={value}
-          current={view.current}
+          current={current}
           onValue={props.onValue}
         />
         {error && <Failure error={error} />}
-        <Readout view={view} answer={answer} settling={settling} />
+        <Readout view={view} answer={answer} settling={settling} current={current} onCurrent={setChosen} />
         <div class="allocation-figures">
           <CurveFigure
             host={host}
             view={view}
+            current={current}
             points={points}
             overrides={overrides}
             answer={answer}
@@ -212,9 +217,9 @@ function Planned(props: {
           onOverrides={props.onOverrides}
         />
         <p class="figure-note">
-          Costs of {sweep.options} options a matrix {sweep.rank > 0 && `up to rank ${sweep.rank}`},{' '}
-          {weighing[sweep.recipe.metric.kind]}, measured in {formatDuration(sweep.seconds)} on{' '}
-          {sweep.device.slice(0, 80)}
+          Costs of {sweep.options} options of {sweep.method.slice(0, 60)} a matrix
+          {sweep.rank > 0 && `, up to rank ${sweep.rank}`}, {weighing[sweep.recipe.metric.kind]}, measured in{' '}
+          {formatDuration(sweep.seconds)} on {sweep.device.slice(0, 80)}
           {sweep.date !== undefined && (
             <>
               {', '}
@@ -235,7 +240,7 @@ function BudgetControl(props: {
   onKind: (kind: Kind) => void;
   range: { min: number; max: number };
   value: number;
-  current: AllocationView['current'];
+  current: Current | undefined;
   onValue: (value: number) => void;
 }) {
   const { kind, range, value } = props;
@@ -313,20 +318,21 @@ function BudgetControl(props: {
   );
 }
 
-function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; settling: boolean }) {
-  const { view, answer, settling } = props;
+function Readout(props: {
+  view: AllocationView;
+  answer: PlanAnswer | undefined;
+  settling: boolean;
+  current: Current | undefined;
+  onCurrent: (name: string) => void;
+}) {
+  const { view, answer, settling, current } = props;
   const plan = answer?.plan;
-  const current = view.current;
   const error = answer?.relativeError;
   const change =
     current && error !== undefined && current.relativeError > 0 ? error / current.relativeError - 1 : undefined;
   return (
     <dl class="readout" aria-live="polite">
-      <Fact
-        label="Bits per weight"
-        value={formatBits(plan?.bits)}
-        title="Codes and scales over target weights, as in the paper"
-      />
+      <Fact label="Bits" value={formatBits(plan?.bits)} title="Codes and scales over target weights, as in the paper" />
       <Fact
         label="Effective bits"
         value={formatBits(plan?.effectiveBits)}
@@ -337,7 +343,7 @@ function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; 
         value={
           <>
             {formatBytes(plan?.bytes)}
-            {plan && <small class="muted"> {formatPercent(plan.bytes / view.header.bytes)} of the original</small>}
+            <small class="muted">{plan && `${formatPercent(plan.bytes / view.header.bytes)} of the original`}</small>
           </>
         }
       />
@@ -346,13 +352,13 @@ function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; 
         value={
           <>
             {formatPercent(error)}
-            {change !== undefined && Math.abs(change) > 0.001 && (
-              <small class="muted">
-                {' '}
-                {change > 0 ? '+' : ''}
-                {formatPercent(change)} to {current?.name.slice(0, 60)}
-              </small>
-            )}
+            <small class="muted">
+              {change === undefined
+                ? ''
+                : Math.abs(change) > 0.001
+                  ? `${change > 0 ? '+' : ''}${formatPercent(change)} to what was made`
+                  : 'as what was made'}
+            </small>
           </>
         }
         title={`Relative error, ${weighing[view.sweep?.recipe.metric.kind ?? 'plain']}; objective ${formatNumber(plan?.objective)}`}
@@ -362,6 +368,24 @@ function Readout(props: { view: AllocationView; answer: PlanAnswer | undefined; 
         value={<span class="certificate">{plan && !settling ? formatCertificate(plan) : 'settling…'}</span>}
         title="The linear programme is the plan's relaxation: no plan can cost less than its bound, and the best one often costs a little more"
       />
+      {view.currents.length > 0 && (
+        <Fact
+          label="Made"
+          value={
+            view.currents.length > 1 ? (
+              <Select
+                label="Compression to hold the plan against"
+                value={current?.name ?? ''}
+                choices={view.currents.map(({ name }) => ({ value: name, label: name.slice(0, 60) }))}
+                onChange={props.onCurrent}
+              />
+            ) : (
+              <span class="certificate">{current?.name.slice(0, 60)}</span>
+            )
+          }
+          title="The compression whose plan is marked on the slider and on the curve"
+        />
+      )}
       {plan?.coverage !== undefined && (
         <Fact
           label="Covers"

@@ -30,11 +30,13 @@ export function CurveFigure(props: {
   answer: PlanAnswer | undefined;
   /** The same at other ranks. */
   others: WhatIf['rows'];
+  /** The compression whose plan is marked. */
+  current: AllocationView['currents'][number] | undefined;
   /** The rules that the curve is planned under. */
   overrides: readonly PlanOverride[];
   onPick: (point: PlanSummary) => void;
 }) {
-  const { view, points, answer, others } = props;
+  const { view, points, answer, others, current } = props;
   // A plan under other rules lies on another curve than the one drawn.
   const measured = useMemo(
     () => view.measured.filter(one => isSameRules(one.overrides, props.overrides)),
@@ -54,15 +56,15 @@ export function CurveFigure(props: {
         lines: index => describePlan(points[index]!, points[index]!.relativeError),
       },
     ];
-    for (const { rank, plans } of others) {
+    for (const { label, plans } of others) {
       const known = plans.filter(plan => plan !== null);
       series.push({
-        label: `rank ${rank}`,
+        label,
         kind: 'line',
         color: 3,
         dash: true,
         points: known.map(plan => ({ x: plan.bytes, y: plan.relativeError })),
-        lines: index => [`Rank ${rank}`, ...describePlan(known[index]!, known[index]!.relativeError)],
+        lines: index => [label, ...describePlan(known[index]!, known[index]!.relativeError)],
       });
     }
     if (measured.length > 0) {
@@ -82,8 +84,7 @@ export function CurveFigure(props: {
         },
       });
     }
-    if (view.current) {
-      const current = view.current;
+    if (current) {
       series.push({
         label: current.name.slice(0, 60),
         kind: 'points',
@@ -119,7 +120,7 @@ export function CurveFigure(props: {
         if (picked) props.onPick(picked);
       },
     };
-  }, [points, answer, view, others, measured]);
+  }, [points, answer, view, others, measured, current]);
   return (
     <Figure
       host={props.host}
@@ -140,16 +141,19 @@ export function CurveFigure(props: {
           {others.length > 0 && (
             <>
               <Key shape="line" color={0}>
-                rank {view.sweep?.rank}
+                {props.view.sweep?.method.slice(0, 40)}
               </Key>
               <Key shape="dash" color={3}>
-                rank {others.map(({ rank }) => rank).join(', ')}
+                {others
+                  .map(({ label }) => label)
+                  .join('; ')
+                  .slice(0, 120)}
               </Key>
             </>
           )}
-          {view.current && (
+          {current && (
             <Key shape="rectRot" color={1}>
-              {view.current.name.slice(0, 60)}
+              {current.name.slice(0, 60)}
             </Key>
           )}
           {measured.length > 0 && (

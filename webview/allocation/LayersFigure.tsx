@@ -9,13 +9,12 @@ import { Ramp } from '../shared/Raster';
 import { sequential } from '../shared/theme';
 import type { AllocationHost, Sweep } from './host';
 
-/** The paper's grid: NF2 with the fewest scales to NF4 with the most. */
-const LEAST = 2;
-const MOST = 4.4;
 /** The faintest segment still stands out from the background. */
 const FAINTEST = 0.15;
 
-const share = (bits: number) => FAINTEST + (1 - FAINTEST) * Math.min(1, Math.max(0, (bits - LEAST) / (MOST - LEAST)));
+/** Where bits stand between those of the smallest and the largest option. */
+const share = (bits: number, { least, most }: Sweep['bits']) =>
+  FAINTEST + (1 - FAINTEST) * Math.min(1, Math.max(0, (bits - least) / (most - least || 1)));
 
 export function LayersFigure(props: {
   host: AllocationHost;
@@ -52,7 +51,7 @@ export function LayersFigure(props: {
         label: role,
         kind: 'bars',
         points: sums.map((sum, index) => ({ x: index, y: sum.bytes })),
-        color: sums.map(sum => sequential(sum.weights > 0 ? share(sum.bits / sum.weights) : 0)),
+        color: sums.map(sum => sequential(sum.weights > 0 ? share(sum.bits / sum.weights, sweep.bits) : 0)),
       })),
       x: { label: 'Layer', categories: layers.map(String), format: String },
       y: { label: 'Size', format: formatBytes },
@@ -85,13 +84,15 @@ export function LayersFigure(props: {
       }}
       note={
         <span class="keys">
-          <BitsRamp /> <span>bits per weight; from the bottom: {roles.join(', ')}</span>
+          <BitsRamp bits={sweep.bits} /> <span>bits per weight; from the bottom: {roles.join(', ')}</span>
         </span>
       }
     />
   );
 }
 
-function BitsRamp() {
-  return <Ramp scale="sequential" low={LEAST} high={MOST} from={FAINTEST} format={value => value.toFixed(1)} />;
+function BitsRamp({ bits }: { bits: Sweep['bits'] }) {
+  return (
+    <Ramp scale="sequential" low={bits.least} high={bits.most} from={FAINTEST} format={value => value.toFixed(1)} />
+  );
 }

@@ -1,6 +1,7 @@
 /** Every matrix of the plan, and the rules that the solver has to respect. */
 import { useMemo, useState } from 'preact/hooks';
 import { formatBits, formatBytes, formatPercent, formatShape } from '../../extension/core/format';
+import type { Price } from '../../extension/core/allocation/prices';
 import type { PlanRow } from '../../extension/core/allocation/types';
 import type { PlanOverride } from '../../extension/core/options/budget';
 import type { AllocationView, PlanAnswer } from '../../extension/protocol/panels';
@@ -12,7 +13,7 @@ import { Name, shortName } from '../shared/Name';
 import { Table } from '../shared/Table';
 import type { AllocationHost, Sweep } from './host';
 
-type Row = PlanRow & { role: string; layer: number; shape: number[]; costShare: number };
+type Row = PlanRow & { role: string; layer: number; shape: number[]; costShare: number; price: Price | undefined };
 type Limit = 'any' | '2' | '3' | '4';
 const limits = (word: string): Choice<Limit>[] => [
   { value: 'any', label: `${word} any` },
@@ -40,10 +41,12 @@ export function PlanTable(props: {
   const all = useMemo<Row[]>(() => {
     const byName = new Map(props.sweep.targets.map(target => [target.name, target]));
     const total = answer?.plan.matrices.reduce((sum, row) => sum + row.cost, 0) ?? 0;
+    const prices = new Map(answer?.prices?.map(price => [price.name, price]));
     return (answer?.plan.matrices ?? []).map(row => {
       const target = byName.get(row.name);
       return {
         ...row,
+        price: prices.get(row.name),
         role: target?.role ?? 'other',
         layer: target?.layer ?? -1,
         shape: target?.shape ?? [],
@@ -51,6 +54,7 @@ export function PlanTable(props: {
       };
     });
   }, [answer, props.sweep]);
+  const total = answer?.plan.objective ?? 0;
   const most = useMemo(() => all.reduce((high, row) => Math.max(high, row.costShare), 0) || 1, [all]);
 
   const columns = useMemo<Column<Row>[]>(() => {
@@ -123,6 +127,20 @@ export function PlanTable(props: {
         ),
       },
       {
+        id: 'gain',
+        label: 'One more MB',
+        title:
+          'Share of the whole error that goes when this matrix gets more, counted by the MB: what its bytes are worth',
+        width: '88px',
+        spare: 6,
+        end: true,
+        value: row => gainOf(row.price, total),
+        render: row => {
+          const gain = gainOf(row.price, total);
+          return gain === null ? '–' : `−${formatPercent(gain)}`;
+        },
+      },
+      {
         id: 'pin',
         label: 'Rule',
         title: 'Pin: never below 4 bits here',
@@ -151,7 +169,7 @@ export function PlanTable(props: {
         },
       },
     ];
-  }, [overrides, most, selected]);
+  }, [overrides, most, selected, total]);
 
   return (
     <>
@@ -165,6 +183,7 @@ export function PlanTable(props: {
         columns={columns}
         rows={all}
         rowKey={row => row.name}
+        tensorOf={row => row.name}
         text={row => `${row.name} ${row.role}`}
         selected={selected}
         onSelect={row => setSelected(row.name)}
@@ -172,7 +191,31 @@ export function PlanTable(props: {
         fitRows={16}
         empty="No matrix is planned yet."
       />
+      <Why row={all.find(({ name }) => name === selected)} total={total} />
     </>
+  );
+}
+
+/** Share of the whole cost that one more MB takes away here. */
+const gainOf = (price: Price | undefined, total: number): number | null =>
+  price?.up && total > 0 ? (-price.up.cost / total) * (1e6 / price.up.bytes) : null;
+
+/** Why the selected matrix got what it got: what a step either way would do to size and error. */
+function Why({ row, total }: { row: Row | undefined; total: number }) {
+  if (!row) return <p class="figure-note why">Select a matrix to see why it got its bits.</p>;
+  const { up, down } = row.price ?? {};
+  const say = (share: number) => formatPercent(Math.abs(share) / (total || 1));
+  return (
+    <p class="figure-note why" role="status">
+      <Name name={row.name} /> is stored as {row.label}: {formatBytes(row.bytes)}, {formatPercent(row.costShare)} of the
+      error.{' '}
+      {up
+        ? `${up.label} would take ${formatBytes(up.bytes)} more and ${say(up.cost)} of the error away: one more MB here gains ${formatPercent(gainOf(row.price, total))}. `
+        : 'No option is better. '}
+      {down
+        ? `${down.label} would save ${formatBytes(-down.bytes)} and add ${say(down.cost)}; more than those bytes bring elsewhere.`
+        : 'No option is smaller.'}
+    </p>
   );
 }
 

@@ -23,23 +23,23 @@ export function WhatIfFigure(props: {
     <Figure
       host={props.host}
       title="What if"
-      label="Predicted error by rank and bits per weight"
+      label="Predicted error by method, rank and effective bits"
       data={{
         name: `${view.header.label}-what-if`,
-        columns: ['rank', 'bits', 'effective bits', 'bytes', 'relative error'],
-        rows: whatIf.rows.flatMap(({ rank, plans }) =>
-          plans.map((plan, index) => [rank, whatIf.bits[index], plan?.effectiveBits, plan?.bytes, plan?.relativeError]),
+        columns: ['method', 'rank', 'effective bits', 'bytes', 'relative error'],
+        rows: whatIf.rows.flatMap(({ label, rank, plans }) =>
+          plans.map((plan, index) => [label, rank, whatIf.effectiveBits[index], plan?.bytes, plan?.relativeError]),
         ),
       }}
       tools={<AnotherRank host={props.host} view={view} sweep={sweep} />}
-      note="Predicted error, with the size below it. Choose a cell to go on from that plan. Bits are without factors: compare plans of several ranks by their size."
+      note="Predicted error at equal effective bits, with the size below it. Choose a cell to go on from that plan."
     >
       <div class="what-if-scroll">
         <table class="what-if">
           <thead>
             <tr>
-              <th scope="col">Rank</th>
-              {whatIf.bits.map(bits => (
+              <th scope="col">Options</th>
+              {whatIf.effectiveBits.map(bits => (
                 <th key={bits} scope="col">
                   {formatBits(bits)} bits
                 </th>
@@ -47,16 +47,16 @@ export function WhatIfFigure(props: {
             </tr>
           </thead>
           <tbody>
-            {whatIf.rows.map(({ rank, file, plans }) => (
-              <tr key={rank} class={file === sweep.file ? 'shown' : ''}>
-                <th scope="row">{file === sweep.file ? `${rank}, shown` : rank}</th>
+            {whatIf.rows.map(({ label, file, plans }) => (
+              <tr key={file} class={file === sweep.file ? 'shown' : ''}>
+                <th scope="row">{file === sweep.file ? `${label}, shown` : label}</th>
                 {plans.map((plan, index) => (
                   <td key={index}>
                     {plan ? (
                       <button
                         type="button"
-                        title={`${formatBits(plan.effectiveBits)} effective bits`}
-                        aria-label={`Rank ${rank} at ${formatBits(whatIf.bits[index])} bits: ${formatPercent(plan.relativeError)} ${formatBytes(plan.bytes)}`}
+                        title={`${formatBits(plan.bits)} bits without factors`}
+                        aria-label={`${label} at ${formatBits(whatIf.effectiveBits[index])} bits: ${formatPercent(plan.relativeError)} ${formatBytes(plan.bytes)}`}
                         onClick={() => props.onPick(file, plan)}
                       >
                         {formatPercent(plan.relativeError)} <small>{formatBytes(plan.bytes)}</small>
@@ -75,7 +75,7 @@ export function WhatIfFigure(props: {
   );
 }
 
-/** Costs are measured at one rank; another needs a sweep of its own, under the same weighting. */
+/** The paper's costs are measured at one rank; another needs a sweep of its own, under the same weighting. */
 function AnotherRank(props: { host: AllocationHost; view: AllocationView; sweep: Sweep }) {
   const { host, view, sweep } = props;
   const [typed, setTyped] = useState(String(Math.max(1, 2 * sweep.rank)));

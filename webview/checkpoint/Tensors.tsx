@@ -40,7 +40,7 @@ export function Tensors(props: {
         id: 'role',
         label: 'Role',
         width: '76px',
-        spare: 3,
+        spare: 6,
         value: row => row.role,
         render: row => <span class="muted">{row.role}</span>,
       },
@@ -53,12 +53,12 @@ export function Tensors(props: {
         exported: row => row.shape.join('x'),
         render: row => formatShape(row.shape),
       },
-      { id: 'dtype', label: 'Type', width: '56px', spare: 1, value: row => row.dtype },
+      { id: 'dtype', label: 'Type', width: '56px', spare: 4, value: row => row.dtype },
       {
         id: 'parameters',
         label: 'Parameters',
         width: '74px',
-        spare: 2,
+        spare: 5,
         end: true,
         value: row => row.parameters,
         render: row => formatCount(row.parameters),
@@ -86,7 +86,7 @@ export function Tensors(props: {
               id: 'absmax',
               label: 'Absmax',
               width: '68px',
-              spare: 5,
+              spare: 1,
               end: true,
               value: known(s => s.absmax),
               render: (row: TensorRow) => formatNumber(known(s => s.absmax)(row), 3),
@@ -95,7 +95,7 @@ export function Tensors(props: {
               id: 'stddev',
               label: 'Std dev',
               width: '68px',
-              spare: 6,
+              spare: 2,
               end: true,
               value: known(s => s.stddev),
               render: (row: TensorRow) => formatNumber(known(s => s.stddev)(row), 3),
@@ -104,7 +104,7 @@ export function Tensors(props: {
               id: 'bad',
               label: 'NaN, Inf',
               width: '60px',
-              spare: 4,
+              spare: 3,
               end: true,
               value: known(s => s.nans + s.infs),
               render: (row: TensorRow) => {
@@ -131,6 +131,7 @@ export function Tensors(props: {
       columns={columns}
       rows={view.rows}
       rowKey={row => row.name}
+      tensorOf={row => row.name}
       text={row => row.name}
       tools={
         scan ? (

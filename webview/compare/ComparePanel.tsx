@@ -278,6 +278,7 @@ function Shared({ tensors, a, b }: { tensors: CompareReport['tensors']; a: Model
       columns={columns}
       rows={tensors}
       rowKey={row => row.name}
+      tensorOf={row => row.name}
       text={row => row.name}
       onOpen={row => navigate(host, { to: 'checkpoint', model: a.path, tensor: row.name })}
       empty="The two have no tensor of the same name and shape."

@@ -98,7 +98,13 @@ function Loaded({ view }: { view: CompressView }) {
           onShow={id => setShown(id)}
         />
       ) : job.state === 'done' && job.report ? (
-        <JobResult host={host} header={view.header} report={job.report} request={job.request} />
+        <JobResult
+          host={host}
+          header={view.header}
+          report={job.report}
+          request={job.request}
+          older={job.older === true}
+        />
       ) : (
         <JobProgress host={host} job={job} onEdit={() => edit(job.request)} />
       )}

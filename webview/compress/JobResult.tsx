@@ -26,6 +26,8 @@ export function JobResult(props: {
   header: ModelHeader;
   report: CompressReport;
   request: CompressRequest;
+  /** The files of the original or of the result have changed since. */
+  older: boolean;
 }) {
   const { host, header, report } = props;
   const go = (to: 'checkpoint' | 'heatmap' | 'perplexity' | 'export' | 'compare') => () =>
@@ -59,6 +61,11 @@ export function JobResult(props: {
           <Button onClick={go('compare')}>Compare</Button>
         </div>
       </div>
+      {props.older && (
+        <p class="warning">
+          <Icon name="warning" /> The files have changed since: this is of older ones.
+        </p>
+      )}
       <table class="result-table">
         <thead>
           <tr>
@@ -224,6 +231,7 @@ function Matrices({ host, report }: { host: CompressHost; report: CompressReport
       columns={columns}
       rows={report.matrices}
       rowKey={row => row.name}
+      tensorOf={row => row.name}
       text={row => row.name}
       onOpen={row => navigate(host, { to: 'checkpoint', model: report.output, tensor: row.name })}
       fitRows={18}

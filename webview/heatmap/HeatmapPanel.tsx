@@ -1,6 +1,6 @@
 /** Layers by role, coloured by a metric: where a model is large, sensitive, or badly served by its compression. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { formatNumber, formatShape } from '../../extension/core/format';
+import { formatBits, formatNumber, formatShape } from '../../extension/core/format';
 import type { HeatmapView, HeatValue, HeatValues, Metric } from '../../extension/protocol/panels';
 import { Button, Checkbox, Segments, Select } from '../controls';
 import { navigate } from '../shared/actions';
@@ -13,6 +13,7 @@ import { Await, Empty, EngineBanner, Failure, Loading, Strip, useRequest } from 
 import { Activity } from '../shared/jobs';
 import { Ramp } from '../shared/Raster';
 import { Heatmap } from './Heatmap';
+import { MatrixPane } from './MatrixPane';
 import { paintHeatmap } from './paint';
 import { describeRank, makeScale, orderOf, type HeatOrder } from './scale';
 import { host } from './host';
@@ -22,7 +23,7 @@ export function HeatmapPanel() {
   useEffect(() => host.on('changed', load.replace), []);
   return (
     <Await of={load} what="Reading headers">
-      {view => <Loaded view={view} />}
+      {view => <Loaded view={view} onView={load.replace} />}
     </Await>
   );
 }
@@ -30,7 +31,7 @@ export function HeatmapPanel() {
 type Side = 'both' | 'original' | 'compressed';
 const isSide = (value: unknown): value is Side => value === 'both' || value === 'original' || value === 'compressed';
 
-function Loaded({ view }: { view: HeatmapView }) {
+function Loaded({ view, onView }: { view: HeatmapView; onView: (view: HeatmapView) => void }) {
   const [added, setAdded] = useState<Metric[]>([]);
   const metrics = [...view.metrics, ...added.filter(one => !view.metrics.some(({ id }) => id === one.id))];
   const [saved, setMetric] = useSaved<string>('metric', view.metric, isString);
@@ -111,6 +112,17 @@ function Loaded({ view }: { view: HeatmapView }) {
             >
               From JSON…
             </Button>
+            {view.compressions.length > 0 && (
+              <Select
+                label="Compression that is shown"
+                value={view.compressed?.path ?? ''}
+                choices={view.compressions.map(({ path: output, label, effectiveBits, older }) => ({
+                  value: output,
+                  label: `${label.slice(0, 60)}, ${formatBits(effectiveBits)} bits${older ? ', of older files' : ''}`,
+                }))}
+                onChange={compressed => void host.request('choose', { compressed }).then(onView, notifyError)}
+              />
+            )}
             <span class="muted">{metric.about.slice(0, 300)}</span>
           </div>
           <MetricView key={metric.id} view={view} metric={metric} />
@@ -182,11 +194,24 @@ function Picture({ view, metric, values }: { view: HeatmapView; metric: Metric; 
     ...(values.original
       ? [{ id: 'original' as const, label: view.header.compressed ? 'Other' : 'Original', values: values.original }]
       : []),
-    ...(values.compressed ? [{ id: 'compressed' as const, label: 'Compressed', values: values.compressed }] : []),
+    ...(values.compressed
+      ? [
+          {
+            id: 'compressed' as const,
+            label: view.compressed?.label.slice(0, 60) ?? 'Compressed',
+            values: values.compressed,
+          },
+        ]
+      : []),
   ];
   const [side, setSide] = useSaved<Side>('side', 'both', isSide);
   const [log, setLog] = useSaved<boolean>(`log:${metric.id}`, metric.log, isBoolean);
   const [active, setActive] = useState(0);
+  const selected = view.cells[active]?.name;
+  useEffect(
+    () => void host.request('selected', selected === undefined ? {} : { tensor: selected }).catch(notifyError),
+    [selected],
+  );
   const scale = useMemo(
     () =>
       makeScale(
@@ -259,20 +284,25 @@ function Picture({ view, metric, values }: { view: HeatmapView; metric: Metric; 
       }
     >
       <Legend metric={metric} scale={scale} values={shown.map(one => one.values)} />
-      {shown.map(one => (
-        <Heatmap
-          key={one.id}
-          title={sides.length > 1 ? one.label : ''}
-          label={`${metric.label}, ${one.label}`}
-          view={view}
-          values={one.values}
-          order={order.get(one.id)!}
-          scale={scale}
-          active={active}
-          onActive={setActive}
-          onOpen={open}
-        />
-      ))}
+      <div class="heat-body">
+        <div class="heat-grids" style={{ '--rows': String(shown.length * (view.rows.length + 2)) }}>
+          {shown.map(one => (
+            <Heatmap
+              key={one.id}
+              title={sides.length > 1 ? one.label : ''}
+              label={`${metric.label}, ${one.label}`}
+              view={view}
+              values={one.values}
+              order={order.get(one.id)!}
+              scale={scale}
+              active={active}
+              onActive={setActive}
+              onOpen={open}
+            />
+          ))}
+        </div>
+        <MatrixPane view={view} active={active} onOpen={open} />
+      </div>
       <ActiveCell view={view} metric={metric} active={active} sides={sides} order={order} onOpen={open} />
     </Figure>
   );

@@ -24,6 +24,7 @@ export function Recipe(props: {
   return (
     <section class="recipe" aria-label="Recipe">
       <h2>{run.label.slice(0, 200)}</h2>
+      {run.older && <p class="bad">The files have changed since: this was measured on older ones.</p>}
       <dl class="facts">
         <Fact label="Perplexity" value={formatNumber(run.perplexity)} />
         <Fact label="Bits" value={formatBits(run.bits)} />

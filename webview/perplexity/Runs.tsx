@@ -23,7 +23,12 @@ export function Runs(props: {
         label: 'Run',
         width: 'minmax(180px, 1fr)',
         value: run => run.label,
-        render: run => <Name name={run.label} />,
+        render: run => (
+          <>
+            <Name name={run.label} />
+            {run.older && <span class="muted"> of older files</span>}
+          </>
+        ),
       },
       {
         id: 'bits',

@@ -11,6 +11,10 @@ export const ROW_HEIGHT = 22;
 /** Rows kept above and below the visible ones, so that a fast wheel meets no blank. */
 const OVERSCAN = 12;
 
+/** What VS Code makes the menu of a row from: our commands for tensors instead of Cut, Copy and Paste. */
+const contextOf = (tensor: string): string =>
+  JSON.stringify({ webviewSection: 'tensor', tensor, preventDefaultContextMenuItems: true });
+
 export function Grid<T>(props: {
   label: string;
   columns: readonly Column<T>[];
@@ -22,6 +26,8 @@ export function Grid<T>(props: {
   onSelect?: (row: T) => void;
   /** Enter or double click. */
   onOpen?: (row: T) => void;
+  /** The tensor that a row is about, for the menu of a right click. */
+  tensorOf?: (row: T) => string;
   /** Ctrl+C on the selected row. */
   onCopy?: (row: T) => void;
   /** Said in place of the rows when there are none. */
@@ -166,6 +172,8 @@ export function Grid<T>(props: {
               aria-rowindex={index + 2}
               aria-selected={props.onSelect ? isSelected : undefined}
               style={{ transform: `translateY(${index * ROW_HEIGHT}px)` }}
+              data-vscode-context={props.tensorOf && contextOf(props.tensorOf(row))}
+              onContextMenu={() => props.onSelect?.(row)}
               onClick={() => props.onSelect?.(row)}
               onDblClick={() => props.onOpen?.(row)}
             >

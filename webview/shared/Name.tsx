@@ -17,10 +17,27 @@ export function shortName(name: string): string {
 /** Longest end of a name that is kept whole. */
 const TAIL = 48;
 
-/** What tells siblings apart is the layer's number and what follows: the head before it shrinks, the tail stays. */
+/** Of a long name without parts this much of its end stays. */
+const END = 16;
+
+/**
+ * Where the end that stays begins. What tells siblings apart is the layer's number and what follows, else the last part of a
+ * path or of a dotted name.
+ */
+function tailAt(text: string): number | undefined {
+  const long = (index: number): boolean => index > 0 && text.length - index <= TAIL;
+  const numbered = [...text.matchAll(/\.\d+\./g)].map(match => match.index + 1).find(long);
+  if (numbered !== undefined) return numbered;
+  const parted = [...text.matchAll(/[/\\.-]/g)]
+    .map(match => match.index)
+    .find(index => text.length - index <= TAIL / 2);
+  if (parted !== undefined && parted > 0) return parted;
+  return text.length > 2 * END ? text.length - END : undefined;
+}
+
+/** The head gives way first, the tail stays: both ends of a name can be read in any width. */
 function Halves({ text }: { text: string }) {
-  const numbered = [...text.matchAll(/\.\d+\./g)].map(match => match.index + 1);
-  const start = numbered.find(index => text.length - index <= TAIL);
+  const start = tailAt(text);
   if (start === undefined) return <>{text}</>;
   return (
     <>

@@ -32,6 +32,8 @@ export function Table<T>(props: {
   /** Row that is selected; the table keeps its own selection when there is no `onSelect`. */
   selected?: string | undefined;
   onSelect?: (row: T) => void;
+  /** The tensor that a row is about, for the menu of a right click. */
+  tensorOf?: (row: T) => string;
   /** Enter or double click. */
   onOpen?: (row: T) => void;
   /** Said when there are no rows at all. */
@@ -86,6 +88,7 @@ export function Table<T>(props: {
         selected={props.onSelect ? props.selected : own}
         onSelect={props.onSelect ?? (row => setOwn(rowKey(row)))}
         onCopy={row => copyText(props.host, rowText(columns, row), 'the row')}
+        {...(props.tensorOf && { tensorOf: props.tensorOf })}
         {...(props.onOpen && { onOpen: props.onOpen })}
         {...(props.fitRows !== undefined && { fitRows: props.fitRows })}
         empty={props.rows.length > 0 ? 'No name matches. Clear the filter to see all.' : props.empty}

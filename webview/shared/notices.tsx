@@ -35,6 +35,19 @@ export function Notices() {
     const timer = setTimeout(() => setNotice(undefined), 4000);
     return () => clearTimeout(timer);
   }, [notice]);
+  useEffect(() => {
+    if (!notice?.failed) return;
+    // What failed is being put right, or left: either way it is not news any more.
+    const dismiss = (event: Event) => {
+      if (!(event.target instanceof Element && event.target.closest('.notices'))) setNotice(undefined);
+    };
+    const events = ['input', 'change', 'click'];
+    const timer = setTimeout(() => events.forEach(each => document.addEventListener(each, dismiss)), 300);
+    return () => {
+      clearTimeout(timer);
+      events.forEach(each => document.removeEventListener(each, dismiss));
+    };
+  }, [notice]);
   return (
     <div class="notices" role="status" aria-live="polite">
       {notice && (

@@ -163,6 +163,63 @@ export async function sweepShard(context: PipelineContext, input: SweepInput, sh
   };
 }
 
+/** What of a sweep is not in the cache yet, in weights x options. */
+export interface Unmeasured {
+  /** Of options that go through the LQ iteration for a low-rank part, times the columns that it works on. */
+  readonly looped: number;
+  /** Of those that it quantises and no more. */
+  readonly quantized: number;
+  readonly encoded: number;
+}
+
+/**
+ * What a sweep would have to measure, as far as that is known without reading weights: a matrix of which no hash is known
+ * counts whole.
+ * @param hashes of the statistics of each matrix; undefined: they are not known, and neither are any costs
+ */
+export async function unmeasured(
+  context: PipelineContext,
+  { targets, options, loop }: Pick<SweepInput, 'targets' | 'options' | 'loop'>,
+  metric: { readonly recipe: SweepRecipe['metric']; readonly hashes: Readonly<Record<string, string>> } | undefined,
+): Promise<Unmeasured> {
+  let [looped, quantized, encoded] = [0, 0, 0];
+  for (const target of targets) {
+    const { rows, cols } = denseSource(target);
+    const hash = metric && (await readCached<string>(context, 'hash', await hashKey(context, target)));
+    const own = metric?.hashes[target.name];
+    const entry =
+      hash === undefined || own === undefined
+        ? undefined
+        : await readCached<CachedCosts>(context, 'sweep', costsKey(context, { hash, rows, cols }, metric!.recipe, own));
+    for (const option of options.filter(each => optionFits(each, rows, cols))) {
+      const loops = metric?.recipe.kind !== 'kfac' && lqOption(option) !== undefined;
+      if (entry?.costs[costKey(option, loops, loop)] !== undefined) continue;
+      if (loops && option.rank > 0) looped += target.parameters * (option.rank + loop.oversampling);
+      else if (loops) quantized += target.parameters;
+      else encoded += target.parameters;
+    }
+  }
+  return { looped, quantized, encoded };
+}
+
+/** What a matrix's costs are kept under: its content and the metric's. */
+const costsKey = (
+  lane: PipelineContext,
+  matrix: { hash: string; rows: number; cols: number },
+  recipe: SweepRecipe['metric'],
+  statistics: string,
+) => ({
+  version: SWEEP_VERSION,
+  backend: backendOf(lane),
+  ...matrix,
+  metric: { ...recipe, statistics },
+  seed: lane.seed,
+});
+
+/** An option's cost among a matrix's; that of the LQ iteration depends on its settings. */
+const costKey = (option: Option, loops: boolean, loop: LqLoop): string =>
+  loops ? `${optionKey(option)} ${JSON.stringify(loop)}` : optionKey(option);
+
 const reasonOf = ({ details }: LqError): string =>
   `a value too large to be squared at flat index ${details?.['index'] ?? -1}`;
 
@@ -177,17 +234,8 @@ async function sweepMatrix(
   const { rows, cols } = denseSource(target);
   const hash = await knownHash(lane, target);
   const own = metric.of(target.name);
-  const key = {
-    version: SWEEP_VERSION,
-    backend: backendOf(lane),
-    hash,
-    rows,
-    cols,
-    metric: { ...metric.recipe, statistics: own.hash },
-    seed: lane.seed,
-  };
-  const keyOf = (option: Option): string =>
-    usesLoop(option, own) ? `${optionKey(option)} ${JSON.stringify(loop)}` : optionKey(option);
+  const key = costsKey(lane, { hash, rows, cols }, metric.recipe, own.hash);
+  const keyOf = (option: Option): string => costKey(option, usesLoop(option, own), loop);
   const fitting = options.filter(option => optionFits(option, rows, cols));
   if (fitting.length === 0)
     throw new LqError(
@@ -237,14 +285,18 @@ async function sweepMatrix(
  * have to read it.
  */
 async function knownHash(lane: PipelineContext, target: LogicalTensor): Promise<string> {
-  const { path, offset, rows, cols, dtype } = denseSource(target);
-  const stat = await lane.files.stat(path);
-  const key = { path, bytes: stat?.bytes, modified: stat?.modified, offset, rows, cols, dtype };
+  const key = await hashKey(lane, target);
   const known = await readCached<string>(lane, 'hash', key);
   if (known !== undefined) return known;
   const hash = await contentHash(lane, target);
   await writeCached(lane, 'hash', key, hash);
   return hash;
+}
+
+async function hashKey(lane: PipelineContext, target: LogicalTensor) {
+  const { path, offset, rows, cols, dtype } = denseSource(target);
+  const stat = await lane.files.stat(path);
+  return { path, bytes: stat?.bytes, modified: stat?.modified, offset, rows, cols, dtype };
 }
 
 const isCost = (cost: number | null): boolean => cost !== null && Number.isFinite(cost) && cost >= 0;

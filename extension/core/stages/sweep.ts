@@ -6,8 +6,15 @@ import { chooseMethod, type ChosenMethod } from '../method';
 import { open, type Opened } from '../opened';
 import { DEFAULTS } from '../requests/defaults';
 import type { CompressRequest, SweepRequest, SweepShardRequest } from '../requests/requests';
+import type { LqLoop } from '../options/recipe';
 import type { Metric } from '../sensitivity/metric';
-import { sweep as sweepMatrices, sweepShard as sweepPart, type SweepInput } from '../sensitivity/sweep';
+import {
+  sweep as sweepMatrices,
+  sweepShard as sweepPart,
+  unmeasured,
+  type SweepInput,
+  type Unmeasured,
+} from '../sensitivity/sweep';
 import type { ShardReport, SweepTable } from '../sensitivity/types';
 import type { Shard } from '../shards';
 import { holdEntry } from '../storage/cache';
@@ -79,7 +86,25 @@ export async function sweepShard(
   }
 }
 
+/** What of a request's sweep is still to be measured, see `unmeasured`. */
+export const unmeasuredOf = (
+  context: PipelineContext,
+  { method, prepared }: Pick<Subject, 'method' | 'prepared'>,
+  request: LoopRequest,
+  metric: Parameters<typeof unmeasured>[2],
+): Promise<Unmeasured> =>
+  unmeasured(context, { targets: prepared.opened.targets, options: method.options, loop: loopOf(request) }, metric);
+
 type LoopRequest = Pick<SweepRequest, 'scales' | 'iterations' | 'patience'>;
+
+/** Settings of the LQ iteration that a request leaves unsaid are the usual ones. */
+const loopOf = (request: LoopRequest): LqLoop => ({
+  scales: request.scales ?? DEFAULTS.scales,
+  iterations: request.iterations ?? DEFAULTS.iterations,
+  patience: request.patience ?? DEFAULTS.patience,
+  oversampling: DEFAULTS.oversampling,
+  powerIterations: DEFAULTS.powerIterations,
+});
 
 function sweepInput(
   { index, targets, coverage }: Opened,
@@ -94,12 +119,6 @@ function sweepInput(
     options,
     method: id,
     metric,
-    loop: {
-      scales: request.scales ?? DEFAULTS.scales,
-      iterations: request.iterations ?? DEFAULTS.iterations,
-      patience: request.patience ?? DEFAULTS.patience,
-      oversampling: DEFAULTS.oversampling,
-      powerIterations: DEFAULTS.powerIterations,
-    },
+    loop: loopOf(request),
   };
 }

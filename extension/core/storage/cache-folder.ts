@@ -23,6 +23,7 @@ export const CACHE_KINDS = [
   'spectrum',
   'evaluation',
   'rates',
+  'known',
   'packed',
 ] as const;
 export type CacheKind = (typeof CACHE_KINDS)[number];

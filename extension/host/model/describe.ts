@@ -12,8 +12,13 @@ import {
   formatNumber,
   formatShape,
 } from '../../core/format';
+import { methods, type MethodId } from '../../core/options/methods/registry';
 import type { TensorStatistics } from '../../core/analysis/types';
 import type { Model } from './models';
+
+/** A method by its name for people; one that an earlier version knew by the one it had. */
+export const methodLabel = (id: string): string =>
+  Object.hasOwn(methods, id) ? methods[id as MethodId].label : shownName(id);
 
 const maxName = 160;
 

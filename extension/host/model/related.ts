@@ -72,6 +72,17 @@ export function sweepsOf(jobs: readonly Job[], model: Pick<Model, 'path' | 'vers
   return [...newest.values()];
 }
 
+/** Whether costs were measured of files that have changed since. */
+export const hasOlderSweeps = (jobs: readonly Job[], model: Pick<Model, 'path' | 'version'>): boolean =>
+  jobs.some(
+    ({ method, status, version, ...job }) =>
+      (method === 'sweep' || method === 'compress') &&
+      status === 'done' &&
+      version !== undefined &&
+      version !== model.version &&
+      subjectOf({ method, ...job } as Job) === model.path,
+  );
+
 /**
  * Jobs that concern a checkpoint: those on it, on what was made from it, or on what it was made from; newest first when the
  * given ones are.

@@ -1,13 +1,16 @@
 import * as vscode from 'vscode';
+import { pricesOf } from '../../core/allocation/prices';
 import { LqError } from '../../core/errors';
 import { baseName } from '../../core/format';
+import { optionBits } from '../../core/options/option';
 import type { CompressRequest } from '../../core/requests/requests';
 import type { SweepTable } from '../../core/sensitivity/types';
 import type { AllocationView, PlanAnswer, PlanQuery } from '../../protocol/panels';
 import { subjectOf } from '../model/jobs';
 import { LatestWins } from '../model/latest';
 import type { Model } from '../model/models';
-import { madeFrom } from '../model/related';
+import { methodLabel } from '../model/describe';
+import { hasOlderSweeps, madeFrom } from '../model/related';
 import type { Controller } from './controller';
 import { perplexityRuns } from '../model/runs';
 import { jobSettings } from '../settings';
@@ -33,9 +36,10 @@ export const allocation: Controller<'allocation'> = ({ studio, target, emit, own
 
   const plans = new LatestWins<Query, PlanAnswer>(
     async ({ budget, factors, overrides, quick }, signal) => {
-      const { file, norm } = await swept();
+      const { file, norm, table } = await swept();
       const plan = await studio.engine.request('plan', { sweep: file, budget, factors, overrides, quick }, { signal });
-      return { plan, relativeError: relativeError(plan.objective, norm) };
+      const answer = { plan, relativeError: relativeError(plan.objective, norm) };
+      return quick ? answer : { ...answer, prices: pricesOf(table, plan.matrices, factors) };
     },
     // A moving slider does not wait for the plan of where it rested before.
     running => !running.quick,
@@ -90,7 +94,6 @@ const ranksOf = ({ options }: SweepTable): number[] => [...new Set(options.map((
 async function viewOf(studio: Studio, model: Model, chosen: string | undefined): Promise<AllocationView> {
   const form = formOf(studio, model);
   const swept = await sweptOf(studio, model, chosen);
-  const current = swept && currentPlan(studio, model, swept);
   return {
     header: model.header,
     canCompute: vscode.workspace.isTrusted,
@@ -104,7 +107,8 @@ async function viewOf(studio: Studio, model: Model, chosen: string | undefined):
         overrides: request?.overrides ?? [],
       })),
     ...(swept && { sweep: sweepView(swept) }),
-    ...(current && { current }),
+    currents: swept ? currentPlans(studio, model, swept) : [],
+    ...(!swept && hasOlderSweeps(studio.jobs.all(), model) && { older: true }),
   };
 }
 
@@ -112,6 +116,8 @@ function sweepView({ file, fisher, table, date }: Swept): NonNullable<Allocation
   return {
     recipe: table.recipe,
     options: table.options.length,
+    method: methodLabel(table.recipe.method),
+    bits: bitsOf(table),
     rank: rankOf(table),
     file,
     ...(fisher !== undefined && { fisher }),
@@ -133,11 +139,14 @@ function sweepView({ file, fisher, table, date }: Swept): NonNullable<Allocation
 const isOfRanks = (request: CompressRequest | undefined, ranks: readonly number[]): boolean =>
   JSON.stringify([...(request?.ranks ?? [])].sort()) === JSON.stringify([...ranks].sort());
 
-/** The plan of the newest compression, when it was made under the same weighting as the costs shown. */
-function currentPlan(studio: Studio, model: Model, { table, norm }: Swept): AllocationView['current'] {
-  const [newest] = madeFrom(studio.jobs.all(), model.path);
-  if (!newest) return undefined;
-  const weighting = newest.report.recipe.metric.kind;
-  if (table.recipe.metric.kind !== weighting) return undefined;
-  return { ...summaryOf(newest.report, norm), name: baseName(newest.output) };
+/** The plans of the compressions that were made under the same weighting as the costs shown, newest first. */
+const currentPlans = (studio: Studio, model: Model, { table, norm }: Swept): AllocationView['currents'] =>
+  madeFrom(studio.jobs.all(), model.path)
+    .filter(({ report }) => report.recipe.metric.kind === table.recipe.metric.kind)
+    .map(({ report, output }) => ({ ...summaryOf(report, norm), name: baseName(output) }));
+
+/** Bits a weight of a table's smallest and largest option, on its first matrix. */
+function bitsOf({ options, matrices: [first] }: SweepTable): { least: number; most: number } {
+  const all = options.map(option => optionBits(option, first!.rows, first!.cols) / (first!.rows * first!.cols));
+  return { least: Math.min(...all), most: Math.max(...all) };
 }

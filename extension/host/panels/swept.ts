@@ -3,6 +3,7 @@ import { readSweep } from '../../core/sensitivity/sweep-file';
 import type { SweepTable } from '../../core/sensitivity/types';
 import { nodeFiles } from '../../node/files';
 import type { PlanQuery, PlanSummary, WhatIf } from '../../protocol/panels';
+import { methodLabel } from '../model/describe';
 import type { Model } from '../model/models';
 import { sweepsOf, type SweepFile } from '../model/related';
 import type { Studio } from '../studio';
@@ -48,12 +49,13 @@ export function summaryOf(plan: Omit<PlanSummary, 'relativeError'>, norm: number
   return { budget, bits, effectiveBits, bytes, objective, relativeError: relativeError(objective, norm) };
 }
 
-const budgets = [2.25, 2.5, 2.75, 3, 3.25, 3.5, 4];
+/** Effective bits of the plans that are tried: what methods of any kind can be compared at. */
+const budgets = [2.25, 2.5, 2.75, 3, 3.5, 4, 4.5];
 
 /** The largest rank of a table's options. */
 export const rankOf = ({ options }: SweepTable): number => Math.max(...options.map(({ rank }) => rank));
 
-/** Plans of the shown table and of those that differ from it in rank alone, at round budgets. */
+/** Plans of the shown table and of those whose errors mean the same, of other methods and ranks, at round budgets. */
 export async function whatIf(
   studio: Studio,
   shown: Swept,
@@ -61,18 +63,27 @@ export async function whatIf(
   { factors, overrides }: Omit<PlanQuery, 'budget'>,
   signal: AbortSignal,
 ): Promise<WhatIf> {
-  const byRank = new Map<number, Swept>();
+  const byKind = new Map<string, Swept>();
   for (const each of [shown, ...all]) {
-    const rank = rankOf(each.table);
-    if (!byRank.has(rank) && comparable(shown.table, each.table)) byRank.set(rank, each);
+    const kind = `${each.table.recipe.method} ${rankOf(each.table)}`;
+    if (!byKind.has(kind) && comparable(shown.table, each.table)) byKind.set(kind, each);
   }
   const rows = await Promise.all(
-    [...byRank].map(async ([rank, { file, norm }]) => ({
-      rank,
+    [...byKind.values()].map(async ({ file, norm, table }) => ({
+      label: [methodLabel(table.recipe.method), rankOf(table) > 0 && `rank ${rankOf(table)}`]
+        .filter(Boolean)
+        .join(', '),
+      rank: rankOf(table),
       file,
       plans: await Promise.all(
         budgets.map(async value => {
-          const request = { sweep: file, budget: { kind: 'bits', value } as const, factors, overrides, quick: true };
+          const request = {
+            sweep: file,
+            budget: { kind: 'effective-bits', value } as const,
+            factors,
+            overrides,
+            quick: true,
+          };
           try {
             return summaryOf(await studio.engine.request('plan', request, { signal }), norm);
           } catch (error) {
@@ -83,12 +94,11 @@ export async function whatIf(
       ),
     })),
   );
-  return { bits: budgets, rows: rows.sort((a, b) => a.rank - b.rank) };
+  return { effectiveBits: budgets, rows: rows.sort((a, b) => a.rank - b.rank) };
 }
 
 /** Whether errors of two tables mean the same: the same matrices, weighted alike. */
 const comparable = (a: SweepTable, b: SweepTable): boolean =>
-  a.recipe.method === b.recipe.method &&
   JSON.stringify(a.recipe.metric) === JSON.stringify(b.recipe.metric) &&
   a.recipe.loop.scales === b.recipe.loop.scales &&
   a.matrices.length === b.matrices.length &&

@@ -81,11 +81,11 @@ describe('what if', () => {
       [16, shown],
     ]);
     for (const { plans } of found.rows) {
-      expect(plans).toHaveLength(found.bits.length);
+      expect(plans).toHaveLength(found.effectiveBits.length);
       const known = plans.filter(plan => plan !== null);
       expect(known.length).toBeGreaterThan(2);
       for (const [index, plan] of plans.entries()) {
-        if (plan) expect(plan.bits).toBeLessThanOrEqual(found.bits[index]!);
+        if (plan) expect(plan.effectiveBits).toBeLessThanOrEqual(found.effectiveBits[index]!);
       }
       // More bits, no more error.
       for (const [index, plan] of known.entries())

@@ -13,6 +13,8 @@ export function allocationView(a: Architecture): AllocationView {
     sweep: {
       recipe: RECIPE,
       options: 243,
+      method: 'LQ-LoRA',
+      bits: { least: 2.03, most: 4.38 },
       rank: a === tiny ? 8 : 64,
       file: '/storage/sweeps/tiny.json',
       fisher: '/cache/fisher.safetensors',
@@ -24,7 +26,10 @@ export function allocationView(a: Architecture): AllocationView {
     factors: 'nf8',
     budget: { kind: 'bits', value: 2.75 },
     overrides: [],
-    current: { budget, bits, effectiveBits, bytes, objective, relativeError, name: `${a.label}-lq` },
+    currents: ['lq', 'lq-2'].map(suffix => ({
+      ...{ budget, bits, effectiveBits, bytes, objective, relativeError },
+      name: `${a.label}-${suffix}`,
+    })),
     measured: [2.4, 2.8, 3.2].map((value, index) => {
       const at = makePlan(a, { budget: { kind: 'bits', value }, factors: 'nf8', overrides: [] }).plan;
       return {
@@ -40,8 +45,8 @@ export function allocationView(a: Architecture): AllocationView {
 
 /** The rank of the view, and one more that costs bytes and saves error. */
 function whatIf(a: Architecture, query: Omit<PlanQuery, 'budget'>): WhatIf {
-  const bits = [2.25, 2.5, 2.75, 3, 3.25, 3.5, 4];
-  const plans = bits.map(value => {
+  const effectiveBits = [2.25, 2.5, 2.75, 3, 3.25, 3.5, 4];
+  const plans = effectiveBits.map(value => {
     const { plan, relativeError } = makePlan(a, { ...query, budget: { kind: 'bits', value } });
     const { budget, bits: achieved, effectiveBits, bytes, objective } = plan;
     return { budget, bits: achieved, effectiveBits, bytes, objective, relativeError };
@@ -54,10 +59,15 @@ function whatIf(a: Architecture, query: Omit<PlanQuery, 'budget'>): WhatIf {
     relativeError: plan.relativeError * 0.93,
   }));
   return {
-    bits,
+    effectiveBits,
     rows: [
-      { rank, file: '/storage/sweeps/tiny.json', plans },
-      { rank: 2 * rank, file: '/storage/sweeps/more.json', plans: [null, ...more.slice(1)] },
+      { label: `LQ-LoRA, rank ${rank}`, rank, file: '/storage/sweeps/tiny.json', plans },
+      {
+        label: `LQ-LoRA, rank ${2 * rank}`,
+        rank: 2 * rank,
+        file: '/storage/sweeps/more.json',
+        plans: [null, ...more.slice(1)],
+      },
     ],
   };
 }
@@ -71,7 +81,12 @@ export function allocationHost(
     load: () => view,
     plan: ({ quick, ...query }) => {
       const answer = makePlan(a, query);
-      return { ...answer, plan: { ...answer.plan, optimal: !quick } };
+      const prices = answer.plan.matrices.map(({ name, cost, bytes }) => ({
+        name,
+        up: { label: 'NF4 b1=4 bf16 16x64 r8', bytes: 0.1 * bytes, cost: -0.5 * cost },
+        down: { label: 'NF2 b1=2 bf16 64x256 r8', bytes: -0.2 * bytes, cost: 3 * cost },
+      }));
+      return { ...answer, plan: { ...answer.plan, optimal: !quick }, ...(!quick && { prices }) };
     },
     curve: query => ({ points: curve(a, query) }),
     use: () => null,
