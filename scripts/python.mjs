@@ -1,5 +1,6 @@
 // Packages from PyPI without touching the system's Python: everything goes through a virtual environment under .deps,
 // which works whether or not the distribution ships pip.
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { deps, run, step } from './lib.mjs';
@@ -47,6 +48,28 @@ export function environmentFor(folder, requirements) {
   step(`Creating a Python environment for ${path.basename(path.dirname(requirements))} (several GB the first time)`);
   ensureEnvironment(folder);
   pip(python, ['install', '--only-binary=:all:', '-r', requirements]);
+  writeFileSync(stamp, wanted);
+  return python;
+}
+
+/**
+ * Makes a virtual environment of packages that are built from source, on top of another one, once per content of the file.
+ * @param {string} base interpreter of the environment whose packages it sees
+ * @returns {string} its interpreter
+ */
+export function environmentBuiltFor(folder, requirements, base) {
+  const stamp = path.join(folder, '.requirements');
+  const wanted = readFileSync(requirements, 'utf8');
+  const python = path.join(folder, 'bin', 'python');
+  if (isCurrent(stamp, wanted)) return python;
+  step(`Building the Python packages of ${path.basename(path.dirname(requirements))} (minutes, once)`);
+  ensureEnvironment(folder);
+  const packages = interpreter =>
+    execFileSync(interpreter, ['-c', 'import sysconfig; print(sysconfig.get_path("purelib"))'], {
+      encoding: 'utf8',
+    }).trim();
+  writeFileSync(path.join(packages(python), 'base.pth'), `${packages(base)}\n`);
+  pip(python, ['install', '--no-deps', '-r', requirements]);
   writeFileSync(stamp, wanted);
   return python;
 }

@@ -21,7 +21,7 @@ import { formatShard, shardOrder, type Shard } from '../shards';
 import type { ShardReport, SweepRow, SweepTable } from './types';
 
 /** Raised when the sweep's arithmetic changes, so that older costs are not reused. */
-const SWEEP_VERSION = 3;
+const SWEEP_VERSION = 4;
 
 export interface SweepInput {
   index: CheckpointIndex;

@@ -314,6 +314,11 @@ void encode_sub(const GridForm& form, const BlockMetric& m, const GroupMetric* g
         const float* column = m.n + at * m.cols + at + first + j;
         for (int32_t k = 0; k < first; ++k) y[j] += out->error[k] * column[k * m.cols];
       }
+      // What was fed back is an error through N; the group's own part of N takes it back to the weights.
+      for (int32_t j = 1; j < n && m.n != nullptr; ++j) {
+        const float* column = m.n + (at + first) * m.cols + at + first + j;
+        for (int32_t k = 0; k < j; ++k) y[j] -= (y[k] - w[first + k]) * column[k * m.cols];
+      }
       const float* metric = groups[(at + first) / n].m;
       const bool last = g == 8 / n - 1;
       const uint8_t signs = choose_signs(y, metric, n, form.even && last, unit.signs);
