@@ -372,8 +372,10 @@ export interface NativeLanguageModelConfig {
   rotaryInterleaved?: boolean;
   /** Base of the second rotary embedding, which is never scaled. */
   ropeLocalTheta?: number;
-  /** By layer: tokens attended to (0: all before) and the rotation; default slidingWindow and `standard` everywhere. */
-  layerTraits?: { window: number; rotary: 'standard' | 'local' | 'none' }[];
+  /** By layer; default slidingWindow and `standard` everywhere. */
+  layerTraits?: NativeLayerTraits[];
+  /** Experts of the layers that are routed. */
+  experts?: NativeExperts;
   /** What the embedding is beyond rows of a table as wide as the stream. */
   embedding?: {
     /** Of a row, which is projected to `hidden`: before positions are added, or after everything. */
@@ -403,10 +405,62 @@ export interface NativeLanguageModelConfig {
 
 export type NativeActivation = 'silu' | 'gelu_tanh' | 'gelu' | 'relu' | 'relu_squared' | 'gelu_quick' | 'identity';
 
-/** Kind names as in native/include/lq/language_model.h; layer -1 for embedding, final_norm and head. */
-export interface ModelWeight {
+export interface NativeLayerTraits {
+  /** Tokens attended to; 0: all before. */
+  window: number;
+  rotary: 'standard' | 'local' | 'none';
+  /** Of the MLP that every token goes through, 0: none; default `intermediate`, which is the widest. */
+  width?: number;
+  /** Whether there are experts besides. */
+  routed?: boolean;
+}
+
+/** Each token goes through topK of `count` experts, chosen and weighed by scores that are made of a router's logits. */
+export interface NativeExperts {
+  count: number;
+  topK: number;
+  /** Width of one. */
+  intermediate: number;
+  /** `softmax_of_chosen`: the largest logits are chosen, and weighed by their softmax alone. */
+  score: 'softmax' | 'sigmoid' | 'softmax_of_chosen';
+  /** Logits have a bias. */
+  routerBias?: boolean;
+  /** There is a bias of scores where experts are chosen, not where they are weighed. */
+  correctionBias?: boolean;
+  /** Experts are chosen within the topGroups of so many groups whose two best scores add up highest. */
+  groups?: number;
+  topGroups?: number;
+  /** Weights are divided by their sum. */
+  renormalise?: boolean;
+  /** Multiplies weights. */
+  scale?: number;
+  /** Weights multiply what experts read, not what they give. */
+  scaleInput?: boolean;
+  /** What the shared expert gives is multiplied with the sigmoid of a gate. */
+  sharedGate?: boolean;
+  /** gate, up and down have biases. */
+  bias?: boolean;
+  /** Experts compute (up + 1) gate sigmoid(clampAlpha gate), gate at most clampLimit and up within it. */
+  clampLimit?: number;
+  clampAlpha?: number;
+}
+
+/** Where a weight is in the network: kinds as in native/include/lq/language_model.h, layer -1 for what is in none. */
+export interface WeightPlace {
   layer: number;
   kind: string;
+  /** For gate, up and down of an expert. */
+  expert?: number;
+}
+
+/** An input of a layer; an expert's mlp and down are its own. */
+export interface InputPlace {
+  layer: number;
+  input: BlockInput;
+  expert?: number;
+}
+
+export interface ModelWeight extends WeightPlace {
   /** The tensor's name, for errors: a rejection carries it as `tensor`, with `file`. */
   name: string;
   source: WeightSource;
@@ -416,9 +470,7 @@ export interface ModelWeight {
 export type BlockInput = 'attention' | 'output' | 'mlp' | 'down';
 
 /** Squared gradients of a matrix [rows, cols], one sequence a sample. */
-export interface WantedGradient {
-  layer: number;
-  kind: string;
+export interface WantedGradient extends WeightPlace {
   /** [rows, cols]: mean over sequences, F. */
   fisher?: ByteRange;
   /** [rows]: mean over F's columns. */
@@ -426,10 +478,8 @@ export interface WantedGradient {
 }
 
 /** Second moment of an input of `n` features. */
-export interface WantedInput {
-  layer: number;
-  input: BlockInput;
-  /** [n, n]: mean over tokens of x x^T. */
+export interface WantedInput extends InputPlace {
+  /** [n, n]: mean over tokens of x x^T; of an expert over all tokens too, those that are not routed to it being 0. */
   secondMoment: ByteRange;
   /** [n]: its diagonal. */
   meanSquare: ByteRange;
@@ -479,17 +529,17 @@ export interface NativeLanguageModel {
  */
 export interface NativeLayerPass {
   /**
-   * Moments of an input of `layer` as the weights replaced so far make it: E[x_q x_q^T] and E[(x_f - x_q) x_q^T], means over
-   * tokens, fp32 [n, n]. Files exist with their final size. Progress counts sequences.
+   * Moments of an input as the weights replaced so far make it: E[x_q x_q^T] and E[(x_f - x_q) x_q^T], means over
+   * tokens, fp32 [n, n]. An expert's are of the tokens that the encoded stream routes to it, the others being 0. Files exist
+   * with their final size. Progress counts sequences.
    */
   moments(
-    layer: number,
-    input: BlockInput,
+    place: InputPlace,
     destination: { secondMoment: ByteRange; cross?: ByteRange },
     control: NativeControl,
   ): Promise<void>;
   /** The encoded stream multiplies with this from now on. */
-  replace(layer: number, kind: string, source: WeightSource, control: NativeControl): Promise<void>;
+  replace(place: WeightPlace, source: WeightSource, control: NativeControl): Promise<void>;
   /** Takes both streams through the layer. Progress counts sequences. */
   advance(layer: number, control: NativeControl): Promise<void>;
   close(): void;

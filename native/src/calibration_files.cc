@@ -9,9 +9,11 @@ namespace {
 
 constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
 
-[[noreturn]] void never_asked(const char* what, const char* name, int32_t layer, const ByteRange& range) {
+[[noreturn]] void never_asked(const char* what, const char* name, int32_t layer, int32_t expert,
+                              const ByteRange& range) {
+  const std::string of = expert == kNoExpert ? "" : " of expert " + std::to_string(expert);
   throw_error(StatusCode::invalid_argument,
-              std::string("no ") + what + " of that size for " + name + " of layer " + std::to_string(layer),
+              std::string("no ") + what + " of that size for " + name + of + " of layer " + std::to_string(layer),
               range.path);
 }
 
@@ -48,22 +50,22 @@ float* CalibrationFiles::map(Target* target, int64_t count) {
 
 CalibrationSink CalibrationFiles::sink() {
   CalibrationSink sink{this};
-  sink.squares = [](void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols) -> float* {
+  sink.squares = [](void* user, int32_t layer, WeightKind kind, int32_t expert, int64_t rows, int64_t cols) -> float* {
     auto* self = static_cast<CalibrationFiles*>(user);
-    self->columns_[{layer, kind}] = cols;
-    const auto found = self->squares_.find({layer, kind});
+    self->columns_[{layer, kind, expert}] = cols;
+    const auto found = self->squares_.find({layer, kind, expert});
     return found == self->squares_.end() ? nullptr : self->map(&found->second, rows * cols);
   };
-  sink.row_squares = [](void* user, int32_t layer, WeightKind kind, int64_t rows) -> double* {
+  sink.row_squares = [](void* user, int32_t layer, WeightKind kind, int32_t expert, int64_t rows) -> double* {
     auto* self = static_cast<CalibrationFiles*>(user);
-    const auto found = self->row_squares_.find({layer, kind});
+    const auto found = self->row_squares_.find({layer, kind, expert});
     if (found == self->row_squares_.end() || found->second.range.bytes != rows * kFloatBytes) return nullptr;
     found->second.sums.resize(static_cast<size_t>(rows));
     return found->second.sums.data();
   };
-  sink.second_moment = [](void* user, int32_t layer, BlockInput input, int64_t n) -> float* {
+  sink.second_moment = [](void* user, int32_t layer, BlockInput input, int32_t expert, int64_t n) -> float* {
     auto* self = static_cast<CalibrationFiles*>(user);
-    const auto found = self->moments_.find({layer, input});
+    const auto found = self->moments_.find({layer, input, expert});
     return found == self->moments_.end() ? nullptr : self->map(&found->second, n * n);
   };
   return sink;
@@ -88,14 +90,16 @@ void CalibrationFiles::finish(const Status& status, int64_t samples, int64_t con
   const float by_sample = 1.0f / static_cast<float>(samples);
   for (const auto& [place, target] : squares_) {
     if (!target.file) {
-      never_asked("squared gradient", kKindNames[static_cast<size_t>(place.second)], place.first, target.range);
+      never_asked("squared gradient", kKindNames[static_cast<size_t>(place.kind)], place.layer, place.expert,
+                  target.range);
     }
     float* values = target.file->floats();
     std::transform(values, values + target.range.bytes / kFloatBytes, values, [&](float x) { return x * by_sample; });
   }
   for (const auto& [place, target] : row_squares_) {
     if (target.sums.empty()) {
-      never_asked("squared gradient", kKindNames[static_cast<size_t>(place.second)], place.first, target.range);
+      never_asked("squared gradient", kKindNames[static_cast<size_t>(place.kind)], place.layer, place.expert,
+                  target.range);
     }
     const double scale = 1.0 / (static_cast<double>(samples) * static_cast<double>(columns_.at(place)));
     std::vector<float> means(target.sums.size());
@@ -106,13 +110,14 @@ void CalibrationFiles::finish(const Status& status, int64_t samples, int64_t con
   const float by_token = 1.0f / (static_cast<float>(samples) * static_cast<float>(context));
   for (const auto& [place, target] : moments_) {
     if (!target.file) {
-      never_asked("second moment", kInputNames[static_cast<size_t>(place.second)], place.first, target.range);
+      never_asked("second moment", kInputNames[static_cast<size_t>(place.input)], place.layer, place.expert,
+                  target.range);
     }
     float* values = target.file->floats();
     const ByteRange& diagonal = diagonals_.at(place);
     const int64_t n = diagonal.bytes / kFloatBytes;
     if (n * n * kFloatBytes != target.range.bytes) {
-      never_asked("diagonal", kInputNames[static_cast<size_t>(place.second)], place.first, diagonal);
+      never_asked("diagonal", kInputNames[static_cast<size_t>(place.input)], place.layer, place.expert, diagonal);
     }
     finish_moment(n, by_token, values);
     std::vector<float> squares(static_cast<size_t>(n));

@@ -1,6 +1,7 @@
 // The files a calibration's sums are written into.
 #pragma once
 
+#include <compare>
 #include <map>
 #include <memory>
 #include <utility>
@@ -60,11 +61,26 @@ inline constexpr const char* kKindNames[] = {
     "head_norm",
     "head_norm_bias",
     "head_bias",
+    "router",
+    "router_bias",
+    "router_correction",
+    "shared_gate",
 };
 inline constexpr const char* kInputNames[] = {"attention", "output", "mlp", "down"};
 
-using Place = std::pair<int32_t, WeightKind>;       // layer and kind
-using InputPlace = std::pair<int32_t, BlockInput>;  // layer and input
+// Where a weight or an input is in the network.
+struct Place {
+  int32_t layer;
+  WeightKind kind;
+  int32_t expert;
+  auto operator<=>(const Place&) const = default;
+};
+struct InputPlace {
+  int32_t layer;
+  BlockInput input;
+  int32_t expert;
+  auto operator<=>(const InputPlace&) const = default;
+};
 
 // Ranges of files, each mapped and cleared when the backend first asks for it. A file that cannot be mapped stops the
 // run through its control.
@@ -73,9 +89,9 @@ class CalibrationFiles {
   void want_squares(const Place& place, const ByteRange& range) { squares_[place].range = range; }
   void want_row_squares(const Place& place, const ByteRange& range) { row_squares_[place].range = range; }
   // `diagonal` has its diagonal too.
-  void want_moment(int32_t layer, BlockInput input, const ByteRange& range, const ByteRange& diagonal) {
-    moments_[{layer, input}].range = range;
-    diagonals_[{layer, input}] = diagonal;
+  void want_moment(const InputPlace& place, const ByteRange& range, const ByteRange& diagonal) {
+    moments_[place].range = range;
+    diagonals_[place] = diagonal;
   }
 
   CalibrationSink sink();

@@ -71,8 +71,8 @@ void parse_inputs(const Napi::Value& value, CalibrationFiles* files) {
   const auto list = value.As<Napi::Array>();
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const auto entry = list.Get(i).As<Napi::Object>();
-    files->want_moment(entry.Get("layer").ToNumber().Int32Value(), parse_input(entry),
-                       parse_range(entry.Get("secondMoment")), parse_range(entry.Get("meanSquare")));
+    files->want_moment(parse_input(entry), parse_range(entry.Get("secondMoment")),
+                       parse_range(entry.Get("meanSquare")));
   }
 }
 

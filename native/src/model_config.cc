@@ -124,6 +124,26 @@ HeadParts parse_head(const Napi::Object& o) {
   return h;
 }
 
+MoeConfig parse_experts(const Napi::Object& o) {
+  MoeConfig m{};
+  m.experts = integer_or(o, "count", 0);
+  m.top_k = integer_or(o, "topK", 0);
+  m.intermediate = integer_or(o, "intermediate", 0);
+  m.score = one_of<RouterScore>(o, "score", {"softmax", "sigmoid", "softmax_of_chosen"});
+  m.router_bias = flag(o, "routerBias");
+  m.correction_bias = flag(o, "correctionBias");
+  m.groups = integer_or(o, "groups", 0);
+  m.top_groups = integer_or(o, "topGroups", 0);
+  m.renormalise = flag(o, "renormalise");
+  m.scale = number_or(o, "scale", 0);
+  m.scale_input = flag(o, "scaleInput");
+  m.shared_gate = flag(o, "sharedGate");
+  m.expert_bias = flag(o, "bias");
+  m.clamp_limit = number_or(o, "clampLimit", 0);
+  m.clamp_alpha = number_or(o, "clampAlpha", 0);
+  return m;
+}
+
 // The parts that are not Llama's, each absent where it is.
 void parse_parts(const Napi::Object& o, ConfigArrays* arrays, LanguageModelConfig* c) {
   c->norms = parse_norms(o);
@@ -142,12 +162,14 @@ void parse_parts(const Napi::Object& o, ConfigArrays* arrays, LanguageModelConfi
   c->rotary.long_factors = numbers(rope, "longFactors", pairs, &arrays->long_factors);
   c->masked = !o.Get("maskToken").IsUndefined();
   c->mask_token = integer_or(o, "maskToken", 0);
+  if (o.Get("experts").IsObject()) c->moe = parse_experts(o.Get("experts").As<Napi::Object>());
   if (o.Get("layerTraits").IsUndefined()) return;
   const auto list = o.Get("layerTraits").As<Napi::Array>();
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const auto entry = list.Get(i).As<Napi::Object>();
     arrays->traits.push_back({static_cast<int32_t>(number(entry, "window")),
-                              one_of<LayerRotary>(entry, "rotary", {"standard", "local", "none"})});
+                              one_of<LayerRotary>(entry, "rotary", {"standard", "local", "none"}),
+                              integer_or(entry, "width", c->intermediate), flag(entry, "routed")});
   }
   if (static_cast<int64_t>(arrays->traits.size()) != c->layers) {
     throw Napi::TypeError::New(o.Env(), "layerTraits is not one entry a layer");

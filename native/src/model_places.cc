@@ -6,18 +6,29 @@
 
 namespace lq {
 
+namespace {
+
+int32_t parse_expert(const Napi::Object& object) {
+  const Napi::Value expert = object.Get("expert");
+  return expert.IsUndefined() ? kNoExpert : expert.ToNumber().Int32Value();
+}
+
+}  // namespace
+
 Place parse_place(const Napi::Object& object) {
   const std::string kind = object.Get("kind").ToString();
   const auto* const found = std::find(std::begin(kKindNames), std::end(kKindNames), kind);
   if (found == std::end(kKindNames)) throw Napi::TypeError::New(object.Env(), "unknown kind of weight: " + kind);
-  return {object.Get("layer").ToNumber().Int32Value(), static_cast<WeightKind>(found - std::begin(kKindNames))};
+  return {object.Get("layer").ToNumber().Int32Value(), static_cast<WeightKind>(found - std::begin(kKindNames)),
+          parse_expert(object)};
 }
 
-BlockInput parse_input(const Napi::Object& object) {
+InputPlace parse_input(const Napi::Object& object) {
   const std::string input = object.Get("input").ToString();
   const auto* const found = std::find(std::begin(kInputNames), std::end(kInputNames), input);
   if (found == std::end(kInputNames)) throw Napi::TypeError::New(object.Env(), "unknown input of a block: " + input);
-  return static_cast<BlockInput>(found - std::begin(kInputNames));
+  return {object.Get("layer").ToNumber().Int32Value(), static_cast<BlockInput>(found - std::begin(kInputNames)),
+          parse_expert(object)};
 }
 
 std::vector<int32_t> copy_tokens(const Napi::Value& value) {

@@ -10,9 +10,10 @@
 
 namespace lq {
 
-// Of an object with `layer` and `kind`, and of one with `input`. Throw Napi::TypeError for an unknown name.
+// Of an object with `layer`, `kind` and perhaps `expert`, and of one with `input` for the kind. Throw Napi::TypeError
+// for an unknown name.
 Place parse_place(const Napi::Object& object);
-BlockInput parse_input(const Napi::Object& object);
+InputPlace parse_input(const Napi::Object& object);
 
 std::vector<int32_t> copy_tokens(const Napi::Value& value);
 // Tokens a sequence; throws Napi::TypeError unless the tokens are whole sequences of two or more.

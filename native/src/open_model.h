@@ -57,13 +57,14 @@ class OpenModel {
     load_weight(source, *device_.backend, out, control);
   }
 
-  // Width of an input of a block.
-  int64_t input_size(BlockInput input) const {
-    switch (input) {
+  // Width of an input of a block; 0 for one that it does not have.
+  int64_t input_size(const InputPlace& place) const {
+    if (place.layer < 0 || place.layer >= config.layers) return 0;
+    switch (place.input) {
       case BlockInput::output:
         return int64_t{config.heads} * config.head_dim;
       case BlockInput::down:
-        return config.intermediate;
+        return place.expert == kNoExpert ? traits_of(config, place.layer).width : config.moe.intermediate;
       default:
         return config.hidden;
     }
@@ -106,21 +107,22 @@ class OpenModel {
   bool beside(const OpenModel& other) const { return &device_ == &other.device_; }
 
  private:
-  static Status load(void* user, int32_t layer, WeightKind kind, float* out, int64_t count) {
-    return static_cast<OpenModel*>(user)->load(layer, kind, out, count);
+  static Status load(void* user, int32_t layer, WeightKind kind, int32_t expert, float* out, int64_t count) {
+    return static_cast<OpenModel*>(user)->load({layer, kind, expert}, out, count);
   }
 
   static Status load_packed(void* user, int32_t layer, WeightKind kind, PackedWeight* out, bool* found) {
     return static_cast<OpenModel*>(user)->load_packed(layer, kind, out, found);
   }
 
-  Status load(int32_t layer, WeightKind kind, float* out, int64_t count) {
-    const Weight* weight = find(layer, kind);
+  Status load(const Place& place, float* out, int64_t count) {
+    const Weight* weight = find(place);
     if (weight == nullptr) {
-      return fail(
-          StatusCode::invalid_argument,
-          std::string("no weight for ") + kKindNames[static_cast<size_t>(kind)] + " of layer " + std::to_string(layer),
-          {});
+      const std::string expert = place.expert == kNoExpert ? "" : " of expert " + std::to_string(place.expert);
+      return fail(StatusCode::invalid_argument,
+                  std::string("no weight for ") + kKindNames[static_cast<size_t>(place.kind)] + expert + " of layer " +
+                      std::to_string(place.layer),
+                  {});
     }
     if (element_count(weight->source) != count) {
       return fail(StatusCode::invalid_argument,
@@ -133,7 +135,7 @@ class OpenModel {
 
   // What is missing is not packed either: load says so.
   Status load_packed(int32_t layer, WeightKind kind, PackedWeight* out, bool* found) {
-    const Weight* weight = find(layer, kind);
+    const Weight* weight = find({layer, kind, kNoExpert});
     const auto* source = weight == nullptr ? nullptr : std::get_if<LqSource>(&weight->source);
     *found = source != nullptr;
     if (source == nullptr) return {StatusCode::ok, -1, {}};
@@ -145,8 +147,8 @@ class OpenModel {
     });
   }
 
-  const Weight* find(int32_t layer, WeightKind kind) const {
-    const auto found = weights_.find({layer, kind});
+  const Weight* find(const Place& place) const {
+    const auto found = weights_.find(place);
     return found == weights_.end() ? nullptr : &found->second;
   }
 

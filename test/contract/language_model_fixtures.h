@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <map>
 #include <string>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "language_model.h"
@@ -42,26 +42,27 @@ struct Model {
 
 // Everything a calibration can sum, by place. `moments` and `rows` are only asked for when wanted.
 struct Sums {
-  std::map<std::pair<int32_t, WeightKind>, std::vector<float>> values;
-  std::map<std::pair<int32_t, WeightKind>, std::vector<double>> rows;
-  std::map<std::pair<int32_t, BlockInput>, std::vector<float>> moments;
+  std::map<std::tuple<int32_t, WeightKind, int32_t>, std::vector<float>> values;
+  std::map<std::tuple<int32_t, WeightKind, int32_t>, std::vector<double>> rows;
+  std::map<std::tuple<int32_t, BlockInput, int32_t>, std::vector<float>> moments;
   bool only_first_layer = false;
   bool squares = true;  // whether elementwise ones are wanted
 
   CalibrationSink sink(bool everything = false) {
     CalibrationSink sink{this};
-    sink.squares = [](void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols) -> float* {
+    sink.squares = [](void* user, int32_t layer, WeightKind kind, int32_t expert, int64_t rows,
+                      int64_t cols) -> float* {
       auto* self = static_cast<Sums*>(user);
-      return self->squares ? self->array(&self->values, layer, kind, rows * cols) : nullptr;
+      return self->squares ? self->array(&self->values, layer, kind, expert, rows * cols) : nullptr;
     };
     if (!everything) return sink;
-    sink.row_squares = [](void* user, int32_t layer, WeightKind kind, int64_t rows) {
+    sink.row_squares = [](void* user, int32_t layer, WeightKind kind, int32_t expert, int64_t rows) {
       auto* self = static_cast<Sums*>(user);
-      return self->array(&self->rows, layer, kind, rows);
+      return self->array(&self->rows, layer, kind, expert, rows);
     };
-    sink.second_moment = [](void* user, int32_t layer, BlockInput input, int64_t n) {
+    sink.second_moment = [](void* user, int32_t layer, BlockInput input, int32_t expert, int64_t n) {
       auto* self = static_cast<Sums*>(user);
-      return self->array(&self->moments, layer, input, n * n);
+      return self->array(&self->moments, layer, input, expert, n * n);
     };
     return sink;
   }
@@ -76,9 +77,10 @@ struct Sums {
 
  private:
   template <typename Key, typename Number>
-  Number* array(std::map<std::pair<int32_t, Key>, std::vector<Number>>* sums, int32_t layer, Key key, int64_t count) {
+  Number* array(std::map<std::tuple<int32_t, Key, int32_t>, std::vector<Number>>* sums, int32_t layer, Key key,
+                int32_t expert, int64_t count) {
     if (only_first_layer && layer > 0) return nullptr;
-    auto& v = (*sums)[{layer, key}];
+    auto& v = (*sums)[{layer, key, expert}];
     if (v.empty()) v.resize(static_cast<size_t>(count), 0);
     return v.data();
   }

@@ -68,9 +68,10 @@ double log_sum_exp(const double* x, size_t n) {
 ReferenceModel::ReferenceModel(const LanguageModelConfig& c, uint64_t seed) : config(c) {
   std::mt19937_64 random(seed);
   const int64_t q = int64_t{c.heads} * c.head_dim, kv = int64_t{c.kv_heads} * c.head_dim;
+  int32_t expert = kNoExpert;  // whose weights are filled
   const auto fill = [&](int32_t layer, Kind kind, int64_t count, double mean, double deviation) {
     std::normal_distribution<double> normal(mean, deviation);
-    Vector& w = weights_[{layer, kind}];
+    Vector& w = weights_[{layer, kind, expert}];
     w.resize(count);
     for (double& x : w) x = static_cast<float>(normal(random));
   };
@@ -99,9 +100,28 @@ ReferenceModel::ReferenceModel(const LanguageModelConfig& c, uint64_t seed) : co
     matrix(layer, Kind::k, kv, c.hidden);
     matrix(layer, Kind::v, kv, c.hidden);
     matrix(layer, Kind::o, c.hidden, q);
-    if (!c.mlp.plain) matrix(layer, Kind::gate, c.intermediate, c.hidden);
-    matrix(layer, Kind::up, c.intermediate, c.hidden);
-    matrix(layer, Kind::down, c.hidden, c.intermediate);
+    const LayerTraits traits = traits_of(c, layer);
+    const auto three = [&](int64_t inner) {
+      if (!c.mlp.plain) matrix(layer, Kind::gate, inner, c.hidden);
+      matrix(layer, Kind::up, inner, c.hidden);
+      matrix(layer, Kind::down, c.hidden, inner);
+    };
+    if (traits.width > 0) three(traits.width);
+    if (traits.routed) {
+      const MoeConfig& m = c.moe;
+      matrix(layer, Kind::router, m.experts, c.hidden);
+      if (m.router_bias) fill(layer, Kind::router_bias, m.experts, 0, 0.5);
+      if (m.correction_bias) fill(layer, Kind::router_correction, m.experts, 0, 0.3);
+      if (m.shared_gate) matrix(layer, Kind::shared_gate, 1, c.hidden);
+      for (expert = 0; expert < m.experts; ++expert) {
+        three(m.intermediate);
+        if (!m.expert_bias) continue;
+        fill(layer, Kind::gate_bias, m.intermediate, 0, 0.5);
+        fill(layer, Kind::up_bias, m.intermediate, 0, 0.5);
+        fill(layer, Kind::down_bias, c.hidden, 0, 0.5);
+      }
+      expert = kNoExpert;
+    }
     if (c.attention_bias) {
       fill(layer, Kind::q_bias, q, 0, 0.5);
       fill(layer, Kind::k_bias, kv, 0, 0.5);
@@ -120,15 +140,20 @@ ReferenceModel::ReferenceModel(const LanguageModelConfig& c, uint64_t seed) : co
   }
 }
 
-std::vector<double>* ReferenceModel::weight(int32_t layer, Kind kind) {
-  const auto found = weights_.find({layer, kind});
+std::vector<double>* ReferenceModel::weight(int32_t layer, Kind kind, int32_t expert) {
+  const auto found = weights_.find({layer, kind, expert});
+  return found == weights_.end() ? nullptr : &found->second;
+}
+
+const std::vector<double>* ReferenceModel::find(int32_t layer, Kind kind, int32_t expert) const {
+  const auto found = weights_.find({layer, kind, expert});
   return found == weights_.end() ? nullptr : &found->second;
 }
 
 WeightProvider ReferenceModel::provider() {
-  return {this, [](void* user, int32_t layer, Kind kind, float* out, int64_t count) {
+  return {this, [](void* user, int32_t layer, Kind kind, int32_t expert, float* out, int64_t count) {
             Status status{StatusCode::ok, -1, {}};
-            const Vector* w = static_cast<ReferenceModel*>(user)->weight(layer, kind);
+            const Vector* w = static_cast<ReferenceModel*>(user)->weight(layer, kind, expert);
             if (w == nullptr || static_cast<int64_t>(w->size()) != count) {
               status.code = StatusCode::invalid_argument;
               std::snprintf(status.message, sizeof status.message, "kind %d of layer %d asked for with %lld elements",
@@ -186,7 +211,7 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
   const LanguageModelConfig& c = config;
   const auto context = static_cast<int64_t>(x->size());
   const int32_t dim = c.head_dim, half = (c.rotary.dim > 0 ? c.rotary.dim : dim) / 2;
-  const LayerTraits traits = c.traits != nullptr ? c.traits[layer] : LayerTraits{c.sliding_window, {}};
+  const LayerTraits traits = traits_of(c, layer);
   const bool together = c.attention.head_norm == HeadNorm::together;
   const bool local = traits.rotary == LayerRotary::local;
   const double stretch = c.rope_type == RopeType::yarn && !local ? c.rope_attention_factor : 1;
@@ -240,20 +265,87 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
   }
 }
 
-void ReferenceModel::mlp(int32_t layer, Vector* x) const {
-  const auto bias = [&](Kind kind) { return config.mlp_bias ? &at(layer, kind) : nullptr; };
-  const Vector in = normalized(layer, Kind::post_attention_norm, Kind::post_attention_norm_bias, *x);
-  record(layer, BlockInput::mlp, in);
-  Vector act = multiply(at(layer, Kind::up), in, bias(Kind::up_bias));
+std::vector<double> ReferenceModel::dense(int32_t layer, int32_t expert, const Vector& x) const {
+  const MoeConfig& m = config.moe;
+  Vector act = multiply(at(layer, Kind::up, expert), x, find(layer, Kind::up_bias, expert));
   if (config.mlp.plain) {
     for (double& v : act) v = activation(config.mlp.activation, v);
   } else {
-    const Vector gate = multiply(at(layer, Kind::gate), in, bias(Kind::gate_bias));
-    for (size_t i = 0; i < act.size(); ++i) act[i] *= activation(config.mlp.activation, gate[i]);
+    const Vector gate = multiply(at(layer, Kind::gate, expert), x, find(layer, Kind::gate_bias, expert));
+    const bool clamped = expert != kNoExpert && m.clamp_limit > 0;
+    for (size_t i = 0; i < act.size(); ++i) {
+      if (clamped) {
+        const double g = std::min(gate[i], m.clamp_limit), u = std::clamp(act[i], -m.clamp_limit, m.clamp_limit);
+        act[i] = (u + 1) * g / (1 + std::exp(-m.clamp_alpha * g));
+      } else {
+        act[i] *= activation(config.mlp.activation, gate[i]);
+      }
+    }
   }
-  record(layer, BlockInput::down, act);
-  join(layer, Kind::mlp_output_norm, Kind::mlp_output_norm_bias,
-       multiply(at(layer, Kind::down), act, bias(Kind::down_bias)), x);
+  record(layer, BlockInput::down, act, expert);
+  return multiply(at(layer, Kind::down, expert), act, find(layer, Kind::down_bias, expert));
+}
+
+std::vector<double> ReferenceModel::route(int32_t layer, const Vector& x) const {
+  const MoeConfig& m = config.moe;
+  const Vector logits = multiply(at(layer, Kind::router), x, find(layer, Kind::router_bias));
+  const Vector* correction = find(layer, Kind::router_correction);
+  Vector scores = logits;
+  const double all = log_sum_exp(logits.data(), logits.size());
+  for (double& score : scores) {
+    if (m.score == RouterScore::softmax) score = std::exp(score - all);
+    if (m.score == RouterScore::sigmoid) score = 1 / (1 + std::exp(-score));
+  }
+  const auto choice = [&](int64_t e) { return scores[e] + (correction == nullptr ? 0 : (*correction)[e]); };
+  std::vector<int64_t> order;
+  const int64_t groups = std::max(m.groups, 1), size = m.experts / groups;
+  std::vector<std::pair<double, int64_t>> worth;
+  for (int64_t g = 0; g < groups; ++g) {
+    Vector of;
+    for (int64_t e = g * size; e < (g + 1) * size; ++e) of.push_back(choice(e));
+    std::sort(of.rbegin(), of.rend());
+    worth.emplace_back(of[0] + (size > 1 ? of[1] : 0), g);
+  }
+  std::sort(worth.rbegin(), worth.rend());
+  for (int64_t i = 0; i < (groups > 1 ? m.top_groups : 1); ++i) {
+    for (int64_t e = worth[i].second * size; e < (worth[i].second + 1) * size; ++e) order.push_back(e);
+  }
+  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return choice(a) > choice(b); });
+  order.resize(m.top_k);
+  if (m.score == RouterScore::softmax_of_chosen) {
+    double sum = 0;
+    for (const int64_t e : order) sum += std::exp(logits[e]);
+    for (const int64_t e : order) scores[e] = std::exp(logits[e]) / sum;
+  }
+  double sum = 0;
+  for (const int64_t e : order) sum += scores[e];
+  Vector weights(m.experts, 0.0);
+  for (const int64_t e : order) weights[e] = scores[e] / (m.renormalise ? sum : 1) * (m.scale > 0 ? m.scale : 1);
+  return weights;
+}
+
+void ReferenceModel::mlp(int32_t layer, Vector* x) const {
+  const LayerTraits traits = traits_of(config, layer);
+  const Vector in = normalized(layer, Kind::post_attention_norm, Kind::post_attention_norm_bias, *x);
+  record(layer, BlockInput::mlp, in);
+  Vector half(config.hidden, 0.0);
+  const auto add = [&](double weight, const Vector& out) {
+    for (size_t i = 0; i < out.size(); ++i) half[i] += weight * out[i];
+  };
+  if (traits.width > 0) {
+    const Vector* gate = find(layer, Kind::shared_gate);
+    add(gate == nullptr ? 1 : 1 / (1 + std::exp(-multiply(*gate, in, nullptr)[0])), dense(layer, kNoExpert, in));
+  }
+  const Vector weights = traits.routed ? route(layer, in) : Vector{};
+  for (size_t e = 0; e < weights.size(); ++e) {
+    if (weights[e] == 0) continue;
+    const bool scaled = config.moe.scale_input;
+    Vector own = in;
+    for (double& value : own) value *= scaled ? weights[e] : 1;
+    record(layer, BlockInput::mlp, own, static_cast<int32_t>(e));
+    add(scaled ? 1 : weights[e], dense(layer, static_cast<int32_t>(e), own));
+  }
+  join(layer, Kind::mlp_output_norm, Kind::mlp_output_norm_bias, half, x);
 }
 
 // What a norm before a half, or the final one, makes of x.
@@ -307,8 +399,8 @@ double ReferenceModel::loss(const int32_t* tokens, int64_t context) const {
   return sum / static_cast<double>(context - 1);
 }
 
-void ReferenceModel::record(int32_t layer, BlockInput input, const Vector& x) const {
-  if (inputs_ != nullptr) (*inputs_)[{layer, input}].push_back(x);
+void ReferenceModel::record(int32_t layer, BlockInput input, const Vector& x, int32_t expert) const {
+  if (inputs_ != nullptr) (*inputs_)[{layer, input, expert}].push_back(x);
 }
 
 void ReferenceModel::add_inputs(const int32_t* tokens, int64_t context, Inputs* inputs) {
@@ -317,9 +409,10 @@ void ReferenceModel::add_inputs(const int32_t* tokens, int64_t context, Inputs* 
   inputs_ = nullptr;
 }
 
-double ReferenceModel::derivative(int32_t layer, Kind kind, int64_t index, const int32_t* tokens, int64_t context) {
+double ReferenceModel::derivative(int32_t layer, Kind kind, int64_t index, const int32_t* tokens, int64_t context,
+                                  int32_t expert) {
   constexpr double kStep = 1e-5;
-  double& w = weight(layer, kind)->at(index);
+  double& w = weight(layer, kind, expert)->at(index);
   const double was = w;
   w = was + kStep;
   const double above = loss(tokens, context);

@@ -83,13 +83,13 @@ std::vector<LanguageModelCheck> check_layer_pass(Backend& backend, const Languag
   };
   for (int32_t layer = 0; layer < config.layers; ++layer) {
     for (const BlockInput input : kOrder) {
-      const auto& x = of_encoded.at({layer, input});
-      std::vector<std::vector<double>> difference = of_dense.at({layer, input});
+      const auto& x = of_encoded.at({layer, input, kNoExpert});
+      std::vector<std::vector<double>> difference = of_dense.at({layer, input, kNoExpert});
       for (size_t t = 0; t < x.size(); ++t) {
         for (size_t i = 0; i < x[t].size(); ++i) difference[t][i] -= x[t][i];
       }
       std::vector<float> moment_of(x.front().size() * x.front().size()), cross(moment_of.size());
-      run(opened->moments(layer, input, moment_of.data(), cross.data(), {}));
+      run(opened->moments(layer, input, kNoExpert, moment_of.data(), cross.data(), {}));
       const auto count = static_cast<double>(tokens.size());
       moments = std::max(moments, worst_of(moment_of, moment(x, x), count));
       if (layer > 0 || input != BlockInput::attention) {
@@ -100,10 +100,10 @@ std::vector<LanguageModelCheck> check_layer_pass(Backend& backend, const Languag
       for (const WeightKind kind : readers(input)) {
         const std::vector<double>& values = *encoded.weight(layer, kind);
         const std::vector<float> rounded(values.begin(), values.end());
-        run(opened->replace(layer, kind, rounded.data(), static_cast<int64_t>(rounded.size())));
+        run(opened->replace(layer, kind, kNoExpert, rounded.data(), static_cast<int64_t>(rounded.size())));
       }
       if (input == BlockInput::mlp) {
-        const auto late = opened->replace(layer, WeightKind::q, moment_of.data(), 1);
+        const auto late = opened->replace(layer, WeightKind::q, kNoExpert, moment_of.data(), 1);
         checks.add("what was left behind is not replaced", late.code == StatusCode::invalid_argument, late.message);
       }
     }
@@ -113,7 +113,7 @@ std::vector<LanguageModelCheck> check_layer_pass(Backend& backend, const Languag
   checks.within("second moments of the encoded stream", moments, tolerance.moment);
   checks.within("cross moments", crosses, 10 * tolerance.moment);
   std::vector<float> none(1);
-  const Status beyond = opened->moments(config.layers, BlockInput::attention, none.data(), nullptr, {});
+  const Status beyond = opened->moments(config.layers, BlockInput::attention, kNoExpert, none.data(), nullptr, {});
   checks.add("there is no block after the last", beyond.code == StatusCode::invalid_argument, beyond.message);
   return checks.results;
 }

@@ -57,12 +57,12 @@ class PackedModel {
     w.l2 = gaussian(w.rank * w.cols, 41 + i, 0.2);
   }
 
-  static Status load(void* user, int32_t layer, WeightKind kind, float* out, int64_t count) {
+  static Status load(void* user, int32_t layer, WeightKind kind, int32_t expert, float* out, int64_t count) {
     auto* self = static_cast<PackedModel*>(user);
     const auto found = self->weights_.find({layer, kind});
     if (found == self->weights_.end()) {
       const WeightProvider dense = self->dense_.provider();
-      return dense.load(dense.user, layer, kind, out, count);
+      return dense.load(dense.user, layer, kind, expert, out, count);
     }
     ++self->asked_expanded;
     const Weight& w = found->second;

@@ -138,7 +138,7 @@ describe('the pass in layer order', () => {
     truncateSync(file, 2 * 4 * 256 * 256);
     const range = (i: number): ByteRange => ({ path: file, offset: i * 4 * 256 * 256, bytes: 4 * 256 * 256 });
     const moments = async (layer: number, which: 'attention' | 'mlp') => {
-      await pass.moments(layer, which, { secondMoment: range(0), cross: range(1) }, {});
+      await pass.moments({ layer, input: which }, { secondMoment: range(0), cross: range(1) }, {});
       const read = (i: number): Float32Array =>
         values({ kind: 'dense', path: file, offset: range(i).offset, dtype: 'F32', rows: 256, cols: 256 });
       return { moment: read(0), cross: read(1) };
@@ -151,10 +151,12 @@ describe('the pass in layer order', () => {
       before.moment.forEach((value, i) => expect(Math.abs(value - dense[i]!)).toBeLessThan(1e-5 * largest));
       expect(before.cross.every(value => value === 0)).toBe(true);
       const other = model.weights.find(({ layer, kind }) => layer === 2 && kind === 'v')!;
-      await pass.replace(1, 'v', other.source, {});
+      await pass.replace({ layer: 1, kind: 'v' }, other.source, {});
       const after = await moments(1, 'mlp');
       expect(Math.max(...after.cross.map(Math.abs))).toBeGreaterThan(0.01 * Math.max(...after.moment));
-      await expect(pass.replace(1, 'v', other.source, {})).rejects.toMatchObject({ code: 'invalid_argument' });
+      await expect(pass.replace({ layer: 1, kind: 'v' }, other.source, {})).rejects.toMatchObject({
+        code: 'invalid_argument',
+      });
       await expect(pass.advance(3, {})).rejects.toMatchObject({ code: 'invalid_argument' });
     } finally {
       pass.close();

@@ -142,21 +142,26 @@ CASES = {
 SEQUENCES, CONTEXT = 2, 33
 
 
-def make(name, family, changes, folder):
+def make(name, family, changes, folder, stored=lambda name, tensor: {name: tensor}):
+    """`stored` gives the tensors of the checkpoint that a parameter of the model is, by name."""
     torch.manual_seed(sum(name.encode()))
     # Gemma 3's plain name is the configuration of the model with images.
     kind = "Gemma3Text" if family == "Gemma3" else family
     config = getattr(transformers, f"{kind}Config")(**{**BASE, **changes})
     config._attn_implementation = "eager"
+    config._experts_implementation = "eager"
     model = getattr(transformers, f"{family}ForCausalLM")(config).float().eval()
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             # Norms and biases are made all ones and zeros, which would hide how they are used.
             if parameter.ndim == 1:
                 parameter.add_(0.3 * torch.randn_like(parameter))
+        for buffer_name, buffer in model.named_buffers():
+            if buffer_name.endswith("correction_bias"):
+                buffer.add_(0.2 * torch.randn_like(buffer))
     model.save_pretrained(folder)
     tokens = torch.randint(0, config.vocab_size, (SEQUENCES, CONTEXT))
-    squares = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.ndim == 2}
+    squares = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.ndim >= 2}
     losses = []
     for row in tokens:
         model.zero_grad()
@@ -164,16 +169,18 @@ def make(name, family, changes, folder):
         out.loss.backward()
         losses.append(out.loss.item())
         for n, p in model.named_parameters():
-            if n in squares:
+            if n in squares and p.grad is not None:
                 squares[n] += p.grad.square() / SEQUENCES
     with torch.no_grad():
         logits = model(tokens[:1]).logits[0]
     expected = dict(tokens=tokens.flatten().tolist(), context=CONTEXT, losses=losses, logits=logits.flatten().tolist())
     (folder / "expected.json").write_text(json.dumps(expected))
-    save_file({n: s.contiguous() for n, s in squares.items()}, folder / "fisher.safetensors")
+    tensors = {part: t.contiguous() for n, s in squares.items() for part, t in stored(n, s).items()}
+    save_file(tensors, folder / "fisher.safetensors")
 
 
-out = pathlib.Path(sys.argv[1])
-for case, (family, changes) in CASES.items():
-    make(case, family, changes, out / case)
-print(json.dumps(list(CASES)))
+if __name__ == "__main__":
+    out = pathlib.Path(sys.argv[1])
+    for case, (family, changes) in CASES.items():
+        make(case, family, changes, out / case)
+    print(json.dumps(list(CASES)))

@@ -13,10 +13,10 @@ import type { CheckpointIndex } from '../checkpoint/types';
 import { callNative, nativeError, stageReporter, type PipelineContext } from '../context';
 import { LqError } from '../errors';
 import { describeModel, type ModelDescription } from '../evaluation/language-model';
-import { BLOCK_INPUTS } from '../evaluation/weights';
+import { BLOCK_INPUTS, inputKey, inputOf } from '../evaluation/weights';
 import type { Windows } from '../evaluation/windows';
 import { joinPath } from '../files/paths';
-import type { BlockInput, ByteRange, DenseSource, NativeLayerPass } from '../native';
+import type { ByteRange, DenseSource, InputPlace, NativeLayerPass, WeightPlace } from '../native';
 import { nativeOption } from '../options/native-option';
 import { encodeDestination, type PackedLayout } from '../packed/layout';
 import type { PackedOutput } from '../packed/writer';
@@ -35,9 +35,8 @@ type Matrix = PackedLayout['matrices'][number];
 
 /** The matrices that read one input of one layer. */
 interface Group {
-  readonly layer: number;
-  readonly input: BlockInput;
-  readonly members: readonly { readonly kind: string; readonly matrix: Matrix }[];
+  readonly input: InputPlace;
+  readonly members: readonly { readonly place: WeightPlace; readonly matrix: Matrix }[];
 }
 
 /**
@@ -64,12 +63,12 @@ export async function encodeInOrder(
     groups.reduce((sum, group) => sum + weigh(group), 0),
   );
   const moments = joinPath(partialFolder(out), MOMENTS_FILE);
-  const last = Math.max(...groups.filter(group => !isDone(group, output)).map(({ layer }) => layer), -1);
+  const last = Math.max(...groups.filter(group => !isDone(group, output)).map(({ input }) => input.layer), -1);
   const stream = await open(context, model, pass.windows);
   let done = 0;
   try {
     for (let layer = 0; layer <= last; layer++) {
-      for (const group of groups.filter(each => each.layer === layer)) {
+      for (const group of groups.filter(each => each.input.layer === layer)) {
         await encodeGroup(
           context,
           { group, stream, metric, seed, moments, alpha: pass.alpha, file: model.file },
@@ -115,7 +114,7 @@ async function encodeGroup(
   output: PackedOutput,
   progress: GroupProgress,
 ): Promise<void> {
-  const { layer, input, members } = group;
+  const { input, members } = group;
   let measured: { secondMoment: DenseSource; cross: DenseSource } | undefined;
   if (!isDone(group, output)) {
     progress.begun(members[0]!.matrix.name);
@@ -127,10 +126,10 @@ async function encodeGroup(
     const range = (at: number): ByteRange => ({ path: moments, offset: at, bytes });
     await context.files.allocate(moments, 2 * bytes, new Uint8Array());
     const places = { secondMoment: range(0), cross: range(bytes) };
-    await call(context, file, control => stream.moments(layer, input, places, control));
+    await call(context, file, control => stream.moments(input, places, control));
     measured = { secondMoment: square(0), cross: square(bytes) };
   }
-  for (const { kind, matrix } of members) {
+  for (const { place, matrix } of members) {
     const { name, tensor, option, source } = matrix;
     if (measured !== undefined && !output.isDone(name)) {
       const own = metric.of(name);
@@ -158,30 +157,32 @@ async function encodeGroup(
         storedCost: own.scale * errors.storedCost,
       });
     }
-    await call(context, file, control => stream.replace(layer, kind, source, control));
+    await call(context, file, control => stream.replace(place, source, control));
     progress.ended(matrix);
   }
 }
 
 /** Groups in the order the network reads its inputs. */
 function groupsOf(model: ModelDescription, matrices: readonly Matrix[]): Group[] {
-  const places = new Map(model.weights.map(({ name, layer, kind }) => [name, { layer, kind }]));
-  const groups = new Map<string, { layer: number; input: BlockInput; members: { kind: string; matrix: Matrix }[] }>();
+  const places = new Map(model.weights.map(({ name, source: _, ...place }): [string, WeightPlace] => [name, place]));
+  const groups = new Map<string, { input: InputPlace; members: { place: WeightPlace; matrix: Matrix }[] }>();
   for (const matrix of matrices) {
     const place = places.get(matrix.name);
-    const input = place && BLOCK_INPUTS.get(place.kind);
+    const input = place && inputOf(place);
     if (place === undefined || input === undefined)
       throw new LqError('unsupported-model', `${matrix.name} is not a matrix of a block; leave it out.`, {
         file: model.file,
         tensor: matrix.name,
       });
-    const key = `${place.layer} ${input}`;
-    const group = groups.get(key) ?? { layer: place.layer, input, members: [] };
-    group.members.push({ kind: place.kind, matrix });
-    groups.set(key, group);
+    const group = groups.get(inputKey(input)) ?? { input, members: [] };
+    group.members.push({ place, matrix });
+    groups.set(inputKey(input), group);
   }
   const order = [...new Set(BLOCK_INPUTS.values())];
-  return [...groups.values()].sort((a, b) => a.layer - b.layer || order.indexOf(a.input) - order.indexOf(b.input));
+  const rank = ({ input }: Group): number => order.indexOf(input.input);
+  return [...groups.values()].sort(
+    (a, b) => a.input.layer - b.input.layer || rank(a) - rank(b) || (a.input.expert ?? -1) - (b.input.expert ?? -1),
+  );
 }
 
 async function open(context: PipelineContext, model: ModelDescription, windows: Windows): Promise<NativeLayerPass> {

@@ -6,6 +6,7 @@ import { LqError } from '../errors';
 import type { NativeLanguageModelConfig } from '../native';
 import { PACKED_FORMAT } from '../packed/format';
 import { ConfigReader, MOST_LAYERS } from './config-reader';
+import type { ExpertLayers } from './families/experts';
 import type { Family } from './families/family';
 import { COMMON_KEYS, INERT_KEYS } from './families/keys';
 import { FAMILIES } from './families/registry';
@@ -59,6 +60,7 @@ export function languageModelConfig(
   if (heads % kvHeads !== 0) reader.refuse(`${heads} attention heads cannot share ${kvHeads} key-value heads`);
   if (headDim % 2 !== 0) reader.refuse(`An odd head size of ${headDim} has no rotary embedding`);
   const { warnings, rotatedShare, ...rotary } = readRope(reader, maxPositions, family);
+  const experts = family.experts?.read(reader, layers);
   return {
     config: {
       layers,
@@ -66,17 +68,18 @@ export function languageModelConfig(
       heads,
       kvHeads,
       headDim,
-      intermediate: reader.count('intermediate_size'),
+      intermediate: experts ? Math.max(...experts.widths) : reader.count('intermediate_size'),
       vocab: reader.count('vocab_size'),
       maxPositions,
       rmsEps: reader.number(...(family.epsilon ?? (['rms_norm_eps', 1e-6] as const))),
       ...rotary,
       ...(rotatedShare < 1 && { rotaryDim: rotatedDimensions(reader, headDim, rotatedShare) }),
-      ...layerTraits(family, reader, layers, rotary.ropeLocalTheta !== undefined, context),
+      ...layerTraits(family, reader, layers, rotary.ropeLocalTheta !== undefined, context, experts),
+      ...(experts?.routed.includes(true) && { experts: experts.experts }),
       ...(activation !== 'silu' && { activation }),
       ...family.parts?.(reader),
       ...family.biases(reader),
-      qkNorm: family.qkNorm,
+      qkNorm: typeof family.qkNorm === 'boolean' ? family.qkNorm : family.qkNorm(reader),
       tiedEmbeddings: reader.has('tie_word_embeddings') ? reader.flag('tie_word_embeddings') : (family.tied ?? false),
     },
     warnings: [
@@ -164,14 +167,21 @@ function layerTraits(
   layers: number,
   local: boolean,
   context: number,
+  experts?: ExpertLayers,
 ): Pick<NativeLanguageModelConfig, 'slidingWindow' | 'layerTraits'> {
   const windows = family.windows(reader, layers);
   const rotary = family.rotary?.(reader, layers) ?? windows.map(window => (local && window > 0 ? 'local' : 'standard'));
   const effective = windows.map(window => (window >= context ? 0 : window));
-  const alike = new Set(effective).size <= 1 && rotary.every(kind => kind === 'standard');
+  const alike = experts === undefined && new Set(effective).size <= 1 && rotary.every(kind => kind === 'standard');
   return {
     slidingWindow: alike ? (effective[0] ?? 0) : 0,
-    ...(!alike && { layerTraits: effective.map((window, layer) => ({ window, rotary: rotary[layer]! })) }),
+    ...(!alike && {
+      layerTraits: effective.map((window, layer) => ({
+        window,
+        rotary: rotary[layer]!,
+        ...(experts && { width: experts.widths[layer]!, routed: experts.routed[layer]! }),
+      })),
+    }),
   };
 }
 

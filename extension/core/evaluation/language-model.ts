@@ -7,7 +7,7 @@ import { nativeError, type PipelineContext } from '../context';
 import { logicalTensors } from '../logical/logical';
 import { weightLookup } from '../logical/lookup';
 import { languageModelConfig } from './architecture';
-import { familyModules } from './families/registry';
+import { familyNames } from './families/registry';
 import { modelWeights, namingOf, type WeightLookup } from './weights';
 
 /** What the runtime is opened with. */
@@ -43,7 +43,7 @@ export function describeModel(
   const { head } = namingOf(lookup);
   const untied = config.tiedEmbeddings && head !== undefined;
   const network = untied ? { ...config, tiedEmbeddings: false } : config;
-  const weights = modelWeights(network, lookup, index.path, familyModules(index.config));
+  const weights = modelWeights(network, lookup, index.path, familyNames(index.config));
   return {
     config: network,
     weights,

@@ -12,7 +12,7 @@
  * mean cross entropy (LQ-LoRA, arXiv 2311.12023); with A they are the two factors of K-FAC (arXiv 1503.05671).
  */
 import { siblingOf } from '../storage/cache';
-import type { BlockInput, ByteRange, DenseSource, WantedGradient, WantedInput } from '../native';
+import type { ByteRange, DenseSource, InputPlace, WantedGradient, WantedInput, WeightPlace } from '../native';
 import { serializeHeader, type TensorPlace, type TensorSpec } from '../checkpoint/serialize';
 import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor, TensorInfo } from '../checkpoint/types';
@@ -20,7 +20,7 @@ import { callNative, stageReporter, type PipelineContext } from '../context';
 import { LqError } from '../errors';
 import { describeModel, withLanguageModel } from '../evaluation/language-model';
 import { TextTokenizer } from '../evaluation/tokenizer';
-import { BLOCK_INPUTS } from '../evaluation/weights';
+import { BLOCK_INPUTS, inputKey, inputOf } from '../evaluation/weights';
 import { readWindows } from '../evaluation/windows';
 import { openCheckpoint } from '../logical/open';
 import { targetPlaces } from './places';
@@ -61,9 +61,8 @@ export interface CalibrationInput {
 interface Reader {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly layer: number;
-  readonly kind: string;
-  readonly input: BlockInput;
+  readonly place: WeightPlace;
+  readonly input: InputPlace;
   /** The input's name. */
   readonly source: string;
 }
@@ -105,15 +104,14 @@ export async function computeCalibration(
       const place = places.get(name);
       return place && { path: partial, offset: place.offset, bytes: place.bytes };
     };
-    const gradients = readers.map(({ layer, kind, name }): WantedGradient => {
+    const gradients = readers.map(({ place, name }): WantedGradient => {
       const fisher = input.fisher ? range(name) : undefined;
-      return { layer, kind, rowMean: range(rowMeanName(name))!, ...(fisher !== undefined && { fisher }) };
+      return { ...place, rowMean: range(rowMeanName(name))!, ...(fisher !== undefined && { fisher }) };
     });
     const inputs = readers
       .filter(({ name, source }) => name === source)
-      .map(({ layer, input: which, source }): WantedInput => ({
-        layer,
-        input: which,
+      .map(({ input: which, source }): WantedInput => ({
+        ...which,
         secondMoment: range(secondMomentName(source))!,
         meanSquare: range(meanSquareName(source))!,
       }));
@@ -230,23 +228,21 @@ export async function openCalibration(
 
 // --- The file -----------------------------------------------------------------------------------------------------------
 
-function readersOf(
-  places: readonly { layer: number; kind: string }[],
-  targets: readonly LogicalTensor[],
-): readonly Reader[] {
+function readersOf(places: readonly WeightPlace[], targets: readonly LogicalTensor[]): readonly Reader[] {
   const order = [...BLOCK_INPUTS.keys()];
   const readers = targets.map(({ name, shape }, i) => {
-    const { layer, kind } = places[i]!;
-    return { name, shape, layer, kind, input: BLOCK_INPUTS.get(kind)! };
+    const place = places[i]!;
+    return { name, shape, place, input: inputOf(place)! };
   });
   // An input is named after its first reader in the order of the network, whatever the targets' order.
   const named = new Map<string, (typeof readers)[number]>();
   for (const reader of readers) {
-    const key = `${reader.layer} ${reader.input}`;
+    const key = inputKey(reader.input);
     const known = named.get(key);
-    if (known === undefined || order.indexOf(reader.kind) < order.indexOf(known.kind)) named.set(key, reader);
+    if (known === undefined || order.indexOf(reader.place.kind) < order.indexOf(known.place.kind))
+      named.set(key, reader);
   }
-  return readers.map(reader => ({ ...reader, source: named.get(`${reader.layer} ${reader.input}`)!.name }));
+  return readers.map(reader => ({ ...reader, source: named.get(inputKey(reader.input))!.name }));
 }
 
 function tensorsOf(readers: readonly Reader[], fisher: boolean): TensorSpec[] {

@@ -1,6 +1,7 @@
 /** Where targets are in the network. */
 import type { LogicalTensor } from '../checkpoint/types';
 import { LqError } from '../errors';
+import type { WeightPlace } from '../native';
 import type { ModelDescription } from '../evaluation/language-model';
 import { GRADIENT_KINDS } from '../evaluation/weights';
 
@@ -13,9 +14,9 @@ export function targetPlaces(
   model: ModelDescription,
   targets: readonly Pick<LogicalTensor, 'name'>[],
   what: string,
-): { layer: number; kind: string }[] {
+): WeightPlace[] {
   if (targets.length === 0) throw new LqError('no-targets', `There is no matrix to compute ${what.toLowerCase()} for.`);
-  const known = new Map(model.weights.map(({ name, layer, kind }) => [name, { layer, kind }]));
+  const known = new Map(model.weights.map(({ name, source: _, ...place }): [string, WeightPlace] => [name, place]));
   return targets.map(({ name }) => {
     const place = known.get(name);
     if (place !== undefined && GRADIENT_KINDS.has(place.kind)) return place;

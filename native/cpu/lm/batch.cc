@@ -58,6 +58,12 @@ float* Batch::scratch(int32_t slot, int64_t count) const {
   return buffer.data();
 }
 
+float* Batch::shared(Shared purpose, int64_t count) const {
+  Buffer& buffer = shared_[static_cast<size_t>(purpose)];
+  buffer.reserve(count);
+  return buffer.data();
+}
+
 void Batch::gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
                  int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) const {
   const int64_t columns = std::max<int64_t>(kLongestProduct / std::max<int64_t>(m * k, 1), 64);

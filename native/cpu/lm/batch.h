@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -50,6 +51,8 @@ inline int64_t embedding_width(const LanguageModelConfig& c) {
   return c.embedding.width > 0 ? c.embedding.width : c.hidden;
 }
 inline int64_t head_width(const LanguageModelConfig& c) { return c.head.transform ? embedding_width(c) : c.hidden; }
+// Buffers that layers share, one after another, by what they hold.
+enum class Shared : int32_t { normed = 0, pairs, pair_weights, group, gradient, count };
 
 // One batch of sequences going through the model. Activations are [rows, n], rows = sequences * context.
 class Batch {
@@ -78,6 +81,9 @@ class Batch {
   // Scratch of the participant `slot`, at least `count` floats; the previous contents are lost.
   float* scratch(int32_t slot, int64_t count) const;
 
+  // The buffer of that purpose, at least `count` floats; not to be asked for on the pool.
+  float* shared(Shared purpose, int64_t count) const;
+
   // C = alpha op(A) op(B) + beta C, row-major, one thread. Polls cancellation, so a product is a unit of patience:
   // callers keep them below about a quarter of a second.
   void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
@@ -93,6 +99,7 @@ class Batch {
  private:
   const Control& control_;
   mutable std::vector<Buffer> scratch_;
+  mutable std::array<Buffer, static_cast<size_t>(Shared::count)> shared_;
 };
 
 }  // namespace lq::lm

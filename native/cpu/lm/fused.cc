@@ -43,7 +43,7 @@ RowRuns rows_in(const LanguageModelConfig& c, WeightKind part, int64_t rows) {
       return grouped ? RowRuns{(group + 1) * dim, dim, (group + 2) * dim, c.kv_heads} : RowRuns{q + kv, kv, kv, 1};
     case WeightKind::up:
     case WeightKind::up_bias:
-      return {c.intermediate, rows, rows, 1};
+      return {rows, rows, rows, 1};
     default:
       return {0, rows, rows, 1};
   }

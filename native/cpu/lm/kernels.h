@@ -25,6 +25,11 @@ struct RunningDivergence {
   double weighted;
 };
 
+// Parameters of the clamped activation.
+struct Clamp {
+  float limit, alpha;
+};
+
 // Every row of y [rows, n] becomes bias, or 0 when bias is null.
 void fill_rows(const float* bias, int64_t rows, int64_t n, float* y);
 
@@ -59,6 +64,10 @@ struct Kernels {
   // In place: gate (unless null) and up become their gradients; act becomes what activate gives. d is the gradient of
   // act.
   void (*activate_backward)(Activation f, const float* d, int64_t n, float* gate, float* up, float* act);
+
+  // The same of clamped experts: out = (u + 1) g sigmoid(alpha g), g = min(gate, limit), u = up within the limit.
+  void (*activate_clamped)(Clamp clamp, const float* gate, const float* up, int64_t n, float* out);
+  void (*activate_clamped_backward)(Clamp clamp, const float* d, int64_t n, float* gate, float* up, float* act);
 
   // x becomes cap tanh(x / cap), in place.
   void (*soft_cap)(float* x, int64_t n, float cap);

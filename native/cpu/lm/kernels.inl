@@ -275,6 +275,30 @@ void activate_backward(Activation f, const float* d, int64_t n, float* gate, flo
   }
 }
 
+void activate_clamped(Clamp c, const float* gate, const float* up, int64_t n, float* out) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) {
+    const float g = gate[j] > c.limit ? c.limit : gate[j];
+    const float low = up[j] < -c.limit ? -c.limit : up[j], u = low > c.limit ? c.limit : low;
+    out[j] = (u + 1.0f) * (g / (1.0f + fast_exp(-c.alpha * g)));
+  }
+}
+
+void activate_clamped_backward(Clamp c, const float* d, int64_t n, float* gate, float* up, float* act) {
+#pragma omp simd
+  for (int64_t j = 0; j < n; ++j) {
+    const float gate_slope = gate[j] > c.limit ? 0.0f : 1.0f;
+    const float up_slope = up[j] > c.limit || up[j] < -c.limit ? 0.0f : 1.0f;
+    const float g = gate[j] > c.limit ? c.limit : gate[j];
+    const float low = up[j] < -c.limit ? -c.limit : up[j], u = low > c.limit ? c.limit : low;
+    const float sigmoid = 1.0f / (1.0f + fast_exp(-c.alpha * g));
+    const float value = g * sigmoid;
+    act[j] = (u + 1.0f) * value;
+    gate[j] = gate_slope * d[j] * (u + 1.0f) * (sigmoid + c.alpha * value * (1.0f - sigmoid));
+    up[j] = up_slope * d[j] * value;
+  }
+}
+
 void soft_cap(float* x, int64_t n, float cap) {
   const float twice = 2.0f / cap;
 #pragma omp simd
@@ -370,6 +394,7 @@ void scaled_softmax(float* x, int64_t n, float lse, float scale) {
 }  // namespace
 
 const Kernels table = {
-    rms_norm,  rms_norm_backward, layer_norm, layer_norm_backward, rotate, rotate_pairs, activate, activate_backward, soft_cap,
+    rms_norm,  rms_norm_backward, layer_norm, layer_norm_backward, rotate, rotate_pairs, activate, activate_backward,
+    activate_clamped, activate_clamped_backward, soft_cap,
     soft_cap_backward, scale, add, add_square, dot, softmax_range, softmax_again, softmax_backward, accumulate,
     accumulate_divergence, scaled_softmax};

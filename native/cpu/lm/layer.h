@@ -4,6 +4,8 @@
 #include <cstdint>
 
 #include "lm/batch.h"
+#include "lm/experts.h"
+#include "lm/router.h"
 #include "lm/sums.h"
 
 namespace lq::lm {
@@ -15,7 +17,10 @@ struct LayerWeights {
   const float *q, *k, *v, *o, *gate, *up, *down;
   const float *q_bias, *k_bias, *v_bias, *o_bias, *gate_bias, *up_bias, *down_bias;
   const float *q_norm, *k_norm, *q_norm_bias, *k_norm_bias;
-  const float* sinks;  // [heads]
+  const float* sinks;        // [heads]
+  RouterWeights router;      // of a routed layer, as what follows
+  const float* shared_gate;  // [hidden]
+  ExpertSource* experts;
   LayerTraits traits;
 };
 
@@ -44,7 +49,8 @@ LayerState place_state(const Batch& batch, bool backward, float* buffer);
 // state.attended.
 struct LayerInputs {
   float *attention = nullptr, *mlp = nullptr;  // [rows, hidden], normalised
-  float* down = nullptr;                       // [rows, intermediate]
+  float* down = nullptr;                       // [rows, width]
+  const ExpertSums* experts = nullptr;  // inputs of experts are not left, but added up where their moments are wanted
 };
 
 // All of them in a buffer of their own.

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <optional>
 #include <utility>
 
 #include "lm/layer.h"
 #include "lm/mlp.h"
+#include "lm/routed_mlp.h"
 #include "lm/run.h"
 #include "lm/self_attention.h"
 #include "lm/sums.h"
@@ -18,6 +20,12 @@ namespace {
 constexpr const float* LayerWeights::*kFields[kParts.size()] = {
     &LayerWeights::q,    &LayerWeights::k,  &LayerWeights::v,    &LayerWeights::o,
     &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down,
+};
+
+constexpr std::pair<WeightKind, const float * ExpertWeights::*> kExpertFields[] = {
+    {WeightKind::gate, &ExpertWeights::gate},
+    {WeightKind::up, &ExpertWeights::up},
+    {WeightKind::down, &ExpertWeights::down},
 };
 
 bool in_attention(WeightKind kind) {
@@ -32,13 +40,31 @@ void finish_symmetric(int64_t n, float scale, float* m) {
   }
 }
 
+// The experts of the encoded stream: the dense model's but for what was replaced.
+class EncodedExperts final : public ExpertSource {
+ public:
+  void load(const Batch& batch, const int32_t* experts, int64_t count, ExpertWeights* out) override {
+    dense->load(batch, experts, count, out);
+    for (int64_t i = 0; i < count; ++i) {
+      for (const auto& [kind, field] : kExpertFields) {
+        const auto found = replaced.find({kind, experts[i]});
+        if (found != replaced.end()) out[i].*field = found->second.data();
+      }
+    }
+  }
+
+  ExpertSource* dense = nullptr;
+  std::map<std::pair<WeightKind, int32_t>, Buffer> replaced;
+};
+
 class CpuLayerPass final : public LayerPass {
  public:
   CpuLayerPass(const LanguageModelConfig& config, const WeightProvider& provider, std::vector<int32_t> tokens,
                int32_t context, const Memory& memory)
       : config_(config), weights_(config, provider), tokens_(std::move(tokens)), context_(context), memory_(memory) {}
 
-  Status moments(int32_t layer, BlockInput input, float* second_moment, float* cross, const Control& control) override {
+  Status moments(int32_t layer, BlockInput input, int32_t expert, float* second_moment, float* cross,
+                 const Control& control) override {
     return guarded([&] {
       Batch batch(config_, control, context_);
       enter(batch, layer);
@@ -47,18 +73,25 @@ class CpuLayerPass final : public LayerPass {
       } else if (middle_) {
         fail(StatusCode::invalid_argument, "the block's attention was left behind");
       }
-      const int64_t n = input_size(config_, input);
+      const int64_t n = input_size(config_, layer, input, expert);
+      if (n == 0) fail(StatusCode::invalid_argument, "the block has no such input");
       std::fill_n(second_moment, n * n, 0.0f);
       if (cross != nullptr) std::fill_n(cross, n * n, 0.0f);
-      Buffer dense, encoded, states;
-      for_batches(batch, 2 * n + n, control, [&](int64_t first, const LayerState& state) {
+      Buffer dense, encoded;
+      const int64_t extra = 2 * (n + config_.hidden);
+      for_batches(batch, extra, control, [&](int64_t first, const LayerState& state) {
         dense.reserve(batch.rows() * n);
         encoded.reserve(batch.rows() * n);
-        input_of(batch, *dense_weights_, state, input, dense_stream(first), dense.data());
-        input_of(batch, encoded_weights_, state, input, encoded_stream(first), encoded.data());
         float *f = dense.data(), *q = encoded.data();
-        for (int64_t i = 0; i < batch.rows() * n; ++i) f[i] -= q[i];
-        accumulate_moments(batch, {{q, q, n, true, second_moment}, {f, q, n, false, cross}});
+        int64_t rows = batch.rows();
+        if (expert == kNoExpert) {
+          input_of(batch, *dense_weights_, state, input, dense_stream(first), f);
+          input_of(batch, encoded_weights_, state, input, encoded_stream(first), q);
+        } else {
+          rows = inputs_of_expert(batch, first, input, expert, f, q);
+        }
+        for (int64_t i = 0; i < rows * n; ++i) f[i] -= q[i];
+        accumulate_moments(batch, {{q, q, n, true, second_moment, rows}, {f, q, n, false, cross, rows}});
       });
       const float scale = 1.0f / static_cast<float>(tokens_.size());
       finish_symmetric(n, scale, second_moment);
@@ -66,19 +99,25 @@ class CpuLayerPass final : public LayerPass {
     });
   }
 
-  Status replace(int32_t layer, WeightKind kind, const float* values, int64_t count) override {
+  Status replace(int32_t layer, WeightKind kind, int32_t expert, const float* values, int64_t count) override {
     return guarded([&] {
-      const MatrixShape shape = matrix_shape(config_, kind);
+      if (layer != layer_) fail(StatusCode::invalid_argument, "blocks are visited in their order");
+      const MatrixShape shape = matrix_shape(config_, layer, kind, expert);
       if (std::find(kMatrices.begin(), kMatrices.end(), kind) == kMatrices.end() || shape.rows == 0) {
         fail(StatusCode::invalid_argument, "only a block's matrices can be replaced");
       }
       if (count != shape.rows * shape.cols) fail(StatusCode::invalid_argument, "a matrix of another size");
-      if (layer != layer_) fail(StatusCode::invalid_argument, "blocks are visited in their order");
       if (middle_ && in_attention(kind)) {
         fail(StatusCode::invalid_argument, "the block's attention was left behind");
       }
+      if (expert != kNoExpert) {
+        Buffer& buffer = experts_.replaced[{kind, expert}];
+        buffer.reserve(count);
+        std::copy_n(values, count, buffer.data());
+        return;
+      }
       for (size_t at = 0; at < kParts.size(); ++at) {
-        const MatrixShape part = part_shape(config_, kParts[at]);
+        const MatrixShape part = part_shape(config_, layer, kParts[at]);
         if (part.rows == 0 || stored_in(config_, kParts[at]) != kind) continue;
         replaced_[at].reserve(part.rows * part.cols);
         copy_part(rows_in(config_, kParts[at], part.rows), part.cols, values, replaced_[at].data());
@@ -101,6 +140,7 @@ class CpuLayerPass final : public LayerPass {
       middle_ = false;
       dense_weights_.reset();
       wanted_ = {};
+      experts_.replaced.clear();
     });
   }
 
@@ -128,6 +168,8 @@ class CpuLayerPass final : public LayerPass {
     for (size_t i = 0; i < kParts.size(); ++i) {
       if (wanted_[i]) encoded_weights_.*kFields[i] = replaced_[i].data();
     }
+    experts_.dense = dense_weights_->experts;
+    encoded_weights_.experts = &experts_;
   }
 
   // Both streams from the block's input to its middle. A parallel block has none: its halves read the same.
@@ -170,20 +212,37 @@ class CpuLayerPass final : public LayerPass {
     }
   }
 
+  // The tokens that the encoded model routes to an expert as both streams have them: f, q [count, n]; returns count.
+  int64_t inputs_of_expert(const Batch& batch, int64_t first, BlockInput input, int32_t expert, float* f, float* q) {
+    streams_.reserve(2 * batch.rows() * config_.hidden);
+    float *encoded = streams_.data(), *dense = encoded + batch.rows() * config_.hidden;
+    mlp_input(batch, encoded_weights_, encoded_stream(first), encoded);
+    mlp_input(batch, *dense_weights_, dense_stream(first), dense);
+    const Routing routing = route(batch, encoded_weights_, encoded);
+    const auto inputs = [&](const LayerWeights& w, const Routing& weighing, const float* x, float* out) {
+      const bool mlp = input == BlockInput::mlp;
+      expert_inputs(batch, routing, weighing, w.experts, expert, x, mlp ? out : nullptr, mlp ? nullptr : out);
+    };
+    inputs(encoded_weights_, routing, encoded, q);
+    inputs(*dense_weights_, config_.moe.scale_input ? route(batch, *dense_weights_, dense) : routing, dense, f);
+    return routing.count(expert);
+  }
+
   // Calls fn(first sequence, state) for batches of sequences; `extra` floats a row are the caller's.
   void for_batches(Batch& batch, int64_t extra, const Control& control,
                    cpu::FunctionRef<void(int64_t, const LayerState&)> fn) {
     const auto sequences = static_cast<int64_t>(tokens_.size()) / context_;
-    lm::for_batches(
-        sequences, context_, state_floats(config_, false) + extra, memory_.losses, [&](int64_t first, int64_t count) {
-          batch.check();
-          batch.sequences = count;
-          state_.reserve(state_floats(config_, false) * batch.rows());
-          fn(first, place_state(batch, false, state_.data()));
-          if (control.progress != nullptr) {
-            control.progress(control.user, static_cast<double>(first + count), static_cast<double>(sequences));
-          }
-        });
+    lm::for_batches(sequences, context_, state_floats(config_, false) + routed_floats(config_) + extra, memory_.losses,
+                    [&](int64_t first, int64_t count) {
+                      batch.check();
+                      batch.sequences = count;
+                      state_.reserve(state_floats(config_, false) * batch.rows());
+                      fn(first, place_state(batch, false, state_.data()));
+                      if (control.progress != nullptr) {
+                        control.progress(control.user, static_cast<double>(first + count),
+                                         static_cast<double>(sequences));
+                      }
+                    });
   }
 
   const LanguageModelConfig config_;
@@ -198,7 +257,8 @@ class CpuLayerPass final : public LayerPass {
   LayerWeights encoded_weights_{};
   std::array<Buffer, kParts.size()> replaced_;
   std::array<bool, kParts.size()> wanted_{};  // which of them
-  Buffer state_;
+  EncodedExperts experts_;
+  Buffer state_, streams_;
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "lm/half.h"
 #include "lm/kernels.h"
 #include "lm/norm.h"
+#include "lm/routed_mlp.h"
 
 namespace lq::lm {
 namespace {
@@ -23,8 +24,9 @@ void mlp_input(const Batch& batch, const LayerWeights& w, const float* x, float*
 
 void forward_mlp(const Batch& batch, const LayerWeights& w, const LayerState& s, const LayerInputs& inputs,
                  float* out) {
+  if (w.traits.routed) return forward_routed_mlp(batch, w, s, inputs, out);
   const LanguageModelConfig& c = batch.config;
-  const int64_t hidden = c.hidden, inner = c.intermediate;
+  const int64_t hidden = c.hidden, inner = w.traits.width;
   batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
     const float* middle = s.middle + first * hidden;
     const float* x = mlp_source(c, s) + first * hidden;
@@ -50,8 +52,9 @@ void forward_mlp(const Batch& batch, const LayerWeights& w, const LayerState& s,
 
 void backward_mlp(const Batch& batch, const LayerWeights& w, const LayerState& s, const BackwardScratch& shared,
                   const float* dy, const LayerSums& sums, std::vector<GradientFactors>* gradients) {
+  if (w.traits.routed) return backward_routed_mlp(batch, w, s, shared, dy, sums, gradients);
   const LanguageModelConfig& c = batch.config;
-  const int64_t hidden = c.hidden, inner = c.intermediate;
+  const int64_t hidden = c.hidden, inner = w.traits.width;
   const bool differ = outputs_differ(c);
   const float* d_mlp = differ ? shared.d_mlp : dy;
   const float* d_residual = c.norms.of_sum ? d_mlp : dy;
@@ -73,9 +76,9 @@ void backward_mlp(const Batch& batch, const LayerWeights& w, const LayerState& s
     norm_backward(c, norm_before_mlp(c, w), x, d_normed, d_residual + first * hidden, count, hidden,
                   shared.d_middle + first * hidden);
   });
-  add_gradient(sums, c, WeightKind::gate, s.gate, shared.mlp_input, gradients);
-  add_gradient(sums, c, WeightKind::up, s.up, shared.mlp_input, gradients);
-  add_gradient(sums, c, WeightKind::down, d_mlp, shared.act, gradients);
+  add_gradient(sums, c, {inner, hidden}, WeightKind::gate, s.gate, shared.mlp_input, gradients);
+  add_gradient(sums, c, {inner, hidden}, WeightKind::up, s.up, shared.mlp_input, gradients);
+  add_gradient(sums, c, {hidden, inner}, WeightKind::down, d_mlp, shared.act, gradients);
 }
 
 }  // namespace lq::lm

@@ -45,7 +45,7 @@ class CpuLanguageModel final : public LanguageModel {
       check_tokens(config_, tokens, sequences * context, context, config_.masked ? 1 : 2);
       Batch batch(config_, control, context);
       Meter meter(control, sequences);
-      const int64_t row_floats = config_.hidden + state_floats(config_, false);
+      const int64_t row_floats = config_.hidden + state_floats(config_, false) + routed_floats(config_);
       Buffer states;
       for_batches(sequences, context, row_floats, memory_.losses, [&](int64_t first, int64_t count) {
         batch.sequences = count;
@@ -86,7 +86,7 @@ class CpuLanguageModel final : public LanguageModel {
       Meter meter(control, sequences);
       const int64_t row_bytes = context * static_cast<int64_t>(sizeof(float));
       if (lowest == config_.layers) {
-        const int64_t inputs = LayerInputBuffers::floats(config_);
+        const int64_t inputs = LayerInputBuffers::floats(config_) + routed_floats(config_);
         Buffer states;
         for_batches(sequences, context, config_.hidden + state_floats(config_, false) + inputs, memory_.losses,
                     [&](int64_t first, int64_t count) {
@@ -103,7 +103,7 @@ class CpuLanguageModel final : public LanguageModel {
       // Every block's activations are kept when a sequence's fit; else only the blocks' inputs are, and the rest is
       // computed again on the way back, a third more work.
       const int64_t state = state_floats(config_, true);
-      const int64_t shared = BackwardScratch::floats(config_) + 2 * int64_t{config_.hidden};
+      const int64_t shared = BackwardScratch::floats(config_) + 2 * int64_t{config_.hidden} + routed_floats(config_);
       const int64_t kept = state * config_.layers + shared;
       const bool keep = kept * row_bytes <= memory_.gradients;
       const int64_t row_floats = keep ? kept : int64_t{config_.hidden} * config_.layers + state + shared;
@@ -135,7 +135,9 @@ class CpuLanguageModel final : public LanguageModel {
       Meter meter(control, sequences);
       Buffer states[2];
       int64_t row_floats = 0;
-      for (const CpuLanguageModel* m : models) row_floats += m->config_.hidden + state_floats(m->config_, false);
+      for (const CpuLanguageModel* m : models) {
+        row_floats += m->config_.hidden + state_floats(m->config_, false) + routed_floats(m->config_);
+      }
       for_batches(sequences, context, row_floats, memory_.losses, [&](int64_t first, int64_t count) {
         meter.begin(count, config_.layers + second->config_.layers + 1);
         const int32_t* ids = tokens + first * context;
@@ -185,16 +187,22 @@ class CpuLanguageModel final : public LanguageModel {
     const LayerState state = place_state(batch, false, states->data());
     weights_.embed(batch, tokens, batch.rows(), state.x);
     for (int32_t layer = 0; layer < config_.layers; ++layer) {
-      forward_layer(batch, weights_.layer(batch, layer), state, state.x, inputs);
-      if (sums != nullptr) add_moments(batch, state, inputs, (*sums)[layer]);
+      LayerInputs layer_inputs = inputs;
+      if (sums != nullptr) layer_inputs.experts = experts_of((*sums)[layer]);
+      forward_layer(batch, weights_.layer(batch, layer), state, state.x, layer_inputs);
+      if (sums != nullptr) add_moments(batch, layer, state, inputs, (*sums)[layer]);
       meter->step();
     }
   }
 
-  static void add_moments(const Batch& batch, const LayerState& state, const LayerInputs& inputs,
+  static const ExpertSums* experts_of(const LayerSums& sums) {
+    return sums.experts.empty() ? nullptr : sums.experts.data();
+  }
+
+  static void add_moments(const Batch& batch, int32_t layer, const LayerState& state, const LayerInputs& inputs,
                           const LayerSums& sums) {
     if (!sums.any_moment()) return;
-    accumulate_input_moments(batch, {inputs.attention, state.attended, inputs.mlp, inputs.down}, sums);
+    accumulate_input_moments(batch, layer, {inputs.attention, state.attended, inputs.mlp, inputs.down}, sums);
   }
 
   void calibrate_batch(const Batch& batch, const int32_t* tokens, bool keep, const std::vector<LayerSums>& sums,
@@ -215,9 +223,10 @@ class CpuLanguageModel final : public LanguageModel {
     weights_.embed(batch, tokens, batch.rows(), state_of(0).x);
     for (int32_t layer = 0; layer < config_.layers; ++layer) {
       float* out = layer + 1 < config_.layers ? state_of(layer + 1).x : dx;
-      const LayerInputs inputs = sums[layer].any_moment() ? shared.inputs() : LayerInputs{};
+      LayerInputs inputs = sums[layer].any_moment() ? shared.inputs() : LayerInputs{};
+      inputs.experts = experts_of(sums[layer]);
       forward_layer(batch, weights_.layer(batch, layer), state_of(layer), out, inputs);
-      add_moments(batch, state_of(layer), inputs, sums[layer]);
+      add_moments(batch, layer, state_of(layer), inputs, sums[layer]);
       meter->step();
     }
     head_backward(batch, weights_.head(batch), dx, tokens, losses, dy);
@@ -238,9 +247,25 @@ class CpuLanguageModel final : public LanguageModel {
   Weights weights_;
 };
 
+bool plausible_router(const MoeConfig& m) {
+  const bool groups = m.groups <= 1 || (m.experts % m.groups == 0 && m.top_groups > 0 && m.top_groups <= m.groups &&
+                                        m.experts / m.groups * m.top_groups >= m.top_k);
+  return m.experts > 0 && m.top_k > 0 && m.top_k <= m.experts && m.intermediate > 0 && groups &&
+         (!m.scale_input || (m.score == RouterScore::sigmoid && !m.renormalise));
+}
+
+bool plausible_layers(const LanguageModelConfig& c) {
+  for (int32_t i = 0; i < c.layers; ++i) {
+    const LayerTraits t = traits_of(c, i);
+    if (t.width < 0 || t.width > c.intermediate || (t.width == 0 && !t.routed)) return false;
+    if (t.routed && (!plausible_router(c.moe) || c.mlp.plain || c.attention.parallel || c.norms.of_sum)) return false;
+  }
+  return true;
+}
+
 bool plausible(const LanguageModelConfig& c) {
   const bool sizes = c.layers > 0 && c.hidden > 0 && c.heads > 0 && c.kv_heads > 0 && c.heads % c.kv_heads == 0 &&
-                     c.head_dim > 0 && c.intermediate > 0 && c.vocab > 0 && c.max_positions > 0 && c.rope_theta > 0;
+                     c.head_dim > 0 && c.intermediate >= 0 && c.vocab > 0 && c.max_positions > 0 && c.rope_theta > 0;
   const int32_t rotated = c.rotary.dim > 0 ? c.rotary.dim : c.head_dim;
   bool turns = c.traits == nullptr;
   for (int32_t i = 0; c.traits != nullptr && i < c.layers; ++i) turns |= c.traits[i].rotary != LayerRotary::none;
@@ -252,7 +277,7 @@ bool plausible(const LanguageModelConfig& c) {
   const EmbeddingParts& e = c.embedding;
   const bool positions = e.positions == 0 || (e.position_offset >= (e.padding >= 0 ? 1 : 0));
   const bool mask = !c.masked || (c.mask_token >= 0 && c.mask_token < c.vocab);
-  return sizes && rotary && longrope && norms && positions && mask && e.width >= 0;
+  return sizes && plausible_layers(c) && rotary && longrope && norms && positions && mask && e.width >= 0;
 }
 
 }  // namespace

@@ -196,10 +196,10 @@ void backward_attention(const Batch& batch, const LayerWeights& w, const LayerSt
     norm_backward(c, norm_before_attention(w), x, d_normed, d_residual + first * hidden, count, hidden,
                   dx + first * hidden);
   });
-  add_gradient(sums, c, WeightKind::q, shared.d_attended, shared.attention_input, gradients);
-  add_gradient(sums, c, WeightKind::k, shared.dk, shared.attention_input, gradients);
-  add_gradient(sums, c, WeightKind::v, shared.dv, shared.attention_input, gradients);
-  add_gradient(sums, c, WeightKind::o, d_attention, s.attended, gradients);
+  add_gradient(sums, c, {q_size, hidden}, WeightKind::q, shared.d_attended, shared.attention_input, gradients);
+  add_gradient(sums, c, {kv_size, hidden}, WeightKind::k, shared.dk, shared.attention_input, gradients);
+  add_gradient(sums, c, {kv_size, hidden}, WeightKind::v, shared.dv, shared.attention_input, gradients);
+  add_gradient(sums, c, {hidden, q_size}, WeightKind::o, d_attention, s.attended, gradients);
 }
 
 }  // namespace lq::lm

@@ -6,7 +6,9 @@
 
 namespace lq::lm {
 
-MatrixShape part_shape(const LanguageModelConfig& c, WeightKind kind) {
+MatrixShape part_shape(const LanguageModelConfig& c, int32_t layer, WeightKind kind, int32_t expert) {
+  const LayerTraits traits = traits_of(c, layer);
+  const int64_t inner = expert == kNoExpert ? traits.width : traits.routed ? c.moe.intermediate : 0;
   const int64_t q = static_cast<int64_t>(c.heads) * c.head_dim, kv = static_cast<int64_t>(c.kv_heads) * c.head_dim;
   switch (kind) {
     case WeightKind::q:
@@ -17,31 +19,34 @@ MatrixShape part_shape(const LanguageModelConfig& c, WeightKind kind) {
     case WeightKind::o:
       return {c.hidden, q};
     case WeightKind::gate:
-      return c.mlp.plain ? MatrixShape{0, 0} : MatrixShape{c.intermediate, c.hidden};
+      return c.mlp.plain || inner == 0 ? MatrixShape{0, 0} : MatrixShape{inner, c.hidden};
     case WeightKind::up:
-      return {c.intermediate, c.hidden};
+      return inner == 0 ? MatrixShape{0, 0} : MatrixShape{inner, c.hidden};
     case WeightKind::down:
-      return {c.hidden, c.intermediate};
+      return inner == 0 ? MatrixShape{0, 0} : MatrixShape{c.hidden, inner};
     default:
       return {0, 0};
   }
 }
 
-MatrixShape matrix_shape(const LanguageModelConfig& c, WeightKind kind) {
+MatrixShape matrix_shape(const LanguageModelConfig& c, int32_t layer, WeightKind kind, int32_t expert) {
+  if (expert != kNoExpert) return part_shape(c, layer, kind, expert);
   if (stored_in(c, kind) != kind) return {0, 0};
   if (kind == WeightKind::qkv && c.attention.fused != Fused::none) {
-    return {part_shape(c, WeightKind::q).rows + 2 * part_shape(c, WeightKind::k).rows, c.hidden};
+    return {part_shape(c, layer, WeightKind::q).rows + 2 * part_shape(c, layer, WeightKind::k).rows, c.hidden};
   }
-  if (kind == WeightKind::gate_up && c.mlp.fused != Fused::none) return {2 * int64_t{c.intermediate}, c.hidden};
-  return part_shape(c, kind);
+  if (kind == WeightKind::gate_up && c.mlp.fused != Fused::none) {
+    return {2 * part_shape(c, layer, WeightKind::up).rows, c.hidden};
+  }
+  return part_shape(c, layer, kind);
 }
 
-int64_t input_size(const LanguageModelConfig& c, BlockInput input) {
+int64_t input_size(const LanguageModelConfig& c, int32_t layer, BlockInput input, int32_t expert) {
   switch (input) {
     case BlockInput::output:
-      return part_shape(c, WeightKind::o).cols;
+      return part_shape(c, layer, WeightKind::o).cols;
     case BlockInput::down:
-      return c.intermediate;
+      return part_shape(c, layer, WeightKind::down, expert).cols;
     default:
       return c.hidden;
   }
@@ -56,35 +61,49 @@ bool any(const Sums& sums) {
 
 }  // namespace
 
-bool LayerSums::any_gradient() const { return any(squares) || any(row_squares); }
-bool LayerSums::any_moment() const { return any(moments); }
+bool LayerSums::any_gradient() const {
+  return any(squares) || any(row_squares) ||
+         std::any_of(experts.begin(), experts.end(), [](const ExpertSums& e) { return e.any_gradient(); });
+}
+bool LayerSums::any_moment() const {
+  return any(moments) ||
+         std::any_of(experts.begin(), experts.end(), [](const ExpertSums& e) { return e.any_moment(); });
+}
 
 LayerSums ask(const CalibrationSink& sink, const LanguageModelConfig& config, int32_t layer) {
+  const auto gradient = [&](WeightKind kind, int32_t expert, float** squares, double** row_squares) {
+    const MatrixShape shape = matrix_shape(config, layer, kind, expert);
+    if (shape.rows == 0) return;
+    if (sink.squares != nullptr) *squares = sink.squares(sink.user, layer, kind, expert, shape.rows, shape.cols);
+    if (sink.row_squares != nullptr) *row_squares = sink.row_squares(sink.user, layer, kind, expert, shape.rows);
+  };
+  const auto moment = [&](BlockInput input, int32_t expert, float** out) {
+    const int64_t n = input_size(config, layer, input, expert);
+    if (n > 0 && sink.second_moment != nullptr) *out = sink.second_moment(sink.user, layer, input, expert, n);
+  };
   LayerSums sums;
   for (size_t i = 0; i < kMatrices.size(); ++i) {
-    const MatrixShape shape = matrix_shape(config, kMatrices[i]);
-    if (shape.rows == 0) continue;
-    if (sink.squares != nullptr) {
-      sums.squares[i] = sink.squares(sink.user, layer, kMatrices[i], shape.rows, shape.cols);
-    }
-    if (sink.row_squares != nullptr) {
-      sums.row_squares[i] = sink.row_squares(sink.user, layer, kMatrices[i], shape.rows);
-    }
+    gradient(kMatrices[i], kNoExpert, &sums.squares[i], &sums.row_squares[i]);
   }
-  for (size_t i = 0; i < kInputs.size(); ++i) {
-    if (sink.second_moment != nullptr) {
-      sums.moments[i] = sink.second_moment(sink.user, layer, kInputs[i], input_size(config, kInputs[i]));
+  for (size_t i = 0; i < kInputs.size(); ++i) moment(kInputs[i], kNoExpert, &sums.moments[i]);
+  if (!traits_of(config, layer).routed) return sums;
+  sums.experts.resize(config.moe.experts);
+  for (int32_t e = 0; e < config.moe.experts; ++e) {
+    ExpertSums& expert = sums.experts[e];
+    for (size_t i = 0; i < kExpertMatrices.size(); ++i) {
+      gradient(kExpertMatrices[i], e, &expert.squares[i], &expert.row_squares[i]);
     }
+    moment(BlockInput::mlp, e, &expert.moments[0]);
+    moment(BlockInput::down, e, &expert.moments[1]);
   }
   return sums;
 }
 
-void add_gradient(const LayerSums& sums, const LanguageModelConfig& config, WeightKind kind, const float* dy,
-                  const float* x, std::vector<GradientFactors>* gradients) {
+void add_gradient(const LayerSums& sums, const LanguageModelConfig& config, const MatrixShape& shape, WeightKind kind,
+                  const float* dy, const float* x, std::vector<GradientFactors>* gradients) {
   const auto* const stored = std::find(kMatrices.begin(), kMatrices.end(), stored_in(config, kind));
   const auto i = static_cast<size_t>(stored - kMatrices.begin());
   if (sums.squares[i] == nullptr && sums.row_squares[i] == nullptr) return;
-  const MatrixShape shape = part_shape(config, kind);
   gradients->push_back(
       {dy, x, shape.rows, shape.cols, rows_in(config, kind, shape.rows), sums.squares[i], sums.row_squares[i]});
 }
@@ -107,9 +126,11 @@ void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& 
     const auto& [g, first, rows] = tiles[i];
     float* gradient = batch.scratch(slot, rows * g->in);
     for (int64_t s = 0; s < batch.sequences; ++s) {
-      const int64_t row = s * batch.context;
-      batch.gemm(true, false, rows, g->in, batch.context, 1.0f, g->dy + row * g->out + first, g->out,
-                 g->x + row * g->in, g->in, 0.0f, gradient, g->in);
+      const int64_t row = g->sequences != nullptr ? g->sequences[s] : s * batch.context;
+      const int64_t length = g->sequences != nullptr ? g->sequences[s + 1] - row : batch.context;
+      if (length == 0) continue;
+      batch.gemm(true, false, rows, g->in, length, 1.0f, g->dy + row * g->out + first, g->out, g->x + row * g->in,
+                 g->in, 0.0f, gradient, g->in);
       for (int64_t r = 0; r < rows; ++r) {
         const float* row_of = gradient + r * g->in;
         const int64_t to = g->runs.at(first + r);
@@ -129,23 +150,24 @@ void accumulate_moments(const Batch& batch, const std::vector<MomentFactors>& mo
   };
   std::vector<Tile> tiles;
   for (const MomentFactors& m : moments) {
-    if (m.out == nullptr) continue;
+    if (m.out == nullptr || m.rows == 0) continue;
     for (int64_t row = 0; row < m.n; row += kTile) {
       for (int64_t col = 0; col < (m.lower ? row + 1 : m.n); col += kTile) tiles.push_back({&m, row, col});
     }
   }
   batch.for_each(static_cast<int64_t>(tiles.size()), [&](int64_t i, int32_t) {
     const auto& [m, row, col] = tiles[i];
-    batch.gemm(true, false, std::min(kTile, m->n - row), std::min(kTile, m->n - col), batch.rows(), 1.0f, m->a + row,
-               m->n, m->b + col, m->n, 1.0f, m->out + row * m->n + col, m->n);
+    batch.gemm(true, false, std::min(kTile, m->n - row), std::min(kTile, m->n - col), m->rows, 1.0f, m->a + row, m->n,
+               m->b + col, m->n, 1.0f, m->out + row * m->n + col, m->n);
   });
 }
 
-void accumulate_input_moments(const Batch& batch, const std::array<const float*, kInputs.size()>& inputs,
+void accumulate_input_moments(const Batch& batch, int32_t layer, const std::array<const float*, kInputs.size()>& inputs,
                               const LayerSums& sums) {
   std::vector<MomentFactors> moments;
   for (size_t i = 0; i < kInputs.size(); ++i) {
-    moments.push_back({inputs[i], inputs[i], input_size(batch.config, kInputs[i]), true, sums.moments[i]});
+    moments.push_back(
+        {inputs[i], inputs[i], input_size(batch.config, layer, kInputs[i]), true, sums.moments[i], batch.rows()});
   }
   accumulate_moments(batch, moments);
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lm/batch.h"
+#include "lm/experts.h"
 #include "lm/fused.h"
 
 namespace lq::lm {
@@ -16,24 +17,26 @@ constexpr std::array<WeightKind, 7> kParts{WeightKind::q,    WeightKind::k,  Wei
 constexpr std::array<WeightKind, 9> kMatrices{WeightKind::q,    WeightKind::k,    WeightKind::v,
                                               WeightKind::o,    WeightKind::gate, WeightKind::up,
                                               WeightKind::down, WeightKind::qkv,  WeightKind::gate_up};
+constexpr std::array<WeightKind, 3> kExpertMatrices{WeightKind::gate, WeightKind::up, WeightKind::down};
 constexpr std::array<BlockInput, 4> kInputs{BlockInput::attention, BlockInput::output, BlockInput::mlp,
                                             BlockInput::down};
 
 struct MatrixShape {
   int64_t rows, cols;
 };
-// Of a part, whether it is stored by itself or not; no rows where the block has no such matrix.
-MatrixShape part_shape(const LanguageModelConfig& config, WeightKind kind);
+// Of a part of a layer, or of an expert of it, whether it is stored by itself or not; no rows where there is none.
+MatrixShape part_shape(const LanguageModelConfig& config, int32_t layer, WeightKind kind, int32_t expert = kNoExpert);
 // Of a stored matrix; no rows where there is none.
-MatrixShape matrix_shape(const LanguageModelConfig& config, WeightKind kind);
+MatrixShape matrix_shape(const LanguageModelConfig& config, int32_t layer, WeightKind kind, int32_t expert = kNoExpert);
 // Width of an input.
-int64_t input_size(const LanguageModelConfig& config, BlockInput input);
+int64_t input_size(const LanguageModelConfig& config, int32_t layer, BlockInput input, int32_t expert = kNoExpert);
 
 // Where a block's sums go, in the orders above; null skips one.
 struct LayerSums {
   std::array<float*, kMatrices.size()> squares{};
   std::array<double*, kMatrices.size()> row_squares{};
   std::array<float*, kInputs.size()> moments{};
+  std::vector<ExpertSums> experts;  // of a routed layer
 
   bool any_gradient() const;
   bool any_moment() const;
@@ -50,22 +53,24 @@ struct GradientFactors {
   RowRuns runs;
   float* squares;
   double* row_squares;
+  const int64_t* sequences = nullptr;  // [sequences + 1], rows where each begins; null: context rows each
 };
 // Appends the factors of a part, dy and its input x, when the gradient of what it is stored in is wanted.
-void add_gradient(const LayerSums& sums, const LanguageModelConfig& config, WeightKind kind, const float* dy,
-                  const float* x, std::vector<GradientFactors>* gradients);
+void add_gradient(const LayerSums& sums, const LanguageModelConfig& config, const MatrixShape& shape, WeightKind kind,
+                  const float* dy, const float* x, std::vector<GradientFactors>* gradients);
 void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& gradients);
 
-// Adds a^T b over the batch's rows of a and b [rows, n] to out [n, n]; `lower`: only at or below the diagonal.
+// Adds a^T b of a and b [rows, n] to out [n, n]; `lower`: only at or below the diagonal.
 struct MomentFactors {
   const float *a, *b;
   int64_t n;
   bool lower;
   float* out;
+  int64_t rows;
 };
 void accumulate_moments(const Batch& batch, const std::vector<MomentFactors>& moments);
-// Adds the second moments of a block's inputs that are wanted.
-void accumulate_input_moments(const Batch& batch, const std::array<const float*, kInputs.size()>& inputs,
+// Adds the second moments of a layer's inputs that are wanted, but those of experts.
+void accumulate_input_moments(const Batch& batch, int32_t layer, const std::array<const float*, kInputs.size()>& inputs,
                               const LayerSums& sums);
 
 }  // namespace lq::lm

@@ -44,11 +44,38 @@ constexpr LayerTensor kLayerTensors[] = {
     {WeightKind::down_bias, &LayerWeights::down_bias},
     {WeightKind::mlp_output_norm, &LayerWeights::mlp_output_norm},
     {WeightKind::mlp_output_norm_bias, &LayerWeights::mlp_output_norm_bias},
+    {WeightKind::shared_gate, &LayerWeights::shared_gate},
 };
+
+constexpr std::pair<WeightKind, const float * RouterWeights::*> kRouterTensors[] = {
+    {WeightKind::router, &RouterWeights::weight},
+    {WeightKind::router_bias, &RouterWeights::bias},
+    {WeightKind::router_correction, &RouterWeights::correction},
+};
+
+constexpr std::pair<WeightKind, const float * ExpertWeights::*> kExpertTensors[] = {
+    {WeightKind::gate, &ExpertWeights::gate},       {WeightKind::up, &ExpertWeights::up},
+    {WeightKind::down, &ExpertWeights::down},       {WeightKind::gate_bias, &ExpertWeights::gate_bias},
+    {WeightKind::up_bias, &ExpertWeights::up_bias}, {WeightKind::down_bias, &ExpertWeights::down_bias},
+};
+
+// Elements of a tensor of an expert; 0 when this architecture has none.
+int64_t expert_tensor_size(const LanguageModelConfig& c, WeightKind kind) {
+  switch (kind) {
+    case WeightKind::gate_bias:
+    case WeightKind::up_bias:
+      return c.moe.expert_bias ? c.moe.intermediate : 0;
+    case WeightKind::down_bias:
+      return c.moe.expert_bias ? c.hidden : 0;
+    default:
+      return int64_t{c.moe.intermediate} * c.hidden;
+  }
+}
 
 // Elements of a part of a block; 0 when this architecture has none.
 int64_t tensor_size(const LanguageModelConfig& c, int32_t layer, WeightKind kind) {
   const int64_t q = static_cast<int64_t>(c.heads) * c.head_dim, kv = static_cast<int64_t>(c.kv_heads) * c.head_dim;
+  const LayerTraits traits = traits_of(c, layer);
   const NormParts& n = c.norms;
   const bool layer_norms = n.kind == NormKind::layer;
   const auto head_norm = [&](int64_t all) -> int64_t {
@@ -90,13 +117,21 @@ int64_t tensor_size(const LanguageModelConfig& c, int32_t layer, WeightKind kind
     case WeightKind::sinks:
       return c.attention.sinks ? c.heads : 0;
     case WeightKind::gate_bias:
-      return c.mlp_bias && !c.mlp.plain ? c.intermediate : 0;
+      return c.mlp_bias && !c.mlp.plain ? traits.width : 0;
     case WeightKind::up_bias:
-      return c.mlp_bias ? c.intermediate : 0;
+      return c.mlp_bias ? traits.width : 0;
     case WeightKind::down_bias:
-      return c.mlp_bias ? c.hidden : 0;
+      return c.mlp_bias && traits.width > 0 ? c.hidden : 0;
+    case WeightKind::router:
+      return traits.routed ? int64_t{c.moe.experts} * c.hidden : 0;
+    case WeightKind::router_bias:
+      return traits.routed && c.moe.router_bias ? c.moe.experts : 0;
+    case WeightKind::router_correction:
+      return traits.routed && c.moe.correction_bias ? c.moe.experts : 0;
+    case WeightKind::shared_gate:
+      return traits.routed && c.moe.shared_gate ? c.hidden : 0;
     default: {
-      const MatrixShape shape = part_shape(c, kind);
+      const MatrixShape shape = part_shape(c, layer, kind);
       return shape.rows * shape.cols;
     }
   }
@@ -162,14 +197,14 @@ class Layout {
 
 }  // namespace
 
-void Weights::load(int32_t layer, WeightKind kind, int64_t count, float* out) {
+void Weights::load(int32_t layer, WeightKind kind, int32_t expert, int64_t count, float* out) {
   const NormTensor tensor = norm_tensor(kind);
   const bool weight = tensor == NormTensor::weight || tensor == NormTensor::head_weight;
   if (left_out(config_, tensor)) {
     std::fill_n(out, count, weight ? 1.0f : 0.0f);
     return;
   }
-  const Status status = provider_.load(provider_.user, layer, kind, out, count);
+  const Status status = provider_.load(provider_.user, layer, kind, expert, out, count);
   if (status.code != StatusCode::ok) throw Failure{status};
   if (config_.norms.offset == 0 || !weight) return;
   for (int64_t i = 0; i < count; ++i) out[i] += config_.norms.offset;
@@ -178,13 +213,15 @@ void Weights::load(int32_t layer, WeightKind kind, int64_t count, float* out) {
 LayerWeights Weights::layer(const Batch& batch, int32_t layer) {
   const LanguageModelConfig& c = config_;
   // The largest fused tensor is read behind the block's own, and taken apart from there.
-  const MatrixShape qkv = matrix_shape(c, WeightKind::qkv), gate_up = matrix_shape(c, WeightKind::gate_up);
+  const MatrixShape qkv = matrix_shape(c, layer, WeightKind::qkv);
+  const MatrixShape gate_up = matrix_shape(c, layer, WeightKind::gate_up);
   const int64_t fused = std::max(qkv.rows * qkv.cols, gate_up.rows * gate_up.cols);
   int64_t total = 0;
   for (const LayerTensor& t : kLayerTensors) total += tensor_size(c, layer, t.kind);
+  for (const auto& [kind, field] : kRouterTensors) total += tensor_size(c, layer, kind);
   arena_.reserve(total + fused);
   LayerWeights weights{};
-  weights.traits = c.traits != nullptr ? c.traits[layer] : LayerTraits{c.sliding_window, LayerRotary::standard};
+  weights.traits = traits_of(c, layer);
   Layout layout(arena_.data());
   float* whole = arena_.data() + total;
   WeightKind held = WeightKind::embedding;  // what `whole` has
@@ -196,19 +233,47 @@ LayerWeights Weights::layer(const Batch& batch, int32_t layer) {
     weights.*t.field = at;
     const WeightKind stored = stored_in(c, t.kind);
     if (stored == t.kind) {
-      load(layer, t.kind, count, at);
+      load(layer, t.kind, kNoExpert, count, at);
       continue;
     }
-    const MatrixShape shape = part_shape(c, t.kind);  // of a bias: none
+    const MatrixShape shape = part_shape(c, layer, t.kind);  // of a bias: none
     const int64_t cols = shape.rows > 0 ? shape.cols : 1, rows = count / cols;
     if (held != stored) {
-      load(layer, stored,
+      load(layer, stored, kNoExpert,
            (stored == WeightKind::qkv_bias || stored == WeightKind::qkv ? qkv.rows : gate_up.rows) * cols, whole);
       held = stored;
     }
     copy_part(rows_in(c, t.kind, rows), cols, whole, at);
   }
+  for (const auto& [kind, field] : kRouterTensors) {
+    const int64_t count = tensor_size(c, layer, kind);
+    if (count == 0) continue;
+    float* at = layout.take(count);
+    load(layer, kind, kNoExpert, count, at);
+    weights.router.*field = at;
+  }
+  experts_.layer = layer;
+  weights.experts = &experts_;
   return weights;
+}
+
+void Weights::Experts::load(const Batch& batch, const int32_t* experts, int64_t count, ExpertWeights* out) {
+  const LanguageModelConfig& c = weights_->config_;
+  int64_t each = 0;
+  for (const auto& [kind, field] : kExpertTensors) each += expert_tensor_size(c, kind);
+  weights_->expert_arena_.reserve(count * each);
+  float* at = weights_->expert_arena_.data();
+  for (int64_t i = 0; i < count; ++i) {
+    out[i] = {};
+    for (const auto& [kind, field] : kExpertTensors) {
+      const int64_t size = expert_tensor_size(c, kind);
+      if (size == 0) continue;
+      batch.check();
+      weights_->load(layer, kind, experts[i], size, at);
+      out[i].*field = at;
+      at += size;
+    }
+  }
 }
 
 HeadWeights Weights::head(const Batch& batch) {
@@ -221,7 +286,7 @@ HeadWeights Weights::head(const Batch& batch) {
   Layout layout(arena_.data());
   const auto take = [&](WeightKind kind, int64_t count) {
     float* at = layout.take(count);
-    load(-1, kind, count, at);
+    load(-1, kind, kNoExpert, count, at);
     return at;
   };
   HeadWeights weights{};
@@ -252,7 +317,7 @@ void Weights::embed(const Batch& batch, const int32_t* tokens, int64_t count, fl
   float* rows = projected ? narrow.data() : x;
   arena_.reserve(std::max({table, int64_t{e.positions} * hidden, int64_t{e.types} * hidden, hidden * (width + 1)}));
   batch.check();
-  load(-1, WeightKind::embedding, table, arena_.data());
+  load(-1, WeightKind::embedding, kNoExpert, table, arena_.data());
   for (int64_t i = 0; i < count; ++i) {
     const int64_t token = tokens[i] < 0 ? c.mask_token : tokens[i];
     std::copy_n(arena_.data() + token * width, width, rows + i * width);
@@ -263,9 +328,9 @@ void Weights::embed(const Batch& batch, const int32_t* tokens, int64_t count, fl
   }
   int64_t size = width;
   const auto project_rows = [&] {
-    load(-1, WeightKind::embedding_projection, hidden * width, arena_.data());
+    load(-1, WeightKind::embedding_projection, kNoExpert, hidden * width, arena_.data());
     float* bias = e.projection_bias ? arena_.data() + hidden * width : nullptr;
-    if (bias != nullptr) load(-1, WeightKind::embedding_projection_bias, hidden, bias);
+    if (bias != nullptr) load(-1, WeightKind::embedding_projection_bias, kNoExpert, hidden, bias);
     batch.for_pieces(count, [&](int64_t first, int64_t n) {
       project(batch, rows + first * width, arena_.data(), bias, n, width, hidden, x + first * hidden);
     });
@@ -274,18 +339,18 @@ void Weights::embed(const Batch& batch, const int32_t* tokens, int64_t count, fl
   };
   if (projected && e.project_first) project_rows();
   if (e.positions > 0) {
-    load(-1, WeightKind::positions, e.positions * size, arena_.data());
+    load(-1, WeightKind::positions, kNoExpert, e.positions * size, arena_.data());
     add_positions(batch, tokens, count, size, arena_.data(), rows);
   }
   if (e.types > 0) {
-    load(-1, WeightKind::types, e.types * size, arena_.data());
+    load(-1, WeightKind::types, kNoExpert, e.types * size, arena_.data());
     for (int64_t i = 0; i < count; ++i) kernels().add(arena_.data(), size, rows + i * size);
   }
   if (e.norm) {
     float* weight = arena_.data();
-    load(-1, WeightKind::embedding_norm, size, weight);
+    load(-1, WeightKind::embedding_norm, kNoExpert, size, weight);
     float* bias = c.norms.kind == NormKind::layer ? weight + size : nullptr;
-    if (bias != nullptr) load(-1, WeightKind::embedding_norm_bias, size, bias);
+    if (bias != nullptr) load(-1, WeightKind::embedding_norm_bias, kNoExpert, size, bias);
     norm(c, {weight, bias}, rows, count, size, rows);
   }
   if (projected && !e.project_first) project_rows();

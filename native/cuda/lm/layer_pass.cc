@@ -59,7 +59,9 @@ class CudaLayerPass final : public LayerPass {
                 int32_t context)
       : model_(config, provider), tokens_(std::move(tokens)), context_(context) {}
 
-  Status moments(int32_t layer, BlockInput input, float* second_moment, float* cross, const Control& control) override {
+  // A model with experts is refused when it is created.
+  Status moments(int32_t layer, BlockInput input, int32_t, float* second_moment, float* cross,
+                 const Control& control) override {
     return model_.run(control, [&](const Watch& watch) {
       enter(layer, watch);
       if (input == BlockInput::mlp || input == BlockInput::down) {
@@ -97,7 +99,7 @@ class CudaLayerPass final : public LayerPass {
     });
   }
 
-  Status replace(int32_t layer, WeightKind kind, const float* values, int64_t count) override {
+  Status replace(int32_t layer, WeightKind kind, int32_t, const float* values, int64_t count) override {
     return model_.run({}, [&](const Watch& watch) {
       if (std::find(kMatrices.begin(), kMatrices.end(), kind) == kMatrices.end()) {
         fail(StatusCode::invalid_argument, "only a block's matrices can be replaced");

@@ -24,10 +24,10 @@ int64_t head_width(int32_t head_dim) {
 }  // namespace
 
 Shape::Shape(const LanguageModelConfig& c) : config(c) {
-  if (!plausible(c)) fail(StatusCode::invalid_argument, "impossible dimensions of a language model");
   if (const char* part = part_beyond_cuda(c)) {
     fail(StatusCode::unsupported, "the CUDA backend cannot run models with %s; the CPU can", part);
   }
+  if (!plausible(c)) fail(StatusCode::invalid_argument, "impossible dimensions of a language model");
   hidden = round_up(c.hidden, 8);
   inner = round_up(c.intermediate, 8);
   vocab = round_up(c.vocab, 8);
@@ -160,10 +160,7 @@ bool Shape::has_offset(WeightKind kind) const {
   }
 }
 
-LayerTraits Shape::traits(int32_t layer) const {
-  if (config.traits != nullptr) return config.traits[layer];
-  return {config.sliding_window, LayerRotary::standard};
-}
+LayerTraits Shape::traits(int32_t layer) const { return traits_of(config, layer); }
 
 int64_t Shape::block_parameters() const {
   int64_t sum = 0;

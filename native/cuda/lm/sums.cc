@@ -10,12 +10,15 @@ HostSums HostSums::ask(const CalibrationSink& sink, const Shape& shape, int32_t 
   for (size_t i = 0; i < kMatrices.size(); ++i) {
     if (shape.count(kMatrices[i]) == 0) continue;
     const Placement p = shape.placement(kMatrices[i]);
-    if (sink.squares != nullptr) out.squares[i] = sink.squares(sink.user, layer, kMatrices[i], p.rows, p.cols);
-    if (sink.row_squares != nullptr) out.row_squares[i] = sink.row_squares(sink.user, layer, kMatrices[i], p.rows);
+    if (sink.squares != nullptr)
+      out.squares[i] = sink.squares(sink.user, layer, kMatrices[i], kNoExpert, p.rows, p.cols);
+    if (sink.row_squares != nullptr)
+      out.row_squares[i] = sink.row_squares(sink.user, layer, kMatrices[i], kNoExpert, p.rows);
   }
   for (size_t i = 0; i < kInputs.size(); ++i) {
     if (sink.second_moment == nullptr) continue;
-    out.moments[i] = sink.second_moment(sink.user, layer, kInputs[i], shape.moment_placement(kInputs[i]).rows);
+    const int64_t n = shape.moment_placement(kInputs[i]).rows;
+    out.moments[i] = sink.second_moment(sink.user, layer, kInputs[i], kNoExpert, n);
   }
   return out;
 }

@@ -138,7 +138,7 @@ bool Weights::fits() const {
 void Weights::load(int32_t layer, WeightKind kind, int64_t count, const Watch& watch) {
   watch.poll();
   reserve_staging(count);
-  const Status status = provider_.load(provider_.user, layer, kind, staging_->get(), count);
+  const Status status = provider_.load(provider_.user, layer, kind, kNoExpert, staging_->get(), count);
   if (status.code != StatusCode::ok) throw Failure{status};
   staging_device_.upload(staging_->get(), count);
 }

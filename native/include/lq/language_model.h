@@ -28,6 +28,30 @@ enum class HeadNorm : int32_t { each = 0, together, layer, layer_own };
 struct LayerTraits {
   int32_t window;  // tokens attended to, the own one included; 0: all before
   LayerRotary rotary;
+  int32_t width;  // of the MLP that every token goes through, or of the expert they share; 0: none
+  bool routed;    // has experts besides
+};
+
+// What a router makes of its logits. softmax_of_chosen: the likeliest are chosen, and weighed by their softmax alone.
+enum class RouterScore : int32_t { softmax = 0, sigmoid, softmax_of_chosen };
+
+// Experts of routed layers: each token goes through top_k of them, chosen and weighed by a router [experts, hidden].
+// Scores are made of its logits, the best are chosen, their scores are the weights.
+struct MoeConfig {
+  int32_t experts;  // 0: no layer is routed
+  int32_t top_k;
+  int32_t intermediate;  // of an expert
+  RouterScore score;
+  bool router_bias;            // of logits
+  bool correction_bias;        // added to scores where experts are chosen, not where they are weighed (DeepSeek-V3)
+  int32_t groups, top_groups;  // experts are chosen within the top_groups whose two best add up highest; 0: no groups
+  bool renormalise;            // weights are divided by their sum
+  double scale;                // of weights; 0: 1
+  bool scale_input;            // weights multiply what experts read instead of what they give (Llama 4)
+  bool shared_gate;  // what the shared expert gives is multiplied with the sigmoid of a gate [1, hidden] (Qwen2-MoE)
+  bool expert_bias;  // gate, up and down of experts have biases
+  // Not 0: experts compute (up + 1) gate sigmoid(alpha gate), gate at most the limit, up within it (gpt-oss).
+  double clamp_limit, clamp_alpha;
 };
 
 // The norms of blocks and the one before the head.
@@ -114,13 +138,21 @@ struct LanguageModelConfig {
   MlpParts mlp;
   EmbeddingParts embedding;
   HeadParts head;
-  double residual_scale;      // of what a half adds; 0: 1
-  const LayerTraits* traits;  // [layers]; null: sliding_window and the standard rotation everywhere
+  double residual_scale;  // of what a half adds; 0: 1
+  // [layers]; null: sliding_window, the standard rotation and an MLP of `intermediate` everywhere. `intermediate` is
+  // the widest of them.
+  const LayerTraits* traits;
+  MoeConfig moe;
   // Masked tokens are predicted, not the next ones. A token t < 0 is `mask_token` at a place where ~t is to be
   // predicted; there are as many in every sequence, one at least.
   bool masked;
   int32_t mask_token;
 };
+
+inline LayerTraits traits_of(const LanguageModelConfig& c, int32_t layer) {
+  return c.traits != nullptr ? c.traits[layer]
+                             : LayerTraits{c.sliding_window, LayerRotary::standard, c.intermediate, false};
+}
 
 // How many tokens of each sequence are predicted; 0 when sequences of a masked model differ or have none.
 inline int64_t predictions(const LanguageModelConfig& c, const int32_t* tokens, int64_t sequences, int64_t context) {
@@ -155,6 +187,7 @@ inline const char* part_beyond_cuda(const LanguageModelConfig& c) {
   if (c.embedding.norm || c.embedding.width != 0) return "normalised or projected embeddings";
   if (c.head.bias || c.head.transform) return "other heads than a projection";
   if (c.masked) return "the prediction of masked tokens";
+  if (c.moe.experts > 0) return "experts";
   return nullptr;
 }
 
@@ -206,7 +239,14 @@ enum class WeightKind : int32_t {
   head_norm,
   head_norm_bias,
   head_bias,  // [vocab]
+  router,     // [experts, hidden], of a routed layer, as what follows
+  router_bias,
+  router_correction,
+  shared_gate,  // [1, hidden]
 };
+
+// A matrix, bias or input of an expert has its number; everything else kNoExpert.
+constexpr int32_t kNoExpert = -1;
 
 // A matrix Q + L1 L2 in its packed form: l1 [rows, rank] and l2 [rank, cols], null when rank is 0.
 struct PackedWeight {
@@ -220,8 +260,9 @@ struct PackedWeight {
 struct WeightProvider {
   void* user;
   // Fills dst (fp32, row-major, the tensor's element count) with a weight, packed ones put together. layer is -1 for
-  // those outside the blocks.
-  Status (*load)(void* user, int32_t layer, WeightKind kind, float* dst, int64_t count);
+  // those outside the blocks. gate, up and down of a routed layer are an expert's, or those of what all tokens go
+  // through.
+  Status (*load)(void* user, int32_t layer, WeightKind kind, int32_t expert, float* dst, int64_t count);
   // Offers a matrix of a block in its packed form, for a backend that multiplies with it without expanding it: fills
   // *out, whose pointers are valid until the next call of either function, or sets *found to false when the matrix is
   // not packed. Null when no matrix is.
@@ -229,7 +270,8 @@ struct WeightProvider {
 };
 
 // The inputs of a block's matrices: q, k and v read the first, o the second, gate and up the third, down the last.
-// Fused matrices read what their parts read.
+// Fused matrices read what their parts read. An expert has an mlp and a down input of its own: the tokens that are
+// routed to it.
 enum class BlockInput : int32_t { attention = 0, output, mlp, down };
 
 // Where the sums of a calibration go. Each function is called when its sum over a batch is needed and returns an array
@@ -238,11 +280,12 @@ enum class BlockInput : int32_t { attention = 0, output, mlp, down };
 struct CalibrationSink {
   void* user;
   // fp32 [rows, cols]: sums over sequences of the squared gradient.
-  float* (*squares)(void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols) = nullptr;
+  float* (*squares)(void* user, int32_t layer, WeightKind kind, int32_t expert, int64_t rows, int64_t cols) = nullptr;
   // [rows]: the same, summed over columns too.
-  double* (*row_squares)(void* user, int32_t layer, WeightKind kind, int64_t rows) = nullptr;
-  // fp32 [n, n]: sums over tokens of x x^T, at and below the diagonal; what is above it is left undefined.
-  float* (*second_moment)(void* user, int32_t layer, BlockInput input, int64_t n) = nullptr;
+  double* (*row_squares)(void* user, int32_t layer, WeightKind kind, int32_t expert, int64_t rows) = nullptr;
+  // fp32 [n, n]: sums over tokens of x x^T, at and below the diagonal; what is above it is left undefined. For an
+  // expert over the tokens routed to it, whatever their weights: those are in the gradients already.
+  float* (*second_moment)(void* user, int32_t layer, BlockInput input, int32_t expert, int64_t n) = nullptr;
 };
 
 // Two streams of hidden states through one model, block by block: dense, x_f, and encoded, x_q, in which matrices are
@@ -252,11 +295,12 @@ struct CalibrationSink {
 class LayerPass {
  public:
   // second_moment [n, n] = E[x_q x_q^T] and, unless null, cross [n, n] = E[(x_f - x_q) x_q^T]: means over tokens of an
-  // input of block `layer`, fp32. progress: sequences, perhaps twice.
-  virtual Status moments(int32_t layer, BlockInput input, float* second_moment, float* cross,
+  // input of block `layer`, fp32. Those of an expert are sums over the tokens that the encoded model routes to it, both
+  // streams at those tokens, divided by the number of all tokens. progress: sequences, perhaps twice.
+  virtual Status moments(int32_t layer, BlockInput input, int32_t expert, float* second_moment, float* cross,
                          const Control& control) = 0;
   // The encoded stream multiplies with `values` from now on; they are copied.
-  virtual Status replace(int32_t layer, WeightKind kind, const float* values, int64_t count) = 0;
+  virtual Status replace(int32_t layer, WeightKind kind, int32_t expert, const float* values, int64_t count) = 0;
   // Takes both streams through block `layer`. progress: as above.
   virtual Status advance(int32_t layer, const Control& control) = 0;
   virtual void destroy() = 0;

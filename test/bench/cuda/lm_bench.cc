@@ -129,7 +129,7 @@ struct QuantizedModel {
     return backend->quantize({model.weights + offset, Dtype::BF16, 1, count}, &view, {});
   }
 
-  static Status load(void* user, int32_t layer, WeightKind kind, float* out, int64_t count) {
+  static Status load(void* user, int32_t layer, WeightKind kind, int32_t, float* out, int64_t count) {
     auto& self = *static_cast<QuantizedModel*>(user);
     bool found = false;
     const Status status = self.quantize(layer, kind, &found);

@@ -1,6 +1,7 @@
 /** What sets one family of language models apart from another beyond the numbers in its config.json. */
 import type { NativeLanguageModelConfig } from '../../native';
 import type { ConfigReader } from '../config-reader';
+import type { ExpertFamily } from './experts';
 
 /** Semantics follow the modelling code of transformers 5; a file beside this one holds one family. */
 export interface Family {
@@ -15,7 +16,7 @@ export interface Family {
   /** Size of a head where the config has no such key; else hidden size / heads. */
   readonly headDim?: number;
   /** Whether queries and keys are normalised by head before they are rotated. */
-  readonly qkNorm: boolean;
+  readonly qkNorm: boolean | ((config: ConfigReader) => boolean);
   /** Key of the norms' epsilon and its default; else `rms_norm_eps`, 1e-6. */
   readonly epsilon?: readonly [key: string, value: number];
   /** Key of the activation and its default; else `hidden_act`, SiLU. */
@@ -28,6 +29,8 @@ export interface Family {
   readonly rotatedShare?: number;
   /** Tensors whose module is named otherwise than in Llama, by kind of weight. */
   readonly modules?: Readonly<Record<string, string>>;
+  /** Layers with experts; else there are none. */
+  readonly experts?: ExpertFamily;
   /** How each layer turns queries and keys; else all as the config says. */
   rotary?(config: ConfigReader, layers: number): readonly LayerRotary[];
   /** Parts of a block beyond Llama's. */

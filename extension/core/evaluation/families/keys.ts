@@ -38,6 +38,7 @@ export const INERT_KEYS: readonly string[] = [
   ...['bos_token_id', 'eos_token_id', 'pad_token_id', 'sep_token_id', 'unk_token_id', 'decoder_start_token_id'],
   ...['use_cache', 'return_dict', 'use_return_dict', 'output_attentions', 'output_hidden_states', 'output_scores'],
   ...['return_dict_in_generate', 'attn_implementation', '_attn_implementation', '_attn_implementation_autoset'],
+  ...['output_router_logits', 'router_aux_loss_coef', 'router_jitter_noise'],
   ...['experts_implementation', '_experts_implementation', '_commit_hash', 'chunk_size_feed_forward'],
   ...['pretraining_tp', 'tie_encoder_decoder', 'is_encoder_decoder', 'is_decoder', 'add_cross_attention'],
   ...['cross_attention_hidden_size', 'pruned_heads', 'finetuning_task', 'task_specific_params', 'problem_type'],
