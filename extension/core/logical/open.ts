@@ -6,7 +6,7 @@ import { ggufConfig } from '../checkpoint/gguf/config';
 import { openGguf } from '../checkpoint/gguf/open';
 import type { GgufMetadata } from '../checkpoint/gguf/values';
 import { logicalTensors } from './logical';
-import { unknownLayouts } from './unknown';
+import { unknownAdapter, unknownLayouts } from './unknown';
 import { compareNatural } from '../checkpoint/order';
 import { baseName, folderOf, joinPath, trimPath } from '../files/paths';
 import { collapseRepeated } from '../checkpoint/repeated';
@@ -63,7 +63,7 @@ export async function openCheckpoint(files: FileSystem, path: string): Promise<C
   const logical = logicalTensors(index);
   const parameters = logical.reduce((sum, tensor) => sum + tensor.parameters, 0);
   const checkpoint = { ...index, parameters };
-  problems.push(...unknownLayouts(index, logical), ...packedProblems(checkpoint));
+  problems.push(...unknownLayouts(index, logical), ...unknownAdapter(index, logical), ...packedProblems(checkpoint));
   // Who opens one file means that file.
   if (source.file !== index.path) problems.push(...(await remarksBeside(files, source, usedNames(checkpoint))));
   return { ...checkpoint, problems: collapseRepeated(problems) };

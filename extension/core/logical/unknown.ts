@@ -1,6 +1,6 @@
 /** Codes that no known format explains: their figures count stored elements, and that is said. */
 import { elementCount } from '../dtypes';
-import { quoteName } from '../text';
+import { printable, quoteName, shortened } from '../text';
 import type { CheckpointProblem, LogicalTensor } from '../checkpoint/types';
 import { quantizationConfig, type FormatSource } from './formats/recogniser';
 
@@ -42,6 +42,42 @@ export function unknownLayouts(source: FormatSource, logical: readonly LogicalTe
     },
   ];
 }
+
+/** Of an embedding beside its adapter, and of modules that were trained whole. */
+const KEPT_WHOLE = /\.base_layer\.(?:weight|bias)$/;
+
+/**
+ * One remark for an adapter whose method is not among those that are joined or named by their tensors: adapter_config.json
+ * names it.
+ */
+export function unknownAdapter(source: FormatSource, logical: readonly LogicalTensor[]): CheckpointProblem[] {
+  const method = source.adapterConfig?.peft_type;
+  if (typeof method !== 'string') return [];
+  const saved = source.adapterConfig?.modules_to_save;
+  const modules = Array.isArray(saved) ? saved : [];
+  const isSaved = (name: string): boolean => name.split('.').some(segment => modules.includes(segment));
+  const plain = logical.filter(
+    ({ format, role, name }) =>
+      format === 'dense' && !TRAINED_WHOLE.has(role) && !KEPT_WHOLE.test(name) && !isSaved(name),
+  );
+  const first = plain[0];
+  if (!first) return [];
+  const file = first.parts[0]?.file;
+  const what =
+    plain.length === 1 ? quoteName(first.name) : `${plain.length} tensors, the first ${quoteName(first.name)},`;
+  return [
+    {
+      severity: 'information',
+      code: 'adapter-method',
+      message: `${what} of an adapter (${printable(shortened(method, 40))}): shown as stored, not as the update of a weight`,
+      ...(file !== undefined && { file }),
+      tensor: first.name,
+    },
+  ];
+}
+
+/** A vocabulary that was made larger is saved with its adapter. */
+const TRAINED_WHOLE: ReadonlySet<string> = new Set(['embedding', 'head']);
 
 /** A causal mask, [1, 1, n, n]. */
 const isMask = (shape: readonly number[]): boolean => shape.length === 4 && shape[0] === 1 && shape[1] === 1;

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { elementCount } from '../../../extension/core/dtypes';
 import type { FormatSource } from '../../../extension/core/logical/formats/recogniser';
 import { logicalTensors } from '../../../extension/core/logical/logical';
+import { unknownAdapter } from '../../../extension/core/logical/unknown';
 import type { TensorSpec } from '../../../extension/core/checkpoint/serialize';
 import { formatSource } from './families';
 import { IN, OUT, P, whole } from './layout-cases';
@@ -100,5 +101,23 @@ describe('an adapter', () => {
     expect(whole(pair, config({ lora_parameters: { rank: 8, scale: 20 } })).dtype).toBe('LoRA r8 ×20');
     const experts = [f16('e.switch_mlp.up_proj.lora_a', 4, 8, IN), f16('e.switch_mlp.up_proj.lora_b', 4, OUT, 8)];
     expect(whole(experts)).toMatchObject({ shape: [4, OUT, IN], dtype: 'LoRA r8' });
+  });
+
+  it('of a method that is not joined is told of by the name its configuration has', () => {
+    const remark = (peft_type: string, stored: TensorSpec[], more: object = {}) => {
+      const source = formatSource(stored, config({ peft_type, ...more }));
+      return unknownAdapter(source, logicalTensors(source));
+    };
+    const delora = [f16(`${M}.delora_A`, 4, IN), f16(`${M}.delora_B`, OUT, 4)];
+    expect(remark('DELORA', delora)).toMatchObject([
+      { severity: 'information', code: 'adapter-method', message: expect.stringContaining('(DELORA)') as string },
+    ]);
+    const pair = [f16(`${M}.lora_A.weight`, 8, IN), f16(`${M}.lora_B.weight`, OUT, 8)];
+    const beside = [
+      f16('base_model.model.score.weight', 2, IN),
+      f16('base_model.model.model.embed_tokens.base_layer.weight', 10, IN),
+      f16('base_model.model.my_head.weight', 2, IN),
+    ];
+    expect(remark('LORA', [...pair, ...beside], { modules_to_save: ['my_head'] })).toEqual([]);
   });
 });
