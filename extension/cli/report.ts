@@ -37,7 +37,9 @@ export function compressionReport(report: CompressReport): string[] {
   ]);
   const header = ['matrix', 'option', 'bits', 'error Q', 'error Q+LR', 'stored'];
   const lines = [...table(header, rows, [0, 1]), '', ...planTotals(report)];
-  const { before, after } = report;
+  const { before, after, costs } = report;
+  if (costs.predicted > 0)
+    lines.push(`costs: ${costs.measured} measured, the plan’s among them; ${costs.predicted} predicted`);
   lines.push(
     `size ${formatBytes(before.bytes)} -> ${formatBytes(after.bytes)} (${formatPercent(after.bytes / before.bytes)} of the original)`,
   );

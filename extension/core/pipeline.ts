@@ -3,6 +3,7 @@
  * alone. Cheap refusals come before expensive work: paths, targets, budgets and texts are checked before anything runs. What
  * differs between the formats that are written is a target's (export/target.ts).
  */
+import { countCosts } from './allocation/lazy';
 import type { Plan } from './allocation/types';
 import type { PipelineContext } from './context';
 import { LqError } from './errors';
@@ -18,9 +19,10 @@ import type { CompressRequest, EvaluateRequest } from './requests/requests';
 import type { SweepTable } from './sensitivity/types';
 import type { Unmeasured } from './sensitivity/sweep';
 import { evaluate, evaluateOnce } from './stages/evaluate';
-import { plan, planOnce, type Planner } from './stages/plan';
+import { plan, type Planner } from './stages/plan';
 import { calibrationWindows, metricOf } from './stages/statistics';
 import { completeSweep, subjectOf, unmeasuredOf, type Subject } from './stages/sweep';
+import { sweepAndPlan } from './stages/sweep-and-plan';
 import { holdEntry } from './storage/cache';
 import { requireWritable } from './storage/output';
 import { trackWhole, type Part } from './whole';
@@ -113,21 +115,23 @@ async function compressHolding(
     recipe: metric.recipe,
     hashes: Object.fromEntries(targets.map(({ name }) => [name, metric.of(name).hash])),
   });
-  const table = await timed('sweep', () => completeSweep(context, { method, prepared, metric }, request));
+  const { table, plan: chosen } = await sweepAndPlan(context, {
+    wanted: {
+      budget: request.budget,
+      ...(request.factors !== undefined && { factors: request.factors }),
+      ...(request.overrides !== undefined && { overrides: request.overrides }),
+    },
+    costs: request.costs ?? 'predicted',
+    method,
+    sweep: (each, isMeasured) =>
+      timed('sweep', () => completeSweep(each, { method, prepared, metric }, request, isMeasured)),
+    solve: wanted => timed('plan', () => planner(wanted)),
+  });
   if (request.sweepOut !== undefined) await context.files.writeAtomic(request.sweepOut, JSON.stringify(table));
-  await recordSweep(context, left, seconds['sweep'] ?? 0, method.id);
-  const chosen = await timed('plan', () =>
-    planOnce(
-      context,
-      {
-        sweep: table,
-        budget: request.budget,
-        ...(request.factors !== undefined && { factors: request.factors }),
-        ...(request.overrides !== undefined && { overrides: request.overrides }),
-      },
-      planner,
-    ),
-  );
+  const costs = countCosts(table);
+  // Predicting takes next to no time.
+  const encoded = (left.encoded * costs.measured) / (costs.measured + costs.predicted);
+  await recordSweep(context, { ...left, encoded }, seconds['sweep'] ?? 0, method.id);
   const secondPass = method.alpha !== undefined && {
     windows: await calibrationWindows(context, index, { ...request, calibration: calibration! }),
     alpha: method.alpha,
@@ -155,6 +159,7 @@ async function compressHolding(
     model: request.model,
     output: request.out,
     recipe: table.recipe,
+    costs,
     ...(metric.file !== undefined && { fisher: metric.file }),
     before: { bytes: index.bytes, ...measureOf(before) },
     after: { bytes: result.bytes, ...measureOf(after) },

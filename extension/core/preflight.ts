@@ -15,6 +15,7 @@ import { DEFAULTS } from './requests/defaults';
 import type { PreparedTarget, Sizes } from './export/target';
 import { chooseMethod, optionsOf, type ChosenMethod } from './method';
 import { subjectOf, unmeasuredOf } from './stages/sweep';
+import { expectedMeasures } from './allocation/lazy';
 import { factorBytes } from './options/option';
 import { fisherTensors } from './sensitivity/fisher';
 import { requireWritable } from './storage/output';
@@ -81,6 +82,7 @@ export async function predict(
   const calibrates = request.calibration !== undefined && metric !== 'plain';
   const known = await knownMetricOf(context, request, prepared, method);
   const left = await unmeasuredOf(context, { method, prepared }, request, known);
+  const measured = request.costs === 'measured' ? 1 : expectedMeasures(options, metric) / options.length;
   return {
     matrices: targets.length,
     parameters,
@@ -92,7 +94,7 @@ export async function predict(
       sweep:
         (await predictSeconds(context, 'sweep', left.looped)) +
         (await predictSeconds(context, 'quantize', left.quantized)) +
-        (await predictSeconds(context, 'encode', left.encoded, method.id)),
+        (await predictSeconds(context, 'encode', measured * left.encoded, method.id)),
       decompose: await predictWriting(context, request, prepared, method),
       baseline: baseline ? 0 : await predictSeconds(context, 'evaluate', index.parameters * evaluated),
       // The original is gone through beside what was made of it, for the divergence of their predictions.

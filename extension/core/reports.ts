@@ -39,6 +39,8 @@ export interface CompressReport extends Omit<Plan, 'matrices' | 'seconds'> {
   model: string;
   output: string;
   recipe: SweepRecipe;
+  /** How many costs the plan was chosen from were measured, and how many predicted; its own are measured. */
+  costs: { measured: number; predicted: number };
   /** The Fisher file that weighted the errors; one in the cache when it was computed here. */
   fisher?: string;
   matrices: CompressedMatrix[];

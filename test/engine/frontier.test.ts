@@ -73,6 +73,29 @@ describe('compress', () => {
     for (const shard of index.shards) expect(shard.bytes).toBe(statSync(shard.file).size);
   });
 
+  it('measures the costs that the plan could use, and says how many', async () => {
+    const { measured, predicted } = second.costs;
+    expect(measured + predicted).toBe(28 * 10);
+    expect(measured).toBeGreaterThanOrEqual(28);
+    expect(measured).toBeLessThan(0.5 * 28 * 10);
+    const table = JSON.parse(readFileSync(path.join(folder, 'sweep.json'), 'utf8')) as SweepTable;
+    expect(table.matrices.reduce((sum, row) => sum + row.predicted.length, 0)).toBe(predicted);
+    for (const { name, option, cost } of second.matrices) {
+      const row = table.matrices.find(each => each.name === name)!;
+      const at = table.options.findIndex(each => optionKey(each) === optionKey(option));
+      expect(row.predicted).not.toContain(at);
+      expect(row.costs[at]).toBe(cost);
+    }
+    const all = await engine.request(
+      'compress',
+      request('all', { costs: 'measured', secondPass: false, sweepOut: path.join(folder, 'all.json') }),
+    );
+    expect(all.costs).toEqual({ measured: 28 * 10, predicted: 0 });
+    // The bound that predicted costs gave holds for all of them measured.
+    expect(second.bound).toBeLessThanOrEqual(all.objective);
+    expect(second.objective).toBeLessThanOrEqual(all.objective * (1 + second.gap));
+  });
+
   it('is better with the second pass than without, and than the paper’s method at the same bytes', async () => {
     const first = await engine.request('compress', request('first', { secondPass: false }));
     expect(first.bytes).toBe(second.bytes);
@@ -97,8 +120,8 @@ describe('compress', () => {
     expect(contents(resumed.output)).toEqual(contents(second.output));
   }, 170_000);
 
-  it('measures one more option alone, and plans ranks by their bytes', async () => {
-    const file = path.join(folder, 'sweep.json');
+  it('finds measured costs again, and plans ranks by their bytes', async () => {
+    const file = path.join(folder, 'all.json');
     const table = JSON.parse(readFileSync(file, 'utf8')) as SweepTable;
     expect(table).toMatchObject({ version: 2, device: 'cpu' });
     const statistics = readdirSync(path.join(folder, 'cache', 'calibration')).find(name => /safetensors$/.test(name))!;

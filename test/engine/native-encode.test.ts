@@ -123,10 +123,26 @@ describe('encoding', () => {
 
   it('predicts within a few percent', async () => {
     const options = [3, 4].map(bits => ({ ...trellis, grid: { ...trellis.grid, bits } as NativeOption['grid'] }));
+    const int = (bits: number, symmetric: boolean, rounding: NativeOption['rounding']): NativeOption => ({
+      transform: 'none',
+      grid: { kind: 'int', bits, symmetric },
+      scales: symmetric ? { kind: 'row', type: 'fp16' } : { kind: 'group', size: 128, type: 'fp16' },
+      rounding,
+      rank: 0,
+    });
+    options.push(int(4, false, 'feedback'), int(6, false, 'nearest'), int(5, true, 'feedback'));
     const parameters = { metric: kfac, seed };
     const measured = await native.encodeCosts('cpu', weight, options, parameters, {});
     const predicted = await native.encodeCosts('cpu', weight, options, { ...parameters, predict: true }, {});
-    expect([...predicted.measured]).toEqual([0, 0]);
+    expect([...predicted.measured]).toEqual([0, 0, 0, 0, 0]);
+    const one = await native.encodeCosts(
+      'cpu',
+      weight,
+      [{ ...trellis, rank: 4 }],
+      { ...parameters, predict: true },
+      {},
+    );
+    expect([...one.measured]).toEqual([1]);
     predicted.costs.forEach((cost, i) => expect(Math.abs(cost / measured.costs[i]! - 1)).toBeLessThan(0.05));
   });
 

@@ -31,6 +31,7 @@ function costFields({
   sweepOut: _sweepOut,
   secondPass: _secondPass,
   alpha: _alpha,
+  costs: _costs,
   ...fields
 }: CompressRequest): Omit<SweepShardRequest, 'shard'> {
   return fields;

@@ -6,7 +6,7 @@ import type { SweepTable } from '../sensitivity/types';
 import type { FactorStorage, Option } from '../options/types';
 import { buildProblem } from './problem';
 import type { Problem } from './problem';
-import { supported } from './relaxation';
+import { relax, supported } from './relaxation';
 import { solve } from './solve';
 import type { AllocationRequest, FrontierPoint, KeptTensors, Plan, PlanRow } from './types';
 import type { PlanOverride } from '../options/budget';
@@ -18,6 +18,11 @@ export interface PreparedAllocation {
   range(kind: Budget['kind']): { minimum: number; maximum: number };
   /** Throws `budget-infeasible` with details {minimum, maximum} in the budget's units. */
   solve(budget: Budget, quick?: boolean): Plan;
+  /**
+   * Options that a plan could use if no cost were above `high`, by row and index: at the relaxation's price of a unit of size
+   * none of their row is sure to be better.
+   */
+  contenders(budget: Budget, high: (row: number, option: number) => number): { row: number; option: number }[];
   /** Optimal plans along the convex hull, about `count` of them, evenly spread over the sizes of `kind`. */
   frontier(kind: Budget['kind'], count?: number): FrontierPoint[];
 }
@@ -140,6 +145,18 @@ export function prepare(
 
   return {
     range,
+    contenders(budget, high) {
+      const { problem, capacity } = measure(budget.kind);
+      const { multiplier } = relax(problem, Math.max(problem.minimum, capacity(budget.value)));
+      return problem.items.flatMap(({ sizes, costs, choices }, item) => {
+        const rows = units[item]!;
+        const priced = (position: number, cost: number): number => cost + multiplier * sizes[position]!;
+        const highest = (option: number): number => rows.reduce((sum, row) => sum + high(row, option), 0);
+        const best = Math.min(...Array.from(choices, (option, at) => priced(at, highest(option))));
+        const open = [...choices].filter((_, at) => priced(at, costs[at]!) <= best);
+        return open.flatMap(option => rows.map(row => ({ row, option })));
+      });
+    },
     solve(budget, quick = false) {
       const started = Date.now();
       const { problem, capacity } = measure(budget.kind);

@@ -114,6 +114,17 @@ export const method = {
   ),
 };
 
+const COSTS = ['measured', 'predicted'] as const;
+/** Whether every cost is measured, or predicted first and measured where a plan could use it. */
+export const costs = field(
+  v.exactOptional(v.picklist(COSTS)),
+  choiceFlag(
+    'costs',
+    COSTS,
+    'measure every cost, or predict those that can be (compress measures what its plan could use; default: measured for sweep, predicted for compress)',
+  ),
+);
+
 export const secondPass = field(v.exactOptional(v.boolean()), {
   flags: {
     'second-pass': { description: 'encode in layer order (default with a calibration text)' },

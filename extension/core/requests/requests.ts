@@ -10,6 +10,7 @@ import {
   budget,
   budgetSchema,
   context,
+  costs,
   factors,
   alpha,
   iteration,
@@ -164,6 +165,7 @@ const sweepFields = {
   ...consumer,
   ...method,
   ...iteration,
+  costs,
   out: { schema: v.exactOptional(path), spoken: pathFlag('out', 'FILE', 'file to write the table of costs to') },
   ...selection,
   ...settings,
@@ -260,6 +262,7 @@ const compressFields = {
   alpha,
   ...method,
   ...iteration,
+  costs,
   factors,
   evalText: {
     schema: v.exactOptional(path),

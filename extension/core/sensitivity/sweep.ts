@@ -34,6 +34,8 @@ export interface SweepInput {
   metric: Metric;
   /** Settings of the LQ iteration, for the options that go through it. */
   loop: LqLoop;
+  /** Which costs have to be measured, by matrix and index of the option; the others are predicted where that can be done. */
+  measured?: (name: string, option: number) => boolean;
 }
 
 /** The cost of one option, as the cache keeps it. */
@@ -226,7 +228,7 @@ const reasonOf = ({ details }: LqError): string =>
 async function sweepMatrix(
   lane: PipelineContext,
   target: LogicalTensor,
-  { options, metric, loop }: SweepInput,
+  { options, metric, loop, measured: needsMeasure = () => true }: SweepInput,
   report: ItemReport,
   patient: boolean,
   onMeasured: () => void = () => undefined,
@@ -246,8 +248,12 @@ async function sweepMatrix(
       },
     );
 
+  const needed = new Set(options.filter((_, i) => needsMeasure(target.name, i)));
   const missing = (known?: CachedCosts): Option[] =>
-    fitting.filter(option => known?.costs[keyOf(option)] === undefined);
+    fitting.filter(option => {
+      const cost = known?.costs[keyOf(option)];
+      return cost === undefined || (!cost.measured && needed.has(option));
+    });
   const known = await cachedOnce<CachedCosts>(lane, 'sweep', key, {
     isComplete: entry => missing(entry).length === 0,
     async make(claim, entry) {
@@ -256,10 +262,15 @@ async function sweepMatrix(
         claim.progress({ done: share, total: 1 });
         report(share);
       };
-      const measured = await measure(lane, target, wanted, own, loop, told);
+      const found = await costsOf(lane, target, wanted, needed, own, loop, told);
       onMeasured();
-      const added = Object.fromEntries(wanted.map((option, i) => [keyOf(option), measured.costs[i]!]));
-      return { ...measured, costs: { ...entry?.costs, ...added } };
+      const added = Object.fromEntries(wanted.map((option, i) => [keyOf(option), found.costs[i]!]));
+      const costs = { ...entry?.costs, ...added };
+      if (Object.values(costs).every(({ cost }) => cost === null))
+        throw new LqError('internal', `${describeOption(wanted[0]!)} has a cost that is not finite.`, whereOf(target));
+      // Norms are of the matrix alone; their last bits differ with what was computed beside them.
+      const { norm, weightedNorm } = entry ?? found;
+      return { norm, weightedNorm, costs };
     },
     ...(patient && { onWait: holder => report(shareOf(holder), { waitingFor: describeHolder(holder) }) }),
   });
@@ -301,77 +312,94 @@ async function hashKey(lane: PipelineContext, target: LogicalTensor) {
 
 const isCost = (cost: number | null): boolean => cost !== null && Number.isFinite(cost) && cost >= 0;
 
-/** Costs of options, in their order: the paper's by one native call, all others by another. */
-async function measure(
+/** What native code finds of some options of one matrix, by option. */
+interface Found {
+  readonly norms: { readonly norm: number; readonly weightedNorm: number };
+  readonly costs: readonly (readonly [Option, Cost])[];
+}
+
+/** Costs of options, in their order: the paper's by one native call, others by another, those to be predicted by a third. */
+async function costsOf(
   lane: PipelineContext,
   target: LogicalTensor,
   options: readonly Option[],
+  needed: ReadonlySet<Option>,
   metric: MatrixMetric,
   loop: LqLoop,
   report: ItemReport,
 ): Promise<{ norm: number; weightedNorm: number; costs: Cost[] }> {
-  const source = denseSource(target);
-  const where = { file: source.path, tensor: target.name };
   const looped = options.filter(option => usesLoop(option, metric));
   const encoded = options.filter(option => !usesLoop(option, metric));
-  const found = new Map<Option, Cost>();
-  let norms = { norm: 0, weightedNorm: 0 };
-  const progress =
-    (before: number, share: number) =>
-    (done: number, all: number): void =>
-      report((before + (share * done) / all) / options.length);
-  if (looped.length > 0) {
-    const result = await callNative(
-      lane,
-      where,
-      control =>
-        lane.native.sweep(
-          lane.device,
-          source,
-          looped.map(option => lqOption(option)!),
-          lqParameters(loop, lane.seed, metric),
-          control,
-        ),
-      progress(0, looped.length),
-    );
-    norms = result;
-    for (const [i, option] of looped.entries()) {
-      // Decomposition takes the better of an LQ iterate and quantisation alone.
-      const alone = result.quantizedCosts[i]!;
-      const better = alone < result.costs[i]!;
-      const squaredAlone = metric.native.kind === 'plain' ? alone : null;
-      found.set(option, {
-        cost: better ? alone : result.costs[i]!,
-        squaredError: better ? squaredAlone : result.squaredErrors[i]!,
-        measured: true,
-      });
-    }
+  const [measured, predicted] = [encoded.filter(o => needed.has(o)), encoded.filter(o => !needed.has(o))];
+  let before = 0;
+  const runs: Found[] = [];
+  for (const [own, find] of [
+    [looped, loopedCosts(loop)],
+    [measured, encodedCosts(false)],
+    [predicted, encodedCosts(true)],
+  ] as const) {
+    if (own.length === 0) continue;
+    const progress = (done: number, all: number): void => report((before + (own.length * done) / all) / options.length);
+    runs.push(await find(lane, target, own, metric, progress));
+    before += own.length;
   }
-  if (encoded.length > 0) {
-    const result = await callNative(
-      lane,
-      where,
-      control =>
-        lane.native.encodeCosts(
-          lane.device,
-          source,
-          encoded.map(option => nativeOption(option)),
-          { metric: metric.native, seed: lane.seed },
-          control,
-        ),
-      progress(looped.length, encoded.length),
-    );
-    norms = { norm: result.norm, weightedNorm: metric.scale * result.weightedNorm };
-    for (const [i, option] of encoded.entries())
-      found.set(option, {
-        cost: metric.scale * result.costs[i]!,
-        squaredError: result.measured[i] === 1 ? result.squaredErrors[i]! : null,
-        measured: result.measured[i] === 1,
-      });
-  }
+  const found = new Map(runs.flatMap(({ costs }) => costs));
   for (const [option, { cost }] of found)
     if (!isCost(cost)) found.set(option, { cost: null, squaredError: null, measured: true });
-  if ([...found.values()].every(({ cost }) => cost === null))
-    throw new LqError('internal', `${describeOption(options[0]!)} has a cost that is not finite.`, where);
-  return { norm: norms.norm, weightedNorm: norms.weightedNorm, costs: options.map(option => found.get(option)!) };
+  return { ...runs[0]!.norms, costs: options.map(option => found.get(option)!) };
 }
+
+type FindCosts = (
+  lane: PipelineContext,
+  target: LogicalTensor,
+  options: readonly Option[],
+  metric: MatrixMetric,
+  progress: (done: number, all: number) => void,
+) => Promise<Found>;
+
+const whereOf = (target: LogicalTensor) => ({ file: denseSource(target).path, tensor: target.name });
+
+const loopedCosts =
+  (loop: LqLoop): FindCosts =>
+  async (lane, target, options, metric, progress) => {
+    const native = options.map(option => lqOption(option)!);
+    const parameters = lqParameters(loop, lane.seed, metric);
+    const result = await callNative(
+      lane,
+      whereOf(target),
+      control => lane.native.sweep(lane.device, denseSource(target), native, parameters, control),
+      progress,
+    );
+    return {
+      norms: result,
+      costs: options.map((option, i) => {
+        // Decomposition takes the better of an LQ iterate and quantisation alone.
+        const alone = result.quantizedCosts[i]!;
+        const better = alone < result.costs[i]!;
+        const squaredAlone = metric.native.kind === 'plain' ? alone : null;
+        const cost = better ? alone : result.costs[i]!;
+        return [option, { cost, squaredError: better ? squaredAlone : result.squaredErrors[i]!, measured: true }];
+      }),
+    };
+  };
+
+const encodedCosts =
+  (predict: boolean): FindCosts =>
+  async (lane, target, options, metric, progress) => {
+    const native = options.map(option => nativeOption(option));
+    const parameters = { metric: metric.native, seed: lane.seed, predict };
+    const result = await callNative(
+      lane,
+      whereOf(target),
+      control => lane.native.encodeCosts(lane.device, denseSource(target), native, parameters, control),
+      progress,
+    );
+    return {
+      norms: { norm: result.norm, weightedNorm: metric.scale * result.weightedNorm },
+      costs: options.map((option, i) => {
+        const measured = result.measured[i] === 1;
+        const squaredError = measured ? result.squaredErrors[i]! : null;
+        return [option, { cost: metric.scale * result.costs[i]!, squaredError, measured }];
+      }),
+    };
+  };

@@ -36,11 +36,13 @@ export async function plan(files: FileSystem, request: PlanInput): Promise<Plan>
 /**
  * A compression's plan, solved once: a solver that runs against the clock may choose differently another time, and a
  * resumed run must continue with the plan it began with.
+ * @param costs how the table's costs were come by
  */
 export async function planOnce(
   context: PipelineContext,
   request: PlanInput & { sweep: SweepTable },
-  planner: Planner,
+  costs: 'measured' | 'predicted',
+  planner: (request: PlanInput & { sweep: SweepTable }) => Promise<Plan>,
 ): Promise<Plan> {
   const { sweep: table, ...wanted } = request;
   const matrices = table.matrices.map(({ name, hash }) => [name, hash]);
@@ -51,6 +53,7 @@ export async function planOnce(
     options: table.options,
     keptBytes: table.model.keptBytes,
     coverage: table.coverage,
+    costs,
     wanted,
   };
   const solved = await cachedOnce<Plan>(context, 'plan', key, {

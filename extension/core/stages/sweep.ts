@@ -1,4 +1,5 @@
 /** Costs of every option for every matrix, of a whole checkpoint or one worker's part of it. */
+import type { IsMeasured } from '../allocation/lazy';
 import type { PipelineContext } from '../context';
 import type { PreparedTarget, Target } from '../export/target';
 import { targetOf } from '../export/targets';
@@ -42,7 +43,8 @@ export async function sweep(context: PipelineContext, request: SweepRequest): Pr
   const { method, prepared } = await subjectOf(context, request);
   for (const note of [...method.notes, ...prepared.notes]) context.log('warning', note);
   const metric = await metricOf(context, prepared.opened, method, request);
-  const table = await completeSweep(context, { method, prepared, metric }, request);
+  const isMeasured = (): boolean => request.costs !== 'predicted';
+  const table = await completeSweep(context, { method, prepared, metric }, request, isMeasured);
   if (request.out !== undefined) await context.files.writeAtomic(request.out, JSON.stringify(table));
   return table;
 }
@@ -52,10 +54,11 @@ export async function completeSweep(
   context: PipelineContext,
   { method, prepared, metric }: Pick<Subject, 'method' | 'prepared'> & { readonly metric: Metric },
   request: LoopRequest & Pick<CompressRequest, 'calibration' | 'samples' | 'context'>,
+  measured: IsMeasured,
 ): Promise<SweepTable> {
   const { opened } = prepared;
   const { calibration } = request;
-  const table = await sweepMatrices(context, sweepInput(opened, method, request, metric));
+  const table = await sweepMatrices(context, { ...sweepInput(opened, method, request, metric), measured });
   return prepared.complete(
     context,
     table,

@@ -10,8 +10,8 @@
 #include "encode/low_rank.h"
 #include "encode/matrix.h"
 #include "encode/option.h"
+#include "encode/predict.h"
 #include "encode/run.h"
-#include "encode/tile_coder.h"
 #include "status.h"
 #include "threads.h"
 
@@ -105,27 +105,6 @@ Status run_option(const EncodeMatrix& matrix, const EncodedView& out, float* l1,
                     nullptr, cost);
 }
 
-// A trellis code's error is white: with the factors of H = N D N' it costs its variance times the traces of D, row by
-// row (the feedback takes care of N), and the feedback's own share of the targets is coded with the rest.
-EncodeCost predict_trellis(const EncodeMatrix& matrix, const EncodeOption& option) {
-  const EncodeSpace& space = matrix.space(option.transform);
-  const double trace = space.by_tile.empty() || option.rounding == Rounding::nearest ? static_cast<double>(matrix.cols)
-                                                                                     : space.tile_trace;
-  const double error = gaussian_error(option);
-  double sum = 0;
-  for (int64_t i = 0; i < matrix.rows; ++i) {
-    const float* y = space.target.data() + i * matrix.cols;
-    sum += matrix.row_weights[static_cast<size_t>(i)] * encode_kernels().dot(y, y, matrix.cols);
-  }
-  const double unit = static_cast<double>(matrix.multiplier) * static_cast<double>(matrix.multiplier);
-  const double raised = 1 + (option.rounding == Rounding::nearest ? 0 : error * space.feedback_variance);
-  return {unit * matrix.metric_scale * error * raised * sum * trace / static_cast<double>(matrix.cols), 0, false};
-}
-
-bool is_predictable(const EncodeProblem& problem, const EncodeOption& option) {
-  return option.grid == GridKind::trellis && option.rank == 0 && problem.metric.kind != MetricKind::fisher;
-}
-
 }  // namespace
 
 EncodeCost EncodeRun::cost() const {
@@ -151,12 +130,12 @@ Status encode_costs(const EncodeProblem& problem, const EncodeOption* options, i
     if (failed(status)) return status;
   }
   EncodeMatrix matrix(problem, control);
-  Status status = matrix.prepare(options, count);
+  Status status = matrix.prepare(options, count, predict);
   if (failed(status)) return status;
   *norm = matrix.norm();
   for (int64_t i = 0; i < count; ++i) {
     if (predict && is_predictable(problem, options[i])) {
-      out[i] = predict_trellis(matrix, options[i]);
+      out[i] = predict_cost(matrix, options[i]);
     } else {
       const EncodedView view{options[i], matrix.rows, matrix.cols, problem.seed, {}};
       status = run_option(matrix, view, nullptr, nullptr, &out[i]);

@@ -7,6 +7,7 @@
 #include "convert.h"
 #include "encode/kernels.h"
 #include "encode/option.h"
+#include "encode/predict.h"
 #include "status.h"
 #include "threads.h"
 
@@ -156,7 +157,7 @@ std::vector<double> EncodeMatrix::second_moment() {
   return h;
 }
 
-Status EncodeMatrix::make_space(Transform transform, bool by_tile, bool by_column, bool factor) {
+Status EncodeMatrix::make_space(Transform transform, const Needs& needs) {
   std::unique_ptr<EncodeSpace>& made = spaces_[static_cast<size_t>(transform)];
   made = std::make_unique<EncodeSpace>();
   EncodeSpace& space = *made;
@@ -174,21 +175,21 @@ Status EncodeMatrix::make_space(Transform transform, bool by_tile, bool by_colum
   std::vector<double> h = second_moment();
   if (rotated) rotation_->both_sides(h.data());
   space.h.assign(h.begin(), h.end());
-  if (by_tile || by_column || factor) {
+  if (needs.by_tile || needs.by_column || needs.column_weight || needs.factor) {
     const std::vector<double> r = upper_factor(h, cols);
-    if (by_tile) {
+    if (needs.by_tile) {
       space.by_tile = feedback(r, cols, kTileSide);
       space.tile_trace = trace_of_blocks(r, cols, kTileSide);
       space.feedback_variance = variance_of_feedback(space.by_tile, cols);
     }
-    if (by_column) {
-      space.by_column = feedback(r, cols, 1);
+    if (needs.by_column) space.by_column = feedback(r, cols, 1);
+    if (needs.column_weight) {
       for (int64_t j = 0; j < cols; ++j) {
         const double root = r[static_cast<size_t>(j * cols + j)];
         space.column_weight.push_back(static_cast<float>(root * root));
       }
     }
-    if (factor) space.factor.assign(r.begin(), r.end());
+    if (needs.factor) space.factor.assign(r.begin(), r.end());
   }
   space.target_h.resize(space.target.size());
   parallel_for(0, rows, kPanelRows, [&](int64_t b, int64_t e) {
@@ -199,19 +200,25 @@ Status EncodeMatrix::make_space(Transform transform, bool by_tile, bool by_colum
   return stopped() ? cancelled() : ok();
 }
 
-Status EncodeMatrix::prepare(const EncodeOption* options, int64_t count) {
+Status EncodeMatrix::prepare(const EncodeOption* options, int64_t count, bool predict) {
   Status status = check_problem(problem);
   if (!failed(status)) status = load_target();
   for (const Transform transform : {Transform::none, Transform::hadamard}) {
-    bool wanted = false, by_tile = false, by_column = false, factor = false;
+    bool wanted = false;
+    Needs needs{};
     for (int64_t i = 0; i < count; ++i) {
       if (options[i].transform != transform) continue;
       wanted = true;
-      factor |= options[i].rank > 0;
+      needs.factor |= options[i].rank > 0;
       if (options[i].rounding == Rounding::nearest) continue;
-      (options[i].grid == GridKind::trellis ? by_tile : by_column) = true;
+      if (options[i].grid == GridKind::trellis) {
+        needs.by_tile = true;
+      } else {
+        needs.column_weight = true;
+        needs.by_column |= !(predict && is_predictable(problem, options[i]));
+      }
     }
-    if (wanted && !failed(status)) status = make_space(transform, by_tile, by_column, factor);
+    if (wanted && !failed(status)) status = make_space(transform, needs);
   }
   return status;
 }

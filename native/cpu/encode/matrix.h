@@ -23,7 +23,7 @@ struct EncodeSpace {
   // H = N D N' with D block diagonal and N upper, the identity in D's blocks: rounding a block of columns, its target
   // is w + sum over the columns k before it of (w_k - q_k) N_k. Only what is above the blocks is filled.
   std::vector<float> by_tile, by_column;  // N for blocks of kTileSide columns, and of one
-  std::vector<float> column_weight;       // D for blocks of one column
+  std::vector<float> column_weight;       // D for blocks of one column, where an option asks for by_column or for it
   double tile_trace = 0;                  // trace of D for the blocks of kTileSide columns
   double feedback_variance = 0;           // of their targets, over the variance of the code's errors
   std::vector<float> factor;              // the upper R with h = R R', where an option has low rank
@@ -34,8 +34,9 @@ class EncodeMatrix {
   // The problem outlives it.
   EncodeMatrix(const EncodeProblem& problem, const Control& control) : problem(problem), control(control) {}
 
-  // Everything the options need; calls must not overlap. Refuses what check_problem does.
-  Status prepare(const EncodeOption* options, int64_t count);
+  // Everything that encoding the options needs, or, with `predict`, predicting those that can be. Calls must not
+  // overlap. Refuses what check_problem does.
+  Status prepare(const EncodeOption* options, int64_t count, bool predict = false);
 
   const EncodeSpace& space(Transform transform) const { return *spaces_[static_cast<size_t>(transform)]; }
   int64_t panels() const { return (rows + kPanelRows - 1) / kPanelRows; }
@@ -60,7 +61,11 @@ class EncodeMatrix {
   Status load_target();
   // The metric's H divided by its mean diagonal, which becomes metric_scale; for a Fisher weight, of its column means.
   std::vector<double> second_moment();
-  Status make_space(Transform transform, bool by_tile, bool by_column, bool factor);
+  // What of a space options need beside the target and h.
+  struct Needs {
+    bool by_tile, by_column, column_weight, factor;
+  };
+  Status make_space(Transform transform, const Needs& needs);
 
   std::unique_ptr<Rotation> rotation_;
   std::unique_ptr<EncodeSpace> spaces_[2];
