@@ -142,8 +142,12 @@ export function TextField(
   },
 ) {
   const ref = useRef<HTMLElement & { value: string }>(null);
+  /** What was typed and has not come back as the value yet: an echo that is late must not undo the keys after it. */
+  const typed = useRef<string[]>([]);
   useEffect(() => {
-    if (ref.current && ref.current.value !== props.value) ref.current.value = props.value;
+    const echo = typed.current.lastIndexOf(props.value);
+    typed.current = typed.current.slice(echo + 1);
+    if (echo < 0 && ref.current && ref.current.value !== props.value) ref.current.value = props.value;
   }, [props.value]);
   useLabel(ref, props.label);
   return createElement(
@@ -156,7 +160,11 @@ export function TextField(
       'aria-label': props.label,
       'aria-invalid': props.invalid ? 'true' : undefined,
       disabled: props.disabled ?? false,
-      onInput: () => props.onInput(ref.current?.value ?? ''),
+      onInput: () => {
+        const value = ref.current?.value ?? '';
+        typed.current.push(value);
+        props.onInput(value);
+      },
       onKeyDown: (event: KeyboardEvent) => {
         if (event.key === 'Enter') props.onCommit?.();
       },

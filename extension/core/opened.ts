@@ -1,6 +1,7 @@
 /** Opening what requests name. */
 import { logicalTensors } from './logical/logical';
 import { openCheckpoint } from './logical/open';
+import { baseName } from './files/paths';
 import { sliceTensors } from './checkpoint/slices';
 import { coverageOf, selectTargets, type Coverage } from './logical/targets';
 import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
@@ -25,6 +26,7 @@ export async function open(
   options: readonly Option[] = [],
 ): Promise<Opened> {
   const whole = await openComplete(files, request.model);
+  await requireWhole(files, whole);
   const logical = logicalTensors(whole);
   const selected = selectTargets(logical, request.include, request.exclude);
   const rank = Math.min(...options.map(option => option.rank));
@@ -38,6 +40,22 @@ export async function open(
     targets.map(({ name }) => name),
   );
   return { index, targets, coverage: coverageOf(logical, targets, reasons) };
+}
+
+/**
+ * Refuses one file of a checkpoint of several: what is computed of it would be of a part of the model without a word.
+ * @throws LqError 'usage', naming the whole.
+ */
+async function requireWhole(files: FileSystem, index: CheckpointIndex): Promise<void> {
+  if (index.path !== index.file || index.shards.length !== 1) return;
+  const whole = await openCheckpoint(files, index.folder).catch(() => undefined); // the folder is no checkpoint: nothing is left out
+  const number = whole?.shards.findIndex(({ file }) => file === index.file) ?? -1;
+  if (!whole || whole.shards.length < 2 || number < 0) return;
+  throw new LqError(
+    'usage',
+    `${baseName(index.file)} is file ${number + 1} of ${whole.shards.length} of ${whole.label}; name its folder, ${whole.folder}, to take all of it.`,
+    { file: index.file, details: { whole: whole.folder } },
+  );
 }
 
 /** Opens a checkpoint and refuses one with faults that inspection would only show. */

@@ -61,11 +61,14 @@ describe('looking at books-20m', () => {
 });
 
 describe('compressing books-20m', () => {
-  it('begins with the rank and the configurations of the settings', async () => {
+  it('takes the rank and the configurations of the settings for the paper’s method', async () => {
     const { editor } = session;
     await editor.command('LQ Studio: Compress Checkpoint');
     const panel = await editor.panel('body[data-panel="compress"] .compress-form');
-    expect(await field(panel, 'Rank').inputValue()).toBe(String(RANK));
+    const method = panel.getByRole('region', { name: 'Method' });
+    await method.locator('vscode-dropdown').first().click();
+    await method.getByRole('option', { name: 'LQ-LoRA' }).click();
+    await expect.poll(() => field(panel, 'Rank').inputValue()).toBe(String(RANK));
     await fillForm(panel);
     await panel.locator('.estimate').getByText('Peak memory').waitFor();
   });
@@ -109,7 +112,6 @@ describe('reading the result of books-20m', () => {
   it('allocates only what the settings allow', async () => {
     const { editor } = session;
     await editor.command('LQ Studio: Show Allocation');
-    await editor.choose(books.name);
     const panel = await editor.panel('body[data-panel="allocation"] .readout');
     const table = panel.getByRole('grid', { name: 'Plan' });
     await table.getByText('model.layers.0.self_attn.q_proj.weight').waitFor();
@@ -121,7 +123,6 @@ describe('reading the result of books-20m', () => {
   it('shows perplexity before and after', async () => {
     const { editor } = session;
     await editor.command('LQ Studio: Show Perplexity');
-    await editor.choose(books.name);
     const panel = await editor.panel('body[data-panel="perplexity"] canvas');
     await panel
       .getByRole('row')
@@ -134,6 +135,7 @@ describe('reading the result of books-20m', () => {
   it('exports it dense', async () => {
     const { editor } = session;
     const dense = path.join(session.workspace, `${books.name}-dense`);
+    await editor.command('View: Close All Editors');
     await editor.command('LQ Studio: Export');
     await editor.choose(`${books.name}-lq`);
     await editor.choose('Dense safetensors');
@@ -155,8 +157,9 @@ describe('reading the result of books-20m', () => {
 
 async function fillForm(panel: Frame): Promise<void> {
   const text = (name: string) => path.join(session.workspace, name);
-  await field(panel, 'Budget').fill('3');
-  await panel.getByText('Fisher, from text').click();
+  await panel.getByText('Effective bits', { exact: true }).click();
+  await field(panel, 'Budget').fill('3.5');
+  await panel.getByText('From a text', { exact: true }).click();
   await field(panel, 'Calibration text').fill(text('calibration.txt'));
   await field(panel, 'Samples').fill('2');
   await field(panel, 'Evaluation text').fill(text('evaluation.txt'));

@@ -24,14 +24,20 @@ const inWorkspace = (name: string) => path.join(session.workspace, name);
 const out = () => inWorkspace('tiny-books-4m-lq');
 
 async function fillForm(panel: Frame): Promise<void> {
+  // The form begins with the default method and a size of the file.
+  expect(await panel.locator('.segments label.on').first().textContent()).toContain('Size of the file');
+  const method = panel.getByRole('region', { name: 'Method' });
+  await method.locator('vscode-dropdown').first().click();
+  await method.getByRole('option', { name: 'LQ-LoRA' }).click();
   await field(panel, 'Rank').fill(RECIPE.rank);
-  await panel.getByText('Fisher, from text').click();
+  await panel.getByText('From a text', { exact: true }).click();
   await field(panel, 'Calibration text').fill(inWorkspace('calibration.txt'));
   await field(panel, 'Samples').fill(RECIPE.samples);
   await field(panel, 'Evaluation text').fill(inWorkspace('evaluation.txt'));
   await field(panel, 'Context in tokens').fill(RECIPE.context);
   await field(panel, 'Windows, all when empty').fill(RECIPE.windows);
   await field(panel, 'Output folder').fill(out());
+  await panel.getByText('Bits', { exact: true }).click();
   // Last: the panel's first field may still be setting itself up when the panel is found.
   await field(panel, 'Budget').fill(RECIPE.bits);
 }
@@ -109,8 +115,8 @@ describe('reading the result', () => {
 
   it('compares it with the original: the structure at once, the values when asked', async () => {
     const { editor } = session;
+    // Of the heatmap that is looked at, with the one that is chosen.
     await editor.command('LQ Studio: Compare Checkpoints');
-    await editor.choose('tiny-books-4m');
     await editor.choose('tiny-books-4m-lq');
     const panel = await editor.panel('body[data-panel="compare"] .compare-summary');
     const fact = (label: string) => panel.locator('.compare-summary').getByText(label, { exact: true }).locator('..');
@@ -129,7 +135,6 @@ describe('reading the result', () => {
   it('plans again while the budget slider moves, five times a second or more', async () => {
     const { editor } = session;
     await editor.command('LQ Studio: Show Allocation');
-    await editor.choose('tiny-books-4m');
     const panel = await editor.panel('body[data-panel="allocation"] .readout');
     await panel.getByRole('slider', { name: 'Budget' }).focus();
     // Counted inside the panel, while a held key drags: round trips of the test are not the product's time.
@@ -153,7 +158,6 @@ describe('reading the result', () => {
   it('shows both perplexities against effective bits', async () => {
     const { editor } = session;
     await editor.command('LQ Studio: Show Perplexity');
-    await editor.choose('tiny-books-4m');
     const panel = await editor.panel('body[data-panel="perplexity"] canvas');
     await panel.getByRole('row').filter({ hasText: 'tiny-books-4m-lq' }).first().waitFor();
     expect(await editor.violationsInEveryTheme('perplexity', panel)).toEqual([]);
@@ -162,6 +166,7 @@ describe('reading the result', () => {
   it('exports a dense checkpoint', async () => {
     const { editor } = session;
     const dense = inWorkspace('tiny-books-4m-lq-dense');
+    await editor.command('View: Close All Editors');
     await editor.command('LQ Studio: Export');
     await editor.choose('tiny-books-4m-lq');
     await editor.choose('Dense safetensors');

@@ -172,7 +172,7 @@ describe('a checkpoint outside the workspace', () => {
     const folder = path.join(elsewhere, 'elsewhere');
     renameSync(path.join(elsewhere, 'tiny-books-4m'), folder);
     onTestFinished(() => rmSync(elsewhere, { recursive: true }));
-    await editor.command('LQ Studio: Open Checkpoint...');
+    await editor.command('LQ Studio: Open Checkpoint…');
     await editor.choose('Folder…');
     await editor.openPath('Checkpoint Folder', folder);
     await editor.panel(`${CHECKPOINT}[data-target*="/elsewhere/"]`);

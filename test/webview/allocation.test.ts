@@ -201,13 +201,13 @@ describe('allocation panel', () => {
     await panel.close();
   });
 
-  it('says what one more MB would gain, and why a matrix got what it got', async () => {
+  it('says what one more kB would gain, and why a matrix got what it got', async () => {
     const panel = await open(tiny);
     await panel.page.getByText('optimal', { exact: true }).waitFor();
     await panel.page.getByText('Select a matrix to see why').waitFor();
     await panel.page.getByRole('grid', { name: 'Plan' }).locator('.grid-body .grid-row').first().click();
     const why = panel.page.getByRole('status').filter({ hasText: 'is stored as' });
-    expect(await why.textContent()).toMatch(/NF4 .* would take .* more .*: one more MB here gains [\d.]+ %/);
+    expect(await why.textContent()).toMatch(/NF4 .* would take .* more .*: one more kB here gains [\d.]+ %/);
     expect(await why.textContent()).toMatch(/NF2 .* would save .* and add [\d.]+ %/);
     await panel.close();
   });

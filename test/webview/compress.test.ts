@@ -221,6 +221,55 @@ describe('compress panel', () => {
     await panel.close();
   });
 
+  it('goes through one compression by keyboard alone', async () => {
+    const panel = await open(compressView());
+    const { page } = panel;
+    await page.getByText('Peak memory').waitFor();
+    /** Goes on with Tab until the element with a name has the focus. */
+    const reach = async (name: RegExp): Promise<void> => {
+      for (let step = 0; step < 80; step++) {
+        await page.keyboard.press('Tab');
+        const focused = await page.evaluate(() => {
+          let element: Element | null = document.activeElement;
+          while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+          const host = document.activeElement;
+          const label = element?.closest('label')?.textContent;
+          const names = [element, host].map(each => each?.getAttribute('aria-label') ?? each?.textContent ?? '');
+          return [label ?? '', ...names].join('|');
+        });
+        if (name.test(focused)) return;
+      }
+      throw new Error(`${name} is not reached by Tab`);
+    };
+    await reach(/Bits(\||$)/);
+    await page.keyboard.press('ArrowLeft');
+    await expect.poll(() => page.locator('.segments label.on').first().textContent()).toContain('Effective bits');
+    await reach(/^\|?.*Budget/);
+    await page.keyboard.press('Control+a');
+    await page.keyboard.type('3.25');
+    await reach(/Options|LQ-LoRA/);
+    await page.keyboard.press('ArrowUp');
+    await expect
+      .poll(() => panel.asked.filter(([method]) => method === 'estimate').at(-1)?.[1])
+      .toMatchObject({ method: 'frontier', budget: { kind: 'effective-bits', value: 3.25 } });
+    // The button stands before the form: backwards is the short way.
+    await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur());
+    await reach(/(^|\|)Start(\||$)/);
+    await expect.poll(() => page.locator('vscode-button', { hasText: 'Start' }).getAttribute('disabled')).toBeNull();
+    await page.keyboard.press('Enter');
+    await page.getByText('Compressing').waitFor();
+    expect(panel.asked.find(([method]) => method === 'start')?.[1]).toMatchObject({
+      method: 'frontier',
+      budget: { kind: 'effective-bits', value: 3.25 },
+    });
+    panel.host.emit('job', doneJob());
+    await page.getByText('Compressed in 2 min').waitFor();
+    await reach(/Open Result/);
+    await page.keyboard.press('Enter');
+    await expect.poll(() => panel.asked.at(-1)?.[0]).toBe('navigate');
+    await panel.close();
+  });
+
   it('takes a failure off the page once something is done about it', async () => {
     const handlers = compressHost(compressView());
     const panel = await harness.open('compress', {

@@ -55,6 +55,7 @@ export function PlanTable(props: {
     });
   }, [answer, props.sweep]);
   const total = answer?.plan.objective ?? 0;
+  const unit = unitOf(view.header.bytes);
   const most = useMemo(() => all.reduce((high, row) => Math.max(high, row.costShare), 0) || 1, [all]);
 
   const columns = useMemo<Column<Row>[]>(() => {
@@ -128,15 +129,14 @@ export function PlanTable(props: {
       },
       {
         id: 'gain',
-        label: 'One more MB',
-        title:
-          'Share of the whole error that goes when this matrix gets more, counted by the MB: what its bytes are worth',
+        label: `One more ${unit.name}`,
+        title: `Share of the whole error that goes when this matrix gets more, by the ${unit.name}: what its bytes are worth`,
         width: '88px',
         spare: 6,
         end: true,
-        value: row => gainOf(row.price, total),
+        value: row => gainOf(row.price, total, unit),
         render: row => {
-          const gain = gainOf(row.price, total);
+          const gain = gainOf(row.price, total, unit);
           return gain === null ? '–' : `−${formatPercent(gain)}`;
         },
       },
@@ -191,17 +191,24 @@ export function PlanTable(props: {
         fitRows={16}
         empty="No matrix is planned yet."
       />
-      <Why row={all.find(({ name }) => name === selected)} total={total} />
+      <Why row={all.find(({ name }) => name === selected)} total={total} unit={unit} />
     </>
   );
 }
 
-/** Share of the whole cost that one more MB takes away here. */
-const gainOf = (price: Price | undefined, total: number): number | null =>
-  price?.up && total > 0 ? (-price.up.cost / total) * (1e6 / price.up.bytes) : null;
+interface Unit {
+  name: 'kB' | 'MB';
+  bytes: number;
+}
+/** What sizes of matrices are counted in: of a small checkpoint a MB is a great part. */
+const unitOf = (bytes: number): Unit => (bytes < 100e6 ? { name: 'kB', bytes: 1e3 } : { name: 'MB', bytes: 1e6 });
+
+/** Share of the whole cost that one more unit takes away here. */
+const gainOf = (price: Price | undefined, total: number, unit: Unit): number | null =>
+  price?.up && total > 0 ? (-price.up.cost / total) * (unit.bytes / price.up.bytes) : null;
 
 /** Why the selected matrix got what it got: what a step either way would do to size and error. */
-function Why({ row, total }: { row: Row | undefined; total: number }) {
+function Why({ row, total, unit }: { row: Row | undefined; total: number; unit: Unit }) {
   if (!row) return <p class="figure-note why">Select a matrix to see why it got its bits.</p>;
   const { up, down } = row.price ?? {};
   const say = (share: number) => formatPercent(Math.abs(share) / (total || 1));
@@ -210,7 +217,7 @@ function Why({ row, total }: { row: Row | undefined; total: number }) {
       <Name name={row.name} /> is stored as {row.label}: {formatBytes(row.bytes)}, {formatPercent(row.costShare)} of the
       error.{' '}
       {up
-        ? `${up.label} would take ${formatBytes(up.bytes)} more and ${say(up.cost)} of the error away: one more MB here gains ${formatPercent(gainOf(row.price, total))}. `
+        ? `${up.label} would take ${formatBytes(up.bytes)} more and ${say(up.cost)} of the error away: one more ${unit.name} here gains ${formatPercent(gainOf(row.price, total, unit))}. `
         : 'No option is better. '}
       {down
         ? `${down.label} would save ${formatBytes(-down.bytes)} and add ${say(down.cost)}; more than those bytes bring elsewhere.`

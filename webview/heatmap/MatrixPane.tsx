@@ -86,8 +86,8 @@ function Given({ given }: { given: GivenOption }) {
       </dl>
       <p class="muted">
         {above === 0 ? 'No matrix got more bits' : `${above} of ${of} matrices got more bits`}: it takes{' '}
-        {formatPercent(given.sizeShare)} of their size and leaves {formatPercent(given.costShare)} of their error, which
-        the loss feels at {formatPercent(given.error)} of the matrix.{' '}
+        {formatPercent(given.sizeShare)} of their size and leaves {formatPercent(given.costShare)} of their error,{' '}
+        {formatPercent(given.error)} of the matrix as the compression weighed it.{' '}
         {given.costShare > given.sizeShare
           ? 'Errors weigh more here than bytes: it is near the head of those that get more.'
           : 'Bytes weigh more here than errors: others need them more.'}

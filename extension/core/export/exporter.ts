@@ -15,6 +15,8 @@ export interface Exporter {
   readonly id: string;
   readonly label: string;
   readonly description: string;
+  /** Whether it has a form for what a checkpoint holds, as far as headers say: menus leave it out otherwise. */
+  accepts(index: CheckpointIndex): boolean;
   /** Makes the folder, whole or not at all. `bytes` counts tensors. */
   run(context: ExportContext): Promise<{ out: string; files: string[]; bytes: number }>;
 }

@@ -48,6 +48,10 @@ async function givenModel(
     if (model) return model;
     if (argument.kind === 'checkpoint') return studio.models.open(argument.checkpoint.path);
   } else if (argument?.model !== undefined) return studio.models.open(argument.model);
+  const input = vscode.window.tabGroups.activeTabGroup.activeTab?.input;
+  // An editor of a file that cannot be read is of ours too: its reason is told, and no other checkpoint taken for it.
+  if (input instanceof vscode.TabInputCustom && input.viewType.startsWith('lqStudio.'))
+    return openUri(studio, input.uri);
   const { model } = studio.active() ?? {};
   return model === undefined ? pickModel(studio, placeholder, offered) : studio.models.open(model);
 }

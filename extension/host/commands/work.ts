@@ -8,7 +8,8 @@ import { requireTrust } from '../engine';
 import type { HealthProblems } from '../health';
 import type { Model } from '../model/models';
 import { progressDetail } from '../model/progress';
-import { pick } from '../panels/common';
+import { outputBeside } from '../model/outcome';
+import { pick, startFolder } from '../panels/common';
 import { jobSettings } from '../settings';
 import { startStatistics } from '../statistics';
 import type { Studio } from '../studio';
@@ -98,12 +99,17 @@ async function chooseText(studio: Studio): Promise<string | undefined> {
 async function exportModel(studio: Studio, model: Model): Promise<void> {
   // The formats bring their writers along, which nothing else here needs.
   const { exporters } = await import('../../core/export/exporters');
+  const possible = exporters.filter(exporter => exporter.accepts(model.index));
+  if (possible.length === 0)
+    throw new LqError('usage', `${model.header.label} is stored in a form that no format of ours can be made from.`, {
+      file: model.file,
+    });
   const format = await vscode.window.showQuickPick(
-    exporters.map(({ id, label, description }) => ({ label, detail: description, id })),
+    possible.map(({ id, label, description }) => ({ label, detail: description, id })),
     { placeHolder: `Format to export ${model.header.label} to` },
   );
   if (!format) return;
-  const proposed = path.join(path.dirname(model.path), `${model.header.label}-${format.id}`);
+  const proposed = outputBeside(model, format.id, startFolder());
   const out = await vscode.window.showInputBox({
     title: `Export ${model.header.label}: ${format.label}`,
     prompt: 'Folder to write; it is made, and appears once it is whole.',

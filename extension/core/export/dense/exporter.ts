@@ -6,7 +6,7 @@
 import { joinPath, baseName } from '../../files/paths';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../../checkpoint/serialize';
 import { joinSlices, slicesOf } from '../../checkpoint/slices';
-import type { CheckpointIndex } from '../../checkpoint/types';
+import type { CheckpointIndex, LogicalTensor } from '../../checkpoint/types';
 import { callNative } from '../../context';
 import { LqError } from '../../errors';
 import { overLanes } from '../../lanes';
@@ -29,6 +29,7 @@ export const dense: Exporter = {
   id: 'dense',
   label: 'Dense safetensors',
   description: 'Every weight in the dtype of the original, for any loader. As large as the original.',
+  accepts: index => index.gguf === undefined && foreignOf(index) === undefined,
   run: exportDense,
 };
 
@@ -122,8 +123,12 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
 }
 
 /** Refuses weights that another tool packed: copied as they are they would be called dense and be none. */
+/** A weight that another tool packed. */
+const foreignOf = (index: CheckpointIndex): LogicalTensor | undefined =>
+  logicalTensors(index).find(({ format }) => format !== 'dense' && format !== 'lq');
+
 function requireReadable(index: CheckpointIndex): void {
-  const packed = logicalTensors(index).find(({ format }) => format !== 'dense' && format !== 'lq');
+  const packed = foreignOf(index);
   if (packed === undefined) return;
   throw new LqError(
     'unsupported-dtype',

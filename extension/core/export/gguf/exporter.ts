@@ -9,6 +9,7 @@ export const gguf: Exporter = {
   id: 'gguf',
   label: 'GGUF',
   description: 'One file for llama.cpp, Ollama and LM Studio, weights in the float type of the original.',
+  accepts: index => index.gguf === undefined && index.config !== undefined,
   async run({ pipeline, index, out, overwrite }) {
     if (index.gguf) throw new LqError('usage', `${index.label} is a GGUF file already.`, { file: index.file });
     const model = await ggufModel(pipeline.files, index);

@@ -13,6 +13,7 @@ export const packed: Exporter = {
   id: 'packed',
   label: 'Packed LQ checkpoint',
   description: 'Codes, scales and factors: the small one. Read by LQ Studio, specified for others.',
+  accepts: index => index.tensors.length > 0 && readPacked(index).size > 0,
   run: copyPacked,
 };
 
