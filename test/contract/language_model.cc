@@ -42,6 +42,79 @@ Case wide_heads(const char* name, int32_t head_dim) {
 constexpr LayerTraits kGlobalThenLocal[] = {{0, LayerRotary::standard, 28, false}, {5, LayerRotary::local, 28, false}};
 constexpr LayerTraits kWithoutRotation[] = {{4, LayerRotary::standard, 28, false}, {0, LayerRotary::none, 28, false}};
 
+constexpr LayerTraits kWithoutAnyRotation[] = {{0, LayerRotary::none, 28, false}, {0, LayerRotary::none, 28, false}};
+constexpr float kSlopes[] = {0.5f, 0.25f, 0.125f, 0.0625f};
+
+// Parts of the families before Llama, of its contemporaries, and of encoders.
+std::vector<Case> cases_of_other_families() {
+  return {
+      vary("fused projections by group, parallel halves, rotation of a part, as in GPT-NeoX",
+           [](Case& c) {
+             c.config.norms.kind = NormKind::layer;
+             c.config.attention.fused = Fused::grouped;
+             c.config.attention.parallel = true;
+             c.config.attention_bias = c.config.output_bias = c.config.mlp_bias = c.config.mlp.plain = true;
+             c.config.mlp.activation = Activation::gelu;
+             c.config.rotary.dim = 4;
+           }),
+      vary("one norm for both halves, interleaved rotation, norms of heads of their own, as in Cohere",
+           [](Case& c) {
+             c.config.norms.kind = NormKind::layer;
+             c.config.norms.unbiased = true;
+             c.config.attention.parallel = c.config.attention.shared_norm = true;
+             c.config.qk_norm = true;
+             c.config.attention.head_norm = HeadNorm::layer_own;
+             c.config.rotary.interleaved = true;
+             c.config.head.scale = 0.25;
+           }),
+      vary("stacked projections, learned positions and norms of heads with a bias",
+           [](Case& c) {
+             c.config.norms.kind = NormKind::layer;
+             c.config.attention.fused = c.config.mlp.fused = Fused::stacked;
+             c.config.qk_norm = true;
+             c.config.attention.head_norm = HeadNorm::layer;
+             c.config.embedding.positions = 20;
+             c.config.embedding.position_offset = 2;
+             c.config.embedding.padding = -1;
+             c.config.attention_bias = c.config.mlp_bias = true;
+             c.config.traits = kWithoutAnyRotation;
+           }),
+      vary("biases by distance and a normalised embedding, as in BLOOM",
+           [](Case& c) {
+             c.config.norms.kind = NormKind::layer;
+             c.config.attention.alibi = kSlopes;
+             c.config.embedding.norm = true;
+             c.config.traits = kWithoutAnyRotation;
+             c.context = 70;  // more than a tile of any backend's attention
+           }),
+      vary("sinks and clamped projections",
+           [](Case& c) {
+             c.config.attention.sinks = true;
+             c.config.attention.clamp = 1.2;
+             c.config.qk_norm = true;
+           }),
+      vary("masked tokens, both directions, types, a bias of logits, windows to either side",
+           [](Case& c) {
+             c.config.norms.kind = NormKind::layer;
+             c.config.norms.none_first = true;
+             c.config.attention.both_directions = true;
+             c.config.sliding_window = 4;
+             c.config.embedding.types = 2;
+             c.config.embedding.norm = c.config.head.bias = true;
+             c.config.mlp.activation = Activation::gelu_quick;
+             c.config.masked = true;
+             c.config.mask_token = 3;
+           }),
+      vary("bare norms, none before the head",
+           [](Case& c) {
+             c.config.norms.kind = NormKind::layer;
+             c.config.norms.bare = c.config.norms.none_last = true;
+             c.config.mlp.activation = Activation::identity;
+             c.config.attention.both_directions = true;
+           }),
+  };
+}
+
 // Each part beyond Llama's, in the company some family puts it in.
 std::vector<Case> cases_of_parts() {
   return {
@@ -234,7 +307,9 @@ size_t matrices_of(const LanguageModelConfig& c) {
   size_t count = 0;
   for (int32_t layer = 0; layer < c.layers; ++layer) {
     const LayerTraits t = traits_of(c, layer);
-    count += 4 + (t.width == 0 ? 0 : c.mlp.plain ? 2 : 3) + (t.routed ? 3 * static_cast<size_t>(c.moe.experts) : 0);
+    const size_t own = c.attention.fused == Fused::none ? 4 : 2,
+                 gates = c.mlp.plain || c.mlp.fused != Fused::none ? 2 : 3;
+    count += own + (t.width == 0 ? 0 : gates) + (t.routed ? 3 * static_cast<size_t>(c.moe.experts) : 0);
   }
   return count;
 }
@@ -310,6 +385,9 @@ std::vector<LanguageModelCheck> check_case(Backend& backend, const Case& c, cons
   std::mt19937_64 random(11);
   std::vector<int32_t> tokens(c.sequences * c.context);
   for (int32_t& t : tokens) t = static_cast<int32_t>(random() % c.config.vocab);
+  for (int32_t s = 0; c.config.masked && s < c.sequences; ++s) {
+    for (const int32_t at : {1, 6, 10}) tokens[s * c.context + at + s] = ~tokens[s * c.context + at + s];
+  }
   LanguageModel* created = nullptr;
   const Status status = backend.create_language_model(c.config, reference.provider(), &created);
   if (status.code != StatusCode::ok) {
@@ -521,6 +599,7 @@ std::vector<LanguageModelCheck> check_language_model(Backend& backend, const Lan
     all.insert(all.end(), some.begin(), some.end());
   };
   for (const Case& c : cases()) append(check_case(backend, c, tolerance));
+  for (const Case& c : cases_of_other_families()) append(check_case(backend, c, tolerance));
   for (const Case& c : cases_of_parts()) append(check_case(backend, c, tolerance));
   append(check_packed_language_model(backend, tolerance));
   append(check_layer_pass(backend, tolerance));

@@ -28,13 +28,13 @@ void rms_norm(const double* weight, double offset, double eps, double* x, size_t
   for (size_t i = 0; i < n; ++i) x[i] *= scale * (weight[i] + offset);
 }
 
-void layer_norm(const Vector& weight, double offset, const Vector& bias, double eps, Vector* x) {
-  const auto n = static_cast<double>(x->size());
+// A null bias is 0.
+void layer_norm(const double* weight, double offset, const double* bias, double eps, double* x, size_t n) {
   double mean = 0, variance = 0;
-  for (const double v : *x) mean += v / n;
-  for (const double v : *x) variance += (v - mean) * (v - mean) / n;
-  for (size_t i = 0; i < x->size(); ++i) {
-    (*x)[i] = ((*x)[i] - mean) / std::sqrt(variance + eps) * (weight[i] + offset) + bias[i];
+  for (size_t i = 0; i < n; ++i) mean += x[i] / static_cast<double>(n);
+  for (size_t i = 0; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean) / static_cast<double>(n);
+  for (size_t i = 0; i < n; ++i) {
+    x[i] = (x[i] - mean) / std::sqrt(variance + eps) * (weight[i] + offset) + (bias == nullptr ? 0 : bias[i]);
   }
 }
 
@@ -48,6 +48,10 @@ double activation(Activation f, double x) {
       return x / 2 * std::erfc(-x / std::numbers::sqrt2);
     case Activation::relu:
       return std::max(x, 0.0);
+    case Activation::gelu_quick:
+      return x / (1 + std::exp(-1.702 * x));
+    case Activation::identity:
+      return x;
     default:
       return x > 0 ? x * x : 0;
   }
@@ -75,22 +79,28 @@ ReferenceModel::ReferenceModel(const LanguageModelConfig& c, uint64_t seed) : co
     w.resize(count);
     for (double& x : w) x = static_cast<float>(normal(random));
   };
-  const bool together = c.attention.head_norm == HeadNorm::together;
+  const HeadNorm head_norm = c.attention.head_norm;
+  const bool own = head_norm == HeadNorm::together || head_norm == HeadNorm::layer_own;
   const auto matrix = [&](int32_t layer, Kind kind, int64_t rows, int64_t cols) {
     fill(layer, kind, rows * cols, 0, 1.3 / std::sqrt(static_cast<double>(cols)));
   };
   fill(-1, Kind::embedding, int64_t{c.vocab} * c.hidden, 0, 1);
   const double around = 1 - c.norms.offset;
   const auto fill_norm = [&](int32_t layer, Kind weight, Kind bias) {
-    fill(layer, weight, c.hidden, around, 0.2);
-    if (c.norms.kind == NormKind::layer) fill(layer, bias, c.hidden, 0, 0.3);
+    if (!c.norms.bare) fill(layer, weight, c.hidden, around, 0.2);
+    const bool biased = c.norms.kind == NormKind::layer && !c.norms.bare && !c.norms.unbiased;
+    if (biased) fill(layer, bias, c.hidden, 0, 0.3);
   };
-  fill_norm(-1, Kind::final_norm, Kind::final_norm_bias);
+  if (!c.norms.none_last) fill_norm(-1, Kind::final_norm, Kind::final_norm_bias);
+  if (c.embedding.positions > 0) fill(-1, Kind::positions, int64_t{c.embedding.positions} * c.hidden, 0, 0.5);
+  if (c.embedding.types > 0) fill(-1, Kind::types, int64_t{c.embedding.types} * c.hidden, 0, 0.5);
+  if (c.embedding.norm) fill_norm(-1, Kind::embedding_norm, Kind::embedding_norm_bias);
+  if (c.head.bias) fill(-1, Kind::head_bias, c.vocab, 0, 0.5);
   if (!c.tied_embeddings) matrix(-1, Kind::head, c.vocab, c.hidden);
   for (int32_t layer = 0; layer < c.layers; ++layer) {
     if (!c.norms.none_before) {
-      fill_norm(layer, Kind::input_norm, Kind::input_norm_bias);
-      fill_norm(layer, Kind::post_attention_norm, Kind::post_attention_norm_bias);
+      if (!c.norms.none_first || layer > 0) fill_norm(layer, Kind::input_norm, Kind::input_norm_bias);
+      if (!c.attention.shared_norm) fill_norm(layer, Kind::post_attention_norm, Kind::post_attention_norm_bias);
     }
     if (c.norms.after) {
       fill_norm(layer, Kind::attention_output_norm, Kind::attention_output_norm_bias);
@@ -127,10 +137,13 @@ ReferenceModel::ReferenceModel(const LanguageModelConfig& c, uint64_t seed) : co
       fill(layer, Kind::k_bias, kv, 0, 0.5);
       fill(layer, Kind::v_bias, kv, 0, 0.5);
     }
+    if (c.attention.sinks) fill(layer, Kind::sinks, c.heads, 0, 1);
     if (c.output_bias) fill(layer, Kind::o_bias, c.hidden, 0, 0.5);
     if (c.qk_norm) {
-      fill(layer, Kind::q_norm, together ? q : c.head_dim, around, 0.2);
-      fill(layer, Kind::k_norm, together ? kv : c.head_dim, around, 0.2);
+      fill(layer, Kind::q_norm, own ? q : c.head_dim, around, 0.2);
+      fill(layer, Kind::k_norm, own ? kv : c.head_dim, around, 0.2);
+      if (head_norm == HeadNorm::layer) fill(layer, Kind::q_norm_bias, c.head_dim, 0, 0.3);
+      if (head_norm == HeadNorm::layer) fill(layer, Kind::k_norm_bias, c.head_dim, 0, 0.3);
     }
     if (c.mlp_bias) {
       if (!c.mlp.plain) fill(layer, Kind::gate_bias, c.intermediate, 0, 0.5);
@@ -153,7 +166,15 @@ const std::vector<double>* ReferenceModel::find(int32_t layer, Kind kind, int32_
 WeightProvider ReferenceModel::provider() {
   return {this, [](void* user, int32_t layer, Kind kind, int32_t expert, float* out, int64_t count) {
             Status status{StatusCode::ok, -1, {}};
-            const Vector* w = static_cast<ReferenceModel*>(user)->weight(layer, kind, expert);
+            auto* self = static_cast<ReferenceModel*>(user);
+            if (kind == Kind::qkv || kind == Kind::qkv_bias || kind == Kind::gate_up || kind == Kind::gate_up_bias) {
+              for (int64_t i = 0; i < count; ++i) {
+                const auto [part, index] = self->origin(kind, i);
+                out[i] = static_cast<float>(self->at(layer, part).at(index));
+              }
+              return status;
+            }
+            const Vector* w = self->weight(layer, kind, expert);
             if (w == nullptr || static_cast<int64_t>(w->size()) != count) {
               status.code = StatusCode::invalid_argument;
               std::snprintf(status.message, sizeof status.message, "kind %d of layer %d asked for with %lld elements",
@@ -163,6 +184,29 @@ WeightProvider ReferenceModel::provider() {
             std::transform(w->begin(), w->end(), out, [](double x) { return static_cast<float>(x); });
             return status;
           }};
+}
+
+// The part of a fused tensor that has its element, and which of its own that is.
+std::pair<WeightKind, int64_t> ReferenceModel::origin(Kind kind, int64_t index) const {
+  const LanguageModelConfig& c = config;
+  const bool matrix = kind == Kind::qkv || kind == Kind::gate_up;
+  const int64_t cols = matrix ? c.hidden : 1, row = index / cols, col = index % cols;
+  const int64_t dim = c.head_dim, group = c.heads / c.kv_heads;
+  const auto of = [&](Kind weight, Kind bias, int64_t own) {
+    return std::pair{matrix ? weight : bias, own * cols + col};
+  };
+  if (kind == Kind::gate_up || kind == Kind::gate_up_bias) {
+    return row < c.intermediate ? of(Kind::gate, Kind::gate_bias, row)
+                                : of(Kind::up, Kind::up_bias, row - c.intermediate);
+  }
+  if (c.attention.fused == Fused::grouped) {
+    const int64_t head = row / dim % (group + 2), key = row / dim / (group + 2), in = row % dim;
+    if (head < group) return of(Kind::q, Kind::q_bias, (key * group + head) * dim + in);
+    return head == group ? of(Kind::k, Kind::k_bias, key * dim + in) : of(Kind::v, Kind::v_bias, key * dim + in);
+  }
+  const int64_t q = c.heads * dim, kv = c.kv_heads * dim;
+  if (row < q) return of(Kind::q, Kind::q_bias, row);
+  return row < q + kv ? of(Kind::k, Kind::k_bias, row - q) : of(Kind::v, Kind::v_bias, row - q - kv);
 }
 
 // Angle of each pair of a head at a position.
@@ -212,25 +256,37 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
   const auto context = static_cast<int64_t>(x->size());
   const int32_t dim = c.head_dim, half = (c.rotary.dim > 0 ? c.rotary.dim : dim) / 2;
   const LayerTraits traits = traits_of(c, layer);
-  const bool together = c.attention.head_norm == HeadNorm::together;
+  const HeadNorm head_norm = c.attention.head_norm;
+  const bool together = head_norm == HeadNorm::together;
   const bool local = traits.rotary == LayerRotary::local;
   const double stretch = c.rope_type == RopeType::yarn && !local ? c.rope_attention_factor : 1;
+  const auto normalize_head = [&](Kind norm, int64_t h, double* head) {
+    const double* weight = at(layer, norm).data() + (head_norm == HeadNorm::layer_own ? h * dim : 0);
+    if (head_norm == HeadNorm::each) return rms_norm(weight, c.norms.offset, c.rms_eps, head, dim);
+    const Vector* bias = find(layer, norm == Kind::q_norm ? Kind::q_norm_bias : Kind::k_norm_bias);
+    layer_norm(weight, c.norms.offset, bias == nullptr ? nullptr : bias->data(), c.rms_eps, head, dim);
+  };
   const auto heads_of = [&](Kind kind, Kind bias, Kind norm, bool normed, bool rotated) {
     std::vector<Vector> out;
     for (int64_t t = 0; t < context; ++t) {
       const Vector in = normalized(layer, Kind::input_norm, Kind::input_norm_bias, (*x)[t]);
       if (kind == Kind::q) record(layer, BlockInput::attention, in);
       Vector y = multiply(at(layer, kind), in, c.attention_bias ? &at(layer, bias) : nullptr);
+      for (double& value : y) {
+        if (c.attention.clamp > 0) value = std::clamp(value, -c.attention.clamp, c.attention.clamp);
+      }
       const Vector turn = angles(t, context, local);
       if (normed && together) rms_norm(at(layer, norm).data(), c.norms.offset, c.rms_eps, y.data(), y.size());
       for (size_t h = 0; h < y.size() / dim; ++h) {
         double* head = y.data() + h * dim;
-        if (normed && !together) rms_norm(at(layer, norm).data(), c.norms.offset, c.rms_eps, head, dim);
+        if (normed && !together) normalize_head(norm, static_cast<int64_t>(h), head);
         if (!rotated || traits.rotary == LayerRotary::none) continue;
         for (int32_t i = 0; i < half; ++i) {
-          const double a = head[i], b = head[i + half];
-          head[i] = stretch * (a * std::cos(turn[i]) - b * std::sin(turn[i]));
-          head[i + half] = stretch * (b * std::cos(turn[i]) + a * std::sin(turn[i]));
+          double& low = head[c.rotary.interleaved ? 2 * i : i];
+          double& high = head[c.rotary.interleaved ? 2 * i + 1 : i + half];
+          const double a = low, b = high;
+          low = stretch * (a * std::cos(turn[i]) - b * std::sin(turn[i]));
+          high = stretch * (b * std::cos(turn[i]) + a * std::sin(turn[i]));
         }
       }
       out.push_back(y);
@@ -243,17 +299,22 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
   for (int64_t t = 0; t < context; ++t) {
     Vector attended(int64_t{c.heads} * dim, 0.0);
     const int64_t first = traits.window > 0 ? std::max<int64_t>(0, t - traits.window + 1) : 0;
+    const int64_t last = !c.attention.both_directions ? t
+                         : traits.window > 0          ? std::min(context - 1, t + traits.window - 1)
+                                                      : context - 1;
     for (int32_t h = 0; h < c.heads; ++h) {
       const int32_t shared = h / (c.heads / c.kv_heads);
       Vector scores;
-      for (int64_t s = first; s <= t; ++s) {
+      for (int64_t s = first; s <= last; ++s) {
         double score = 0;
         for (int32_t i = 0; i < dim; ++i) score += q[t][h * dim + i] * k[s][shared * dim + i];
         score *= c.attention.scale > 0 ? c.attention.scale : 1 / std::sqrt(static_cast<double>(dim));
+        if (c.attention.alibi != nullptr) score += double{c.attention.alibi[h]} * static_cast<double>(s - t);
         scores.push_back(soft_cap(score, c.attention.softcap));
       }
+      if (c.attention.sinks) scores.push_back(at(layer, Kind::sinks)[h]);
       const double all = log_sum_exp(scores.data(), scores.size());
-      for (int64_t s = first; s <= t; ++s) {
+      for (int64_t s = first; s <= last; ++s) {
         for (int32_t i = 0; i < dim; ++i) {
           attended[h * dim + i] += std::exp(scores[s - first] - all) * v[s][shared * dim + i];
         }
@@ -324,9 +385,11 @@ std::vector<double> ReferenceModel::route(int32_t layer, const Vector& x) const 
   return weights;
 }
 
-void ReferenceModel::mlp(int32_t layer, Vector* x) const {
+void ReferenceModel::mlp(int32_t layer, const Vector& source, Vector* x) const {
   const LayerTraits traits = traits_of(config, layer);
-  const Vector in = normalized(layer, Kind::post_attention_norm, Kind::post_attention_norm_bias, *x);
+  const bool shared = config.attention.shared_norm;
+  const Vector in = normalized(layer, shared ? Kind::input_norm : Kind::post_attention_norm,
+                               shared ? Kind::input_norm_bias : Kind::post_attention_norm_bias, source);
   record(layer, BlockInput::mlp, in);
   Vector half(config.hidden, 0.0);
   const auto add = [&](double weight, const Vector& out) {
@@ -350,14 +413,20 @@ void ReferenceModel::mlp(int32_t layer, Vector* x) const {
 
 // What a norm before a half, or the final one, makes of x.
 std::vector<double> ReferenceModel::normalized(int32_t layer, Kind weight, Kind bias, Vector x) const {
-  return layer >= 0 && config.norms.none_before ? x : norm_by(layer, weight, bias, std::move(x));
+  const NormParts& n = config.norms;
+  const bool none =
+      layer < 0 ? n.none_last : n.none_before || (n.none_first && layer == 0 && weight == Kind::input_norm);
+  return none ? x : norm_by(layer, weight, bias, std::move(x));
 }
 
 std::vector<double> ReferenceModel::norm_by(int32_t layer, Kind weight, Kind bias, Vector x) const {
+  const Vector ones(x.size(), 1.0), *stored = find(layer, weight), *shift = find(layer, bias);
+  const double* by = stored == nullptr ? ones.data() : stored->data();
+  const double offset = stored == nullptr ? 0 : static_cast<double>(config.norms.offset);
   if (config.norms.kind == NormKind::layer) {
-    layer_norm(at(layer, weight), config.norms.offset, at(layer, bias), config.rms_eps, &x);
+    layer_norm(by, offset, shift == nullptr ? nullptr : shift->data(), config.rms_eps, x.data(), x.size());
   } else {
-    rms_norm(at(layer, weight).data(), config.norms.offset, config.rms_eps, x.data(), x.size());
+    rms_norm(by, offset, config.rms_eps, x.data(), x.size());
   }
   return x;
 }
@@ -372,18 +441,26 @@ std::vector<double> ReferenceModel::logits(const int32_t* tokens, int64_t contex
   const LanguageModelConfig& c = config;
   std::vector<Vector> x;
   for (int64_t t = 0; t < context; ++t) {
-    const auto row = at(-1, Kind::embedding).begin() + int64_t{tokens[t]} * c.hidden;
+    const int64_t token = tokens[t] < 0 ? c.mask_token : tokens[t];
+    const auto row = at(-1, Kind::embedding).begin() + token * c.hidden;
     x.emplace_back(row, row + c.hidden);
-    for (double& v : x.back()) v *= or_one(c.embedding.scale);
+    for (int32_t i = 0; i < c.hidden; ++i) {
+      double& v = x.back()[i];
+      v *= or_one(c.embedding.scale);
+      if (c.embedding.positions > 0) v += at(-1, Kind::positions)[(t + c.embedding.position_offset) * c.hidden + i];
+      if (c.embedding.types > 0) v += at(-1, Kind::types)[i];
+    }
+    if (c.embedding.norm) x.back() = norm_by(-1, Kind::embedding_norm, Kind::embedding_norm_bias, x.back());
   }
   for (int32_t layer = 0; layer < c.layers; ++layer) {
+    const std::vector<Vector> before = x;
     attention(layer, &x);
-    for (Vector& row : x) mlp(layer, &row);
+    for (size_t t = 0; t < x.size(); ++t) mlp(layer, c.attention.parallel ? before[t] : Vector(x[t]), &x[t]);
   }
   Vector out;
   for (const Vector& row : x) {
     const Vector z = multiply(at(-1, c.tied_embeddings ? Kind::embedding : Kind::head),
-                              normalized(-1, Kind::final_norm, Kind::final_norm_bias, row), nullptr);
+                              normalized(-1, Kind::final_norm, Kind::final_norm_bias, row), find(-1, Kind::head_bias));
     for (const double v : z) out.push_back(soft_cap(or_one(c.head.scale) * v, c.head.softcap));
   }
   return out;
@@ -391,12 +468,14 @@ std::vector<double> ReferenceModel::logits(const int32_t* tokens, int64_t contex
 
 double ReferenceModel::loss(const int32_t* tokens, int64_t context) const {
   const Vector z = logits(tokens, context);
-  double sum = 0;
-  for (int64_t t = 0; t + 1 < context; ++t) {
+  double sum = 0, count = 0;
+  for (int64_t t = 0; t < context; ++t) {
+    if (config.masked ? tokens[t] >= 0 : t + 1 == context) continue;
     const double* row = z.data() + t * config.vocab;
-    sum += log_sum_exp(row, config.vocab) - row[tokens[t + 1]];
+    sum += log_sum_exp(row, config.vocab) - row[config.masked ? ~tokens[t] : tokens[t + 1]];
+    ++count;
   }
-  return sum / static_cast<double>(context - 1);
+  return sum / count;
 }
 
 void ReferenceModel::record(int32_t layer, BlockInput input, const Vector& x, int32_t expert) const {
@@ -412,6 +491,10 @@ void ReferenceModel::add_inputs(const int32_t* tokens, int64_t context, Inputs* 
 double ReferenceModel::derivative(int32_t layer, Kind kind, int64_t index, const int32_t* tokens, int64_t context,
                                   int32_t expert) {
   constexpr double kStep = 1e-5;
+  if (kind == Kind::qkv || kind == Kind::gate_up) {
+    const auto [part, own] = origin(kind, index);
+    return derivative(layer, part, own, tokens, context);
+  }
   double& w = weight(layer, kind, expert)->at(index);
   const double was = w;
   w = was + kStep;

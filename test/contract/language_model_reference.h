@@ -24,7 +24,7 @@ class ReferenceModel {
 
   // Logits [context, vocab].
   std::vector<double> logits(const int32_t* tokens, int64_t context) const;
-  // Mean cross entropy of the context - 1 predictions.
+  // Mean cross entropy of the predictions.
   double loss(const int32_t* tokens, int64_t context) const;
   // Adds every token's input of every block's matrices.
   using Inputs = std::map<std::tuple<int32_t, BlockInput, int32_t>, std::vector<std::vector<double>>>;
@@ -39,7 +39,9 @@ class ReferenceModel {
   }
   const std::vector<double>* find(int32_t layer, WeightKind kind, int32_t expert = kNoExpert) const;
   void attention(int32_t layer, std::vector<std::vector<double>>* x) const;
-  void mlp(int32_t layer, std::vector<double>* x) const;
+  // Adds the MLP of `source` to x.
+  void mlp(int32_t layer, const std::vector<double>& source, std::vector<double>* x) const;
+  std::pair<WeightKind, int64_t> origin(WeightKind kind, int64_t index) const;
   std::vector<double> angles(int64_t position, int64_t context, bool local) const;
   std::vector<double> normalized(int32_t layer, WeightKind weight, WeightKind bias, std::vector<double> x) const;
   std::vector<double> norm_by(int32_t layer, WeightKind weight, WeightKind bias, std::vector<double> x) const;

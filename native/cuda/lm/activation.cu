@@ -27,6 +27,12 @@ __device__ inline Slope activation(Activation f, float x) {
       const float share = 0.5f * (1.0f + erff(x * kRootHalf));
       return {x * share, share + x * kDensity * expf(-0.5f * x * x)};
     }
+    case Activation::gelu_quick: {
+      const float sigmoid = 1.0f / (1.0f + expf(-1.702f * x)), value = x * sigmoid;
+      return {value, sigmoid + 1.702f * value * (1.0f - sigmoid)};
+    }
+    case Activation::identity:
+      return {x, 1.0f};
     case Activation::relu:
       return {fmaxf(x, 0.0f), x > 0.0f ? 1.0f : 0.0f};
     case Activation::relu_squared: {

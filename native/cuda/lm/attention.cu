@@ -15,6 +15,8 @@ struct Sizes {
   int64_t stride, plane;              // of qkv
   int64_t q, kv;                      // widths of its parts
   float scale, cap;                   // of scores, and their soft-cap; 0: none
+  bool causal;
+  const float *slopes, *sinks;  // [heads], or null
 };
 
 Sizes sizes_of(const Attention& a) {
@@ -29,12 +31,18 @@ Sizes sizes_of(const Attention& a) {
       a.shape.q,
       a.shape.kv,
       static_cast<float>(c.attention.scale > 0 ? c.attention.scale : 1.0 / std::sqrt(static_cast<double>(c.head_dim))),
-      static_cast<float>(c.attention.softcap)};
+      static_cast<float>(c.attention.softcap),
+      !c.attention.both_directions,
+      a.slopes,
+      a.sinks};
 }
 
-// A score from a product of a query and a key.
-__device__ inline float score_of(const Sizes& z, float product) {
-  const float x = product * z.scale;
+// What a head adds to its scores by distance.
+__device__ inline float slope_of(const Sizes& z, int head) { return z.slopes == nullptr ? 0.0f : z.slopes[head]; }
+
+// A score from a product of a query and a key, `distance` positions before it.
+__device__ inline float score_of(const Sizes& z, float slope, int distance, float product) {
+  const float x = product * z.scale - slope * static_cast<float>(distance);
   return z.cap > 0.0f ? z.cap * tanhf(x / z.cap) : x;
 }
 // d(score) / d(product).
@@ -43,12 +51,22 @@ __device__ inline float score_slope(const Sizes& z, float score) {
 }
 
 __device__ inline bool attends(const Sizes& z, int query, int key) {
-  return key <= query && query < z.context && (z.window == 0 || query - key < z.window);
+  if (query >= z.context || key >= z.context || (z.causal && key > query)) return false;
+  return z.window == 0 || (query - key < z.window && key - query < z.window);
 }
 
-// First key any query from `query` on attends to.
+// First key any query from `query` on attends to, and the end of those that queries up to `last` do.
 __device__ inline int first_key(const Sizes& z, int query) {
   return z.window > 0 && query >= z.window ? query - z.window + 1 : 0;
+}
+__device__ inline int end_key(const Sizes& z, int last) {
+  if (z.causal) return min(last + 1, z.context);
+  return z.window > 0 ? min(last + z.window, z.context) : z.context;
+}
+// The same of queries that attend to a key.
+__device__ inline int first_query(const Sizes& z, int key) { return z.causal ? key : first_key(z, key); }
+__device__ inline int end_query(const Sizes& z, int last) {
+  return z.window > 0 ? min(last + z.window, z.context) : z.context;
 }
 
 // Tile sizes that keep shared memory under 99 KB, what every supported device has.
@@ -80,7 +98,8 @@ __global__ void __launch_bounds__(ForwardTiles<D, Planes>::kThreads)
 
   float o[D / 8][4] = {};
   float top[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-  const int end = min(query0 + T::kQueries, z.context);
+  const int end = end_key(z, query0 + T::kQueries - 1);
+  const float slope = slope_of(z, head);
   for (int key0 = first_key(z, query0) / T::kKeys * T::kKeys; key0 < end; key0 += T::kKeys) {
     __syncthreads();
     load_rows<D, Planes, T::kKeys, T::kThreads>(of_k, k, z.stride, z.plane, key0, z.context);
@@ -101,7 +120,7 @@ __global__ void __launch_bounds__(ForwardTiles<D, Planes>::kThreads)
         for (int e = 0; e < 2; ++e) {
           const int key = key0 + n * 8 + lane % 4 * 2 + e;
           float& x = s[n][half * 2 + e];
-          x = attends(z, query, key) ? score_of(z, x) * kLog2E : -INFINITY;
+          x = attends(z, query, key) ? score_of(z, slope, query - key, x) * kLog2E : -INFINITY;
           now = fmaxf(now, x);
         }
       }
@@ -139,7 +158,14 @@ __global__ void __launch_bounds__(ForwardTiles<D, Planes>::kThreads)
     total += __shfl_xor_sync(~0u, total, 1);
     total += __shfl_xor_sync(~0u, total, 2);
     if (query >= z.context) continue;
-    const float scale_out = 1.0f / total;
+    float keep = 1.0f;
+    if (z.sinks != nullptr) {
+      const float sink = z.sinks[head] * kLog2E, now = fmaxf(top[half], sink);
+      keep = exp2f(top[half] - now);
+      total = total * keep + exp2f(sink - now);
+      top[half] = now;
+    }
+    const float scale_out = keep / total;
     Bf16* row = out + (static_cast<int64_t>(sequence) * z.context + query) * z.q + head * D;
 #pragma unroll
     for (int d = 0; d < D / 8; ++d) {
@@ -213,9 +239,9 @@ __global__ void __launch_bounds__(BackwardTiles<D, Planes>::kThreads)
       load_rows<D, Planes, T::kOwn, T::kThreads>(y, OfKeys ? base + key_column + z.kv : d, OfKeys ? z.stride : z.q,
                                                  OfKeys ? z.plane : d_plane, own0, z.context);
     }
-    const int begin = (OfKeys ? own0 : first_key(z, own0)) / T::kOther * T::kOther;
-    const int end = !OfKeys ? min(own0 + T::kOwn, z.context)
-                            : (z.window > 0 ? min(own0 + T::kOwn - 1 + z.window, z.context) : z.context);
+    const int begin = (OfKeys ? first_query(z, own0) : first_key(z, own0)) / T::kOther * T::kOther;
+    const int end = OfKeys ? end_query(z, own0 + T::kOwn - 1) : end_key(z, own0 + T::kOwn - 1);
+    const float slope = slope_of(z, head);
     for (int other0 = begin; other0 < end; other0 += T::kOther) {
       __syncthreads();
       load_rows<D, Planes, T::kOther, T::kThreads>(u, OfKeys ? q : base + key_column, z.stride, z.plane, other0,
@@ -238,7 +264,7 @@ __global__ void __launch_bounds__(BackwardTiles<D, Planes>::kThreads)
           const bool on = attends(z, query, key);
           const float log_sum = on ? lse[statistics + query] : 0.0f;
           const float mean = on ? delta[statistics + query] : 0.0f;
-          const float score = score_of(z, p[n][e]);
+          const float score = score_of(z, slope, query - key, p[n][e]);
           p[n][e] = on ? exp2f((score - log_sum) * kLog2E) : 0.0f;
           dp[n][e] = p[n][e] * (dp[n][e] - mean) * score_slope(z, score);
         }

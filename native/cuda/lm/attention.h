@@ -1,5 +1,6 @@
-// Causal grouped-query attention, forward and backward, in tiles on tensor cores: scores are never stored, the
-// log-sum-exp of each query is (FlashAttention, arXiv 2205.14135 and 2307.08691, written from the papers' algorithms).
+// Grouped-query attention, causal or in both directions, forward and backward, in tiles on tensor cores: scores are
+// never stored, the log-sum-exp of each query is (FlashAttention, arXiv 2205.14135 and 2307.08691, written from the
+// papers' algorithms).
 #pragma once
 
 #include "lm/product.h"
@@ -10,7 +11,9 @@ namespace lq::cuda {
 // What both directions read. qkv rows are [q | k | v], rotated; `planes` of it say how accurate the arithmetic is.
 struct Attention {
   const Shape& shape;
-  int32_t window;  // tokens a query attends to, its own included; 0: all before
+  int32_t window;  // tokens a query attends to, its own included; 0: all. In both directions, as many to either side
+  const float* slopes;  // [heads]: slope * (position of the key - own one) is added to scores; null: none
+  const float* sinks;   // [heads]: a further logit of each softmax, which attends to nothing; null: none
   int64_t sequences;
   int64_t context;
   Operand qkv;  // [sequences * context, shape.qkv]

@@ -12,10 +12,18 @@ Positions positions_of(const BatchContext& b, const BlockWeights& w, const Block
   const Rotary* rotary = w.traits.rotary == LayerRotary::none    ? nullptr
                          : w.traits.rotary == LayerRotary::local ? &b.local_rotary
                                                                  : &b.rotary;
-  return {b.shape, b.context, rotary, w.qkv_bias.get(), w.q_norm.get(), w.k_norm.get(), s.head_sums};
+  return {b.shape,
+          b.context,
+          rotary,
+          w.qkv_bias.get(),
+          w.q_norm.get(),
+          w.k_norm.get(),
+          w.q_norm_bias.get(),
+          w.k_norm_bias.get(),
+          s.head_sums};
 }
 Attention attention_of(const BatchContext& b, const BlockWeights& w, const BlockState& s) {
-  return {b.shape, w.traits.window, b.sequences, b.context, s.qkv.operand(b.shape.qkv)};
+  return {b.shape, w.traits.window, b.slopes, w.sinks.get(), b.sequences, b.context, s.qkv.operand(b.shape.qkv)};
 }
 Gates gates_of(const BatchContext& b, const BlockWeights& w, const BlockState& s) {
   const LanguageModelConfig& c = b.shape.config;
@@ -25,7 +33,13 @@ Norm attention_norm(const BatchContext& b, const BlockWeights& w) {
   return norm_of(b.shape, w.input_norm, w.input_norm_bias);
 }
 Norm mlp_norm(const BatchContext& b, const BlockWeights& w) {
+  if (b.shape.config.attention.shared_norm) return attention_norm(b, w);
   return norm_of(b.shape, w.post_attention_norm, w.post_attention_norm_bias);
+}
+
+// What the MLP reads: what attention made of the block's input, or that itself.
+float* mlp_source(const BatchContext& b, const BlockState& s) {
+  return b.shape.config.attention.parallel ? s.x : s.middle;
 }
 
 // The last product of a half, and what becomes of its result before it joins the residual stream.
@@ -88,7 +102,7 @@ Operand join_backward(const BatchContext& b, const Half& half, const float* dy, 
 BlockState place_block(const BatchContext& b, bool backward, Arena* arena) {
   const int64_t rows = b.rows(), hidden = b.shape.hidden, inner = b.shape.inner;
   const LanguageModelConfig& c = b.shape.config;
-  const bool in_place = b.values_bf16() && !(backward && c.qk_norm);
+  const bool in_place = b.values_bf16() && !(backward && b.shape.keeps_raw());
   BlockState s{};
   s.x = arena->floats(rows * hidden);
   s.normed = arena->planes(rows * hidden, b.planes);
@@ -97,7 +111,7 @@ BlockState place_block(const BatchContext& b, bool backward, Arena* arena) {
   s.head_sums = b.shape.norms_together() ? arena->floats(rows * 4) : nullptr;
   s.attended = arena->planes(rows * b.shape.q, b.planes);
   s.lse = arena->floats(rows * c.heads);
-  s.middle = backward ? arena->floats(rows * hidden) : s.x;
+  s.middle = backward || c.attention.parallel ? arena->floats(rows * hidden) : s.x;
   s.middle_normed = backward ? arena->planes(rows * hidden, b.planes) : s.normed;
   s.gates = arena->bytes(rows * b.shape.gates * value_bytes(b));
   s.act = arena->planes(rows * inner, b.planes);
@@ -131,7 +145,7 @@ void attention_input(const BatchContext& b, const BlockWeights& w, const BlockSt
 }
 
 void mlp_input(const BatchContext& b, const BlockWeights& w, const BlockState& s) {
-  normalize(b.stream, mlp_norm(b, w), s.middle, b.rows(), s.middle_normed);
+  normalize(b.stream, mlp_norm(b, w), mlp_source(b, s), b.rows(), s.middle_normed);
 }
 
 void forward_attention(const BatchContext& b, const BlockWeights& w, const BlockState& s, bool project) {
@@ -180,9 +194,13 @@ void backward_block(const BatchContext& b, const BlockWeights& w, const BlockSta
   square(4, d_gates, middle_normed, inner, hidden);
   square(5, d_gates.from_column(z.gates - inner), middle_normed, inner, hidden);
   b.products.times(d_gates, w.gates.operand(), rows, hidden, z.gates, {t.d_normed, hidden, bf16, false});
-  normalize_backward(b.stream, mlp_norm(b, w), s.middle, rows, {t.d_normed, bf16, 1.0f, dy, t.d_residual}, t.d_middle);
+  normalize_backward(b.stream, mlp_norm(b, w), mlp_source(b, s), rows, {t.d_normed, bf16, 1.0f, dy, t.d_residual},
+                     t.d_middle);
 
-  const Operand d_middle = join_backward(b, attention_half(b, w, s), t.d_residual, t.d_middle, t.d_output);
+  // Beside the MLP, attention's output has the gradient of the block's.
+  const bool parallel = z.config.attention.parallel;
+  const Operand d_middle =
+      join_backward(b, attention_half(b, w, s), parallel ? dy : t.d_residual, parallel ? t.dy : t.d_middle, t.d_output);
   square(3, d_middle, s.attended.operand(z.q), hidden, z.q);
   b.products.times(d_middle, w.o.operand(), rows, z.q, hidden, {t.d_attended_values, z.q, bf16, false});
   if (!bf16) split(b.stream, static_cast<const float*>(t.d_attended_values), rows * z.q, 1.0f, t.d_attended);

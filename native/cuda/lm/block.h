@@ -5,10 +5,11 @@
 //   x -> norm -> [q | k | v] -> bias, norm, rotation -> attention -> o -> (norm, scale) -> + x      = middle
 //   middle -> norm -> [gate | up] -> activation -> down -> (norm, scale) -> + middle                = block's output
 //
-// What a step leaves is kept for as long as something reads it, and nothing is copied to be kept:
+// Where the halves are parallel the second line begins at x too. What a step leaves is kept for as long as something
+// reads it, and nothing is copied to be kept:
 //   * inputs of products (normed, attended, act) are planes, written once by the step before the product;
 //   * values before positions share the array of positioned ones unless backward normalises them again;
-//   * when only forward is wanted, the middle overwrites x, and both norms one array;
+//   * when only forward is wanted, the middle overwrites x unless the MLP reads that, and both norms one array;
 //   * what a half gives before its own norm is kept for backward; without one it goes straight into the stream.
 // Backward writes gate, up and act again instead of keeping act, and reuses one array for the gradients of both norms'
 // outputs. Scores are never stored (lm/attention.h), logits never whole (lm/head.h).
@@ -25,14 +26,14 @@ namespace lq::cuda {
 
 // Activations of a block. Backward reads all of them but `act` and, without head norms, `raw`.
 struct BlockState {
-  float* x;              // [rows, hidden], the block's input
-  Planes normed;         // [rows, hidden]
-  void* raw;             // values [rows, qkv]; the array of qkv where a value can be positioned in place
-  float* head_sums;      // [rows, 4], of norms over all heads together
-  Planes qkv;            // [rows, qkv], with positions
-  Planes attended;       // [rows, q]
-  float* lse;            // [sequences, heads, context]
-  float* middle;         // [rows, hidden], after attention; x itself when only forward is wanted
+  float* x;          // [rows, hidden], the block's input
+  Planes normed;     // [rows, hidden]
+  void* raw;         // values [rows, qkv]; the array of qkv where a value can be positioned in place
+  float* head_sums;  // [rows, 4], of norms over all heads together
+  Planes qkv;        // [rows, qkv], with positions
+  Planes attended;   // [rows, q]
+  float* lse;        // [sequences, heads, context]
+  float* middle;     // [rows, hidden], after attention; x itself when only forward is wanted and nothing else reads x
   Planes middle_normed;  // [rows, hidden]
   void* gates;           // values [rows, gates]
   Planes act;            // [rows, inner]
@@ -66,6 +67,7 @@ struct BatchContext {
   int64_t sequences;
   int64_t context;
   Rotary rotary, local_rotary;  // on the device, for one context
+  const float* slopes;          // [heads] of biases by distance, or null
   PackedWorkspace* workspace;   // of products with packed weights
 
   int64_t rows() const { return sequences * context; }

@@ -50,8 +50,10 @@ void calibrate_batch(Model* model, const BatchContext& b, const BatchMemory& m, 
   model->forward(b, m, keep, tokens, watch, meter, visit);
   const TableWeights& head = model->weights().head(watch);
   head_losses(b, head, m.last, m.targets, m.head);
-  model->collect_losses(b, m.head.entropy, losses);
-  if (lowest < model->shape.config.layers) head_backward(b, head, m.last, m.targets, m.head, m.last, m.backward.dy);
+  const Predictions predictions(model->shape.config, tokens, b.sequences, b.context);
+  model->collect_losses(b, predictions, m.head.entropy, losses);
+  if (lowest < model->shape.config.layers)
+    head_backward(b, head, m.last, m.targets, predictions.each, m.head, m.last, m.backward.dy);
   meter->step();
   for (int32_t layer = model->shape.config.layers - 1; layer >= lowest; --layer) {
     const BlockWeights& weights = model->weights().block(layer, watch);

@@ -5,10 +5,10 @@
 namespace lq::cuda {
 namespace {
 
-void collect_divergence(const Model& model, const BatchContext& b, const RunningDivergence& d, int64_t first,
-                        const Divergence& out) {
-  model.collect_losses(b, d.first, out.losses + first);
-  model.collect_losses(b, d.second, out.other_losses + first);
+void collect_divergence(const Model& model, const BatchContext& b, const Predictions& predictions,
+                        const RunningDivergence& d, int64_t first, const Divergence& out) {
+  model.collect_losses(b, predictions, d.first, out.losses + first);
+  model.collect_losses(b, predictions, d.second, out.other_losses + first);
   const auto rows = static_cast<size_t>(b.rows());
   const auto fetch = [&](auto* to, const auto* from) {
     check(cudaMemcpyAsync(to->data(), from, rows * sizeof(*from), cudaMemcpyDeviceToHost, b.stream.get()),
@@ -25,14 +25,15 @@ void collect_divergence(const Model& model, const BatchContext& b, const Running
   fetch(&other_word, d.second_word);
   b.stream.synchronize();
   const auto lse = [](float at, float of) { return static_cast<double>(at) + std::log(static_cast<double>(of)); };
+  int64_t at = first * predictions.each;
   for (int64_t row = 0; row < b.rows(); ++row) {
-    if ((row + 1) % b.context == 0) continue;
-    const int64_t at = (first + row / b.context) * (b.context - 1) + row % b.context;
+    if (predictions.targets[static_cast<size_t>(row)] < 0) continue;
     // No divergence is negative; rounding may be.
     const double kl =
         static_cast<double>(weighted[row]) / sum[row] - lse(top[row], sum[row]) + lse(other_top[row], other_sum[row]);
     out.kl[at] = static_cast<float>(std::max(kl, 0.0));
     out.same_top[at] = word[row] == other_word[row] ? 1 : 0;
+    ++at;
   }
 }
 
@@ -75,7 +76,7 @@ void compare(Model* first, Model* second, const int32_t* tokens, int64_t sequenc
     const float* x_a = first->forward(a, of_a, Keep::nothing, ids, watch, &meter);
     head_divergence({a, first->weights().head(watch), x_a, of_a.head},
                     {b, second->weights().head(watch), x_b, of_b.head}, of_a.targets, divergence);
-    collect_divergence(*first, a, divergence, begin, out);
+    collect_divergence(*first, a, Predictions(first->shape.config, ids, count, context), divergence, begin, out);
     meter.step();
   }
 }

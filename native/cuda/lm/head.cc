@@ -15,7 +15,11 @@ Norm final_norm(const BatchContext& b, const TableWeights& head) { return norm_o
 void normalize(const BatchContext& b, const TableWeights& head, const float* x, const HeadState& state) {
   normalize(b.stream, final_norm(b, head), x, b.rows(), state.normed);
 }
-float cap_of(const BatchContext& b) { return static_cast<float>(b.shape.config.head.softcap); }
+LogitForm form_of(const BatchContext& b, const TableWeights& head, int64_t begin) {
+  const HeadParts& parts = b.shape.config.head;
+  return {head.bias.get() == nullptr ? nullptr : head.bias.get() + begin,
+          parts.scale > 0 ? static_cast<float>(parts.scale) : 1.0f, static_cast<float>(parts.softcap)};
+}
 
 // Calls work(begin, words, width): words of the vocabulary, and the width of their logits with padding, a multiple
 // of 8.
@@ -31,7 +35,7 @@ void logits_of(const BatchContext& b, const TableWeights& head, const HeadState&
   const int64_t hidden = b.shape.hidden;
   b.products.times_transposed(state.normed.operand(hidden), head.table.from_row(begin), b.rows(), width, hidden,
                               {state.logits, width, false, false});
-  if (cap_of(b) > 0) soft_cap(b.stream, state.logits, b.rows() * width, cap_of(b));
+  finish_logits(b.stream, form_of(b, head, begin), state.logits, b.rows(), width);
 }
 
 }  // namespace
@@ -59,13 +63,13 @@ void head_losses(const BatchContext& b, const TableWeights& head, const float* x
 }
 
 void head_backward(const BatchContext& b, const TableWeights& head, const float* x, const int32_t* targets,
-                   const HeadState& state, float* dx, const Planes& dx_planes) {
+                   int64_t predictions, const HeadState& state, float* dx, const Planes& dx_planes) {
   const int64_t hidden = b.shape.hidden;
-  const float scale = 1.0f / static_cast<float>(b.context - 1);
+  const float scale = 1.0f / static_cast<float>(predictions);
   for_pieces(b.shape, [&](int64_t begin, int64_t words, int64_t width) {
     logits_of(b, head, state, begin, width);
-    cross_entropy_backward(b.stream, state.logits, width, targets, b.rows(), begin, words, scale, cap_of(b),
-                           state.entropy, state.d_logits);
+    cross_entropy_backward(b.stream, state.logits, width, targets, b.rows(), begin, words, scale,
+                           form_of(b, head, begin), state.entropy, state.d_logits);
     b.products.times(state.d_logits.operand(width), head.table.from_row(begin), b.rows(), hidden, width,
                      {state.d_normed, hidden, false, begin > 0});
   });

@@ -22,9 +22,9 @@ HeadState place_head(const BatchContext& batch, bool backward, Arena* arena);
 // nothing.
 void head_losses(const BatchContext& batch, const TableWeights& head, const float* x, const int32_t* targets,
                  const HeadState& state);
-// After head_losses: gradient of each sequence's mean cross entropy. dx may be x.
+// After head_losses: gradient of the mean cross entropy of each sequence's `predictions`. dx may be x.
 void head_backward(const BatchContext& batch, const TableWeights& head, const float* x, const int32_t* targets,
-                   const HeadState& state, float* dx, const Planes& dx_planes);
+                   int64_t predictions, const HeadState& state, float* dx, const Planes& dx_planes);
 // Host array [rows, vocab].
 void head_logits(const BatchContext& batch, const TableWeights& head, const float* x, const HeadState& state,
                  float* out);

@@ -13,8 +13,12 @@ struct HeadLayout {
   int turning;                               // pairs that turn
   int64_t stride;                            // of a row
   float eps;
-  bool together;  // norms are over all heads of queries, and all of keys
-  const float *cosine, *sine, *bias, *q_norm, *k_norm;
+  float limit;       // values are cut to it; 0: none
+  bool interleaved;  // pairs that turn are neighbours
+  bool together;     // norms are over all heads of queries, and all of keys
+  bool own;          // every head has weights of its own
+  bool centred;      // norms subtract the mean
+  const float *cosine, *sine, *bias, *q_norm, *k_norm, *q_norm_bias, *k_norm_bias;
   float* sums;
 };
 
@@ -23,14 +27,14 @@ struct Pair {
   int low, high;
 };
 __device__ inline Pair pair_of(const HeadLayout& z, int i) {
-  if (i < z.turning) return {i, i + z.turning};
+  if (i < z.turning) return z.interleaved ? Pair{2 * i, 2 * i + 1} : Pair{i, i + z.turning};
   return {z.turning + i, z.dim / 2 + i};
 }
 
 // Where a warp's head lies, and what is done to it.
 struct Head {
-  int64_t row, at;    // of the row, and of the head's first element
-  const float* norm;  // of this head; null: none
+  int64_t row, at;                // of the row, and of the head's first element
+  const float *norm, *norm_bias;  // of this head; null: none
   const float* bias;
   int64_t turn;  // of its row of cosines
   int kind;      // 0: queries, 1: keys, 2: values
@@ -42,7 +46,10 @@ __device__ inline Head head_at(const HeadLayout& z, int64_t row, int head) {
   h.at = row * z.stride + head * z.width;
   h.kind = head < z.heads ? 0 : head < z.heads + z.kv_heads ? 1 : 2;
   h.norm = h.kind == 0 ? z.q_norm : h.kind == 1 ? z.k_norm : nullptr;
-  if (h.norm != nullptr && z.together) h.norm += (h.kind == 0 ? head : head - z.heads) * z.width;
+  h.norm_bias = h.kind == 0 ? z.q_norm_bias : h.kind == 1 ? z.k_norm_bias : nullptr;
+  const int own = z.together || z.own ? (h.kind == 0 ? head : head - z.heads) * z.width : 0;
+  if (h.norm != nullptr) h.norm += own;
+  if (h.norm_bias != nullptr) h.norm_bias += own;
   h.bias = z.bias == nullptr ? nullptr : z.bias + head * z.width;
   h.turns = h.kind < 2 && z.turning > 0;
   h.turn = row % z.context * z.turning;
@@ -63,13 +70,29 @@ __device__ inline void for_pairs(const HeadLayout& z, int lane, const Work& work
   }
 }
 
-// Values of a head with their bias; the sum of their squares over the head.
+// A value with its bias.
+template <typename Value>
+__device__ inline float biased(const Head& h, const Value* raw, int at) {
+  return load_value(raw + h.at + at) + (h.bias == nullptr ? 0.0f : h.bias[at]);
+}
+__device__ inline float cut(const HeadLayout& z, float x) {
+  return z.limit > 0.0f ? fminf(fmaxf(x, -z.limit), z.limit) : x;
+}
+
+// Values of a head with their bias, cut and, where its norm is centred, less their mean; the sum of their squares over
+// the head.
 template <typename Value>
 __device__ inline float load_head(const HeadLayout& z, const Head& h, const Value* raw, int lane, Pairs* x) {
-  float squares = 0.0f;
+  float sum = 0.0f, squares = 0.0f;
   for_pairs(z, lane, [&](int j, int, Pair p) {
-    x->low[j] = load_value(raw + h.at + p.low) + (h.bias == nullptr ? 0.0f : h.bias[p.low]);
-    x->high[j] = load_value(raw + h.at + p.high) + (h.bias == nullptr ? 0.0f : h.bias[p.high]);
+    x->low[j] = cut(z, biased(h, raw, p.low));
+    x->high[j] = cut(z, biased(h, raw, p.high));
+    sum += x->low[j] + x->high[j];
+  });
+  const float mean = h.norm != nullptr && z.centred ? warp_sum(sum) / static_cast<float>(z.dim) : 0.0f;
+  for_pairs(z, lane, [&](int j, int, Pair) {
+    x->low[j] -= mean;
+    x->high[j] -= mean;
     squares += x->low[j] * x->low[j] + x->high[j] * x->high[j];
   });
   return h.norm == nullptr ? 0.0f : warp_sum(squares);
@@ -155,6 +178,10 @@ __global__ void __launch_bounds__(kRowThreads)
       a *= h.norm[p.low];
       b *= h.norm[p.high];
     }
+    if (h.norm_bias != nullptr) {
+      a += h.norm_bias[p.low];
+      b += h.norm_bias[p.high];
+    }
     if (h.turns && i < z.turning) {
       const float c = z.cosine[h.turn + i], s = z.sine[h.turn + i], turned = a * c - b * s;
       b = b * c + a * s;
@@ -183,9 +210,19 @@ __global__ void __launch_bounds__(kRowThreads)
     const float scale = norm_scale(z, h, squares, &n);
     const float inner = z.together ? z.sums[h.row * 4 + 2 + h.kind] : inner_product(z, lane, x, g);
     const float back = inner * scale * scale * scale / n;
+    float sum = 0.0f;
+    for_pairs(z, lane, [&](int j, int, Pair) { sum += g.low[j] + g.high[j]; });
+    const float mean = z.centred ? warp_sum(sum) / n : 0.0f;
     for_pairs(z, lane, [&](int j, int, Pair) {
-      g.low[j] = g.low[j] * scale - x.low[j] * back;
-      g.high[j] = g.high[j] * scale - x.high[j] * back;
+      g.low[j] = (g.low[j] - mean) * scale - x.low[j] * back;
+      g.high[j] = (g.high[j] - mean) * scale - x.high[j] * back;
+    });
+  }
+  // Nothing flows through what was cut.
+  if (z.limit > 0.0f) {
+    for_pairs(z, lane, [&](int j, int, Pair p) {
+      if (fabsf(biased(h, raw, p.low)) >= z.limit) g.low[j] = 0.0f;
+      if (fabsf(biased(h, raw, p.high)) >= z.limit) g.high[j] = 0.0f;
     });
   }
   store_head<P>(z, h, lane, g, out, plane);
@@ -202,12 +239,18 @@ HeadLayout layout_of(const Positions& p) {
           static_cast<int>(rotary.half),
           p.shape.qkv,
           c.rms_eps,
+          static_cast<float>(c.attention.clamp),
+          c.rotary.interleaved,
           p.shape.norms_together(),
+          c.attention.head_norm == HeadNorm::layer_own,
+          c.attention.head_norm == HeadNorm::layer || c.attention.head_norm == HeadNorm::layer_own,
           rotary.cosine,
           rotary.sine,
           p.bias,
           p.q_norm,
           p.k_norm,
+          p.q_norm_bias,
+          p.k_norm_bias,
           p.sums};
 }
 
@@ -225,7 +268,7 @@ void position_heads(const Stream& stream, const Positions& positions, int64_t ro
                     const Planes& qkv) {
   const HeadLayout z = layout_of(positions);
   // Values that stay where and as they are need no pass.
-  const bool in_place = raw == qkv.data && z.bias == nullptr;
+  const bool in_place = raw == qkv.data && z.bias == nullptr && z.limit == 0.0f;
   const int heads = z.heads + (in_place ? 1 : 2) * z.kv_heads;
   const int64_t count = rows * heads;
   const auto run = [&](auto kernel, auto* values) {
@@ -241,7 +284,7 @@ void position_heads(const Stream& stream, const Positions& positions, int64_t ro
 void position_heads_backward(const Stream& stream, const Positions& positions, int64_t rows, const void* raw,
                              const void* d, const Planes& out) {
   const HeadLayout z = layout_of(positions);
-  const int heads = z.heads + (d == out.data ? 1 : 2) * z.kv_heads;
+  const int heads = z.heads + (d == out.data && z.limit == 0.0f ? 1 : 2) * z.kv_heads;
   const int64_t count = rows * heads;
   const auto run = [&](auto kernel, auto* values) {
     using Value = std::remove_const_t<std::remove_pointer_t<decltype(values)>>;

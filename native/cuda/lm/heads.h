@@ -1,5 +1,5 @@
-// What happens to queries, keys and values between their projection and attention: biases, norms of queries and keys,
-// rotation.
+// What happens to queries, keys and values between their projection and attention: biases, clamping, norms of queries
+// and keys, rotation.
 #pragma once
 
 #include "lm/planes.h"
@@ -18,8 +18,9 @@ struct Positions {
   int64_t context;
   const Rotary* rotary;  // null: nothing turns
   const float* bias;     // [qkv], or null
-  const float* q_norm;   // [head], or [q] and [kv] where all heads are normalised together; both null without norms
-  const float* k_norm;
+  // Weights of norms: [head], or [q] and [kv] where heads have their own or are normalised together; null without.
+  // Their biases, null without.
+  const float *q_norm, *k_norm, *q_norm_bias, *k_norm_bias;
   float* sums;  // [rows, 4], scratch of norms over all heads together; else unused
 };
 

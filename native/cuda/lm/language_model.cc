@@ -24,7 +24,8 @@ class CudaLanguageModel final : public LanguageModel {
             meter.begin(b.sequences, model_.shape.config.layers + 1, 1);
             const float* x = model_.forward(b, m, Keep::nothing, tokens + first * context, watch, &meter);
             head_losses(b, model_.weights().head(watch), x, m.targets, m.head);
-            model_.collect_losses(b, m.head.entropy, losses + first);
+            const Predictions predictions(model_.shape.config, tokens + first * context, b.sequences, context);
+            model_.collect_losses(b, predictions, m.head.entropy, losses + first);
             meter.step();
           });
     });

@@ -14,7 +14,8 @@ namespace {
 constexpr int kPlanes = 2;
 
 bool in_attention(WeightKind kind) {
-  return kind == WeightKind::q || kind == WeightKind::k || kind == WeightKind::v || kind == WeightKind::o;
+  return kind == WeightKind::qkv || kind == WeightKind::q || kind == WeightKind::k || kind == WeightKind::v ||
+         kind == WeightKind::o;
 }
 
 // Hidden states of all sequences, [rows, width] fp32, on the device or on the host.
@@ -92,7 +93,7 @@ class CudaLayerPass final : public LayerPass {
       const auto collect = [&](float* sum, bool symmetric, float* out) {
         finish_moment(model_.stream(), n, scale, symmetric, sum);
         std::fill_n(out, p.rows * p.cols, 0.0f);
-        add_to_host(model_.stream(), sum, p, out);
+        add_to_host(model_.stream(), sum, p, {0, p.rows, p.rows, 1}, out);
       };
       collect(second.get(), true, second_moment);
       if (cross != nullptr) collect(crossed.get(), false, cross);
@@ -101,10 +102,11 @@ class CudaLayerPass final : public LayerPass {
 
   Status replace(int32_t layer, WeightKind kind, int32_t, const float* values, int64_t count) override {
     return model_.run({}, [&](const Watch& watch) {
-      if (std::find(kMatrices.begin(), kMatrices.end(), kind) == kMatrices.end()) {
-        fail(StatusCode::invalid_argument, "only a block's matrices can be replaced");
-      }
-      if (count != model_.shape.count(kind)) fail(StatusCode::invalid_argument, "a matrix of another size");
+      const bool fused = kind == WeightKind::qkv || kind == WeightKind::gate_up;
+      const bool matrix = fused || std::find(kMatrices.begin(), kMatrices.end(), kind) != kMatrices.end();
+      const int64_t stored = matrix ? model_.shape.stored_count(kind) : 0;
+      if (stored == 0) fail(StatusCode::invalid_argument, "only a block's matrices can be replaced");
+      if (count != stored) fail(StatusCode::invalid_argument, "a matrix of another size");
       if (layer != layer_) fail(StatusCode::invalid_argument, "blocks are visited in their order");
       if (middle_ && in_attention(kind)) {
         fail(StatusCode::invalid_argument, "the block's attention was left behind");
@@ -119,7 +121,8 @@ class CudaLayerPass final : public LayerPass {
       enter(layer, watch);
       finish_attention(watch);
       for_both(watch, [](const BatchContext& b, const BlockWeights& w, const BlockState& s) {
-        forward_mlp(b, w, s, s.middle);
+        if (b.shape.config.attention.parallel) forward_attention(b, w, s, true);
+        forward_mlp(b, w, s, s.x);
       });
       ++layer_;
       middle_ = false;
@@ -156,29 +159,30 @@ class CudaLayerPass final : public LayerPass {
 
   void embed_all(const Watch& watch) {
     const Stream& stream = model_.stream();
-    const int64_t hidden = model_.shape.hidden, piece = std::min<int64_t>(rows(), 1 << 14);
+    const int64_t hidden = model_.shape.hidden;
+    // Whole sequences, whose positions start anew.
+    const int64_t piece = std::min(rows(), std::max<int64_t>((1 << 14) / context_, 1) * context_);
     const int64_t bytes = 2 * rows() * hidden * static_cast<int64_t>(sizeof(float));
     const bool on_device = bytes <= Model::usable_bytes() / 2;
     dense_ = HiddenStates(stream, rows(), hidden, on_device);
     encoded_ = HiddenStates(stream, rows(), hidden, on_device);
-    const Operand& table = weights_->embedding(watch);
-    DeviceBuffer<int32_t> ids(stream, rows());
-    ids.upload(tokens_.data(), rows());
+    const EmbeddingWeights& weights = weights_->embedding(watch);
+    const DeviceBuffer<int32_t> ids(stream, piece), positions(stream, piece);
     const DeviceBuffer<float> room(stream, on_device ? 0 : piece * hidden);
     for (int64_t first = 0; first < rows(); first += piece) {
       const int64_t count = std::min(piece, rows() - first);
       for (HiddenStates* states : {&dense_, &encoded_}) {
         float* x = on_device ? states->bring(first, count, nullptr) : room.get();
-        embed(stream, table, ids.get() + first, count, hidden, model_.shape.embedding_scale(), x);
+        model_.embed_tokens(weights, tokens_.data() + first, count, context_, ids.get(), positions.get(), x);
         states->keep(first, count, x);
       }
     }
     stream.synchronize();
   }
 
-  // Both streams from the block's input to its middle.
+  // Both streams from the block's input to its middle. A parallel block has none: its halves read the same.
   void finish_attention(const Watch& watch) {
-    if (middle_) return;
+    if (middle_ || model_.shape.config.attention.parallel) return;
     for_both(watch, [](const BatchContext& b, const BlockWeights& w, const BlockState& s) {
       forward_attention(b, w, s, true);
     });
@@ -193,7 +197,8 @@ class CudaLayerPass final : public LayerPass {
            {std::pair{dense_weights_, &dense_},
             std::pair{static_cast<const BlockWeights*>(&encoded_weights_), &encoded_}}) {
         BlockState s = state;
-        s.x = s.middle = states->bring(first, b.rows(), state.x);
+        s.x = states->bring(first, b.rows(), state.x);
+        if (!b.shape.config.attention.parallel) s.middle = s.x;
         work(b, *weights, s);
         states->keep(first, b.rows(), s.x);
       }
@@ -204,7 +209,8 @@ class CudaLayerPass final : public LayerPass {
   static Planes input_of(const BatchContext& b, const BlockWeights& weights, const BlockState& state, BlockInput input,
                          const HiddenStates& states, int64_t first) {
     BlockState s = state;
-    s.x = s.middle = states.bring(first, b.rows(), state.x);
+    s.x = states.bring(first, b.rows(), state.x);
+    if (!b.shape.config.attention.parallel) s.middle = s.x;
     switch (input) {
       case BlockInput::attention:
         attention_input(b, weights, s);
@@ -229,8 +235,8 @@ class CudaLayerPass final : public LayerPass {
     const int64_t sequences = rows() / context_;
     const RotaryOnDevice rotary(model_.stream(), model_.shape.config, context_);
     const auto context_of = [&](int64_t count) {
-      return BatchContext{model_.stream(),   model_.products(), model_.shape,         kPlanes, count, context_,
-                          rotary.standard(), rotary.local(),    weights_->workspace()};
+      return BatchContext{model_.stream(), model_.products(), model_.shape,   kPlanes,         count,
+                          context_,        rotary.standard(), rotary.local(), rotary.slopes(), weights_->workspace()};
     };
     const auto bytes_of = [&](int64_t count) {
       Arena counting(nullptr);

@@ -4,9 +4,12 @@
 namespace lq::cuda {
 namespace {
 
-__global__ void __launch_bounds__(kRowThreads) soft_cap_kernel(float* logits, int64_t count, float cap) {
+__global__ void __launch_bounds__(kRowThreads)
+    finish_kernel(const LogitForm form, float* logits, int64_t count, int64_t stride) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kRowThreads + threadIdx.x;
-  if (i < count) logits[i] = cap * tanhf(logits[i] / cap);
+  if (i >= count) return;
+  const float z = form.scale * (logits[i] + (form.bias == nullptr ? 0.0f : form.bias[i % stride]));
+  logits[i] = form.cap > 0.0f ? form.cap * tanhf(z / form.cap) : z;
 }
 
 // A block a row.
@@ -88,7 +91,7 @@ __global__ void __launch_bounds__(kRowThreads)
 template <int P>
 __global__ void __launch_bounds__(kRowThreads)
     cross_entropy_backward_kernel(const float* logits, int64_t stride, const int32_t* targets, int64_t begin,
-                                  int64_t width, float scale, float cap, const CrossEntropy state, Bf16* out,
+                                  int64_t width, float scale, const LogitForm form, const CrossEntropy state, Bf16* out,
                                   int64_t plane) {
   const int64_t row = blockIdx.x;
   const int32_t target = targets[row];
@@ -98,7 +101,8 @@ __global__ void __launch_bounds__(kRowThreads)
     if (target >= 0 && i < width) {
       const float z = logits[row * stride + i];
       d = expf(z - top) * share - (begin + i == target ? scale : 0.0f);
-      if (cap > 0.0f) d *= 1.0f - z / cap * (z / cap);
+      if (form.cap > 0.0f) d *= 1.0f - z / form.cap * (z / form.cap);
+      d *= form.scale;
     }
     store_planes<P>(out + row * stride + i, plane, d);
   }
@@ -106,9 +110,11 @@ __global__ void __launch_bounds__(kRowThreads)
 
 }  // namespace
 
-void soft_cap(const Stream& stream, float* logits, int64_t count, float cap) {
-  soft_cap_kernel<<<blocks_for(count, kRowThreads), kRowThreads, 0, stream.get()>>>(logits, count, cap);
-  check_launch("soft-cap");
+void finish_logits(const Stream& stream, const LogitForm& form, float* logits, int64_t rows, int64_t stride) {
+  if (form.plain()) return;
+  const int64_t count = rows * stride;
+  finish_kernel<<<blocks_for(count, kRowThreads), kRowThreads, 0, stream.get()>>>(form, logits, count, stride);
+  check_launch("logits");
 }
 
 void add_logits(const Stream& stream, const float* logits, int64_t stride, const int32_t* targets, int64_t rows,
@@ -127,11 +133,11 @@ void add_divergence(const Stream& stream, const float* first, const float* secon
 }
 
 void cross_entropy_backward(const Stream& stream, const float* logits, int64_t stride, const int32_t* targets,
-                            int64_t rows, int64_t begin, int64_t width, float scale, float cap,
+                            int64_t rows, int64_t begin, int64_t width, float scale, const LogitForm& form,
                             const CrossEntropy& state, const Planes& out) {
   const auto kernel = out.count == 2 ? cross_entropy_backward_kernel<2> : cross_entropy_backward_kernel<1>;
   kernel<<<static_cast<unsigned>(rows), kRowThreads, 0, stream.get()>>>(logits, stride, targets, begin, width, scale,
-                                                                        cap, state, bf16(out.data), out.plane);
+                                                                        form, state, bf16(out.data), out.plane);
   check_launch("cross entropy backward");
 }
 

@@ -5,8 +5,13 @@
 
 namespace lq::cuda {
 
-// logits become cap tanh(logits / cap).
-void soft_cap(const Stream& stream, float* logits, int64_t count, float cap);
+// What becomes of products of the head: z = scale (z + bias), then cap tanh(z / cap) where the cap is above 0.
+struct LogitForm {
+  const float* bias;  // of the words at hand; null: none
+  float scale, cap;
+  bool plain() const { return bias == nullptr && scale == 1.0f && cap == 0.0f; }
+};
+void finish_logits(const Stream& stream, const LogitForm& form, float* logits, int64_t rows, int64_t stride);
 
 // Running log-sum-exp of each row of logits, and its target's logit, over pieces of the vocabulary.
 struct CrossEntropy {
@@ -31,7 +36,7 @@ void add_divergence(const Stream& stream, const float* first, const float* secon
 // Gradient of the mean cross entropy of context - 1 predictions in planes [rows, stride], zero for rows without a
 // target; with a cap above 0, of what soft_cap made the logits of.
 void cross_entropy_backward(const Stream& stream, const float* logits, int64_t stride, const int32_t* targets,
-                            int64_t rows, int64_t begin, int64_t width, float scale, float cap,
+                            int64_t rows, int64_t begin, int64_t width, float scale, const LogitForm& form,
                             const CrossEntropy& state, const Planes& out);
 
 }  // namespace lq::cuda

@@ -13,6 +13,13 @@ constexpr int64_t kMostRows = 8192;  // tokens a batch: beyond, products are as 
 constexpr int64_t kSmallModel = int64_t{1} << 30;
 constexpr double kUsableMemory = 0.92;  // of what is free; the rest is fragmentation and cuBLAS's own
 
+// Returns when they are there.
+void upload_ids(const Stream& stream, const std::vector<int32_t>& ids, int32_t* to) {
+  check(cudaMemcpyAsync(to, ids.data(), ids.size() * sizeof(int32_t), cudaMemcpyHostToDevice, stream.get()),
+        "copying tokens to the device");
+  stream.synchronize();
+}
+
 }  // namespace
 
 BatchMemory place_batch(const BatchContext& b, Keep keep, Arena* arena) {
@@ -22,6 +29,7 @@ BatchMemory place_batch(const BatchContext& b, Keep keep, Arena* arena) {
   BatchMemory m{};
   m.tokens = static_cast<int32_t*>(arena->bytes(b.rows() * static_cast<int64_t>(sizeof(int32_t))));
   m.targets = static_cast<int32_t*>(arena->bytes(b.rows() * static_cast<int64_t>(sizeof(int32_t))));
+  m.positions = static_cast<int32_t*>(arena->bytes(b.rows() * static_cast<int64_t>(sizeof(int32_t))));
   for (int32_t i = 0; i < (keep == Keep::everything ? layers : 1); ++i) {
     m.blocks.push_back(place_block(b, backward, arena));
   }
@@ -55,6 +63,24 @@ RotaryOnDevice::RotaryOnDevice(const Stream& stream, const LanguageModelConfig& 
   };
   standard_ = bring(lm::rotary_table(config, context));
   local_ = bring(lm::local_rotary_table(config, context));
+  if (config.attention.alibi == nullptr) return;
+  slopes_ = DeviceBuffer<float>(stream, config.heads);
+  slopes_.upload(config.attention.alibi, config.heads);
+  stream.synchronize();
+}
+
+Predictions::Predictions(const LanguageModelConfig& config, const int32_t* tokens, int64_t sequences, int64_t context)
+    : targets(static_cast<size_t>(sequences * context), -1), each(lq::predictions(config, tokens, sequences, context)) {
+  if (each == 0) {
+    fail(StatusCode::invalid_argument, "sequences do not all have as many masked tokens, one at least");
+  }
+  for (int64_t row = 0; row < sequences * context; ++row) {
+    if (config.masked) {
+      if (tokens[row] < 0) targets[static_cast<size_t>(row)] = ~tokens[row];
+    } else if ((row + 1) % context != 0) {
+      targets[static_cast<size_t>(row)] = tokens[row + 1];
+    }
+  }
 }
 
 Model::Model(const LanguageModelConfig& config, const WeightProvider& provider)
@@ -65,7 +91,8 @@ Model::Model(const LanguageModelConfig& config, const WeightProvider& provider)
 void Model::check_tokens(const int32_t* tokens, int64_t count, int32_t context, int32_t least) const {
   if (context < least) fail(StatusCode::invalid_argument, "the context is too short");
   for (int64_t i = 0; i < count; ++i) {
-    if (tokens[i] >= 0 && tokens[i] < shape.config.vocab) continue;
+    const int32_t token = shape.config.masked && tokens[i] < 0 ? ~tokens[i] : tokens[i];
+    if (token >= 0 && token < shape.config.vocab) continue;
     throw Failure{make_status(StatusCode::invalid_argument, i, "token %d at %lld is outside the vocabulary of %d",
                               tokens[i], static_cast<long long>(i), shape.config.vocab)};
   }
@@ -99,8 +126,8 @@ std::unique_ptr<Weights> Model::open_weights() const {
 int Model::activation_planes() const { return weight_planes_ == 2 || shape.block_parameters() <= kSmallModel ? 2 : 1; }
 
 BatchContext Model::context_of(const RotaryOnDevice& rotary, int64_t sequences, int64_t context) const {
-  return {stream_, products_,         shape,          activation_planes(),  sequences,
-          context, rotary.standard(), rotary.local(), weights_->workspace()};
+  return {stream_, products_,         shape,          activation_planes(), sequences,
+          context, rotary.standard(), rotary.local(), rotary.slopes(),     weights_->workspace()};
 }
 
 int64_t Model::batch_bytes(const RotaryOnDevice& rotary, int64_t sequences, int64_t context, Keep keep) const {
@@ -134,18 +161,12 @@ void Model::for_batches(const RotaryOnDevice& rotary, int64_t sequences, int64_t
 
 const float* Model::forward(const BatchContext& b, const BatchMemory& m, Keep keep, const int32_t* tokens,
                             const Watch& watch, Meter* meter, const Visit& visit) {
-  std::vector<int32_t> targets(static_cast<size_t>(b.rows()));
-  for (int64_t row = 0; row < b.rows(); ++row) targets[row] = (row + 1) % b.context == 0 ? -1 : tokens[row + 1];
-  const auto upload = [&](int32_t* to, const int32_t* from) {
-    check(cudaMemcpyAsync(to, from, static_cast<size_t>(b.rows()) * sizeof(int32_t), cudaMemcpyHostToDevice,
-                          stream_.get()),
-          "copying tokens to the device");
-  };
-  upload(m.tokens, tokens);
-  upload(m.targets, targets.data());
-  stream_.synchronize();  // the vector goes before the copy would
-  embed(stream_, weights_->embedding(watch), m.tokens, b.rows(), shape.hidden, shape.embedding_scale(),
-        m.state(keep, 0).x);
+  // Logits are asked for where nothing is predicted, too.
+  if (lq::predictions(shape.config, tokens, b.sequences, b.context) > 0) {
+    const Predictions predictions(shape.config, tokens, b.sequences, b.context);
+    upload_ids(stream_, predictions.targets, m.targets);
+  }
+  embed_tokens(weights_->embedding(watch), tokens, b.rows(), b.context, m.tokens, m.positions, m.state(keep, 0).x);
   const int32_t layers = shape.config.layers;
   for (int32_t layer = 0; layer < layers; ++layer) {
     float* out = keep == Keep::nothing ? m.blocks[0].x : layer + 1 < layers ? m.state(keep, layer + 1).x : m.last;
@@ -156,7 +177,33 @@ const float* Model::forward(const BatchContext& b, const BatchMemory& m, Keep ke
   return keep == Keep::nothing ? m.blocks[0].x : m.last;
 }
 
-void Model::collect_losses(const BatchContext& b, const CrossEntropy& entropy, double* losses) const {
+void Model::embed_tokens(const EmbeddingWeights& w, const int32_t* tokens, int64_t rows, int64_t context, int32_t* ids,
+                         int32_t* positions, float* x) const {
+  const LanguageModelConfig& c = shape.config;
+  const EmbeddingParts& parts = c.embedding;
+  std::vector<int32_t> words(tokens, tokens + rows), places;
+  for (int32_t& word : words) word = word < 0 ? c.mask_token : word;
+  upload_ids(stream_, words, ids);
+  embed(stream_, w.table, ids, rows, shape.hidden, shape.embedding_scale(), x);
+  if (parts.positions > 0) {
+    int32_t next = 0;
+    for (int64_t i = 0; i < rows; ++i) {
+      if (i % context == 0) next = parts.position_offset;
+      const bool padding = parts.padding >= 0 && tokens[i] == parts.padding;
+      places.push_back(padding ? parts.position_offset - 1 : next++);
+      if (places.back() >= parts.positions) {
+        fail(StatusCode::invalid_argument, "the context is longer than the model's positions");
+      }
+    }
+    upload_ids(stream_, places, positions);
+    add_rows(stream_, w.positions.get(), positions, rows, shape.hidden, x);
+  }
+  if (parts.types > 0) add_bias(stream_, w.type.get(), rows, shape.hidden, x);
+  if (parts.norm) add_normalized(stream_, norm_of(shape, w.norm, w.norm_bias), x, rows, 1.0f, nullptr, x);
+}
+
+void Model::collect_losses(const BatchContext& b, const Predictions& predictions, const CrossEntropy& entropy,
+                           double* losses) const {
   const auto rows = static_cast<size_t>(b.rows());
   std::vector<float> top(rows), sum(rows), target(rows);
   const auto fetch = [&](std::vector<float>* to, const float* from) {
@@ -169,10 +216,11 @@ void Model::collect_losses(const BatchContext& b, const CrossEntropy& entropy, d
   stream_.synchronize();
   for (int64_t s = 0; s < b.sequences; ++s) {
     double total = 0;
-    for (int64_t row = s * b.context; row + 1 < (s + 1) * b.context; ++row) {
+    for (int64_t row = s * b.context; row < (s + 1) * b.context; ++row) {
+      if (predictions.targets[static_cast<size_t>(row)] < 0) continue;
       total += static_cast<double>(top[row]) + std::log(static_cast<double>(sum[row])) - target[row];
     }
-    losses[s] = total / static_cast<double>(b.context - 1);
+    losses[s] = total / static_cast<double>(predictions.each);
   }
 }
 

@@ -31,7 +31,7 @@ enum class Keep { nothing, inputs, everything };
 
 // Everything a batch has in device memory.
 struct BatchMemory {
-  int32_t *tokens, *targets;
+  int32_t *tokens, *targets, *positions;
   std::vector<float*> inputs;      // of every block, when blocks share a state
   std::vector<BlockState> blocks;  // one, or one for every block
   float* last;                     // [rows, hidden]: the last block's output, then gradients
@@ -42,16 +42,26 @@ struct BatchMemory {
 };
 BatchMemory place_batch(const BatchContext& batch, Keep keep, Arena* arena);
 
-// Rotary tables on the device for one length of context.
+// What attention knows of positions, on the device, for one length of context.
 class RotaryOnDevice {
  public:
   RotaryOnDevice(const Stream& stream, const LanguageModelConfig& config, int64_t context);
   const Rotary& standard() const { return standard_; }
   const Rotary& local() const { return local_; }
+  const float* slopes() const { return slopes_.get(); }
 
  private:
   std::vector<DeviceBuffer<float>> buffers_;
   Rotary standard_{}, local_{};
+  DeviceBuffer<float> slopes_;
+};
+
+// What is predicted of tokens [sequences, context]: the target of each row, -1 for none, as many in each sequence.
+struct Predictions {
+  // Throws invalid_argument when sequences of a masked model differ or predict nothing.
+  Predictions(const LanguageModelConfig& config, const int32_t* tokens, int64_t sequences, int64_t context);
+  std::vector<int32_t> targets;
+  int64_t each;
 };
 
 class Model {
@@ -110,8 +120,13 @@ class Model {
   const float* forward(const BatchContext& batch, const BatchMemory& memory, Keep keep, const int32_t* tokens,
                        const Watch& watch, Meter* meter, const Visit& visit = {});
 
+  // x [rows, hidden] = what the first block reads of host tokens; ids and positions [rows] are room for them.
+  void embed_tokens(const EmbeddingWeights& weights, const int32_t* tokens, int64_t rows, int64_t context, int32_t* ids,
+                    int32_t* positions, float* x) const;
+
   // Mean cross entropy of each sequence of a batch, [sequences].
-  void collect_losses(const BatchContext& batch, const CrossEntropy& entropy, double* losses) const;
+  void collect_losses(const BatchContext& batch, const Predictions& predictions, const CrossEntropy& entropy,
+                      double* losses) const;
 
  private:
   int device_ = 0;

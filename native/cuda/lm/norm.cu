@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(kRowThreads)
   const int64_t at = blockIdx.x * z.width;
   // Every column is read and written by one thread, and the moments are known before any is written.
   for_normalized(z, x + at, [&](int64_t i, float a, float b) {
-    const float2 r = load_pair(residual + at + i);
+    const float2 r = residual == nullptr ? float2{0.0f, 0.0f} : load_pair(residual + at + i);
     store_pair(out + at + i, r.x + scale * a, r.y + scale * b);
   });
 }

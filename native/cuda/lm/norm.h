@@ -17,7 +17,7 @@ struct Norm {
 // out [rows, width] = norm(x).
 void normalize(const Stream& stream, const Norm& norm, const float* x, int64_t rows, const Planes& out);
 
-// out [rows, width] = residual + scale * norm(x). out may be residual, and x may be out.
+// out [rows, width] = residual + scale * norm(x); residual null is 0. out may be residual, and x may be out.
 void add_normalized(const Stream& stream, const Norm& norm, const float* x, int64_t rows, float scale,
                     const float* residual, float* out);
 

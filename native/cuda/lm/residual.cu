@@ -14,6 +14,12 @@ __global__ void __launch_bounds__(kRowThreads)
   }
 }
 
+__global__ void __launch_bounds__(kRowThreads)
+    add_rows_kernel(const float* table, const int32_t* places, int64_t width, float* x) {
+  const float* from = table + places[blockIdx.x] * width;
+  for (int64_t i = threadIdx.x; i < width; i += kRowThreads) x[blockIdx.x * width + i] += from[i];
+}
+
 __global__ void __launch_bounds__(kRowThreads) add_bias_kernel(const float* bias, int64_t width, float* x) {
   for (int64_t i = threadIdx.x; i < width; i += kRowThreads) x[blockIdx.x * width + i] += bias[i];
 }
@@ -34,6 +40,11 @@ void embed(const Stream& stream, const Operand& table, const int32_t* tokens, in
   embed_kernel<<<static_cast<unsigned>(rows), kRowThreads, 0, stream.get()>>>(
       reinterpret_cast<const Bf16*>(table.data), table.plane, table.planes, tokens, hidden, scale, x);
   check_launch("embedding");
+}
+
+void add_rows(const Stream& stream, const float* table, const int32_t* places, int64_t rows, int64_t width, float* x) {
+  add_rows_kernel<<<static_cast<unsigned>(rows), kRowThreads, 0, stream.get()>>>(table, places, width, x);
+  check_launch("adding rows");
 }
 
 void add_bias(const Stream& stream, const float* bias, int64_t rows, int64_t width, float* x) {

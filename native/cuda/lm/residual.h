@@ -9,6 +9,9 @@ namespace lq::cuda {
 void embed(const Stream& stream, const Operand& table, const int32_t* tokens, int64_t rows, int64_t hidden, float scale,
            float* x);
 
+// x [rows, width] += rows of a table [.., width].
+void add_rows(const Stream& stream, const float* table, const int32_t* places, int64_t rows, int64_t width, float* x);
+
 // x [rows, width] += bias [width].
 void add_bias(const Stream& stream, const float* bias, int64_t rows, int64_t width, float* x);
 

@@ -1,5 +1,6 @@
 #include "lm/shape.h"
 
+#include "lm/fused.h"
 #include "runtime/memory.h"
 
 namespace lq::cuda {
@@ -12,6 +13,11 @@ bool plausible(const LanguageModelConfig& c) {
   return c.layers > 0 && c.hidden > 0 && c.heads > 0 && c.kv_heads > 0 && c.heads % c.kv_heads == 0 && c.head_dim > 0 &&
          c.head_dim % 2 == 0 && c.intermediate > 0 && c.vocab > 0 && c.max_positions > 0 && c.rope_theta > 0 &&
          c.rotary.dim % 2 == 0 && c.rotary.dim <= c.head_dim;
+}
+
+// Whether norms of queries and keys have a weight for every head.
+bool has_own_norms(const LanguageModelConfig& c) {
+  return c.attention.head_norm == HeadNorm::together || c.attention.head_norm == HeadNorm::layer_own;
 }
 
 int64_t head_width(int32_t head_dim) {
@@ -67,6 +73,8 @@ Placement Shape::placement(WeightKind kind) const {
     case WeightKind::attention_output_norm_bias:
     case WeightKind::mlp_output_norm:
     case WeightKind::mlp_output_norm_bias:
+    case WeightKind::embedding_norm:
+    case WeightKind::embedding_norm_bias:
     case WeightKind::o_bias:
     case WeightKind::down_bias:
       return {1, c.hidden, 1, 1, c.hidden, hidden};
@@ -76,9 +84,19 @@ Placement Shape::placement(WeightKind kind) const {
     case WeightKind::v_bias:
       return {1, kv_rows, 1, 1, c.head_dim, head};
     case WeightKind::q_norm:
-      return {1, norms_together() ? q_rows : c.head_dim, 1, 1, c.head_dim, head};
+    case WeightKind::q_norm_bias:
+      return {1, has_own_norms(c) ? q_rows : c.head_dim, 1, 1, c.head_dim, head};
     case WeightKind::k_norm:
-      return {1, norms_together() ? kv_rows : c.head_dim, 1, 1, c.head_dim, head};
+    case WeightKind::k_norm_bias:
+      return {1, has_own_norms(c) ? kv_rows : c.head_dim, 1, 1, c.head_dim, head};
+    case WeightKind::sinks:
+      return {1, c.heads, 1, 1, c.heads, c.heads};
+    case WeightKind::positions:
+      return {c.embedding.positions, c.hidden, c.embedding.positions, c.embedding.positions, c.hidden, hidden};
+    case WeightKind::types:
+      return {c.embedding.types, c.hidden, c.embedding.types, c.embedding.types, c.hidden, hidden};
+    case WeightKind::head_bias:
+      return {1, c.vocab, 1, 1, c.vocab, vocab};
     case WeightKind::gate_bias:
     case WeightKind::up_bias:
       return {1, c.intermediate, 1, 1, c.intermediate, inner};
@@ -96,6 +114,7 @@ Placement Shape::moment_placement(BlockInput input) const {
 
 int64_t Shape::count(WeightKind kind) const {
   const LanguageModelConfig& c = config;
+  const bool layer_norms = c.norms.kind == NormKind::layer;
   bool present = true;
   switch (kind) {
     case WeightKind::q_bias:
@@ -120,16 +139,39 @@ int64_t Shape::count(WeightKind kind) const {
     case WeightKind::down_bias:
       present = c.mlp_bias;
       break;
+    case WeightKind::q_norm_bias:
+    case WeightKind::k_norm_bias:
+      present = c.qk_norm && (c.attention.head_norm == HeadNorm::layer || c.attention.head_norm == HeadNorm::layer_own);
+      break;
+    case WeightKind::sinks:
+      present = c.attention.sinks;
+      break;
     case WeightKind::input_norm:
-    case WeightKind::post_attention_norm:
       present = !c.norms.none_before;
       break;
     case WeightKind::input_norm_bias:
+      present = layer_norms && !c.norms.none_before;
+      break;
+    case WeightKind::post_attention_norm:
+      present = !c.norms.none_before && !c.attention.shared_norm;
+      break;
     case WeightKind::post_attention_norm_bias:
-      present = c.norms.kind == NormKind::layer && !c.norms.none_before;
+      present = layer_norms && !c.norms.none_before && !c.attention.shared_norm;
+      break;
+    case WeightKind::final_norm:
+      present = !c.norms.none_last;
       break;
     case WeightKind::final_norm_bias:
-      present = c.norms.kind == NormKind::layer;
+      present = layer_norms && !c.norms.none_last;
+      break;
+    case WeightKind::embedding_norm:
+      present = c.embedding.norm;
+      break;
+    case WeightKind::embedding_norm_bias:
+      present = layer_norms && c.embedding.norm;
+      break;
+    case WeightKind::head_bias:
+      present = c.head.bias;
       break;
     case WeightKind::attention_output_norm:
     case WeightKind::mlp_output_norm:
@@ -137,7 +179,7 @@ int64_t Shape::count(WeightKind kind) const {
       break;
     case WeightKind::attention_output_norm_bias:
     case WeightKind::mlp_output_norm_bias:
-      present = c.norms.after && c.norms.kind == NormKind::layer;
+      present = c.norms.after && layer_norms;
       break;
     default:
       break;
@@ -146,17 +188,59 @@ int64_t Shape::count(WeightKind kind) const {
   return present ? p.rows * p.cols : 0;
 }
 
-bool Shape::has_offset(WeightKind kind) const {
-  if (config.norms.offset == 0) return false;
+int64_t Shape::stored_count(WeightKind kind) const {
+  const LanguageModelConfig& c = config;
+  const bool qkv_here = c.attention.fused != Fused::none, gates_here = c.mlp.fused != Fused::none;
+  switch (kind) {
+    case WeightKind::qkv:
+      return qkv_here ? count(WeightKind::q) + count(WeightKind::k) + count(WeightKind::v) : 0;
+    case WeightKind::qkv_bias:
+      return qkv_here ? count(WeightKind::q_bias) + count(WeightKind::k_bias) + count(WeightKind::v_bias) : 0;
+    case WeightKind::gate_up:
+      return gates_here ? count(WeightKind::gate) + count(WeightKind::up) : 0;
+    case WeightKind::gate_up_bias:
+      return gates_here ? count(WeightKind::gate_bias) + count(WeightKind::up_bias) : 0;
+    default:
+      return lm::stored_in(c, kind) == kind ? count(kind) : 0;
+  }
+}
+
+bool Shape::is_norm_weight(WeightKind kind) const {
   switch (kind) {
     case WeightKind::input_norm:
     case WeightKind::post_attention_norm:
     case WeightKind::attention_output_norm:
     case WeightKind::mlp_output_norm:
     case WeightKind::final_norm:
+    case WeightKind::embedding_norm:
       return true;
     default:
       return kind == WeightKind::q_norm || kind == WeightKind::k_norm;
+  }
+}
+
+bool Shape::is_left_out(WeightKind kind) const {
+  const NormParts& n = config.norms;
+  switch (kind) {
+    case WeightKind::input_norm:
+    case WeightKind::post_attention_norm:
+    case WeightKind::attention_output_norm:
+    case WeightKind::mlp_output_norm:
+    case WeightKind::final_norm:
+    case WeightKind::embedding_norm:
+      return n.bare;
+    case WeightKind::input_norm_bias:
+    case WeightKind::post_attention_norm_bias:
+    case WeightKind::attention_output_norm_bias:
+    case WeightKind::mlp_output_norm_bias:
+    case WeightKind::final_norm_bias:
+    case WeightKind::embedding_norm_bias:
+      return n.bare || n.unbiased;
+    case WeightKind::q_norm_bias:
+    case WeightKind::k_norm_bias:
+      return config.attention.head_norm == HeadNorm::layer_own;
+    default:
+      return false;
   }
 }
 

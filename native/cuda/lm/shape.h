@@ -48,13 +48,19 @@ struct Shape {
   Placement placement(WeightKind kind) const;
   // Of an input's second moment.
   Placement moment_placement(BlockInput input) const;
-  // Elements the provider is asked for; 0 when this architecture has no such tensor.
+  // Elements of a tensor, or of the part of a fused one; 0 when this architecture has no such tensor.
   int64_t count(WeightKind kind) const;
+  // The same of a tensor as it is stored: fused ones whole, and their parts not at all.
+  int64_t stored_count(WeightKind kind) const;
   // Whether the config's norms.offset is added to what the provider gives.
-  bool has_offset(WeightKind kind) const;
+  bool is_norm_weight(WeightKind kind) const;
   LayerTraits traits(int32_t layer) const;
   // Whether queries, and keys, are normalised over all heads together.
   bool norms_together() const { return config.qk_norm && config.attention.head_norm == HeadNorm::together; }
+  // Whether backward reads queries, keys and values as their projection left them.
+  bool keeps_raw() const { return config.qk_norm || config.attention.clamp > 0; }
+  // Whether the architecture computes without this tensor of a norm: its weight is 1 then, its bias 0.
+  bool is_left_out(WeightKind kind) const;
   float embedding_scale() const {
     return config.embedding.scale > 0 ? static_cast<float>(config.embedding.scale) : 1.0f;
   }

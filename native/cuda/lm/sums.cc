@@ -1,19 +1,25 @@
 #include "lm/sums.h"
 
-#include <algorithm>
+#include <map>
 #include <vector>
 
 namespace lq::cuda {
 
 HostSums HostSums::ask(const CalibrationSink& sink, const Shape& shape, int32_t layer) {
   HostSums out;
+  std::map<WeightKind, size_t> first;  // part of each stored matrix
   for (size_t i = 0; i < kMatrices.size(); ++i) {
     if (shape.count(kMatrices[i]) == 0) continue;
-    const Placement p = shape.placement(kMatrices[i]);
-    if (sink.squares != nullptr)
-      out.squares[i] = sink.squares(sink.user, layer, kMatrices[i], kNoExpert, p.rows, p.cols);
-    if (sink.row_squares != nullptr)
-      out.row_squares[i] = sink.row_squares(sink.user, layer, kMatrices[i], kNoExpert, p.rows);
+    const WeightKind stored = lm::stored_in(shape.config, kMatrices[i]);
+    const auto [at, is_first] = first.try_emplace(stored, i);
+    if (!is_first) {
+      out.squares[i] = out.squares[at->second];
+      out.row_squares[i] = out.row_squares[at->second];
+      continue;
+    }
+    const int64_t cols = shape.placement(kMatrices[i]).cols, rows = shape.stored_count(stored) / cols;
+    if (sink.squares != nullptr) out.squares[i] = sink.squares(sink.user, layer, stored, kNoExpert, rows, cols);
+    if (sink.row_squares != nullptr) out.row_squares[i] = sink.row_squares(sink.user, layer, stored, kNoExpert, rows);
   }
   for (size_t i = 0; i < kInputs.size(); ++i) {
     if (sink.second_moment == nullptr) continue;
@@ -75,26 +81,23 @@ void DeviceSums::add_to(const Stream& stream, const Shape& shape, const HostSums
   for (size_t i = 0; i < kMatrices.size(); ++i) {
     if (!host.gradient(i)) continue;
     const Placement p = shape.placement(kMatrices[i]);
-    if (host.row_squares[i] == nullptr) {
-      add_to_host(stream, squares_[i].get(), p, host.squares[i]);
-    } else {
+    const lm::RowRuns to = lm::rows_in(shape.config, kMatrices[i], p.rows);
+    if (host.squares[i] != nullptr) add_to_host(stream, squares_[i].get(), p, to, host.squares[i]);
+    if (host.row_squares[i] != nullptr) {
       std::vector<float> values(static_cast<size_t>(p.rows * p.cols));
-      add_to_host(stream, squares_[i].get(), p, values.data());
+      add_to_host(stream, squares_[i].get(), p, {0, p.rows, p.rows, 1}, values.data());
       for (int64_t row = 0; row < p.rows; ++row) {
         double sum = 0;
         for (int64_t col = 0; col < p.cols; ++col) sum += values[row * p.cols + col];
-        host.row_squares[i][row] += sum;
-      }
-      if (host.squares[i] != nullptr) {
-        std::transform(values.begin(), values.end(), host.squares[i], host.squares[i],
-                       [](float x, float y) { return x + y; });
+        host.row_squares[i][to.at(row)] += sum;
       }
     }
     squares_[i] = {};
   }
   for (size_t i = 0; i < kInputs.size(); ++i) {
     if (host.moments[i] == nullptr) continue;
-    add_to_host(stream, moments_[i].get(), shape.moment_placement(kInputs[i]), host.moments[i]);
+    const Placement p = shape.moment_placement(kInputs[i]);
+    add_to_host(stream, moments_[i].get(), p, {0, p.rows, p.rows, 1}, host.moments[i]);
     moments_[i] = {};
   }
 }

@@ -7,7 +7,8 @@
 
 namespace lq::cuda {
 
-// Host arrays that a sink wants added to, in the orders of kMatrices and kInputs; null skips one.
+// Host arrays that a sink wants added to, in the orders of kMatrices and kInputs; null skips one. Parts of a fused
+// matrix have the array of that, each its own rows of it.
 struct HostSums {
   std::array<float*, kMatrices.size()> squares{};
   std::array<double*, kMatrices.size()> row_squares{};

@@ -13,15 +13,20 @@ constexpr int64_t kPieceBytes = int64_t{64} << 20;  // of a matrix on its way to
 
 __device__ inline int64_t place(int64_t i, int64_t segment, int64_t pitch) { return i / segment * pitch + i % segment; }
 
-// Writes a dense fp32 matrix into padded planes. With one plane, raises `inexact` where bf16 loses something.
-__global__ void __launch_bounds__(kThreads)
-    store_kernel(const float* source, const Placement p, Bf16* out, int64_t plane, int planes, int32_t* inexact) {
+// RowRuns::at.
+__device__ inline int64_t run_at(const lm::RowRuns& runs, int64_t i) {
+  return runs.first + i / runs.size * runs.stride + i % runs.size;
+}
+
+// Writes rows of a dense fp32 matrix into padded planes. With one plane, raises `inexact` where bf16 loses something.
+__global__ void __launch_bounds__(kThreads) store_kernel(const float* source, const Placement p, const lm::RowRuns from,
+                                                         Bf16* out, int64_t plane, int planes, int32_t* inexact) {
   const int64_t count = p.rows * p.cols, stride = p.cols / p.col_segment * p.col_pitch;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count;
        i += static_cast<int64_t>(gridDim.x) * kThreads) {
     const int64_t at =
         place(i / p.cols, p.row_segment, p.row_pitch) * stride + place(i % p.cols, p.col_segment, p.col_pitch);
-    const float x = source[i];
+    const float x = source[run_at(from, i / p.cols) * p.cols + i % p.cols];
     const Bf16 high = __float2bfloat16_rn(x);
     out[at] = high;
     if (planes == 2) {
@@ -32,12 +37,19 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// out = scale * (source + offset).
+// out = source + offset, or offset where there is no source.
 __global__ void __launch_bounds__(kThreads)
-    store_vector_kernel(const float* source, const Placement p, float offset, float scale, float* out) {
+    store_vector_kernel(const float* source, const Placement p, const lm::RowRuns from, float offset, float* out) {
   for (int64_t i = threadIdx.x; i < p.cols; i += kThreads) {
-    out[place(i, p.col_segment, p.col_pitch)] = scale * (source[i] + offset);
+    out[place(i, p.col_segment, p.col_pitch)] = offset + (source == nullptr ? 0.0f : source[run_at(from, i)]);
   }
+}
+
+// Rows of a dense matrix at their padded width.
+__global__ void __launch_bounds__(kThreads) widen_kernel(const float* source, int64_t cols, int64_t width, float* out) {
+  const int64_t row = blockIdx.x;
+  for (int64_t j = threadIdx.x; j < width; j += kThreads)
+    out[row * width + j] = j < cols ? source[row * cols + j] : 0.0f;
 }
 
 // Rows [first, first + rows) of a padded matrix, dense.
@@ -92,26 +104,38 @@ const BlockWeights& Weights::block(int32_t layer, const Watch& watch) {
   return *place;
 }
 
-const Operand& Weights::embedding(const Watch& watch) {
-  if (!embedding_) {
-    embedding_ = std::make_unique<TableWeights>();
-    stack(-1, {WeightKind::embedding}, watch, &embedding_->own);
-    embedding_->table = embedding_->own.operand();
-    require_exact();
-  }
-  return embedding_->table;
+const EmbeddingWeights& Weights::embedding(const Watch& watch) {
+  if (embedding_) return *embedding_;
+  auto loaded = std::make_unique<EmbeddingWeights>();
+  table_.parts.clear();
+  stack(-1, {WeightKind::embedding}, watch, &table_);
+  loaded->table = table_.operand();
+  const EmbeddingParts& parts = shape_.config.embedding;
+  const auto rows = [&](WeightKind kind, int64_t stored, int64_t used, DeviceBuffer<float>* out) {
+    if (stored == 0) return;
+    load(-1, kind, stored * shape_.config.hidden, watch);
+    *out = DeviceBuffer<float>(stream_, used * shape_.hidden);
+    widen_kernel<<<static_cast<unsigned>(used), kThreads, 0, stream_.get()>>>(
+        staging_device_.get(), shape_.config.hidden, shape_.hidden, out->get());
+    check_launch("storing weights");
+  };
+  rows(WeightKind::positions, parts.positions, parts.positions, &loaded->positions);
+  rows(WeightKind::types, parts.types, 1, &loaded->type);
+  vector(-1, {WeightKind::embedding_norm}, watch, &loaded->norm);
+  vector(-1, {WeightKind::embedding_norm_bias}, watch, &loaded->norm_bias);
+  require_exact();
+  embedding_ = std::move(loaded);
+  return *embedding_;
 }
 
 const TableWeights& Weights::head(const Watch& watch) {
   if (!head_) {
     auto loaded = std::make_unique<TableWeights>();
-    // Logits are linear in what the norm gives, and that in its weight and bias.
-    const double factor = shape_.config.head.scale;
-    const float scale = factor > 0 ? static_cast<float>(factor) : 1.0f;
-    vector(-1, {WeightKind::final_norm}, watch, &loaded->norm, scale);
-    vector(-1, {WeightKind::final_norm_bias}, watch, &loaded->norm_bias, scale);
+    vector(-1, {WeightKind::final_norm}, watch, &loaded->norm);
+    vector(-1, {WeightKind::final_norm_bias}, watch, &loaded->norm_bias);
+    vector(-1, {WeightKind::head_bias}, watch, &loaded->bias);
     if (shape_.config.tied_embeddings) {
-      loaded->table = embedding(watch);
+      loaded->table = embedding(watch).table;
     } else {
       stack(-1, {WeightKind::head}, watch, &loaded->own);
       loaded->table = loaded->own.operand();
@@ -175,6 +199,7 @@ void Weights::stack(int32_t layer, const std::vector<WeightKind>& kinds, const W
 
 std::unique_ptr<PackedMatrix> Weights::load_packed(int32_t layer, WeightKind kind, const Watch& watch) {
   if (packed_planes_ == 0 || provider_.load_packed == nullptr || layer < 0) return nullptr;
+  if (lm::stored_in(shape_.config, kind) != kind) return nullptr;
   watch.poll();
   PackedWeight weight{};
   bool found = false;
@@ -194,12 +219,20 @@ void Weights::load_planes(int32_t layer, const std::vector<WeightKind>& kinds, c
   for (const WeightKind kind : kinds) rows += shape_.placement(kind).padded_rows();
   *out = room_for(rows, shape_.placement(kinds[0]).padded_cols(), planes_);
   int64_t row = 0;
+  WeightKind held{};
   for (const WeightKind kind : kinds) {
     const Placement p = shape_.placement(kind);
-    load(layer, kind, p.rows * p.cols, watch);
-    store(p, row, *out);
+    load_stored(layer, kind, watch, row == 0 ? nullptr : &held);
+    held = lm::stored_in(shape_.config, kind);
+    store(p, lm::rows_in(shape_.config, kind, p.rows), row, *out);
     row += p.padded_rows();
   }
+}
+
+void Weights::load_stored(int32_t layer, WeightKind part, const Watch& watch, const WeightKind* held) {
+  const WeightKind stored = lm::stored_in(shape_.config, part);
+  if (stored != part && held != nullptr && *held == stored) return;
+  load(layer, stored, shape_.stored_count(stored), watch);
 }
 
 StackedMatrix::Part Weights::room_for(int64_t rows, int64_t stride, int planes) const {
@@ -209,9 +242,9 @@ StackedMatrix::Part Weights::room_for(int64_t rows, int64_t stride, int planes) 
   return out;
 }
 
-void Weights::store(const Placement& p, int64_t row, const StackedMatrix::Part& part) const {
+void Weights::store(const Placement& p, const lm::RowRuns& from, int64_t row, const StackedMatrix::Part& part) const {
   store_kernel<<<blocks_for(p.rows * p.cols), kThreads, 0, stream_.get()>>>(
-      staging_device_.get(), p, reinterpret_cast<Bf16*>(part.data.get()) + row * part.operand.stride,
+      staging_device_.get(), p, from, reinterpret_cast<Bf16*>(part.data.get()) + row * part.operand.stride,
       part.operand.plane, part.operand.planes, inexact_.get());
   check_launch("storing weights");
 }
@@ -247,45 +280,55 @@ BlockWeights Weights::copy(const BlockWeights& block) const {
   matrix(block.gates, {K::gate, K::up}, &out.gates);
   matrix(block.down, {K::down}, &out.down);
   using B = BlockWeights;
-  for (const auto field :
-       {&B::qkv_bias, &B::o_bias, &B::gates_bias, &B::down_bias, &B::input_norm, &B::input_norm_bias,
-        &B::post_attention_norm, &B::post_attention_norm_bias, &B::attention_output_norm,
-        &B::attention_output_norm_bias, &B::mlp_output_norm, &B::mlp_output_norm_bias, &B::q_norm, &B::k_norm}) {
+  for (const auto field : {&B::qkv_bias, &B::o_bias, &B::gates_bias, &B::down_bias, &B::input_norm, &B::input_norm_bias,
+                           &B::post_attention_norm, &B::post_attention_norm_bias, &B::attention_output_norm,
+                           &B::attention_output_norm_bias, &B::mlp_output_norm, &B::mlp_output_norm_bias, &B::q_norm,
+                           &B::q_norm_bias, &B::k_norm, &B::k_norm_bias, &B::sinks}) {
     vector(block.*field, &(out.*field));
   }
   return out;
 }
 
-void Weights::replace(WeightKind kind, const float* values, BlockWeights* block) {
+void Weights::replace(WeightKind stored, const float* values, BlockWeights* block) {
   using K = WeightKind;
-  StackedMatrix* const matrix = kind == K::o                       ? &block->o
-                                : kind == K::down                  ? &block->down
-                                : kind == K::gate || kind == K::up ? &block->gates
-                                                                   : &block->qkv;
-  const size_t part = kind == K::k ? 1 : kind == K::v ? 2 : kind == K::up ? matrix->parts.size() - 1 : 0;
-  const Placement p = shape_.placement(kind);
-  const int64_t count = p.rows * p.cols;
+  const auto put = [&](K kind, StackedMatrix* matrix, size_t part) {
+    if (shape_.count(kind) == 0 || lm::stored_in(shape_.config, kind) != stored) return;
+    const Placement p = shape_.placement(kind);
+    matrix->parts[part] = room_for(p.padded_rows(), p.padded_cols(), 2);
+    store(p, lm::rows_in(shape_.config, kind, p.rows), 0, matrix->parts[part]);
+  };
+  const int64_t count = shape_.stored_count(stored);
   reserve_staging(count);
   std::copy_n(values, count, staging_->get());
   staging_device_.upload(staging_->get(), count);
-  matrix->parts[part] = room_for(p.padded_rows(), p.padded_cols(), 2);
-  store(p, 0, matrix->parts[part]);
+  put(K::q, &block->qkv, 0);
+  put(K::k, &block->qkv, 1);
+  put(K::v, &block->qkv, 2);
+  put(K::o, &block->o, 0);
+  put(K::gate, &block->gates, 0);
+  put(K::up, &block->gates, block->gates.parts.size() - 1);
+  put(K::down, &block->down, 0);
 }
 
-void Weights::vector(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, DeviceBuffer<float>* out,
-                     float scale) {
+void Weights::vector(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch,
+                     DeviceBuffer<float>* out) {
   int64_t width = 0;
   for (const WeightKind kind : kinds) width += shape_.count(kind) == 0 ? 0 : shape_.placement(kind).padded_cols();
   if (width == 0) return;
   *out = DeviceBuffer<float>(stream_, width);
   out->clear();
   int64_t at = 0;
+  WeightKind held{};
   for (const WeightKind kind : kinds) {
     if (shape_.count(kind) == 0) continue;
     const Placement p = shape_.placement(kind);
-    load(layer, kind, p.cols, watch);
-    const float offset = shape_.has_offset(kind) ? shape_.config.norms.offset : 0.0f;
-    store_vector_kernel<<<1, kThreads, 0, stream_.get()>>>(staging_device_.get(), p, offset, scale, out->get() + at);
+    const bool weight = shape_.is_norm_weight(kind), left_out = shape_.is_left_out(kind);
+    const float offset = !weight ? 0.0f : left_out ? 1.0f : shape_.config.norms.offset;
+    if (!left_out) load_stored(layer, kind, watch, at == 0 ? nullptr : &held);
+    held = lm::stored_in(shape_.config, kind);
+    store_vector_kernel<<<1, kThreads, 0, stream_.get()>>>(left_out ? nullptr : staging_device_.get(), p,
+                                                           lm::rows_in(shape_.config, kind, p.cols), offset,
+                                                           out->get() + at);
     check_launch("storing weights");
     at += p.padded_cols();
   }
@@ -302,12 +345,17 @@ BlockWeights Weights::load_block(int32_t layer, const Watch& watch) {
   using K = WeightKind;
   BlockWeights w;
   w.traits = shape_.traits(layer);
-  vector(layer, {K::input_norm}, watch, &w.input_norm);
-  vector(layer, {K::input_norm_bias}, watch, &w.input_norm_bias);
+  if (!shape_.config.norms.none_first || layer > 0) {
+    vector(layer, {K::input_norm}, watch, &w.input_norm);
+    vector(layer, {K::input_norm_bias}, watch, &w.input_norm_bias);
+  }
   stack(layer, {K::q, K::k, K::v}, watch, &w.qkv);
   vector(layer, {K::q_bias, K::k_bias, K::v_bias}, watch, &w.qkv_bias);
   vector(layer, {K::q_norm}, watch, &w.q_norm);
   vector(layer, {K::k_norm}, watch, &w.k_norm);
+  vector(layer, {K::q_norm_bias}, watch, &w.q_norm_bias);
+  vector(layer, {K::k_norm_bias}, watch, &w.k_norm_bias);
+  vector(layer, {K::sinks}, watch, &w.sinks);
   stack(layer, {K::o}, watch, &w.o);
   vector(layer, {K::o_bias}, watch, &w.o_bias);
   vector(layer, {K::attention_output_norm}, watch, &w.attention_output_norm);
@@ -324,7 +372,7 @@ BlockWeights Weights::load_block(int32_t layer, const Watch& watch) {
   return w;
 }
 
-void add_to_host(const Stream& stream, const float* device, const Placement& p, float* host) {
+void add_to_host(const Stream& stream, const float* device, const Placement& p, const lm::RowRuns& to, float* host) {
   const int64_t rows = std::clamp<int64_t>(kPieceBytes / static_cast<int64_t>(sizeof(float)) / p.cols, 1, p.rows);
   const DeviceBuffer<float> dense(stream, rows * p.cols);
   const PinnedBuffer<float> arrived(rows * p.cols);
@@ -333,7 +381,10 @@ void add_to_host(const Stream& stream, const float* device, const Placement& p, 
     gather_kernel<<<blocks_for(some * p.cols), kThreads, 0, stream.get()>>>(device, p, first, some, dense.get());
     check_launch("gathering squared gradients");
     dense.download(arrived.get(), some * p.cols);
-    add_in_threads(arrived.get(), some * p.cols, host + first * p.cols);
+    for (int64_t row = first, n = 0; row < first + some; row += n) {
+      n = std::min((row / to.size + 1) * to.size, first + some) - row;
+      add_in_threads(arrived.get() + (row - first) * p.cols, n * p.cols, host + to.at(row) * p.cols);
+    }
   }
 }
 

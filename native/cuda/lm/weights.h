@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "lm/fused.h"
 #include "lm/product.h"
 #include "lm/shape.h"
 #include "quant/packed_matrix.h"
@@ -35,13 +36,22 @@ struct BlockWeights {
   DeviceBuffer<float> qkv_bias, o_bias, gates_bias, down_bias;
   DeviceBuffer<float> input_norm, input_norm_bias, post_attention_norm, post_attention_norm_bias;
   DeviceBuffer<float> attention_output_norm, attention_output_norm_bias, mlp_output_norm, mlp_output_norm_bias;
-  DeviceBuffer<float> q_norm, k_norm;
+  DeviceBuffer<float> q_norm, q_norm_bias, k_norm, k_norm_bias, sinks;
 };
 
 struct TableWeights {
   StackedMatrix own;                    // empty when embedding and head are tied
   Operand table{};                      // [vocab, hidden]
   DeviceBuffer<float> norm, norm_bias;  // final norm; empty for the embedding
+  DeviceBuffer<float> bias;             // [vocab], of logits; empty when there is none
+};
+
+// What is added to rows of the embedding, and what normalises the sum; empty when there is none.
+struct EmbeddingWeights {
+  Operand table{};                // [vocab, hidden]
+  DeviceBuffer<float> positions;  // [positions, hidden]
+  DeviceBuffer<float> type;       // [hidden]
+  DeviceBuffer<float> norm, norm_bias;
 };
 
 class Weights {
@@ -57,12 +67,12 @@ class Weights {
   // The weights of a block, of the embedding, of the head with the final norm. What they return is valid until the next
   // call when it was not kept.
   const BlockWeights& block(int32_t layer, const Watch& watch);
-  const Operand& embedding(const Watch& watch);
+  const EmbeddingWeights& embedding(const Watch& watch);
   const TableWeights& head(const Watch& watch);
 
   // A copy of a block in which every matrix is a part of its own, so that each can be replaced.
   BlockWeights copy(const BlockWeights& block) const;
-  // Puts host values [rows, cols], as the provider gives them, in the place of a matrix of such a copy, in two planes.
+  // Puts host values, as the provider gives them, in the place of a stored matrix of such a copy, in two planes.
   void replace(WeightKind kind, const float* values, BlockWeights* block);
 
   // Whether a block stays in device memory.
@@ -75,16 +85,17 @@ class Weights {
   void stack(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix* out);
   std::unique_ptr<PackedMatrix> load_packed(int32_t layer, WeightKind kind, const Watch& watch);
   void load_planes(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix::Part* out);
-  // Side by side, times `scale`; those that this architecture has.
-  void vector(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, DeviceBuffer<float>* out,
-              float scale = 1.0f);
+  // Side by side; those that this architecture has.
+  void vector(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, DeviceBuffer<float>* out);
   // Leaves the tensor in staging_device_.
   void load(int32_t layer, WeightKind kind, int64_t count, const Watch& watch);
   // Makes room for a tensor in staging memory, once nothing reads it.
   void reserve_staging(int64_t count);
   StackedMatrix::Part room_for(int64_t rows, int64_t stride, int planes) const;
-  // Writes what is in staging_device_ from row `row` of a part on.
-  void store(const Placement& placement, int64_t row, const StackedMatrix::Part& part) const;
+  // Writes rows of what is in staging_device_ from row `row` of a part on.
+  void store(const Placement& placement, const lm::RowRuns& from, int64_t row, const StackedMatrix::Part& part) const;
+  // Brings the tensor that a part is stored in, unless it is a fused one and what *held says.
+  void load_stored(int32_t layer, WeightKind part, const Watch& watch, const WeightKind* held);
   void require_exact();
   BlockWeights load_block(int32_t layer, const Watch& watch);
   bool fits() const;
@@ -97,14 +108,17 @@ class Weights {
   PackedWorkspace workspace_;
   std::vector<std::unique_ptr<BlockWeights>> blocks_;
   std::unique_ptr<BlockWeights> visiting_;
-  std::unique_ptr<TableWeights> embedding_, head_;
+  StackedMatrix table_;
+  std::unique_ptr<EmbeddingWeights> embedding_;
+  std::unique_ptr<TableWeights> head_;
   std::unique_ptr<PinnedBuffer<float>> staging_;
   int64_t staging_size_ = 0;
   DeviceBuffer<float> staging_device_;
   DeviceBuffer<int32_t> inexact_;
 };
 
-// Adds the padded device matrix to a dense host array of placement.rows x placement.cols.
-void add_to_host(const Stream& stream, const float* device, const Placement& placement, float* host);
+// Adds the padded device matrix to rows `to` of a dense host array of placement.cols columns.
+void add_to_host(const Stream& stream, const float* device, const Placement& placement, const lm::RowRuns& to,
+                 float* host);
 
 }  // namespace lq::cuda

@@ -169,24 +169,9 @@ inline int64_t predictions(const LanguageModelConfig& c, const int32_t* tokens, 
 
 // The first part of a config that the CUDA backend does not have, in words; null when it has all.
 inline const char* part_beyond_cuda(const LanguageModelConfig& c) {
-  const NormParts& n = c.norms;
-  const AttentionParts& a = c.attention;
-  if (n.of_sum) return "norms of the residual stream after each half";
-  if (n.none_first || n.none_last || n.bare || n.unbiased) return "norms that are left out";
-  if (a.fused != Fused::none || c.mlp.fused != Fused::none) return "fused projections";
-  if (a.both_directions) return "attention in both directions";
-  if (a.parallel || a.shared_norm) return "attention and MLP side by side";
-  if (c.qk_norm && a.head_norm != HeadNorm::each && a.head_norm != HeadNorm::together) {
-    return "layer norms of queries and keys";
-  }
-  if (a.clamp != 0) return "clamped queries, keys and values";
-  if (a.alibi != nullptr) return "attention biases by distance";
-  if (a.sinks) return "attention sinks";
-  if (c.rotary.interleaved) return "rotation of neighbouring dimensions";
-  if (c.embedding.positions != 0 || c.embedding.types != 0) return "learned positions or token types";
-  if (c.embedding.norm || c.embedding.width != 0) return "normalised or projected embeddings";
-  if (c.head.bias || c.head.transform) return "other heads than a projection";
-  if (c.masked) return "the prediction of masked tokens";
+  if (c.norms.of_sum) return "norms of the residual stream after each half";
+  if (c.embedding.width != 0 && c.embedding.width != c.hidden) return "projected embeddings";
+  if (c.head.transform) return "a transform before the head";
   if (c.moe.experts > 0) return "experts";
   return nullptr;
 }

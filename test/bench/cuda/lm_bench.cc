@@ -81,7 +81,7 @@ Model read_model(const std::string& folder) {
   return m;
 }
 
-Status load_weight(void* user, int32_t layer, WeightKind kind, float* out, int64_t count) {
+Status load_weight(void* user, int32_t layer, WeightKind kind, int32_t, float* out, int64_t count) {
   const auto& model = *static_cast<const Model*>(user);
   const auto found = model.tensors.find({layer, kind});
   if (found == model.tensors.end() || found->second.second != count) {
@@ -98,7 +98,7 @@ Status load_weight(void* user, int32_t layer, WeightKind kind, float* out, int64
 // Squared gradients by matrix.
 struct Sums {
   std::map<Place, std::vector<float>> values;
-  static float* accumulator(void* user, int32_t layer, WeightKind kind, int64_t rows, int64_t cols) {
+  static float* accumulator(void* user, int32_t layer, WeightKind kind, int32_t, int64_t rows, int64_t cols) {
     std::vector<float>& v = static_cast<Sums*>(user)->values[{layer, kind}];
     v.resize(static_cast<size_t>(rows * cols));
     return v.data();
@@ -135,7 +135,7 @@ struct QuantizedModel {
     const Status status = self.quantize(layer, kind, &found);
     if (status.code != StatusCode::ok) return status;
     if (found) return self.backend->dequantize(self.view, out, {});
-    return load_weight(const_cast<Model*>(&self.model), layer, kind, out, count);
+    return load_weight(const_cast<Model*>(&self.model), layer, kind, kNoExpert, out, count);
   }
   static Status load_packed(void* user, int32_t layer, WeightKind kind, PackedWeight* out, bool* found) {
     auto& self = *static_cast<QuantizedModel*>(user);
