@@ -4,13 +4,18 @@ as JSON: writes the logits of the tokens to OUT.f32 and every weight to OUT/NAME
 
   transformers   a folder of safetensors
   gguf           a folder with one GGUF file, read by transformers
+  mlx            a folder of mlx-lm, run by MLX on the CPU
 """
 
 import json
 import sys
 from pathlib import Path
 
+import mlx.core as mx
+import mlx_lm
+import numpy as np
 import torch
+from mlx.utils import tree_map
 from transformers import AutoModelForCausalLM
 
 torch.set_num_threads(2)
@@ -22,7 +27,30 @@ def load(consumer, folder):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **where).eval()
 
 
+def wide(array):
+    return array.astype(mx.float32) if mx.issubdtype(array.dtype, mx.floating) else array
+
+
+def dump_mlx(folder, out):
+    model, _ = mlx_lm.load(folder)
+    model.update(tree_map(wide, model.parameters()))
+    np.array(model(mx.array([request["tokens"]]))[0]).tofile(f"{out}.f32")
+    Path(out).mkdir()
+    shapes = {}
+    for module, layer in model.named_modules():
+        if "weight" not in layer:
+            continue
+        weight = layer.weight
+        if "scales" in layer:
+            weight = mx.dequantize(weight, layer.scales, layer.biases, layer.group_size, layer.bits)
+        np.array(weight).tofile(Path(out) / f"{module}.weight.f32")
+        shapes[f"{module}.weight"] = list(weight.shape)
+    return shapes
+
+
 def dump(consumer, folder, out):
+    if consumer == "mlx":
+        return dump_mlx(folder, out)
     model = load(consumer, folder)
     model(torch.tensor([request["tokens"]])).logits[0].float().contiguous().numpy().tofile(f"{out}.f32")
     Path(out).mkdir()

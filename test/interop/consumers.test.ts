@@ -38,6 +38,7 @@ interface Case {
 const CASES: readonly Case[] = [
   { target: 'gguf', loader: 'gguf', size: '6.35MB', files: /\.gguf$/ },
   { target: 'compressed-tensors', loader: 'transformers', size: '6.75MB', files: /\.safetensors$/ },
+  { target: 'mlx', loader: 'mlx', size: '7.1MB', files: /\.safetensors$/ },
 ];
 
 const floats = (file: string): Float32Array => new Float32Array(new Uint8Array(readFileSync(file)).buffer);

@@ -5,6 +5,7 @@ import type { CompressRequest } from '../requests/requests';
 import { compressedTensorsTarget } from './compressed-tensors/target';
 import { denseTarget } from './dense/target';
 import { ggufTarget } from './gguf/target';
+import { mlxTarget } from './mlx/target';
 import { packedTarget } from './packed/target';
 import type { Target } from './target';
 
@@ -12,6 +13,7 @@ const targets: Readonly<Record<ConsumerId, Target>> = {
   packed: packedTarget,
   'compressed-tensors': compressedTensorsTarget,
   gguf: ggufTarget,
+  mlx: mlxTarget,
 };
 
 /** The target of a request. @throws LqError 'usage' for a format beside one that a consumer reads alone. */

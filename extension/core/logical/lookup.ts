@@ -7,7 +7,7 @@ import { LqError } from '../errors';
 import { readPacked } from '../packed/reader';
 import { quoteName } from '../text';
 import { logicalTensors } from './logical';
-import { packedIntegers } from './packed-integers';
+import { MLX_SYMMETRIC, packedIntegers } from './packed-integers';
 
 function refuse({ name, dtype, format, parts }: LogicalTensor): never {
   throw new LqError(
@@ -38,12 +38,15 @@ export function weightLookup(index: CheckpointIndex): (name: string) => WeightSo
   const packed = readPacked(index);
   const foreign = new Map(
     logicalTensors(index).flatMap(tensor =>
-      tensor.format === 'compressed-tensors' ? [[tensor.name, tensor] as const] : [],
+      tensor.format === 'compressed-tensors' || tensor.format === 'mlx' ? [[tensor.name, tensor] as const] : [],
     ),
+  );
+  const symmetric = new Set(
+    index.shards.filter(({ metadata }) => metadata['biases'] === MLX_SYMMETRIC.biases).map(({ file }) => file),
   );
   return name => {
     const integers = foreign.get(name);
-    if (integers) return packedIntegers(integers) ?? refuse(integers);
+    if (integers) return packedIntegers(integers, symmetric.has(integers.parts[0]?.file ?? '')) ?? refuse(integers);
     const tensor = index.byName.get(name);
     return packed.get(name)?.source ?? (tensor && tensorSource(tensor));
   };

@@ -18,6 +18,7 @@ export const consumers = {
     methods: ['integers'],
   },
   gguf: { label: 'GGUF', readers: 'llama.cpp, Ollama, LM Studio', methods: ['gguf'] },
+  mlx: { label: 'MLX', readers: 'mlx-lm', methods: ['integers'] },
 } as const satisfies Record<string, Consumer>;
 
 export type ConsumerId = keyof typeof consumers;

@@ -64,13 +64,14 @@ const KEPT = '*kept*';
 export function shardsOf(
   index: CheckpointIndex,
   replacements: readonly Pick<Replacement, 'name' | 'tensors'>[],
+  metadata: Readonly<Record<string, string>>,
   least?: readonly number[],
 ): Shard[] {
   const replaced = new Map(replacements.map(({ name, tensors }) => [name, tensors]));
   return index.shards.map((shard, i) => {
     const own = index.tensors.filter(tensor => tensor.file === shard.file);
     const { specs } = joinSlices(own.flatMap(tensor => replaced.get(tensor.name) ?? [elementTensor(tensor)]));
-    const header = serializeHeader(aligned(specs), { format: 'pt' }, least?.[i]);
+    const header = serializeHeader(aligned(specs), metadata, least?.[i]);
     return {
       file: shardName(index, shard.file),
       bytes: header.fileBytes,
@@ -184,17 +185,17 @@ async function writeConstants(
 }
 
 /**
- * `config.json` with a `quantization_config`, spliced into the text so that every other byte of it stays, numbers such as
+ * `config.json` with further entries that say how weights are quantised, spliced into the text so that every other byte of it stays, numbers such as
  * 1e-05 included.
  * @throws LqError 'unsupported-model' for one that says the model is quantised already.
  */
-export function quantizedConfig(text: string, file: string, quantization: Readonly<Record<string, unknown>>): string {
+export function quantizedConfig(text: string, file: string, entries: Readonly<Record<string, unknown>>): string {
   const end = text.lastIndexOf('}');
   if (end < 0) throw new LqError('not-a-checkpoint', `${file} is not a JSON object.`, { file });
   const config = JSON.parse(text) as Record<string, unknown>;
   if (config.quantization_config !== undefined)
     throw new LqError('unsupported-model', `${file} says that the model is quantised already.`, { file });
   const body = text.slice(0, end).trimEnd();
-  const own = JSON.stringify(quantization, undefined, 2).replaceAll('\n', '\n  ');
-  return `${body}${body.endsWith('{') ? '' : ','}\n  "quantization_config": ${own}\n}\n`;
+  const own = JSON.stringify(entries, undefined, 2).slice(1);
+  return `${body}${body.endsWith('{') ? '' : ','}${own}\n`;
 }

@@ -1,0 +1,81 @@
+/**
+ * Affine quantisation of MLX (ml-explore/mlx, mlx/ops.cpp quantize; mlx-lm, utils.py load_model): of each Linear P [out, in]
+ *   P.weight  U32 [out, in bits / 32]       rows are little-endian streams of fields c
+ *   P.scales, P.biases  [out, in / group]   w = c scale + bias
+ * Ours are symmetric: bias = -2^(bits-1) scale, which is exact.
+ */
+import { callNative, type PipelineContext } from '../../context';
+import { joinPath } from '../../files/paths';
+import { MLX_SYMMETRIC } from '../../logical/packed-integers';
+import type { DenseSource } from '../../native';
+import {
+  integersTarget,
+  moduleOf,
+  wholeGroups,
+  type IntegerFormat,
+  type PlaceOf,
+  type Scheme,
+  type IntegerTensors,
+} from '../safetensors/integers';
+
+const GROUPS: readonly number[] = [32, 64, 128];
+
+const format: IntegerFormat = {
+  label: 'MLX',
+  metadata: { format: 'mlx', ...MLX_SYMMETRIC },
+  load: [
+    { language: 'sh', lines: ['mlx_lm.generate --model . --prompt "Once upon a time"'] },
+    { language: 'python', lines: ["model, tokenizer = mlx_lm.load('.')"] },
+  ],
+  schemeOf(option, cols) {
+    const scheme = wholeGroups(option, cols);
+    return scheme && GROUPS.includes(scheme.size) ? scheme : undefined;
+  },
+  tensorsOf(matrix, { bits }, scale, rows, cols) {
+    const module = moduleOf(matrix);
+    return {
+      codes: { name: matrix, dtype: 'U32', shape: [rows, (cols * bits) / 32] },
+      scales: { ...scale, name: `${module}.scales` },
+      others: [{ ...scale, name: `${module}.biases` }],
+    };
+  },
+  constantsOf: () => new Map(),
+  complete: writeBiases,
+  config(schemes) {
+    const modules = [...schemes].map(([matrix, { bits, size }]) => [moduleOf(matrix), { group_size: size, bits }] as const);
+    const quantization = { group_size: 64, bits: 4, mode: 'affine', ...Object.fromEntries(modules) };
+    return { quantization, quantization_config: quantization };
+  },
+};
+
+export const mlxTarget = integersTarget(format);
+
+/** Biases from scales: through fp32 and a weighted sum of one term, exact since the factor is a power of two. */
+async function writeBiases(
+  lane: PipelineContext,
+  { bits }: Scheme,
+  { scales, others: [biases] }: IntegerTensors,
+  placeOf: PlaceOf,
+): Promise<void> {
+  const { native, device, files } = lane;
+  const [rows, cols] = scales.shape as readonly [number, number];
+  const dense = (path: string, offset: number, dtype: DenseSource['dtype']): DenseSource => ({
+    kind: 'dense',
+    ...{ path, offset, dtype, rows, cols },
+  });
+  const [from, to] = [placeOf(scales), placeOf(biases!)];
+  const bytes = 4 * rows * cols;
+  const scratch = joinPath(lane.cache, `biases-${lane.digest(`${to.path} ${to.name}`)}`);
+  await files.makeFolder(lane.cache);
+  await files.allocate(scratch, 2 * bytes, new Uint8Array(0));
+  try {
+    await callNative(lane, { file: to.path, tensor: to.name }, async control => {
+      await native.convert(device, dense(from.path, from.offset, from.dtype), dense(scratch, 0, 'F32'), control);
+      const range = { path: scratch, offset: 0, bytes };
+      await native.weightedSum([{ range, weight: -(2 ** (bits - 1)) }], { path: scratch, offset: bytes, bytes }, control);
+      await native.convert(device, dense(scratch, bytes, 'F32'), dense(to.path, to.offset, to.dtype), control);
+    });
+  } finally {
+    await files.remove(scratch);
+  }
+}
