@@ -19,11 +19,14 @@ export function packedIntegers({ format, shape, parts }: LogicalTensor, symmetri
   const isMlx = format === 'mlx' && symmetric;
   if ((format !== 'compressed-tensors' && !isMlx) || shape.length !== 2) return undefined;
   const part = (suffix: string): TensorInfo | undefined => parts.find(({ name }) => name.endsWith(suffix));
-  const [packed, scale] = isMlx
-    ? [part('.weight'), part('.scales')]
-    : [part('.weight_packed'), part('.weight_scale')];
+  const [packed, scale] = isMlx ? [part('.weight'), part('.scales')] : [part('.weight_packed'), part('.weight_scale')];
   const others = ['.weight_zero_point', '.weight_g_idx', '.weight_global_scale', '.input_scale'];
-  if (!packed || !scale || packed.dtype !== (isMlx ? 'U32' : 'I32') || others.some(suffix => part(suffix) !== undefined))
+  if (
+    !packed ||
+    !scale ||
+    packed.dtype !== (isMlx ? 'U32' : 'I32') ||
+    others.some(suffix => part(suffix) !== undefined)
+  )
     return undefined;
   const [rows, cols] = shape as readonly [number, number];
   const bits = ((packed.shape.at(-1) ?? 0) * WORD) / cols;

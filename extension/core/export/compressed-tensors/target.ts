@@ -64,7 +64,14 @@ function quantizationConfig(
         `group_${i}`,
         {
           targets,
-          weights: { num_bits: bits, type: 'int', symmetric: true, strategy: 'group', group_size: size, dynamic: false },
+          weights: {
+            num_bits: bits,
+            type: 'int',
+            symmetric: true,
+            strategy: 'group',
+            group_size: size,
+            dynamic: false,
+          },
           input_activations: null,
           output_activations: null,
           format: 'pack-quantized',

@@ -42,7 +42,9 @@ const format: IntegerFormat = {
   constantsOf: () => new Map(),
   complete: writeBiases,
   config(schemes) {
-    const modules = [...schemes].map(([matrix, { bits, size }]) => [moduleOf(matrix), { group_size: size, bits }] as const);
+    const modules = [...schemes].map(
+      ([matrix, { bits, size }]) => [moduleOf(matrix), { group_size: size, bits }] as const,
+    );
     const quantization = { group_size: 64, bits: 4, mode: 'affine', ...Object.fromEntries(modules) };
     return { quantization, quantization_config: quantization };
   },
@@ -72,7 +74,11 @@ async function writeBiases(
     await callNative(lane, { file: to.path, tensor: to.name }, async control => {
       await native.convert(device, dense(from.path, from.offset, from.dtype), dense(scratch, 0, 'F32'), control);
       const range = { path: scratch, offset: 0, bytes };
-      await native.weightedSum([{ range, weight: -(2 ** (bits - 1)) }], { path: scratch, offset: bytes, bytes }, control);
+      await native.weightedSum(
+        [{ range, weight: -(2 ** (bits - 1)) }],
+        { path: scratch, offset: bytes, bytes },
+        control,
+      );
       await native.convert(device, dense(scratch, bytes, 'F32'), dense(to.path, to.offset, to.dtype), control);
     });
   } finally {

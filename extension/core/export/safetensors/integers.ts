@@ -71,7 +71,13 @@ export const integersTarget = (format: IntegerFormat): Target => ({
   prepare: (_, found, options) => Promise.resolve(prepare(format, found, options)),
 });
 
-const tensorsOf = (format: IntegerFormat, matrix: string, option: Option, rows: number, cols: number): IntegerTensors => {
+const tensorsOf = (
+  format: IntegerFormat,
+  matrix: string,
+  option: Option,
+  rows: number,
+  cols: number,
+): IntegerTensors => {
   const { dtype, shape } = optionParts(option, rows, cols).find(({ name }) => name === 'group_scales')!;
   return format.tensorsOf(matrix, format.schemeOf(option, cols)!, { name: '', dtype, shape }, rows, cols);
 };
@@ -133,7 +139,9 @@ function fittingTargets(
     opened: { ...found, targets: fitting, coverage: withoutTargets(found.coverage, dropped) },
     notes: [
       ...(foreign.length > 0 ? [`${named(foreign)} belong to no module of their own and stay as they are.`] : []),
-      ...(odd.length > 0 ? [`No group of ${format.label} divides the columns of ${named(odd)}, which stay as they are.`] : []),
+      ...(odd.length > 0
+        ? [`No group of ${format.label} divides the columns of ${named(odd)}, which stay as they are.`]
+        : []),
     ],
   };
 }
@@ -150,7 +158,9 @@ function sizesOf(
   const bytesOf: Sizes['bytesOf'] = (option, rows, cols) =>
     format.schemeOf(option, cols) && tensors('', option, rows, cols).reduce((sum, spec) => sum + tensorBytes(spec), 0);
   const widest = matrices.map(({ name, rows, cols }) => {
-    const all = options.filter(option => format.schemeOf(option, cols)).map(option => tensors(name, option, rows, cols));
+    const all = options
+      .filter(option => format.schemeOf(option, cols))
+      .map(option => tensors(name, option, rows, cols));
     // Of each tensor the largest that any option has: no number in a header is longer.
     return {
       name,
@@ -262,9 +272,7 @@ async function encodeMatrix(
 /** Modules that keep their weights and that a loader might take for linear ones. */
 function ignored(index: CheckpointIndex, chosen: ReadonlyMap<string, Option>): string[] {
   const kept = logicalTensors(index).flatMap(({ name, shape, role }) =>
-    shape.length === 2 && role !== 'embedding' && name.endsWith('.weight') && !chosen.has(name)
-      ? [moduleOf(name)]
-      : [],
+    shape.length === 2 && role !== 'embedding' && name.endsWith('.weight') && !chosen.has(name) ? [moduleOf(name)] : [],
   );
   return [...new Set([...kept, 'lm_head'])];
 }
