@@ -167,6 +167,7 @@ async function compressHolding(
     warnings: [
       ...method.notes,
       ...prepared.notes,
+      ...(metric.notes ?? []),
       ...warningsOf(chosen, table),
       ...new Set([...notes, ...(before?.warnings ?? []), ...(after?.warnings ?? [])]),
     ],

@@ -1,13 +1,19 @@
 """Makes small random mixture-of-experts checkpoints with transformers, and what they compute.
 
-usage: language_models_moe.py OUT
-As language_models.py, which does the work; experts have squared gradients under the names they are stored by.
+usage: language_models_moe.py OUT                          as language_models.py, which does the work; experts have squared
+                                                    gradients under the names they are stored by
+       language_models_moe.py model OUT             a checkpoint with a tokenizer of bytes, whose expert 5 is never chosen
+       language_models_moe.py losses FOLDER CONTEXT losses of the windows of the text on stdin, by stock transformers
 """
 
 import json
 import pathlib
 import re
 import sys
+
+import tokenizers
+import torch
+import transformers
 
 from language_models import make, rope
 
@@ -78,7 +84,52 @@ def stored(name, tensor, family):
     return parts
 
 
-if __name__ == "__main__":
+def model(folder):
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    torch.manual_seed(0)
+    config = transformers.Qwen3MoeConfig(
+        vocab_size=len(alphabet),
+        hidden_size=64,
+        intermediate_size=96,
+        moe_intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        num_experts=8,
+        num_experts_per_tok=1,
+        mlp_only_layers=[0],
+        max_position_embeddings=256,
+        initializer_range=0.1,
+    )
+    network = transformers.AutoModelForCausalLM.from_config(config).float()
+    with torch.no_grad():
+        # Of eight logits that are as often above zero as below, the largest is hardly ever a zero.
+        router = network.model.layers[1].mlp.gate.weight
+        router.mul_(8)
+        router[5] = 0
+    network.save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+
+
+def losses(folder, context):
+    network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    network.set_experts_implementation("eager")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokens = tokenizer(sys.stdin.read(), add_special_tokens=False)["input_ids"]
+    windows = [torch.tensor(tokens[i : i + context])[None] for i in range(0, len(tokens) - context + 1, context)]
+    with torch.no_grad():
+        print(json.dumps([network(window, labels=window).loss.item() for window in windows]))
+
+
+if __name__ == "__main__" and sys.argv[1] == "model":
+    model(pathlib.Path(sys.argv[2]))
+elif __name__ == "__main__" and sys.argv[1] == "losses":
+    losses(pathlib.Path(sys.argv[2]), int(sys.argv[3]))
+elif __name__ == "__main__":
     out = pathlib.Path(sys.argv[1])
     for case, (family, changes) in CASES.items():
         make(case, family, changes, out / case, lambda name, tensor: stored(name, tensor, family))

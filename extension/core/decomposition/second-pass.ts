@@ -133,10 +133,17 @@ async function encodeGroup(
     const { name, tensor, option, source } = matrix;
     if (measured !== undefined && !output.isDone(name)) {
       const own = metric.of(name);
-      if (own.native.kind !== 'kfac')
+      if (own.native.kind === 'fisher')
         throw new LqError('internal', 'The second pass works under K-FAC.', { tensor: name });
-      const native = { ...own.native, secondMoment: measured.secondMoment };
-      const correction = { cross: measured.cross, alpha };
+      // Of an expert that no token reached nothing is measured: it is encoded by itself.
+      const parameters =
+        own.native.kind === 'plain'
+          ? { metric: own.native, seed }
+          : {
+              metric: { ...own.native, secondMoment: measured.secondMoment },
+              seed,
+              correction: { cross: measured.cross, alpha },
+            };
       const errors = await callNative(
         context,
         { file: tensor.file, tensor: name },
@@ -145,7 +152,7 @@ async function encodeGroup(
             context.device,
             tensorSource(tensor),
             nativeOption(option),
-            { metric: native, seed, correction },
+            parameters,
             encodeDestination(source),
             control,
           ),

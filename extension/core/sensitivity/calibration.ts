@@ -23,8 +23,10 @@ import { TextTokenizer } from '../evaluation/tokenizer';
 import { BLOCK_INPUTS, inputKey, inputOf } from '../evaluation/weights';
 import { readWindows } from '../evaluation/windows';
 import { openCheckpoint } from '../logical/open';
+import { UNREACHED_UNDER_KFAC } from './metric';
 import { targetPlaces } from './places';
 import type { CalibrationReport, CalibrationSource, MatrixStatistics } from './types';
+import { unreachedWarning } from './unreached';
 
 /** Under these keys of the file's `__metadata__`. */
 export const CALIBRATION_FORMAT = 'lq-studio.calibration';
@@ -213,10 +215,12 @@ export async function openCalibration(
       throw mismatch(file, name, `${name} has ${cols} columns; the input ${input} has ${moment.source.cols}.`);
     }
     const elementwise = index.byName.get(name);
+    const means = await readFloats(context, rowMean);
     matrices.set(name, {
       rowMean: tensorSource(rowMean),
       secondMoment: moment.source,
       meanSquare: moment.meanSquare,
+      fisherMean: means.reduce((sum, value) => sum + value, 0) / rows,
       input,
       hash: context.digest(`${await hashOf(context, rowMean)} ${moment.hash}`),
       ...(elementwise !== undefined && { fisher: tensorSource(need(name, shape)) }),
@@ -394,5 +398,7 @@ async function describe(
       inputMeanSquare: meanSquares.get(input)!,
     });
   }
-  return { out, ...known, matrices, seconds: (context.now() - start) / 1000 };
+  const unreached = matrices.filter(({ inputMeanSquare }) => inputMeanSquare === 0).map(({ name }) => name);
+  const warnings = [...known.warnings, ...unreachedWarning(unreached, UNREACHED_UNDER_KFAC)];
+  return { out, ...known, warnings, matrices, seconds: (context.now() - start) / 1000 };
 }

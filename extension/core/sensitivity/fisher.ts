@@ -14,6 +14,7 @@ import type { ByteRange } from '../native';
 import { describeModel, withLanguageModel } from '../evaluation/language-model';
 import { TextTokenizer } from '../evaluation/tokenizer';
 import { targetPlaces } from './places';
+import { unreachedWarning } from './unreached';
 import { readWindows } from '../evaluation/windows';
 
 /** Under these keys of the file's `__metadata__`. */
@@ -114,7 +115,14 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
     losses: [...losses],
     matrices,
     seconds: (context.now() - start) / 1000,
-    warnings: [...windows.notes, ...model.warnings],
+    warnings: [
+      ...windows.notes,
+      ...model.warnings,
+      ...unreachedWarning(
+        matrices.filter(({ sum }) => sum === 0).map(({ name }) => name),
+        'have no Fisher information, and errors in them cost nothing under it',
+      ),
+    ],
   };
 }
 

@@ -80,8 +80,10 @@ export interface MatrixStatistics {
   readonly fisher?: DenseSource;
   /** A = E[x x^T] of its input, F32 [cols, cols]. */
   readonly secondMoment: DenseSource;
-  /** mean(diag A). */
+  /** mean(diag A); 0 where no token reached the matrix. */
   readonly meanSquare: number;
+  /** Mean of its Fisher information. */
+  readonly fisherMean: number;
   /** Name of the input: of the first matrix that reads it. */
   readonly input: string;
   /** Of row means and second moment. */
