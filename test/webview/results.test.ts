@@ -36,6 +36,14 @@ describe('perplexity panel', () => {
     await panel.close();
   });
 
+  it('leaves short names in one piece', async () => {
+    const panel = await open();
+    const row = panel.page.getByRole('row', { name: /2\.75 bits, Fisher/ });
+    await row.waitFor();
+    expect(await row.locator('.name-head').count()).toBe(0);
+    await panel.close();
+  });
+
   it('groups runs by their weighting, and opens what a date or a path of a recipe names', async () => {
     const panel = await open();
     const figure = panel.page.getByRole('region', { name: 'Perplexity against effective bits' });

@@ -19,19 +19,23 @@ const TAIL = 48;
 
 /** Of a long name without parts this much of its end stays. */
 const END = 16;
+/** Shorter names are not cut, and a head of fewer letters says nothing. */
+const LONG = 28;
+const HEAD = 4;
 
 /**
  * Where the end that stays begins. What tells siblings apart is the layer's number and what follows, else the last part of a
  * path or of a dotted name.
  */
 function tailAt(text: string): number | undefined {
-  const long = (index: number): boolean => index > 0 && text.length - index <= TAIL;
+  if (text.length < LONG) return undefined;
+  const long = (index: number): boolean => index >= HEAD && text.length - index <= TAIL;
   const numbered = [...text.matchAll(/\.\d+\./g)].map(match => match.index + 1).find(long);
   if (numbered !== undefined) return numbered;
   const parted = [...text.matchAll(/[/\\.-]/g)]
     .map(match => match.index)
     .find(index => text.length - index <= TAIL / 2);
-  if (parted !== undefined && parted > 0) return parted;
+  if (parted !== undefined && parted >= HEAD) return parted;
   return text.length > 2 * END ? text.length - END : undefined;
 }
 
@@ -51,7 +55,8 @@ export function Name({ name, onClick }: { name: string; onClick?: (() => void) |
   const title = visible(cut(name, TITLE));
   const text = <Halves text={shortName(name)} />;
   return onClick ? (
-    <button type="button" class="name link" title={title} onClick={onClick}>
+    // In one piece for those who hear it.
+    <button type="button" class="name link" title={title} aria-label={title} onClick={onClick}>
       {text}
     </button>
   ) : (
