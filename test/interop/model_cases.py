@@ -115,7 +115,9 @@ case("qwen3-biases", "qwen3", "equal", made=dict(attention_bias=True))
 for f in QWEN:
     case(f"{f}-window-not-used", f, "equal", patch=dict(sliding_window=16), drop=("layer_types",))
     case(f"{f}-types-sliding-not-used", f, "refused", patch=dict(layer_types=["sliding_attention"] * 2, sliding_window=16))
-for f in ("gemma2", "gpt2", "mixtral", "phi3", "olmo2", "cohere", "granite", "starcoder2", "stablelm", "ministral"):
+for f in ("gemma2", "olmo2", "granite", "starcoder2", "stablelm", "ministral"):
+    case(f"{f}", f, "equal")
+for f in ("gpt2", "mixtral", "phi3", "cohere"):
     case(f"{f}", f, "refused")
 
 out = pathlib.Path(sys.argv[1])

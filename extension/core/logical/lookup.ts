@@ -1,13 +1,16 @@
 /** Weights by name, whichever way they are stored that can be read. */
 import { ggufSource } from '../checkpoint/gguf/source';
 import { tensorSource } from '../checkpoint/sources';
-import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
+import type { CheckpointIndex, LogicalTensor, StorageFormat } from '../checkpoint/types';
 import type { WeightSource } from '../native';
 import { LqError } from '../errors';
 import { readPacked } from '../packed/reader';
 import { quoteName } from '../text';
 import { logicalTensors } from './logical';
 import { MLX_SYMMETRIC, packedIntegers } from './packed-integers';
+
+/** Formats whose tensors are looked up by other ways, and adapters, which are no weights. */
+const OWN: ReadonlySet<StorageFormat> = new Set<StorageFormat>(['dense', 'lq', 'gguf', 'lora']);
 
 function refuse({ name, dtype, format, parts }: LogicalTensor): never {
   throw new LqError(
@@ -36,10 +39,9 @@ export function weightLookup(index: CheckpointIndex): (name: string) => WeightSo
     };
   }
   const packed = readPacked(index);
+  // Of every layout that is not ours: one that keeps the weight's name beside a scale would pass for the weight itself.
   const foreign = new Map(
-    logicalTensors(index).flatMap(tensor =>
-      tensor.format === 'compressed-tensors' || tensor.format === 'mlx' ? [[tensor.name, tensor] as const] : [],
-    ),
+    logicalTensors(index).flatMap(tensor => (OWN.has(tensor.format) ? [] : [[tensor.name, tensor] as const])),
   );
   const symmetric = new Set(
     index.shards.filter(({ metadata }) => metadata['biases'] === MLX_SYMMETRIC.biases).map(({ file }) => file),

@@ -1,8 +1,11 @@
 /** A packed weight is the logical weight of 128 x 256 that it stands for, and its bits are those of all its parts. */
 import { describe, expect, it } from 'vitest';
 import { elementCount } from '../../../extension/core/dtypes';
+import { unreadable } from '../../../extension/core/analysis/weights';
+import { weightLookup } from '../../../extension/core/logical/lookup';
 import { logicalTensors } from '../../../extension/core/logical/logical';
 import { unknownLayouts } from '../../../extension/core/logical/unknown';
+import type { CheckpointIndex } from '../../../extension/core/checkpoint/types';
 import { formatSource } from './families';
 import { cases, IN, OUT, P, specs, whole, type Part } from './layout-cases';
 
@@ -14,6 +17,20 @@ describe('a packed weight of 128 x 256', () => {
     expect(weight).toMatchObject({ name, shape, dtype, parameters: elementCount(shape), bytes });
     expect(weight.bitsPerWeight).toBeCloseTo((8 * bytes) / elementCount(shape), 12);
     expect(weight.format).not.toBe('dense');
+    // Codes are never taken for values: who asks for a weight that is not decoded is told what it is.
+    const lookup = weightLookup(formatSource(stored, more) as CheckpointIndex);
+    const described = `packed as ${dtype} (${weight.format}), which is not decoded`;
+    const why = unreadable(weight);
+    if (why === undefined) expect(lookup(name)).not.toMatchObject({ kind: 'dense' });
+    else {
+      expect(why).toContain(described);
+      expect(() => lookup(name)).toThrow(
+        expect.objectContaining({
+          code: 'unsupported-dtype',
+          message: expect.stringContaining(described) as string,
+        }) as Error,
+      );
+    }
   });
 
   it('counts the weights where their shape is not stored', () => {

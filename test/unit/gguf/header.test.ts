@@ -45,6 +45,13 @@ describe('a GGUF header', () => {
     expect(Math.ceil((last.offset + last.bytes) / 32) * 32).toBe(file.length);
   });
 
+  it('of a file with another name says what the file is', async () => {
+    const file = ggufFile().slice(0, 100);
+    const wrong = readGgufHeader(new MemoryFiles({ '/m/f.safetensors': file }), '/m/f.safetensors');
+    await expect(wrong).rejects.toThrow(/^f\.safetensors is a GGUF file by its content: /);
+    expect((await refusal(file)).message).not.toMatch(/by its content/);
+  });
+
   it('reads arrays only when they are asked for', async () => {
     const files = new MemoryFiles({ '/m/f.gguf': ggufFile() });
     const { metadata } = await readGgufHeader(files, '/m/f.gguf');

@@ -1,5 +1,6 @@
 /** Reading a GGUF header forwards, a window of the file at a time, without trusting a length in it. */
 import { LqError, type ErrorCode } from '../../errors';
+import { baseName } from '../../files/paths';
 import type { FileSystem } from '../../files/types';
 
 const FIRST_WINDOW = 64 * 1024;
@@ -28,8 +29,12 @@ export class HeaderCursor {
     return this.start + this.position;
   }
 
+  /** @throws LqError that says what the file is where its name says otherwise. */
   fail(code: ErrorCode, message: string, tensor?: string): never {
-    throw new LqError(code, message, { file: this.file, ...(tensor !== undefined && { tensor }) });
+    const misnamed = this.file.toLowerCase().endsWith('.gguf')
+      ? ''
+      : `${baseName(this.file)} is a GGUF file by its content: `;
+    throw new LqError(code, misnamed + message, { file: this.file, ...(tensor !== undefined && { tensor }) });
   }
 
   /** Whether `bytes` bytes are at hand; `fill` brings them. */
