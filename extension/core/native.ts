@@ -360,6 +360,9 @@ export interface NativeLanguageModelConfig {
   attentionClamp?: number;
   /** By head: slope * (position of the key - own one) is added to scores. */
   alibi?: number[];
+  /** With alibi: slope * position of the key is rounded to bf16 and multiplied by this (Falcon). */
+  alibiRounded?: boolean;
+  alibiScale?: number;
   /** Each head has a further logit in its softmax, which attends to nothing. */
   sinks?: boolean;
   /** Multipliers of embeddings, of what each half adds, of logits. */
@@ -464,6 +467,8 @@ export interface ModelWeight extends WeightPlace {
   /** The tensor's name, for errors: a rejection carries it as `tensor`, with `file`. */
   name: string;
   source: WeightSource;
+  /** The source is [cols, rows] of a matrix [rows, cols]. */
+  transposed?: true;
 }
 
 /** The inputs of a block's matrices: of q, k, v; of o; of gate, up; of down. */

@@ -242,9 +242,9 @@ async function requireText(
   windows: number,
   request: CompressRequest,
 ): Promise<void> {
-  const { config } = describeModel(index);
+  const { config, masked } = describeModel(index);
   const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
-  const options = { context: request.context ?? DEFAULTS.context, windows };
+  const options = { context: request.context ?? DEFAULTS.context, windows, masked };
   await readWindows(context.files, tokenizer, config.vocab, file, options, context.signal);
 }
 

@@ -146,7 +146,8 @@ std::map<Place, Weight> parse_weights(const Napi::Array& list) {
   std::map<Place, Weight> weights;
   for (uint32_t i = 0; i < list.Length(); ++i) {
     const auto entry = list.Get(i).As<Napi::Object>();
-    weights[parse_place(entry)] = {parse_weight(entry.Get("source")), entry.Get("name").ToString()};
+    weights[parse_place(entry)] = {parse_weight(entry.Get("source")), entry.Get("name").ToString(),
+                                   entry.Get("transposed").ToBoolean()};
   }
   return weights;
 }

@@ -89,6 +89,8 @@ AttentionParts parse_attention(const Napi::Object& o, const LanguageModelConfig&
   a.softcap = number_or(o, "attentionSoftcap", 0);
   a.clamp = number_or(o, "attentionClamp", 0);
   a.alibi = numbers(o, "alibi", c.heads, &arrays->alibi);
+  a.alibi_rounded = flag(o, "alibiRounded");
+  a.alibi_scale = number_or(o, "alibiScale", 0);
   a.sinks = flag(o, "sinks");
   return a;
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "calibration_files.h"
+#include "matrix.h"
 #include "model_config.h"
 #include "ops.h"
 #include "task.h"
@@ -22,6 +23,7 @@ namespace lq {
 struct Weight {
   WeightSource source;
   std::string name;
+  bool transposed = false;  // the source is [cols, rows]
 };
 
 // The backend's model with what feeds it. Calls run one at a time; a call under way outlives close().
@@ -130,15 +132,21 @@ class OpenModel {
                       std::to_string(count),
                   weight->name);
     }
-    return reading(*weight, [&] { load_weight(weight->source, *device_.backend, out, control_); });
+    return reading(*weight, [&] {
+      if (!weight->transposed) return load_weight(weight->source, *device_.backend, out, control_);
+      std::vector<float> stored(static_cast<size_t>(count));
+      load_weight(weight->source, *device_.backend, stored.data(), control_);
+      const auto [rows, cols] = shape_of(weight->source);
+      transpose(stored.data(), rows, cols, out);
+    });
   }
 
   // What is missing is not packed either: load says so.
   Status load_packed(int32_t layer, WeightKind kind, PackedWeight* out, bool* found) {
     const Weight* weight = find({layer, kind, kNoExpert});
     const auto* source = weight == nullptr ? nullptr : std::get_if<LqSource>(&weight->source);
-    *found = source != nullptr;
-    if (source == nullptr) return {StatusCode::ok, -1, {}};
+    *found = source != nullptr && !weight->transposed;
+    if (!*found) return {StatusCode::ok, -1, {}};
     return reading(*weight, [&] {
       packed_ = lq::load_packed(*source, *device_.backend, control_);
       const bool factors = packed_->rank > 0;

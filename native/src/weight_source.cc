@@ -243,6 +243,17 @@ WeightSource parse_weight(const Napi::Value& value) {
   return s;
 }
 
+void transpose(const float* from, int64_t rows, int64_t cols, float* to) {
+  constexpr int64_t kSquare = 64;
+  for (int64_t i = 0; i < rows; i += kSquare) {
+    for (int64_t j = 0; j < cols; j += kSquare) {
+      for (int64_t a = i; a < std::min(rows, i + kSquare); ++a) {
+        for (int64_t b = j; b < std::min(cols, j + kSquare); ++b) to[b * rows + a] = from[a * cols + b];
+      }
+    }
+  }
+}
+
 int64_t element_count(const WeightSource& source) {
   return std::visit([](const auto& s) { return s.rows * s.cols; }, source);
 }

@@ -92,6 +92,8 @@ WeightSource parse_weight(const Napi::Value& value);
 const std::string& path_of(const WeightSource& source);
 // Elements of a weight.
 int64_t element_count(const WeightSource& source);
+// to [cols, rows] = the transpose of from [rows, cols], in squares that caches hold.
+void transpose(const float* from, int64_t rows, int64_t cols, float* to);
 
 // Reads exactly range.bytes at range.offset. Throws TaskFailure (io_error) that names the file.
 void read_bytes(const ByteRange& range, void* out);

@@ -15,6 +15,7 @@ describe('windows', () => {
       tokens: Int32Array.of(100, 101, 102, 103, 104, 105, 106, 107),
       windows: 2,
       context: 4,
+      predictions: 3,
     });
     expect(cutWindows(ids, { context: 4, windows: 1 }, undefined, 'f').tokens).toEqual(
       Int32Array.of(100, 101, 102, 103),

@@ -3,7 +3,7 @@ import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
 import type { TensorInfo } from '../../extension/core/checkpoint/types';
-import { describeModel } from '../../extension/core/evaluation/language-model';
+import { describeModel, forWindows } from '../../extension/core/evaluation/language-model';
 import { GRADIENT_KINDS } from '../../extension/core/evaluation/weights';
 import { openCheckpoint } from '../../extension/core/logical/open';
 import type { NativeModule } from '../../extension/core/native';
@@ -14,6 +14,8 @@ interface Expected {
   context: number;
   losses: number[];
   logits: number[];
+  /** The token that masked ones were replaced with, where those are predicted. */
+  mask?: number;
 }
 
 const floats = ({ file, offset, bytes }: Pick<TensorInfo, 'file' | 'offset' | 'bytes'>): Float32Array =>
@@ -24,13 +26,17 @@ const worst = (ours: ArrayLike<number>, theirs: ArrayLike<number>): number => {
   return Array.from(ours).reduce((most, value, i) => Math.max(most, Math.abs(value - theirs[i]!)), 0);
 };
 
-/** Losses, logits and the squared gradient of every matrix of a block equal those of transformers. */
-export async function expectSameModel(native: NativeModule, folder: string, name: string): Promise<void> {
+/**
+ * Losses, logits and the squared gradient of every matrix of a block equal those of transformers.
+ * @returns what there is to know about the network
+ */
+export async function expectSameModel(native: NativeModule, folder: string, name: string): Promise<readonly string[]> {
   const index = await openCheckpoint(nodeFiles, path.join(folder, name));
   const expected = JSON.parse(readFileSync(path.join(folder, name, 'expected.json'), 'utf8')) as Expected;
   const tokens = Int32Array.from(expected.tokens);
-  const { config, weights, warnings } = describeModel(index);
-  expect(warnings).toEqual([]);
+  const description = describeModel(index);
+  expect(description.masked).toBe(expected.mask !== undefined);
+  const { config, weights, warnings } = forWindows(description, expected);
   const model = await native.openLanguageModel('cpu', config, [...weights]);
   try {
     expect(worst(await model.losses(tokens, expected.context, {}), expected.losses)).toBeLessThan(2e-5);
@@ -41,8 +47,13 @@ export async function expectSameModel(native: NativeModule, folder: string, name
     const theirs = await openCheckpoint(nodeFiles, path.join(folder, name, 'fisher.safetensors'));
     const out = path.join(folder, `${name}.fisher`);
     const targets = weights.filter(({ kind }) => GRADIENT_KINDS.has(kind));
+    if (config.experts === undefined) {
+      const attention = config.fusedQkv === undefined ? 4 : 2;
+      const mlp = config.plainMlp === true || config.fusedGateUp !== undefined ? 2 : 3;
+      expect(targets).toHaveLength((attention + mlp) * config.layers);
+    }
     let end = 0;
-    const gradients = targets.map(({ name: _, source, ...place }) => {
+    const gradients = targets.map(({ name: _, source, transposed: __, ...place }) => {
       const bytes = 4 * source.rows * source.cols;
       const fisher = { path: out, offset: end, bytes };
       end += bytes;
@@ -52,7 +63,11 @@ export async function expectSameModel(native: NativeModule, folder: string, name
     truncateSync(out, end);
     await model.calibrate(tokens, expected.context, { gradients, inputs: [] }, {});
     targets.forEach((target, i) => {
-      const reference = floats(theirs.byName.get(target.name)!);
+      const stored = floats(theirs.byName.get(target.name)!);
+      const { rows, cols } = target.source;
+      // A Conv1D's are [in, out].
+      const turned = target.transposed === true;
+      const reference = turned ? stored.map((_, at) => stored[(at % rows) * cols + Math.floor(at / rows)]!) : stored;
       const largest = reference.reduce((a, b) => Math.max(a, b));
       const { offset, bytes } = gradients[i]!.fisher;
       const off = worst(floats({ file: out, offset, bytes }), reference);
@@ -62,4 +77,5 @@ export async function expectSameModel(native: NativeModule, folder: string, name
   } finally {
     model.close();
   }
+  return warnings;
 }

@@ -32,7 +32,9 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-it.each(CASES)('%s computes what transformers computes', async name => expectSameModel(native, folder, name));
+it.each(CASES)('%s computes what transformers computes', async name => {
+  expect(await expectSameModel(native, folder, name)).toEqual([]);
+});
 
 it('compresses a mixture of experts: all its matrices, an expert that no token reached by name, as transformers reads it', () => {
   const [model, text, packed, dense] = ['model', 'text.txt', 'packed', 'dense'].map(name => path.join(folder, name));

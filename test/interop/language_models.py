@@ -1,6 +1,6 @@
 """Makes small random checkpoints of every family with transformers, and what they compute.
 
-usage: language_models.py OUT
+usage: language_models.py OUT [CASE...]
 OUT/<case>/ is a checkpoint; beside its weights, expected.json has two sequences of tokens, their losses and the logits of
 the first, and fisher.safetensors the mean of the squared gradients of their losses.
 """
@@ -32,6 +32,9 @@ BASE = dict(
 def rope(kind, **parameters):
     return dict(rope_parameters=dict(rope_type=kind, rope_theta=1000.0, **parameters))
 
+
+# Names of sizes that GPT-2 and its descendants have.
+GPT2 = dict(n_embd=40, n_layer=3, n_head=4, n_positions=64)
 
 CASES = {
     "llama": ("Llama", dict(head_dim=12)),
@@ -138,7 +141,104 @@ CASES = {
     "starcoder2-unbiased": ("Starcoder2", dict(use_bias=False, hidden_act="gelu", tie_word_embeddings=True)),
     "seed-oss": ("SeedOss", dict(head_dim=8, attention_out_bias=True)),
     "arcee": ("Arcee", dict(mlp_bias=True)),
+    "phi": ("Phi", dict(layer_norm_eps=0.01, num_attention_heads=5, num_key_value_heads=1)),
+    "phi-normed": ("Phi", dict(qk_layernorm=True, num_attention_heads=5, num_key_value_heads=5)),
+    "phi3": ("Phi3", dict(sliding_window=7)),
+    "phi3-longrope": (
+        "Phi3",
+        dict(
+            max_position_embeddings=64,
+            original_max_position_embeddings=16,
+            rope_parameters=dict(
+                rope_type="longrope",
+                rope_theta=1000.0,
+                partial_rotary_factor=0.6,
+                short_factor=[1.0, 1.1, 1.3],
+                long_factor=[1.5, 2.5, 7.0],
+            ),
+        ),
+    ),
+    "phi3-longrope-short": (
+        "Phi3",
+        dict(
+            max_position_embeddings=256,
+            original_max_position_embeddings=64,
+            rope_parameters=dict(
+                rope_type="longrope",
+                rope_theta=1000.0,
+                short_factor=[1.0, 1.1, 1.3, 1.4, 2.0],
+                long_factor=[1.5, 2.5, 7.0, 8.0, 9.0],
+            ),
+        ),
+    ),
+    "persimmon": ("Persimmon", dict(num_attention_heads=5)),
+    "gpt2": ("GPT2", GPT2),
+    "gpt2-unscaled": ("GPT2", dict(GPT2, n_inner=52, scale_attn_weights=False, activation_function="quick_gelu")),
+    "gpt-bigcode": ("GPTBigCode", GPT2),
+    "gpt-bigcode-heads": ("GPTBigCode", dict(GPT2, multi_query=False)),
+    "gpt-neox": ("GPTNeoX", dict(rope_parameters=dict(rope_type="default", rope_theta=100.0, partial_rotary_factor=0.4))),
+    "gpt-neox-after": ("GPTNeoX", dict(use_parallel_residual=False, hidden_act="gelu_fast", tie_word_embeddings=True)),
+    "gptj": ("GPTJ", dict(GPT2, rotary_dim=6, tie_word_embeddings=False)),
+    "gpt-neo": (
+        "GPTNeo",
+        dict(num_hidden_layers=4, num_attention_heads=5, attention_types=[[["global", "local"], 2]], window_size=6),
+    ),
+    "falcon": ("Falcon", dict(bias=True, num_hidden_layers=2)),
+    "falcon-groups": ("Falcon", dict(new_decoder_architecture=True, num_kv_heads=2, ffn_hidden_size=60)),
+    "falcon-one-norm": (
+        "Falcon",
+        dict(new_decoder_architecture=True, num_kv_heads=2, num_ln_in_parallel_attn=1, tie_word_embeddings=True),
+    ),
+    "falcon-distances": ("Falcon", dict(alibi=True, multi_query=False, parallel_attn=False, bias=True)),
+    "opt": ("OPT", dict(ffn_dim=56)),
+    "opt-after": ("OPT", dict(ffn_dim=56, do_layer_norm_before=False, word_embed_proj_dim=24, tie_word_embeddings=True)),
+    "opt-bare": ("OPT", dict(ffn_dim=56, enable_bias=False, layer_norm_elementwise_affine=False)),
+    "bloom": ("Bloom", dict(n_layer=3, n_head=5)),
+    "mpt": (
+        "Mpt",
+        dict(
+            d_model=42,
+            n_heads=6,
+            n_layers=3,
+            max_seq_len=64,
+            attn_config=dict(clip_qkv=1.5, softmax_scale=0.3),
+        ),
+    ),
+    "cohere": ("Cohere", dict(logit_scale=0.4, layer_norm_eps=0.01, tie_word_embeddings=True)),
+    "cohere-normed": ("Cohere", dict(use_qk_norm=True, attention_bias=True)),
+    "cohere2": ("Cohere2", dict(sliding_window=6, num_hidden_layers=4)),
+    "nemotron": ("Nemotron", dict(head_dim=12, norm_eps=0.01, mlp_bias=True, attention_bias=True)),
+    "glm": ("Glm", dict(head_dim=12)),
+    "glm4": ("Glm4", dict(head_dim=8, attention_bias=False)),
+    "olmo": ("Olmo", dict(clip_qkv=2.0)),
+    "stablelm-parallel": ("StableLm", dict(use_parallel_residual=True)),
+    "bert": ("Bert", dict(layer_norm_eps=0.01, type_vocab_size=3)),
+    "bert-untied": ("Bert", dict(hidden_act="gelu_new", tie_word_embeddings=False)),
+    "roberta": ("Roberta", dict(pad_token_id=5, max_position_embeddings=48)),
+    "xlm-roberta": ("XLMRoberta", dict(pad_token_id=1)),
+    "camembert": ("Camembert", dict(pad_token_id=1)),
+    "distilbert": ("DistilBert", dict(dim=40, n_heads=4, n_layers=2, hidden_dim=56)),
+    "electra": ("Electra", dict(embedding_size=24)),
+    "electra-wide": ("Electra", dict(embedding_size=40, hidden_act="relu")),
+    "modernbert": ("ModernBert", dict(local_attention=10, num_hidden_layers=4, pad_token_id=0)),
+    "modernbert-biases": (
+        "ModernBert",
+        dict(
+            local_attention=6,
+            global_attn_every_n_layers=2,
+            norm_bias=True,
+            attention_bias=True,
+            mlp_bias=True,
+            classifier_bias=True,
+            decoder_bias=False,
+            pad_token_id=0,
+        ),
+    ),
 }
+# Tied as these are by default, which the common settings say otherwise.
+TIED = {"Bert", "Roberta", "XLMRoberta", "Camembert", "DistilBert", "Electra", "ModernBert", "GPT2", "GPTBigCode"}
+MASKED = TIED - {"GPT2", "GPTBigCode"}
+MASK = 4
 SEQUENCES, CONTEXT = 2, 33
 
 
@@ -147,33 +247,44 @@ def make(name, family, changes, folder, stored=lambda name, tensor: {name: tenso
     torch.manual_seed(sum(name.encode()))
     # Gemma 3's plain name is the configuration of the model with images.
     kind = "Gemma3Text" if family == "Gemma3" else family
-    config = getattr(transformers, f"{kind}Config")(**{**BASE, **changes})
-    config._attn_implementation = "eager"
+    tied = dict(tie_word_embeddings=True) if family in TIED else {}
+    config = getattr(transformers, f"{kind}Config")(**{**BASE, **tied, **changes})
+    # Falcon's eager code adds its biases by distance twice: to the scores, and with the mask.
+    config._attn_implementation = "sdpa" if family == "Falcon" else "eager"
     config._experts_implementation = "eager"
-    model = getattr(transformers, f"{family}ForCausalLM")(config).float().eval()
+    head = {"GPT2": "GPT2LMHeadModel"}.get(family, f"{family}For{'MaskedLM' if family in MASKED else 'CausalLM'}")
+    model = getattr(transformers, head)(config).float().eval()
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             # Norms and biases are made all ones and zeros, which would hide how they are used.
-            if parameter.ndim == 1:
+            if parameter.ndim == 1 or "norm.weight" in parameter_name:
                 parameter.add_(0.3 * torch.randn_like(parameter))
         for buffer_name, buffer in model.named_buffers():
             if buffer_name.endswith("correction_bias"):
                 buffer.add_(0.2 * torch.randn_like(buffer))
     model.save_pretrained(folder)
-    tokens = torch.randint(0, config.vocab_size, (SEQUENCES, CONTEXT))
+    tokens = torch.randint(MASK + 1, config.vocab_size, (SEQUENCES, CONTEXT))
     squares = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.ndim >= 2}
     losses = []
-    for row in tokens:
+    # A masked token is written as the complement of what it was.
+    inputs, labels = tokens.clone(), tokens.clone()
+    if family in MASKED:
+        inputs[:, ::4] = MASK
+        labels[inputs != MASK] = -100
+        tokens[:, ::4] = ~tokens[:, ::4]
+    for row, label in zip(inputs, labels):
         model.zero_grad()
-        out = model(row[None], labels=row[None])
+        out = model(row[None], labels=label[None])
         out.loss.backward()
         losses.append(out.loss.item())
         for n, p in model.named_parameters():
             if n in squares and p.grad is not None:
                 squares[n] += p.grad.square() / SEQUENCES
     with torch.no_grad():
-        logits = model(tokens[:1]).logits[0]
+        logits = model(inputs[:1]).logits[0]
     expected = dict(tokens=tokens.flatten().tolist(), context=CONTEXT, losses=losses, logits=logits.flatten().tolist())
+    if family in MASKED:
+        expected["mask"] = MASK
     (folder / "expected.json").write_text(json.dumps(expected))
     tensors = {part: t.contiguous() for n, s in squares.items() for part, t in stored(n, s).items()}
     save_file(tensors, folder / "fisher.safetensors")
@@ -181,6 +292,7 @@ def make(name, family, changes, folder, stored=lambda name, tensor: {name: tenso
 
 if __name__ == "__main__":
     out = pathlib.Path(sys.argv[1])
-    for case, (family, changes) in CASES.items():
+    cases = {case: CASES[case] for case in sys.argv[2:] or CASES}
+    for case, (family, changes) in cases.items():
         make(case, family, changes, out / case)
-    print(json.dumps(list(CASES)))
+    print(json.dumps(list(cases)))

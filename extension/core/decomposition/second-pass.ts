@@ -12,7 +12,7 @@ import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { callNative, nativeError, stageReporter, type PipelineContext } from '../context';
 import { LqError } from '../errors';
-import { describeModel, type ModelDescription } from '../evaluation/language-model';
+import { describeModel, forWindows, requireMask, type ModelDescription } from '../evaluation/language-model';
 import { BLOCK_INPUTS, inputKey, inputOf } from '../evaluation/weights';
 import type { Windows } from '../evaluation/windows';
 import { joinPath } from '../files/paths';
@@ -54,7 +54,8 @@ export async function encodeInOrder(
   }: { index: CheckpointIndex; metric: Metric; seed: number; out: string; pass: SecondPass },
   output: PackedOutput,
 ): Promise<void> {
-  const model = describeModel(index);
+  const model = forWindows(describeModel(index), pass.windows);
+  requireMask(model);
   const groups = groupsOf(model, output.layout.matrices);
   const weigh = (group: Group): number => group.members.reduce((sum, { matrix }) => sum + weightsOf(matrix), 0);
   const report = stageReporter(
@@ -171,7 +172,8 @@ async function encodeGroup(
 
 /** Groups in the order the network reads its inputs. */
 function groupsOf(model: ModelDescription, matrices: readonly Matrix[]): Group[] {
-  const places = new Map(model.weights.map(({ name, source: _, ...place }): [string, WeightPlace] => [name, place]));
+  const weights = model.weights.filter(({ transposed }) => transposed !== true);
+  const places = new Map(weights.map(({ name, source: _, ...place }): [string, WeightPlace] => [name, place]));
   const groups = new Map<string, { input: InputPlace; members: { place: WeightPlace; matrix: Matrix }[] }>();
   for (const matrix of matrices) {
     const place = places.get(matrix.name);

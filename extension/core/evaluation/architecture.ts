@@ -6,10 +6,11 @@ import { LqError } from '../errors';
 import type { NativeLanguageModelConfig } from '../native';
 import { PACKED_FORMAT } from '../packed/format';
 import { ConfigReader, MOST_LAYERS } from './config-reader';
+import { readActivation } from './families/activations';
 import type { ExpertLayers } from './families/experts';
-import type { Family } from './families/family';
+import type { Family, FamilyParts } from './families/family';
 import { COMMON_KEYS, INERT_KEYS } from './families/keys';
-import { FAMILIES } from './families/registry';
+import { FAMILIES, resolveFamily } from './families/registry';
 import { readRope } from './rope';
 
 /** Values of `model_type` that can be run. */
@@ -17,6 +18,8 @@ export const SUPPORTED_FAMILIES: readonly string[] = [...FAMILIES.values()].map(
 
 export interface Architecture {
   readonly config: NativeLanguageModelConfig;
+  /** Whether masked tokens are predicted; the mask's id is the tokenizer's. */
+  readonly masked: boolean;
   /** What a reader of a figure should know, one sentence each. */
   readonly warnings: readonly string[];
 }
@@ -37,20 +40,14 @@ export function languageModelConfig(
     throw new LqError('unsupported-model', `A language model is run from its config.json, and there is no ${file}.`, {
       file,
     });
-  const reader: ConfigReader = new ConfigReader(config, file);
-  const family = FAMILIES.get(config['model_type']);
-  if (family === undefined) {
-    const architecture = Array.isArray(config['architectures'])
-      ? String(config['architectures'][0])
-      : reader.text('model_type', '');
-    reader.refuse(
-      `The architecture ${architecture || '(not named)'} cannot be run; ${SUPPORTED_FAMILIES.join(', ')} can`,
-    );
-  }
+  const resolved = resolveFamily(config);
+  if (resolved === undefined) refuseArchitecture(config, file);
+  const { family } = resolved;
+  const reader = usualConfig(resolved.config, family, file);
   for (const key of ['hidden_act', 'tie_word_embeddings', 'rms_norm_eps', ...(family.neverNull ?? [])])
     if (reader.stated(key) && !reader.has(key)) reader.refuse(`${key} in config.json is null`);
-  refuseOtherMathematics(reader, config);
-  const activation = readActivation(reader, family);
+  refuseOtherMathematics(reader, resolved.config);
+  const activation = readActivation(reader, ...(family.activation ?? (['hidden_act', 'silu'] as const)));
   const layers = reader.count('num_hidden_layers', undefined, MOST_LAYERS);
   const hidden = reader.count('hidden_size');
   const heads = reader.count('num_attention_heads');
@@ -58,9 +55,15 @@ export function languageModelConfig(
   const kvHeads = keyValueHeads(reader, family, heads);
   const headDim = reader.count('head_dim', family.headDim ?? Math.floor(hidden / heads));
   if (heads % kvHeads !== 0) reader.refuse(`${heads} attention heads cannot share ${kvHeads} key-value heads`);
-  if (headDim % 2 !== 0) reader.refuse(`An odd head size of ${headDim} has no rotary embedding`);
   const { warnings, rotatedShare, ...rotary } = readRope(reader, maxPositions, family);
   const experts = family.experts?.read(reader, layers);
+  const parts = family.parts?.(reader);
+  const rotaryDim = rotatedShare < 1 ? rotatedDimensions(reader, headDim, rotatedShare) : undefined;
+  const traits = layerTraits(family, reader, layers, rotary.ropeLocalTheta !== undefined, context, experts);
+  const turning = traits.layerTraits?.some(({ rotary: kind }) => kind !== 'none') ?? true;
+  if (turning && (parts?.rotaryDim ?? rotaryDim ?? headDim) % 2 !== 0)
+    reader.refuse(`An odd head size of ${headDim} has no rotary embedding`);
+  refuseLongContext(reader, parts, context);
   return {
     config: {
       layers,
@@ -73,17 +76,18 @@ export function languageModelConfig(
       maxPositions,
       rmsEps: reader.number(...(family.epsilon ?? (['rms_norm_eps', 1e-6] as const))),
       ...rotary,
-      ...(rotatedShare < 1 && { rotaryDim: rotatedDimensions(reader, headDim, rotatedShare) }),
-      ...layerTraits(family, reader, layers, rotary.ropeLocalTheta !== undefined, context, experts),
+      ...(rotaryDim !== undefined && { rotaryDim }),
+      ...traits,
       ...(experts?.routed.includes(true) && { experts: experts.experts }),
       ...(activation !== 'silu' && { activation }),
-      ...family.parts?.(reader),
-      ...family.biases(reader),
       qkNorm: typeof family.qkNorm === 'boolean' ? family.qkNorm : family.qkNorm(reader),
+      ...parts,
+      ...family.biases(reader),
       tiedEmbeddings: reader.has('tie_word_embeddings') ? reader.flag('tie_word_embeddings') : (family.tied ?? false),
     },
+    masked: family.masked ?? false,
     warnings: [
-      ...unknownKeys(config, family),
+      ...unknownKeys(resolved.config, family),
       ...warnings,
       ...(reader.has('auto_map')
         ? [`config.json asks for Python code of its own (auto_map), which is not run; ${family.type} is computed.`]
@@ -95,7 +99,42 @@ export function languageModelConfig(
   };
 }
 
+function refuseArchitecture(config: Readonly<Record<string, unknown>>, file: string): never {
+  const reader: ConfigReader = new ConfigReader(config, file);
+  const architecture = Array.isArray(config['architectures'])
+    ? String(config['architectures'][0])
+    : reader.text('model_type', '');
+  reader.refuse(
+    `The architecture ${architecture || '(not named)'} cannot be run; ${SUPPORTED_FAMILIES.join(', ')} can`,
+  );
+}
+
+/** The configuration under the usual names, with what the family takes for keys that are null or absent. */
+function usualConfig(
+  config: Readonly<Record<string, unknown>>,
+  { aliases = {}, defaults, fixed }: Family,
+  file: string,
+): ConfigReader {
+  const renamed = { ...config };
+  for (const [usual, own] of Object.entries(aliases)) if (own in config) renamed[usual] = config[own];
+  const usual = new ConfigReader(renamed, file);
+  const missing = Object.entries(defaults?.(usual) ?? {}).filter(
+    ([key]) => renamed[key] === undefined || renamed[key] === null,
+  );
+  return new ConfigReader({ ...renamed, ...Object.fromEntries(missing), ...fixed?.(usual) }, file);
+}
+
+/** A table of learned positions has an end. */
+function refuseLongContext(reader: ConfigReader, parts: FamilyParts | undefined, context: number): void {
+  const { positions = 0, positionOffset = 0 } = parts?.embedding ?? {};
+  const most = positions - positionOffset;
+  if (positions > 0 && Number.isFinite(context) && context > most)
+    reader.refuse(`A context of ${context} tokens is longer than the model's ${most} learned positions`);
+}
+
 function keyValueHeads(reader: ConfigReader, { kvHeadsDefault }: Family, heads: number): number {
+  if (kvHeadsDefault === 'always') return heads;
+  if (typeof kvHeadsDefault === 'function') return kvHeadsDefault(reader);
   const asHeads =
     kvHeadsDefault === 'null-or-absent' || (kvHeadsDefault === 'null' && reader.stated('num_key_value_heads'));
   return reader.count('num_key_value_heads', asHeads ? heads : undefined);
@@ -134,24 +173,6 @@ function refuseOtherMathematics(reader: ConfigReader, config: Readonly<Record<st
     reader.refuse(`Weights quantised by ${method} cannot be run`);
 }
 
-const ACTIVATIONS: ReadonlyMap<string, NonNullable<NativeLanguageModelConfig['activation']>> = new Map([
-  ['silu', 'silu'],
-  ['swish', 'silu'],
-  ['gelu', 'gelu'],
-  ['gelu_pytorch_tanh', 'gelu_tanh'],
-  ['gelu_new', 'gelu_tanh'],
-  ['relu', 'relu'],
-  ['relu2', 'relu_squared'],
-]);
-
-function readActivation(reader: ConfigReader, family: Family): NonNullable<NativeLanguageModelConfig['activation']> {
-  const [key, fallback] = family.activation ?? ['hidden_act', 'silu'];
-  const name = reader.text(key, fallback);
-  const known = ACTIVATIONS.get(name);
-  if (known === undefined) reader.refuse(`The activation ${name} is not supported`);
-  return known;
-}
-
 /** Dimensions of a head that are rotated: the share, rounded down as transformers does. */
 function rotatedDimensions(reader: ConfigReader, headDim: number, share: number): number {
   const rotated = Math.floor(headDim * share);
@@ -188,7 +209,7 @@ function layerTraits(
 }
 
 function unknownKeys(config: Readonly<Record<string, unknown>>, family: Family): string[] {
-  const known = new Set([...COMMON_KEYS, ...INERT_KEYS, ...family.keys]);
+  const known = new Set([...COMMON_KEYS, ...INERT_KEYS, ...family.keys, ...Object.values(family.aliases ?? {})]);
   const unknown = Object.keys(config).filter(key => !known.has(key) && config[key] !== null);
   if (unknown.length === 0) return [];
   return [`config.json has keys that are not known for ${family.type} and were not used: ${unknown.join(', ')}.`];

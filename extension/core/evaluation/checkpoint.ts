@@ -3,7 +3,7 @@ import type { CheckpointIndex } from '../checkpoint/types';
 import type { PipelineContext } from '../context';
 import { LqError } from '../errors';
 import { windowDivergence } from './divergence';
-import { describeModel } from './language-model';
+import { describeModel, forWindows } from './language-model';
 import { perplexity, windowLosses } from './perplexity';
 import { TextTokenizer } from './tokenizer';
 import type { EvaluateReport } from './types';
@@ -27,8 +27,15 @@ async function prepareEvaluation(
 ): Promise<Prepared> {
   const model = describeModel(index, { context: options.context });
   const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
-  const windows = await readWindows(context.files, tokenizer, model.config.vocab, text, options, context.signal);
-  return { model, windows };
+  const windows = await readWindows(
+    context.files,
+    tokenizer,
+    model.config.vocab,
+    text,
+    { ...options, masked: model.masked },
+    context.signal,
+  );
+  return { model: forWindows(model, windows), windows };
 }
 
 /**
@@ -51,7 +58,7 @@ export async function evaluateCheckpoint(
     model: index.path,
     text,
     ...measured,
-    tokens: windows.windows * (windows.context - 1),
+    tokens: windows.windows * windows.predictions,
     windows: windows.windows,
     context: windows.context,
     bos: options.bos ?? false,

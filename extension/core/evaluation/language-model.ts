@@ -14,6 +14,8 @@ import { modelWeights, namingOf, type WeightLookup } from './weights';
 export interface ModelDescription {
   readonly config: NativeLanguageModelConfig;
   readonly weights: readonly ModelWeight[];
+  /** Whether masked tokens are predicted: `config` lacks the mask's id, which is the tokenizer's. */
+  readonly masked: boolean;
   /** The checkpoint, for errors. */
   readonly file: string;
   /** What a reader of a figure should know, one sentence each. */
@@ -39,14 +41,16 @@ export function describeModel(
   const file = index.gguf ? index.file : joinPath(index.folder, 'config.json');
   const unreadable = index.problems.find(problem => problem.code === 'config-json' && problem.file === file);
   if (unreadable) throw new LqError('unsupported-model', unreadable.message, { file });
-  const { config, warnings } = languageModelConfig(index.config, file, context);
-  const { head } = namingOf(lookup);
+  const { config, masked, warnings } = languageModelConfig(index.config, file, context);
+  const names = familyNames(index.config);
+  const { ownHead: head } = namingOf(lookup, names);
   const untied = config.tiedEmbeddings && head !== undefined;
   const network = untied ? { ...config, tiedEmbeddings: false } : config;
-  const weights = modelWeights(network, lookup, index.path, familyNames(index.config));
+  const weights = modelWeights(network, lookup, index.path, names);
   return {
     config: network,
     weights,
+    masked,
     file: index.path,
     warnings: [
       ...warnings,
@@ -56,6 +60,16 @@ export function describeModel(
       ...unusedTensors(index, weights),
     ],
   };
+}
+
+/** A model for tokens that are masked, or are not: what stands for masked ones is the tokenizer's. */
+export const forWindows = (model: ModelDescription, { mask }: { readonly mask?: number }): ModelDescription =>
+  mask === undefined ? model : { ...model, config: { ...model.config, maskToken: mask } };
+
+/** Without its mask a model of masked tokens would be run as one of next tokens. */
+export function requireMask({ masked, config, file }: ModelDescription): void {
+  if (masked && config.maskToken === undefined)
+    throw new LqError('internal', 'A model of masked tokens was opened without its mask.', { file });
 }
 
 /** Tensors that belong to no weight of the network: another configuration than the file was made with, or another head. */
@@ -71,9 +85,11 @@ function unusedTensors(index: CheckpointIndex, weights: readonly ModelWeight[]):
 /** Opens the model, runs `work`, and closes it whatever happens. Rejections of the addon become LqErrors. */
 export async function withLanguageModel<T>(
   context: PipelineContext,
-  { config, weights, file }: ModelDescription,
+  description: ModelDescription,
   work: (model: NativeLanguageModel) => Promise<T>,
 ): Promise<T> {
+  const { config, weights, file } = description;
+  requireMask(description);
   let model: NativeLanguageModel;
   try {
     model = await context.native.openLanguageModel(context.device, config, [...weights]);

@@ -17,7 +17,7 @@ const DEFAULT_THETA = 10_000;
 export function readRope(
   config: ConfigReader,
   maxPositions: number,
-  family: Pick<Family, 'ropeTheta' | 'rotatedShare'>,
+  family: Pick<Family, 'ropeTheta' | 'rotatedShare' | 'originalPositions'>,
 ): Pick<NativeLanguageModelConfig, 'rope' | 'ropeTheta' | 'ropeLocalTheta'> & {
   rotatedShare: number;
   warnings: string[];
@@ -42,7 +42,10 @@ export function readRope(
   const type = scaling.text('rope_type', scaling.text('type', 'default'));
   // The model's own field goes before the scaling's, which goes before the length it is now said to have.
   const original = config.has('original_max_position_embeddings') ? config : scaling;
-  const originalMaxPositions = original.number('original_max_position_embeddings', maxPositions);
+  const originalMaxPositions = original.number(
+    'original_max_position_embeddings',
+    family.originalPositions ?? maxPositions,
+  );
   const unknown = scaling.names.filter(name => !ROPE_KEYS.includes(name));
   return {
     ropeTheta,
@@ -115,11 +118,31 @@ function readScaling(
         betaSlow: scaling.number('beta_slow', 0) || 1,
       };
     }
+    case 'longrope':
+    case 'su': {
+      const factor = scaling.number('factor', maxPositions / originalMaxPositions);
+      const attention = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalMaxPositions));
+      return {
+        type: 'longrope',
+        originalMaxPositions,
+        attentionFactor: scaling.number('attention_factor', attention),
+        shortFactors: factors(scaling, 'short_factor'),
+        longFactors: factors(scaling, 'long_factor'),
+      };
+    }
     default:
       return scaling.refuse(
-        `The rotary scaling ${type} is not supported; default, linear, dynamic, llama3 and yarn are`,
+        `The rotary scaling ${type} is not supported; default, linear, dynamic, llama3, yarn and longrope are`,
       );
   }
+}
+
+/** What frequencies are divided by, one number each. */
+function factors(scaling: ConfigReader, key: string): number[] {
+  const list = scaling.list(key);
+  if (list === undefined || !list.every(value => typeof value === 'number' && value > 0))
+    return scaling.refuse(`${key} of the rotary scaling longrope is not a list of numbers above 0`);
+  return list as number[];
 }
 
 /** What cosines and sines are multiplied by (arXiv 2309.00071, equation 22, and DeepSeek's two-sided form of it). */

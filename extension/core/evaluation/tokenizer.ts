@@ -44,6 +44,10 @@ export class TextTokenizer {
     readonly source: string,
     /** Id of the beginning-of-sequence token, when the model has one. */
     readonly bos: number | undefined,
+    /** Ids of the mask and of what encloses a text, when the model has them. */
+    readonly mask?: number,
+    readonly first?: number,
+    readonly last?: number,
   ) {}
 
   /**
@@ -72,10 +76,14 @@ export class TextTokenizer {
     source: string,
     file: string,
     bos: string | undefined,
+    special: SpecialTokens = {},
   ): Promise<TextTokenizer> {
     try {
       const tokenizer = await native.openTokenizer(source);
-      return new TextTokenizer(tokenizer, file, source, bos === undefined ? undefined : await tokenizer.idOf(bos));
+      const idOf = async (token: string | undefined): Promise<number | undefined> =>
+        token === undefined ? undefined : await tokenizer.idOf(token);
+      const [mask, first, last] = [await idOf(special.mask), await idOf(special.first), await idOf(special.last)];
+      return new TextTokenizer(tokenizer, file, source, await idOf(bos), mask, first, last);
     } catch (error) {
       throw unusable(error, file);
     }
@@ -91,7 +99,8 @@ export class TextTokenizer {
     if ((await files.stat(file)) === undefined) throw await missing(files, folder, file);
     const source = await files.readText(file);
     refuseDefinition(parseObject(source, file), file);
-    return TextTokenizer.open({ native }, source, file, await bosToken(files, folder));
+    const { bos, ...special } = await specialTokens(files, folder);
+    return TextTokenizer.open({ native }, source, file, bos, special);
   }
 
   /**
@@ -197,21 +206,34 @@ function refuseDefinition(definition: Record<string, unknown>, file: string): vo
   }
 }
 
+/** Tokens with a task: the mask, and what encloses a text in encoders. */
+interface SpecialTokens {
+  readonly mask?: string | undefined;
+  readonly first?: string | undefined;
+  readonly last?: string | undefined;
+}
+
 /**
- * The beginning-of-sequence token as transformers finds it: in tokenizer_config.json, and where that lists no
- * `added_tokens_decoder`, special_tokens_map.json says the last word.
+ * Tokens with a task as transformers finds them: in tokenizer_config.json, and where that lists no `added_tokens_decoder`,
+ * special_tokens_map.json says the last word.
  */
-async function bosToken(files: FileSystem, folder: string): Promise<string | undefined> {
+async function specialTokens(
+  files: FileSystem,
+  folder: string,
+): Promise<SpecialTokens & { readonly bos: string | undefined }> {
   const read = async (name: string): Promise<Record<string, unknown>> => {
     const file = joinPath(folder, name);
     return (await files.stat(file)) ? parseObject(await files.readText(file), file) : {};
   };
   const config = await read('tokenizer_config.json');
   const map = 'added_tokens_decoder' in config ? {} : await read('special_tokens_map.json');
-  const token = 'bos_token' in map ? map['bos_token'] : config['bos_token'];
-  // Text, or an object with its content.
-  const content = typeof token === 'object' && token !== null ? (token as { content?: unknown }).content : token;
-  return typeof content === 'string' ? content : undefined;
+  const named = (key: string): string | undefined => {
+    const token = key in map ? map[key] : config[key];
+    // Text, or an object with its content.
+    const content = typeof token === 'object' && token !== null ? (token as { content?: unknown }).content : token;
+    return typeof content === 'string' ? content : undefined;
+  };
+  return { bos: named('bos_token'), mask: named('mask_token'), first: named('cls_token'), last: named('sep_token') };
 }
 
 function parseObject(text: string, file: string): Record<string, unknown> {

@@ -10,21 +10,26 @@ import type {
 } from '../native';
 import { LqError } from '../errors';
 import type { ExpertLayout } from './families/experts';
+import type { OuterNames } from './families/family';
 
 /** Where a weight's bytes are, dense or packed; undefined when the checkpoint has no such tensor. */
 export type WeightLookup = (name: string) => WeightSource | undefined;
 
 /** Matrices a squared gradient can be asked for, by their kind. */
-export const GRADIENT_KINDS: ReadonlySet<string> = new Set(['q', 'k', 'v', 'o', 'gate', 'up', 'down']);
+export const GRADIENT_KINDS: ReadonlySet<string> = new Set([
+  ...['q', 'k', 'v', 'qkv', 'o', 'gate', 'up', 'gate_up', 'down'],
+]);
 
 /** The input that each of them reads. */
 export const BLOCK_INPUTS: ReadonlyMap<string, BlockInput> = new Map([
   ['q', 'attention'],
   ['k', 'attention'],
   ['v', 'attention'],
+  ['qkv', 'attention'],
   ['o', 'output'],
   ['gate', 'mlp'],
   ['up', 'mlp'],
+  ['gate_up', 'mlp'],
   ['down', 'down'],
 ]);
 
@@ -36,31 +41,40 @@ export function inputOf({ layer, kind, expert }: WeightPlace): InputPlace | unde
 
 export const inputKey = ({ layer, input, expert }: InputPlace): string => `${layer} ${input} ${expert ?? ''}`;
 
-/** Where the network may lie within the model that was saved: alone, in a causal model, or in one for images too. */
-const PREFIXES = ['model.', '', 'model.language_model.', 'language_model.model.', 'language_model.'];
-/** The head of each, in the order of likelihood. */
-const HEADS = ['lm_head.weight', 'language_model.lm_head.weight', 'model.lm_head.weight'];
+/** Names outside the blocks in Llama, alone, in a causal model, or in one for images too. */
+const OUTER: OuterNames = {
+  prefixes: ['model.', '', 'model.language_model.', 'language_model.model.', 'language_model.'],
+  layers: 'layers',
+  modules: { embedding: 'embed_tokens', final_norm: 'norm' },
+  head: { head: ['lm_head.weight', 'language_model.lm_head.weight', 'model.lm_head.weight'] },
+};
 
 /** Names that a checkpoint uses for the network's outer parts. */
-export interface Naming {
-  /** What stands before `layers.0` and `embed_tokens`. */
+export interface Naming extends Omit<OuterNames, 'prefixes'> {
+  /** What stands before them. */
   readonly prefix: string;
   /** Name of a head of its own, when the checkpoint has one. */
-  readonly head: string | undefined;
+  readonly ownHead: string | undefined;
 }
 
 /** How a checkpoint names the network; a name it does not have is the usual one, for the error that misses it. */
-export function namingOf(lookup: WeightLookup): Naming {
-  const prefix = PREFIXES.find(each => lookup(`${each}embed_tokens.weight`) !== undefined) ?? 'model.';
-  return { prefix, head: HEADS.find(name => lookup(name) !== undefined) };
+export function namingOf(lookup: WeightLookup, { outer }: Pick<FamilyNames, 'outer'> = { outer: {} }): Naming {
+  const prefixes = outer.prefixes ?? OUTER.prefixes;
+  const modules = { ...OUTER.modules, ...outer.modules };
+  const head = { ...OUTER.head, ...outer.head };
+  const prefix = prefixes.find(each => lookup(`${each}${modules['embedding']!}.weight`) !== undefined) ?? prefixes[0]!;
+  const ownHead = head['head']?.find(name => lookup(name) !== undefined);
+  return { prefix, layers: outer.layers ?? OUTER.layers, modules, head, ownHead };
 }
 
-/** How a family names what is not named as in Llama. */
+/** A family's own names, where they are not Llama's. */
 export interface FamilyNames {
-  /** Modules, by kind of weight. */
+  /** Modules of a block, by kind of weight. */
   readonly modules: Readonly<Record<string, string>>;
   /** Ways to store experts, likeliest first; none where there are no experts. */
   readonly experts: readonly ExpertLayout[];
+  readonly outer: Partial<OuterNames>;
+  readonly transposed: boolean;
 }
 
 interface Expected {
@@ -81,39 +95,82 @@ export function modelWeights(
   config: NativeLanguageModelConfig,
   lookup: WeightLookup,
   file: string,
-  names: FamilyNames = { modules: {}, experts: [] },
+  names: FamilyNames = { modules: {}, experts: [], outer: {}, transposed: false },
 ): ModelWeight[] {
-  const { prefix, head } = namingOf(lookup);
+  const naming = namingOf(lookup, names);
   const weights: ModelWeight[] = [];
   const add = (layer: number, expected: readonly Expected[]): void => {
     for (const { kind, name, shape, expert } of expected) {
       const source = lookup(name);
-      if (source === undefined)
-        throw new LqError('tensor-not-found', `The checkpoint has no tensor ${name}.`, { file, tensor: name });
-      if (source.rows !== shape[0] || source.cols !== shape[1]) {
-        const message = `${name} is [${source.rows}, ${source.cols}] where config.json needs [${shape[0]}, ${shape[1]}].`;
+      if (source === undefined) {
+        // Encoders of sentences are saved without what they were trained with.
+        const what = kind === 'head_dense' ? ' It has no head that predicts masked tokens.' : '';
+        throw new LqError('tensor-not-found', `The checkpoint has no tensor ${name}.${what}`, { file, tensor: name });
+      }
+      const transposed = names.transposed && GRADIENT_KINDS.has(kind);
+      const [rows, cols] = transposed ? [shape[1], shape[0]] : shape;
+      if (source.rows !== rows || source.cols !== cols) {
+        const message = `${name} is [${source.rows}, ${source.cols}] where config.json needs [${rows}, ${cols}].`;
         throw new LqError('unsupported-model', message, { file, tensor: name });
       }
-      weights.push({ layer, kind, ...(expert !== undefined && { expert }), name, source });
+      weights.push({
+        ...{ layer, kind, name, source },
+        ...(expert !== undefined && { expert }),
+        ...(transposed && { transposed }),
+      });
     }
   };
-  add(-1, outerWeights(config, prefix, head ?? 'lm_head.weight'));
+  add(-1, outerWeights(config, naming, lookup));
   for (let layer = 0; layer < config.layers; layer++) {
-    const within = `${prefix}layers.${layer}`;
+    const within = `${naming.prefix}${naming.layers}.${layer}`;
     const { width = config.intermediate, routed = false } = config.layerTraits?.[layer] ?? {};
     const layout = routed ? layoutOf(names.experts, within, lookup) : undefined;
-    add(layer, layerWeights(config, within, width, sharedNames(names.modules, layout)));
+    add(layer, layerWeights(config, layer, within, width, sharedNames(names.modules, layout)));
     if (layout && config.experts) add(layer, expertWeights(config.experts, config.hidden, within, layout));
   }
   return weights;
 }
 
-function outerWeights(c: NativeLanguageModelConfig, prefix: string, head: string): Expected[] {
-  const matrix = [c.vocab, c.hidden] as const;
+function outerWeights(c: NativeLanguageModelConfig, naming: Naming, lookup: WeightLookup): Expected[] {
+  const { width = c.hidden, positions = 0, types = 0, projectFirst = false } = c.embedding ?? {};
+  const stream = projectFirst ? c.hidden : width;
+  const head = c.headTransform ? width : c.hidden;
+  const module = (kind: string): string => `${naming.prefix}${naming.modules[kind] ?? kind}`;
+  const headName = (kind: string): string => {
+    const candidates = naming.head[kind] ?? [];
+    return candidates.find(name => lookup(name) !== undefined) ?? candidates[0] ?? kind;
+  };
+  const matrix = (kind: string, rows: number, cols: number): Expected => ({
+    kind,
+    name: `${module(kind)}.weight`,
+    shape: [rows, cols],
+  });
+  const headNorm = ['head_norm', ...(biased(c) ? ['head_norm_bias'] : [])];
+  const vectors = (kinds: readonly string[], size: number): Expected[] =>
+    kinds.map(kind => ({ kind, name: headName(kind), shape: [1, size] }));
   return [
-    { kind: 'embedding', name: `${prefix}embed_tokens.weight`, shape: matrix },
-    ...norm(c, 'final_norm', `${prefix}norm`, c.hidden),
-    ...(c.tiedEmbeddings ? [] : [{ kind: 'head', name: head, shape: matrix }]),
+    matrix('embedding', c.vocab, width),
+    ...(positions > 0 ? [matrix('positions', positions, stream)] : []),
+    ...(types > 0 ? [matrix('types', types, stream)] : []),
+    ...(c.embedding?.norm === true ? norm(c, 'embedding_norm', module('embedding_norm'), stream) : []),
+    ...(width === c.hidden ? [] : [matrix('embedding_projection', c.hidden, width)]),
+    ...(c.embedding?.projectionBias === true
+      ? [
+          {
+            kind: 'embedding_projection_bias',
+            name: `${module('embedding_projection')}.bias`,
+            shape: [1, c.hidden] as const,
+          },
+        ]
+      : []),
+    ...(c.noLastNorm === true ? [] : norm(c, 'final_norm', module('final_norm'), c.hidden)),
+    ...(c.headTransform
+      ? [{ kind: 'head_dense', name: headName('head_dense'), shape: [head, c.hidden] as const }]
+      : []),
+    ...vectors(c.headTransform?.bias === true ? ['head_dense_bias'] : [], head),
+    ...vectors(c.headTransform?.norm === true ? headNorm : [], head),
+    ...vectors(c.headBias === true ? ['head_bias'] : [], c.vocab),
+    ...(c.tiedEmbeddings ? [] : [{ kind: 'head', name: headName('head'), shape: [c.vocab, head] as const }]),
   ];
 }
 
@@ -130,12 +187,18 @@ const MODULES: Readonly<Record<string, string>> = {
   gate: 'mlp.gate_proj',
   up: 'mlp.up_proj',
   down: 'mlp.down_proj',
+  qkv: 'self_attn.qkv_proj',
+  gate_up: 'mlp.gate_up_proj',
 };
+
+/** Whether norms have a bias. */
+const biased = (c: NativeLanguageModelConfig): boolean => c.norm === 'layer' && c.normUnbiased !== true;
 
 /** A norm's weight, and the bias of a layer norm. */
 function norm(c: NativeLanguageModelConfig, kind: string, module: string, size: number): Expected[] {
+  if (c.normBare === true) return [];
   const weight = { kind, name: `${module}.weight`, shape: [1, size] as const };
-  return c.norm === 'layer' ? [weight, { kind: `${kind}_bias`, name: `${module}.bias`, shape: [1, size] }] : [weight];
+  return biased(c) ? [weight, { kind: `${kind}_bias`, name: `${module}.bias`, shape: [1, size] }] : [weight];
 }
 
 /** The layout whose router the layer has, else the usual one, for the error that misses it. */
@@ -184,6 +247,7 @@ function expertWeights(c: NativeExperts, hidden: number, prefix: string, layout:
 
 function layerWeights(
   c: NativeLanguageModelConfig,
+  layer: number,
   prefix: string,
   width: number,
   modules: Readonly<Record<string, string>>,
@@ -194,25 +258,56 @@ function layerWeights(
     { kind, name: `${module(kind)}.weight`, shape: [rows, cols] },
     ...(bias ? [{ kind: `${kind}_bias`, name: `${module(kind)}.bias`, shape: [1, rows] as const }] : []),
   ];
-  const vector = (kind: string, size: number): Expected => ({
-    kind,
-    name: `${module(kind)}.weight`,
-    shape: [1, size],
-  });
+  const norms = (kinds: readonly string[]): Expected[] => kinds.flatMap(kind => norm(c, kind, module(kind), c.hidden));
   const places = c.normPlaces ?? 'before';
-  const head = (heads: number): number => (c.headNorm === 'together' ? heads * c.headDim : c.headDim);
   return [
-    ...(places === 'after'
-      ? []
-      : ['input_norm', 'post_attention_norm'].flatMap(kind => norm(c, kind, module(kind), c.hidden))),
-    ...(places === 'before' ? [] : [vector('attention_output_norm', c.hidden), vector('mlp_output_norm', c.hidden)]),
-    ...linear('q', q, c.hidden, c.attentionBias),
-    ...linear('k', kv, c.hidden, c.attentionBias),
-    ...linear('v', kv, c.hidden, c.attentionBias),
+    ...(places === 'before' || places === 'both'
+      ? norms([
+          ...(c.noFirstNorm === true && layer === 0 ? [] : ['input_norm']),
+          ...(c.sharedNorm === true ? [] : ['post_attention_norm']),
+        ])
+      : []),
+    ...(places === 'before' ? [] : norms(['attention_output_norm', 'mlp_output_norm'])),
+    ...(c.fusedQkv === undefined
+      ? [
+          ...linear('q', q, c.hidden, c.attentionBias),
+          ...linear('k', kv, c.hidden, c.attentionBias),
+          ...linear('v', kv, c.hidden, c.attentionBias),
+        ]
+      : linear('qkv', q + 2 * kv, c.hidden, c.attentionBias)),
     ...linear('o', c.hidden, q, c.outputBias),
-    ...(c.qkNorm ? [vector('q_norm', head(c.heads)), vector('k_norm', head(c.kvHeads))] : []),
-    ...(width === 0 || c.plainMlp === true ? [] : linear('gate', width, c.hidden, c.mlpBias)),
-    ...(width === 0 ? [] : linear('up', width, c.hidden, c.mlpBias)),
-    ...(width === 0 ? [] : linear('down', c.hidden, width, c.mlpBias)),
+    ...(c.sinks === true ? [{ kind: 'sinks', name: module('sinks'), shape: [1, c.heads] as const }] : []),
+    ...(c.qkNorm ? [...headNorm(c, 'q_norm', module, c.heads), ...headNorm(c, 'k_norm', module, c.kvHeads)] : []),
+    ...(width === 0 ? [] : mlpWeights(c, width, linear)),
+  ];
+}
+
+/** The matrices of an MLP as wide as this. */
+function mlpWeights(
+  c: NativeLanguageModelConfig,
+  width: number,
+  linear: (kind: string, rows: number, cols: number, bias: boolean) => Expected[],
+): Expected[] {
+  const fused = c.fusedGateUp !== undefined;
+  return [
+    ...(c.plainMlp === true || fused ? [] : linear('gate', width, c.hidden, c.mlpBias)),
+    ...(fused ? linear('gate_up', 2 * width, c.hidden, c.mlpBias) : linear('up', width, c.hidden, c.mlpBias)),
+    ...linear('down', c.hidden, width, c.mlpBias),
+  ];
+}
+
+/** The norm of queries or keys. */
+function headNorm(
+  c: NativeLanguageModelConfig,
+  kind: string,
+  module: (kind: string) => string,
+  heads: number,
+): Expected[] {
+  const together = c.headNorm === 'together';
+  const shape =
+    c.headNorm === 'layer_own' ? ([heads, c.headDim] as const) : ([1, (together ? heads : 1) * c.headDim] as const);
+  return [
+    { kind, name: `${module(kind)}.weight`, shape },
+    ...(c.headNorm === 'layer' ? [{ kind: `${kind}_bias`, name: `${module(kind)}.bias`, shape }] : []),
   ];
 }

@@ -18,7 +18,7 @@ import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor, TensorInfo } from '../checkpoint/types';
 import { callNative, stageReporter, type PipelineContext } from '../context';
 import { LqError } from '../errors';
-import { describeModel, withLanguageModel } from '../evaluation/language-model';
+import { describeModel, forWindows, withLanguageModel } from '../evaluation/language-model';
 import { TextTokenizer } from '../evaluation/tokenizer';
 import { BLOCK_INPUTS, inputKey, inputOf } from '../evaluation/weights';
 import { readWindows } from '../evaluation/windows';
@@ -88,7 +88,7 @@ export async function computeCalibration(
     tokenizer,
     model.config.vocab,
     calibration,
-    { context: contextLength, windows: samples },
+    { context: contextLength, windows: samples, masked: model.masked },
     context.signal,
   );
   const counts: Counts = { samples, context: contextLength, tokens: samples * contextLength };
@@ -117,7 +117,7 @@ export async function computeCalibration(
         secondMoment: range(secondMomentName(source))!,
         meanSquare: range(meanSquareName(source))!,
       }));
-    return withLanguageModel(context, model, opened =>
+    return withLanguageModel(context, forWindows(model, windows), opened =>
       callNative(
         context,
         { file: index.path },

@@ -11,7 +11,7 @@ import type { FileSystem } from '../files/types';
 import { callNative, stageReporter, type PipelineContext, type Where } from '../context';
 import { LqError } from '../errors';
 import type { ByteRange } from '../native';
-import { describeModel, withLanguageModel } from '../evaluation/language-model';
+import { describeModel, forWindows, withLanguageModel } from '../evaluation/language-model';
 import { TextTokenizer } from '../evaluation/tokenizer';
 import { targetPlaces } from './places';
 import { unreachedWarning } from './unreached';
@@ -60,7 +60,7 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
     tokenizer,
     model.config.vocab,
     calibration,
-    { context: contextLength, windows: samples },
+    { context: contextLength, windows: samples, masked: model.masked },
     context.signal,
   );
   const header = serializeHeader(
@@ -80,7 +80,7 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
   try {
     await context.files.allocate(out, header.fileBytes, header.bytes);
     const gradients = header.tensors.map((place, i) => ({ ...places[i]!, fisher: rangeIn(out, place) }));
-    losses = await withLanguageModel(context, model, opened =>
+    losses = await withLanguageModel(context, forWindows(model, windows), opened =>
       callNative(
         context,
         { file: index.path },

@@ -169,12 +169,13 @@ export async function calibrationWindows(
 ): Promise<Windows> {
   const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
   const windows = Math.min(request.samples ?? DEFAULTS.samples, most);
+  const { config, masked } = describeModel(index);
   return readWindows(
     context.files,
     tokenizer,
-    describeModel(index).config.vocab,
+    config.vocab,
     request.calibration,
-    { context: request.context ?? DEFAULTS.context, windows },
+    { context: request.context ?? DEFAULTS.context, windows, masked },
     context.signal,
   );
 }

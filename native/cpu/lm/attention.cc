@@ -1,6 +1,7 @@
 #include "lm/attention.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "lm/kernels.h"
@@ -31,12 +32,22 @@ Block block_at(const Batch& batch, int64_t window, int64_t first) {
   return {first, count, keys_of(batch, window, first).begin, keys_of(batch, window, first + count - 1).end};
 }
 
-// Adds slope * (position of the key - own one) to the scores of a block.
-void add_distances(float slope, const Block& b, float* scores) {
+// x rounded to bf16, to nearest even.
+float to_bfloat16(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  return std::bit_cast<float>((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u);
+}
+
+// Adds a head's biases by distance to the scores of a block.
+void add_distances(const AttentionParts& a, int64_t head, const Block& b, float* scores) {
   const int64_t keys = b.end - b.begin;
+  const float slope = a.alibi[head], scale = a.alibi_scale > 0 ? static_cast<float>(a.alibi_scale) : 1.0f;
   for (int64_t i = 0; i < b.count; ++i) {
+    // What all keys of a query share does not change its softmax: the distance is added, not the position, where exact.
+    const int64_t origin = a.alibi_rounded ? 0 : b.first + i;
     for (int64_t j = 0; j < keys; ++j) {
-      scores[i * keys + j] += slope * static_cast<float>(b.begin + j - (b.first + i));
+      const float bias = slope * static_cast<float>(b.begin + j - origin);
+      scores[i * keys + j] += scale * (a.alibi_rounded ? to_bfloat16(bias) : bias);
     }
   }
 }
@@ -80,7 +91,7 @@ void attention_forward(const Batch& batch, const AttentionPattern& pattern, int6
       const int64_t keys = b.end - b.begin;
       batch.gemm(false, true, b.count, keys, dim, scale, q + b.first * q_size + column, q_size, k + b.begin * kv_size,
                  kv_size, 0.0f, scratch, keys);
-      if (c.attention.alibi != nullptr) add_distances(c.attention.alibi[column / dim], b, scratch);
+      if (c.attention.alibi != nullptr) add_distances(c.attention, column / dim, b, scratch);
       if (cap > 0) kernels().soft_cap(scratch, b.count * keys, cap);
       for (int64_t i = 0; i < b.count; ++i) {
         const int64_t position = b.first + i;
@@ -118,7 +129,7 @@ void attention_backward(const Batch& batch, const AttentionPattern& pattern, int
       float* capped = ds + b.count * keys;
       batch.gemm(false, true, b.count, keys, dim, scale, q + at, q_size, k + key_at, kv_size, 0.0f, p, keys);
       batch.gemm(false, true, b.count, keys, dim, 1.0f, d_out + at, q_size, v + key_at, kv_size, 0.0f, ds, keys);
-      if (c.attention.alibi != nullptr) add_distances(c.attention.alibi[column / dim], b, p);
+      if (c.attention.alibi != nullptr) add_distances(c.attention, column / dim, b, p);
       if (cap > 0) {
         kernels().soft_cap(p, b.count * keys, cap);
         std::copy_n(p, b.count * keys, capped);

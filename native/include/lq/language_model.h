@@ -77,6 +77,8 @@ struct AttentionParts {
   double softcap;        // scores become c tanh(score / c); 0: none
   double clamp;          // q, k and v are cut to [-c, c]; 0: none
   const float* alibi;    // [heads] slopes: slope * (position of the key - own one) is added to scores; null: none
+  bool alibi_rounded;    // what is added is slope * position of the key, rounded to bf16 (Falcon)
+  double alibi_scale;    // and multiplied by this; 0: 1
   bool sinks;            // each head has a further logit in its softmax, which attends to nothing
 };
 
@@ -170,6 +172,7 @@ inline int64_t predictions(const LanguageModelConfig& c, const int32_t* tokens, 
 // The first part of a config that the CUDA backend does not have, in words; null when it has all.
 inline const char* part_beyond_cuda(const LanguageModelConfig& c) {
   if (c.norms.of_sum) return "norms of the residual stream after each half";
+  if (c.attention.alibi_rounded) return "rounded attention biases by distance";
   if (c.embedding.width != 0 && c.embedding.width != c.hidden) return "projected embeddings";
   if (c.head.transform) return "a transform before the head";
   if (c.moe.experts > 0) return "experts";

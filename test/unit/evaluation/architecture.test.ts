@@ -21,11 +21,22 @@ const read = (changes: Record<string, unknown>, context?: number) =>
   languageModelConfig({ ...base, ...changes }, 'config.json', context);
 const parse = (changes: Record<string, unknown>) => read(changes).config;
 
+const BASE_TEXT = {
+  num_hidden_layers: 2,
+  hidden_size: 64,
+  num_attention_heads: 4,
+  num_key_value_heads: 4,
+  intermediate_size: 96,
+  vocab_size: 50,
+  max_position_embeddings: 64,
+};
+
 describe('the architecture in config.json', () => {
   it('reads the sample checkpoint', () => {
     const config: unknown = JSON.parse(readFileSync('media/sample/tiny-books-4m/config.json', 'utf8'));
     expect(languageModelConfig(config as Record<string, unknown>, 'config.json', 512)).toEqual({
       warnings: [],
+      masked: false,
       config: {
         layers: 4,
         hidden: 256,
@@ -71,6 +82,40 @@ describe('the architecture in config.json', () => {
     });
   });
 
+  it('reads the text part of a model for images, with what the outer configuration says of it', () => {
+    const text = { ...BASE_TEXT, model_type: 'mistral', head_dim: 16 };
+    const nested = languageModelConfig(
+      { model_type: 'mistral3', text_config: text, vision_config: {}, tie_word_embeddings: true },
+      'config.json',
+    );
+    expect(nested.config).toMatchObject({ layers: 2, hidden: 64, headDim: 16, tiedEmbeddings: true });
+    expect(nested.warnings).toEqual([]);
+    expect(languageModelConfig({ model_type: 'llava', text_config: BASE_TEXT }, 'f').config).toMatchObject({
+      layers: 2,
+    });
+    expect(() => languageModelConfig({ model_type: 'x', text_config: { ...text, model_type: 'mamba2' } }, 'f')).toThrow(
+      expect.objectContaining({ code: 'unsupported-model' }),
+    );
+  });
+
+  it('reads the names and defaults of older families', () => {
+    const gpt2 = { model_type: 'gpt2', n_embd: 48, n_layer: 3, n_head: 4, n_positions: 64, vocab_size: 50 };
+    expect(languageModelConfig(gpt2, 'f').config).toMatchObject({
+      hidden: 48,
+      kvHeads: 4,
+      intermediate: 192,
+      activation: 'gelu_tanh',
+      fusedQkv: 'stacked',
+      embedding: { positions: 64 },
+      tiedEmbeddings: true,
+    });
+    expect(() => languageModelConfig(gpt2, 'f', 65)).toThrow(/64 learned positions/);
+    expect(languageModelConfig({ ...BASE_TEXT, model_type: 'roberta', pad_token_id: 1 }, 'f', 62).masked).toBe(true);
+    expect(() => languageModelConfig({ ...BASE_TEXT, model_type: 'roberta', pad_token_id: 1 }, 'f', 63)).toThrow(
+      /62 learned positions/,
+    );
+  });
+
   it('reads rotary scalings in the form of either transformers', () => {
     expect(parse({ rope_theta: 5e5, rope_scaling: { type: 'linear', factor: 4 } })).toMatchObject({
       ropeTheta: 5e5,
@@ -95,9 +140,14 @@ describe('the architecture in config.json', () => {
   it.each([
     [{ model_type: 'mamba2', architectures: ['Mamba2ForCausalLM'] }, /Mamba2ForCausalLM/],
     [{ model_type: 'constructor', architectures: undefined }, /constructor/],
-    [{ hidden_act: 'quick_gelu' }, /quick_gelu/],
+    [{ hidden_act: 'mish' }, /mish/],
     [{ model_type: 'gemma', use_bidirectional_attention: true }, /use_bidirectional_attention/],
-    [{ model_type: 'stablelm', use_parallel_residual: true }, /use_parallel_residual/],
+    [{ model_type: 'stablelm', qk_layernorm: true }, /qk_layernorm/],
+    [{ model_type: 'mpt', attn_config: { alibi_bias_max: 4 } }, /alibi_bias_max/],
+    [{ model_type: 'bloom', apply_residual_connection_post_layernorm: true }, /apply_residual_connection/],
+    [{ model_type: 'gpt2', scale_attn_by_inverse_layer_idx: true }, /scale_attn_by_inverse_layer_idx/],
+    [{ model_type: 'bert', position_embedding_type: 'relative_key' }, /relative_key/],
+    [{ model_type: 'bert', is_decoder: true }, /is_decoder/],
     [{ model_type: 'stablelm', partial_rotary_factor: 0.2 }, /3 dimensions/],
     [{ model_type: 'smollm3', no_rope_layers: [1] }, /no_rope_layers names 1/],
     [{ rope_scaling: { rope_type: 'longrope' } }, /longrope/],

@@ -9,10 +9,19 @@ export interface Family {
   readonly type: string;
   /** Keys that the network depends on beyond those of every family (keys.ts). All others must be inert, or are warned about. */
   readonly keys: readonly string[];
+  /** Keys of the configuration that this family names otherwise: usual name to its own. */
+  readonly aliases?: Readonly<Record<string, string>>;
+  /** What it takes for usual keys that are null or absent. */
+  defaults?(config: ConfigReader): Readonly<Record<string, unknown>>;
+  /** What it takes for usual keys whatever they say, since it has no such keys. */
+  fixed?(config: ConfigReader): Readonly<Record<string, unknown>>;
   /** Keys whose null transformers refuses, beyond those of every family. */
   readonly neverNull?: readonly string[];
-  /** When there are as many key-value heads as query heads: where the key is null, also where it is absent, or never. */
-  readonly kvHeadsDefault: 'null' | 'null-or-absent' | 'never';
+  /**
+   * When there are as many key-value heads as query heads: where the key is null, also where it is absent, or never;
+   * always where the family has no such key, or by keys of its own.
+   */
+  readonly kvHeadsDefault: 'null' | 'null-or-absent' | 'never' | 'always' | ((config: ConfigReader) => number);
   /** Size of a head where the config has no such key; else hidden size / heads. */
   readonly headDim?: number;
   /** Whether queries and keys are normalised by head before they are rotated. */
@@ -25,10 +34,18 @@ export interface Family {
   readonly tied?: boolean;
   /** Base of the rotary embedding where the config has none; with types of layers, by type. */
   readonly ropeTheta?: number | RopeThetas;
+  /** Length before a rotary scaling where the config does not say; else the length it is now said to have. */
+  readonly originalPositions?: number;
+  /** Whether masked tokens are predicted. */
+  readonly masked?: boolean;
   /** Share of each head that is rotated where the config has none; families without this field rotate all. */
   readonly rotatedShare?: number;
-  /** Tensors whose module is named otherwise than in Llama, by kind of weight. */
-  readonly modules?: Readonly<Record<string, string>>;
+  /** Tensors of a block whose module is named otherwise than in Llama, by kind of weight. */
+  readonly modules?: Readonly<Record<string, string>> | ((config: ConfigReader) => Readonly<Record<string, string>>);
+  /** Names outside the blocks that are not Llama's. */
+  readonly outer?: Partial<OuterNames>;
+  /** Matrices of blocks are stored [in, out]. */
+  readonly transposed?: boolean;
   /** Layers with experts; else there are none. */
   readonly experts?: ExpertFamily;
   /** How each layer turns queries and keys; else all as the config says. */
@@ -38,6 +55,17 @@ export interface Family {
   biases(config: ConfigReader): Pick<NativeLanguageModelConfig, 'attentionBias' | 'outputBias' | 'mlpBias'>;
   /** Tokens each layer attends to, itself included; 0 for all before it. */
   windows(config: ConfigReader, layers: number): readonly number[];
+}
+
+/** Names of what lies outside the blocks. */
+export interface OuterNames {
+  /** What may stand before all of the network's names, likeliest first. */
+  readonly prefixes: readonly string[];
+  /** Behind that: the list of blocks, and modules by kind of weight. */
+  readonly layers: string;
+  readonly modules: Readonly<Record<string, string>>;
+  /** The head's tensors, which have their full names, by kind of weight; likeliest first. */
+  readonly head: Readonly<Record<string, readonly string[]>>;
 }
 
 export type LayerRotary = 'standard' | 'local' | 'none';
@@ -68,6 +96,13 @@ export type FamilyParts = Partial<
     | 'layerTraits'
   >
 >;
+
+/** No layer turns queries and keys. */
+export const unrotated = (_: ConfigReader, layers: number): LayerRotary[] =>
+  Array.from({ length: layers }, () => 'none');
+
+/** Any number of positions, as a value for a key that configurations of such models have not. */
+export const unlimited = { max_position_embeddings: 2 ** 30 };
 
 export const noBiases = { attentionBias: false, outputBias: false, mlpBias: false };
 

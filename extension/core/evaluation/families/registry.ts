@@ -1,5 +1,29 @@
 /** The families that can be run. */
+import { ConfigReader } from '../config-reader';
 import { arcee } from './arcee';
+import { bert } from './bert';
+import { bloom } from './bloom';
+import { cohere } from './cohere';
+import { cohere2 } from './cohere2';
+import { distilbert } from './distilbert';
+import { electra } from './electra';
+import { falcon } from './falcon';
+import { glm } from './glm';
+import { glm4 } from './glm4';
+import { gptBigcode } from './gpt-bigcode';
+import { gptNeo } from './gpt-neo';
+import { gptNeox } from './gpt-neox';
+import { gpt2 } from './gpt2';
+import { gptj } from './gptj';
+import { modernbert } from './modernbert';
+import { mpt } from './mpt';
+import { nemotron } from './nemotron';
+import { olmo } from './olmo';
+import { opt } from './opt';
+import { persimmon } from './persimmon';
+import { phi } from './phi';
+import { phi3 } from './phi3';
+import { camembert, roberta, xlmRoberta } from './roberta';
 import type { FamilyNames } from '../weights';
 import type { Family } from './family';
 import { gemma } from './gemma';
@@ -26,12 +50,72 @@ import { starcoder2 } from './starcoder2';
 export const FAMILIES: ReadonlyMap<unknown, Family> = new Map(
   [
     ...[llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3, granite, smollm3, olmo2, olmo3, stablelm, starcoder2],
-    ...[ministral, seedOss, arcee, mixtral, qwen2Moe, qwen3Moe, olmoe, glm4Moe],
+    ...[
+      ministral,
+      seedOss,
+      arcee,
+      phi,
+      phi3,
+      persimmon,
+      gpt2,
+      gptBigcode,
+      gptNeo,
+      gptNeox,
+      gptj,
+      falcon,
+      opt,
+      bloom,
+      mpt,
+    ],
+    ...[mixtral, qwen2Moe, qwen3Moe, olmoe, glm4Moe],
+    ...[cohere, cohere2, nemotron, glm, glm4, olmo],
+    ...[bert, roberta, xlmRoberta, camembert, distilbert, electra, modernbert],
   ].map(family => [family.type, family]),
 );
 
-/** How the family of a checkpoint names its tensors where Llama names them otherwise. */
+/** How the family of a checkpoint names its tensors. */
 export function familyNames(config: Readonly<Record<string, unknown>> | undefined): FamilyNames {
-  const family = FAMILIES.get(config?.['model_type']);
-  return { modules: family?.modules ?? {}, experts: family?.experts?.layouts ?? [] };
+  const resolved = config && resolveFamily(config);
+  const family = resolved?.family;
+  const modules = family?.modules ?? {};
+  return {
+    modules: typeof modules === 'function' ? modules(new ConfigReader(resolved!.config, '')) : modules,
+    experts: family?.experts?.layouts ?? [],
+    outer: family?.outer ?? {},
+    transposed: family?.transposed ?? false,
+  };
+}
+
+/** Where configurations of models for images and sounds have the text's, and what it is when it does not say. */
+const TEXT_CONFIGS = ['text_config', 'llm_config', 'language_config'];
+const TEXT_TYPES: Readonly<Record<string, string>> = {
+  qwen2_vl: 'qwen2',
+  qwen2_vl_text: 'qwen2',
+  qwen2_5_vl: 'qwen2',
+  qwen2_5_vl_text: 'qwen2',
+  gemma3: 'gemma3_text',
+  llava: 'llama',
+  llava_next: 'llama',
+};
+/** Keys of the outer configuration that are about the text's network too. */
+const OUTER_KEYS = ['tie_word_embeddings', 'quantization_config', 'auto_map', 'architectures'];
+
+/**
+ * The family of a configuration, and the configuration of the text's network as other keys have it: of a model for images
+ * too, the text's own.
+ */
+export function resolveFamily(
+  config: Readonly<Record<string, unknown>>,
+): { family: Family; config: Readonly<Record<string, unknown>> } | undefined {
+  const nested = TEXT_CONFIGS.map(key => config[key]).find(value => typeof value === 'object' && value !== null);
+  const type = String(config['model_type']);
+  if (nested === undefined || FAMILIES.has(type)) {
+    const family = FAMILIES.get(type) ?? FAMILIES.get(TEXT_TYPES[type]);
+    return family && { family, config };
+  }
+  const text = nested as Readonly<Record<string, unknown>>;
+  const named = text['model_type'] === undefined ? TEXT_TYPES[type] : String(text['model_type']);
+  const family = FAMILIES.get(named) ?? FAMILIES.get(TEXT_TYPES[named ?? '']);
+  const outer = Object.fromEntries(OUTER_KEYS.filter(key => key in config).map(key => [key, config[key]]));
+  return family && { family, config: { ...outer, ...text } };
 }

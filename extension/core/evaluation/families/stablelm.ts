@@ -10,9 +10,7 @@ export const stablelm: Family = {
   rotatedShare: 0.25,
   parts(config) {
     if (config.flag('qk_layernorm')) config.refuse('Layer norms of queries and keys (qk_layernorm) are not supported');
-    if (config.flag('use_parallel_residual'))
-      config.refuse('Attention and MLP side by side (use_parallel_residual) are not supported');
-    return { norm: 'layer' };
+    return { norm: 'layer', ...(config.flag('use_parallel_residual') && { parallel: true, sharedNorm: true }) };
   },
   biases: config => ({ ...noBiases, attentionBias: config.flag('use_qkv_bias') }),
   windows: (_, layers) => everyLayer(0, layers),
