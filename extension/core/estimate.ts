@@ -50,7 +50,7 @@ const DEFAULT_RATES: Readonly<Record<'cpu' | 'cuda', Readonly<Record<Work, numbe
 /** Work shorter than this says little about pace. */
 const SHORTEST_MEASURE_S = 0.2;
 
-/** Remembers how fast a kind of work went. */
+/** Remembers how fast a kind of work went, where the cache can be written: a pace is nothing to fail for. */
 export async function recordRate(
   context: PipelineContext,
   work: Work,
@@ -62,7 +62,7 @@ export async function recordRate(
   const rates = await ratesOf(context);
   const key = rateKey(work, method);
   const known = [units / seconds, ...(rates[key] ?? [])].slice(0, REMEMBERED);
-  await writeCached(context, 'rates', rateOwner(context), { ...rates, [key]: known });
+  await writeCached(context, 'rates', rateOwner(context), { ...rates, [key]: known }).catch(() => undefined);
 }
 
 /** Seconds that `units` of work will take here: at the pace of the middle one of the last runs. */

@@ -10,7 +10,7 @@ import { LqError } from './errors';
 import { recordRate } from './estimate';
 import { readTextFile } from './evaluation/text';
 import type { EvaluateReport } from './evaluation/types';
-import type { Written } from './export/target';
+import type { PreparedTarget, Written } from './export/target';
 import { rememberBaseline, rememberMetric } from './known';
 import { paceOf, predict, requireFeasible, requireRoom, writingUnits } from './preflight';
 import type { Stage } from './progress';
@@ -23,6 +23,7 @@ import { plan, type Planner } from './stages/plan';
 import { calibrationWindows, metricOf } from './stages/statistics';
 import { completeSweep, subjectOf, unmeasuredOf, type Subject } from './stages/sweep';
 import { sweepAndPlan } from './stages/sweep-and-plan';
+import { findWritten, forgetWritten, rememberWritten } from './stages/written';
 import { holdEntry } from './storage/cache';
 import { requireWritable } from './storage/output';
 import { trackWhole, type Part } from './whole';
@@ -67,12 +68,20 @@ async function prepareCompression(
   if (method.alpha !== undefined && !target.layerOrder)
     throw new LqError('usage', 'What is asked for is not encoded in layer order: leave out --second-pass.');
   const context = await asOneRequest(asked, request, subject);
-  const { folder } = prepared.opened.index;
-  await requireWritable(context, { out: request.out, source: folder, overwrite: request.overwrite ?? false });
-  requireFeasible(request, prepared);
-  await requireRoom(context.files, request, prepared);
+  if ((await findWritten(context, request)) === undefined) {
+    await requirePlace(context, request, prepared);
+    requireFeasible(request, prepared);
+    await requireRoom(context.files, request, prepared);
+  }
   return { ...subject, context };
 }
+
+const requirePlace = (context: PipelineContext, request: CompressRequest, { opened }: PreparedTarget): Promise<void> =>
+  requireWritable(context, {
+    out: request.out,
+    source: opened.index.folder,
+    overwrite: request.overwrite ?? false,
+  });
 
 async function compressHolding(
   asked: PipelineContext,
@@ -136,22 +145,32 @@ async function compressHolding(
     windows: await calibrationWindows(context, index, { ...request, calibration: calibration! }),
     alpha: method.alpha,
   };
-  const result = await prepared.write(context, {
-    table,
-    plan: chosen,
-    metric,
-    ...(secondPass && { secondPass }),
-    out: request.out,
-    overwrite: request.overwrite ?? false,
-    hold,
-    timed,
-  });
-  const writing = await writingUnits(context, request, prepared, method);
-  const written = target.stages.reduce((sum, stage) => sum + (seconds[stage] ?? 0), 0);
-  await recordRate(context, writing.work, writing.units, written, paceOf(method));
+  const carriedOut = context.digest(JSON.stringify([chosen, table.recipe, method.alpha]));
+  const known = await findWritten(context, request);
+  if (known !== undefined && known.plan !== carriedOut) await requirePlace(context, request, prepared);
+  const result =
+    known?.plan === carriedOut
+      ? known.result
+      : await prepared.write(context, {
+          table,
+          plan: chosen,
+          metric,
+          ...(secondPass && { secondPass }),
+          out: request.out,
+          overwrite: request.overwrite ?? false,
+          hold,
+          timed,
+        });
+  if (measured) await rememberWritten(context, request, carriedOut, result);
+  if (known?.plan !== carriedOut) {
+    const writing = await writingUnits(context, request, prepared, method);
+    const written = target.stages.reduce((sum, stage) => sum + (seconds[stage] ?? 0), 0);
+    await recordRate(context, writing.work, writing.units, written, paceOf(method));
+  }
   const after = measured
     ? await timed('evaluate', () => evaluate(context, { ...evaluation(request.out), reference: request.model }))
     : undefined;
+  await forgetWritten(context, request);
 
   const notes = calibration === undefined ? [] : (await readTextFile(context.files, calibration)).notes;
   return {

@@ -25,6 +25,7 @@ export const CACHE_KINDS = [
   'rates',
   'known',
   'packed',
+  'written',
 ] as const;
 export type CacheKind = (typeof CACHE_KINDS)[number];
 

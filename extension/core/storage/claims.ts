@@ -92,7 +92,8 @@ export async function takeClaim(context: Claimant, path: string): Promise<Claim 
     progress: now => void (progress = now),
     async release() {
       await stopBeating();
-      await removeClaim(context, path, owner);
+      // What was done counts. A claim that cannot be removed is silent from now on and will be taken over.
+      await removeClaim(context, path, owner).catch(() => undefined);
     },
   };
 }
@@ -138,9 +139,10 @@ export async function readClaim(
  * Nothing happens when another process is removing it.
  */
 async function removeClaim(context: Claimant, path: string, owner: string): Promise<void> {
-  const { files, self } = context;
+  const { files } = context;
   const token = `${path}.${owner}.removing`;
-  const right = await files.createExclusive(token, self.id);
+  // Empty: it has to be made on a full disk too.
+  const right = await files.createExclusive(token, '');
   if (right === undefined) {
     // Left behind by a process that died in between.
     if (await isOld(context, token)) await files.remove(token);

@@ -65,8 +65,8 @@ export async function writeGguf(
       if (LEGAL.test(own)) await files.copyFile(joinPath(index.folder, own), joinPath(output.folder, own));
     return { file: joinPath(job.out, name), files: await output.finish(), bytes: layout.fileBytes };
   } catch (error) {
-    // A cancelled or failed run of encodings is continued by the same request; everything else starts over.
-    if (output.done.size === 0) await output.discard();
+    // A cancelled or failed run of encodings is continued by the same request.
+    await output.keep();
     throw error;
   }
 }

@@ -1,0 +1,127 @@
+/** The engine killed in every stage of a compression: the same request then gives what an undisturbed one gives. */
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { NativeModule } from '../../extension/core/native';
+import { compress } from '../../extension/core/pipeline';
+import type { Stage } from '../../extension/core/progress';
+import type { CompressReport } from '../../extension/core/reports';
+import type { CompressRequest } from '../../extension/core/requests/requests';
+import type { EngineClient } from '../../extension/protocol/client';
+import { native } from './native';
+import { startEngine, workFolder } from './running';
+import { contentOf, frontierRequest, paperRequest, tinyContext, TINY_MATRICES, writeTinyModel } from './tiny';
+
+const { folder, clean } = workFolder();
+let engine: EngineClient;
+let model: string;
+const undisturbed = new Map<string, { report: CompressReport; content: ReadonlyMap<string, Buffer> }>();
+const methods = { paper: paperRequest, frontier: frontierRequest, dense: denseRequest } as const;
+
+function denseRequest(...args: Parameters<typeof paperRequest>): CompressRequest {
+  return { ...paperRequest(...args), format: 'dense' };
+}
+
+beforeAll(async () => {
+  model = writeTinyModel(folder);
+  engine = startEngine();
+  for (const [method, request] of Object.entries(methods)) {
+    const asked = request(model, path.join(folder, method));
+    const report = await compress(tinyContext(path.join(folder, 'undisturbed')), asked);
+    undisturbed.set(method, { report, content: contentOf(asked.out) });
+  }
+}, 60_000);
+afterAll(() => {
+  engine.dispose();
+  clean();
+});
+
+/** Published entries and which file each is: one that is written anew is another file. */
+function entriesOf(cache: string): Map<string, bigint> {
+  const names = readdirSync(cache, { recursive: true }).map(String);
+  return new Map(
+    names
+      .filter(name => /^(?!rates|written|packed).*\/[0-9a-f]{64}\.(?:json|safetensors)$/.test(name))
+      .map(name => [name, statSync(path.join(cache, name), { bigint: true }).ino]),
+  );
+}
+
+/** Matrices that the journal of an output in the making says are finished. */
+function journalled(out: string, cache: string): number {
+  const partials = [`${out}.partial`, ...partialsIn(path.join(cache, 'packed'))];
+  for (const partial of partials) {
+    try {
+      const { items } = JSON.parse(readFileSync(path.join(partial, 'journal.json'), 'utf8')) as { items: [string][] };
+      return items.filter(([name]) => name !== '*kept*').length;
+    } catch {
+      // Not begun.
+    }
+  }
+  return 0;
+}
+
+function partialsIn(packed: string): string[] {
+  try {
+    return readdirSync(packed)
+      .filter(name => name.endsWith('.partial'))
+      .map(name => path.join(packed, name));
+  } catch {
+    return [];
+  }
+}
+
+const stages: [keyof typeof methods, Stage, number][] = [
+  ['paper', 'baseline', 0],
+  ['paper', 'fisher', 0.5],
+  ['paper', 'sweep', 0.5],
+  ['paper', 'decompose', 0],
+  ['paper', 'decompose', 0.5],
+  ['paper', 'evaluate', 0],
+  ['frontier', 'calibrate', 0.5],
+  ['frontier', 'sweep', 0.5],
+  ['frontier', 'decompose', 0.5],
+  ['frontier', 'evaluate', 0],
+  ['dense', 'export', 0.3],
+  ['dense', 'evaluate', 0],
+];
+
+it.each(stages)('%s, in %s from %d on', async (method, stage, share) => {
+  const run = path.join(folder, `${method}-${stage}-${share}`);
+  mkdirSync(run);
+  const request = methods[method](model, path.join(run, 'out'));
+  const cache = path.join(run, 'cache');
+  const dying = engine.request(
+    'compress',
+    { ...request, cache, device: 'cpu', threads: 1, seed: 1 },
+    {
+      onProgress: progress => {
+        if (progress.stage === stage && progress.done / progress.total >= share && engine.pid !== undefined)
+          process.kill(engine.pid, 'SIGKILL');
+      },
+    },
+  );
+  await expect(dying).rejects.toMatchObject({ code: 'engine-died' });
+
+  const before = entriesOf(cache);
+  const finished = journalled(request.out, cache);
+  let encoded = 0;
+  const counting: Partial<NativeModule> = {
+    decompose: (...args) => (encoded++, native.decompose(...args)),
+    encode: (...args) => (encoded++, native.encode(...args)),
+  };
+  const report = await compress(tinyContext(cache, counting), request);
+  const wanted = undisturbed.get(method)!;
+  expect([report.matrices, report.before, report.after]).toEqual([
+    wanted.report.matrices,
+    wanted.report.before,
+    wanted.report.after,
+  ]);
+  const content = contentOf(request.out);
+  expect([...content.keys()]).toEqual([...wanted.content.keys()]);
+  for (const [name, bytes] of wanted.content) expect(content.get(name)!.equals(bytes), name).toBe(true);
+  const after = entriesOf(cache);
+  for (const [name, file] of before) expect(after.get(name), `${name} was made again`).toBe(file);
+  expect(encoded).toBe(stage === 'evaluate' || stage === 'export' ? 0 : TINY_MATRICES - finished);
+  expect(readdirSync(run).sort()).toEqual(['cache', 'out']);
+  rmSync(run, { recursive: true });
+});
