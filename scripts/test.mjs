@@ -1,5 +1,6 @@
 // Runs the test suites named on the command line, or all that need no heavy Python peers, and ends with one line of totals.
-//   node scripts/test.mjs [typecheck|lint|unit|webview|contract|cuda|package|exthost|e2e|interop|slurm ...]
+//   node scripts/test.mjs [fast|rest|typecheck|lint|unit|contract|engine|webview|sanitizers|cuda|package|exthost|e2e|interop|slurm ...]
+// fast is what takes minutes in all, rest what remains of those that are run by default.
 // A suite that fails does not stop the next; the exit status tells whether all passed.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
@@ -33,29 +34,46 @@ function vitest(name, config, ...filters) {
   return { passed: numPassedTests, failed: Math.max(numFailedTests, ok ? 0 : 1) };
 }
 
+/** Runs a conformance suite in an environment; its totals. A run that ends without a line of them counts as one failure. */
+function conformance(build, env) {
+  const result = spawnSync(inRoot('build', build, 'contract', 'lq_conformance'), [], {
+    cwd: root,
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+  });
+  const totals = /(\d+) passed, (\d+) failed/.exec(result.stdout ?? '');
+  process.stdout.write((result.stdout ?? '') + (result.stderr ?? ''));
+  return {
+    passed: totals ? Number(totals[1]) : 0,
+    failed: totals ? Math.max(Number(totals[2]), result.status === 0 ? 0 : 1) : 1,
+  };
+}
+
 /** The native conformance suite, once for each instruction set this processor has; each run ends with a line of totals. */
 function contract() {
   const all = { passed: 0, failed: 0 };
   for (const isa of ['baseline', 'avx2', 'avx512']) {
-    const result = spawnSync(inRoot('build', 'native', 'contract', 'lq_conformance'), [], {
-      cwd: root,
-      encoding: 'utf8',
-      env: { ...process.env, LQ_ISA: isa },
-    });
-    const totals = /(\d+) passed, (\d+) failed/.exec(result.stdout ?? '');
-    process.stdout.write((result.stdout ?? '') + (result.stderr ?? ''));
-    all.passed += totals ? Number(totals[1]) : 0;
-    all.failed += totals ? Math.max(Number(totals[2]), result.status === 0 ? 0 : 1) : 1;
+    const { passed, failed } = conformance('native', { LQ_ISA: isa });
+    all.passed += passed;
+    all.failed += failed;
   }
   return all;
+}
+
+/** The same suite under AddressSanitizer, with its search for leaks, and UBSan: the first error ends it. */
+function sanitizers() {
+  if (!script('build-native', '--sanitize')) return { passed: 0, failed: 1 };
+  return conformance('sanitized', { ASAN_OPTIONS: 'detect_leaks=1' });
 }
 
 const suites = {
   typecheck: () => asOneTest(script('typecheck')),
   lint: () => asOneTest(script('lint')),
-  unit: () => vitest('unit', 'vitest.config.ts'),
-  webview: () => vitest('webview', 'test/webview/vitest.config.ts'),
+  unit: () => vitest('unit', 'vitest.config.ts', 'test/unit'),
   contract,
+  engine: () => vitest('engine', 'vitest.config.ts', 'test/engine'),
+  webview: () => vitest('webview', 'test/webview/vitest.config.ts'),
+  sanitizers,
   cuda: () => asOneTest(script('build-cuda', '--portable')),
   package: () => asOneTest(script('package')),
   exthost: () => vitest('exthost', 'test/e2e/vitest.config.ts', 'test/exthost'),
@@ -67,10 +85,14 @@ const suites = {
 const onRequest = new Set(['interop', 'slurm']);
 const byDefault = Object.keys(suites).filter(name => !onRequest.has(name));
 
-const chosen = process.argv.length > 2 ? process.argv.slice(2) : byDefault;
+const fast = ['typecheck', 'lint', 'unit', 'contract'];
+const groups = { fast, rest: byDefault.filter(name => !fast.includes(name)) };
+
+const asked = process.argv.length > 2 ? process.argv.slice(2) : byDefault;
+const chosen = asked.flatMap(name => groups[name] ?? [name]);
 const unknown = chosen.filter(name => !(name in suites));
 if (unknown.length > 0) {
-  console.error(`No such suite: ${unknown.join(', ')}. There are ${Object.keys(suites).join(', ')}.`);
+  console.error(`No such suite: ${unknown.join(', ')}. There are ${[...Object.keys(groups), ...Object.keys(suites)].join(', ')}.`);
   process.exit(2);
 }
 

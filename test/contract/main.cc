@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
+#include <memory>
 #include <string>
 
 #include "language_model.h"
@@ -16,7 +17,7 @@ namespace {
 using namespace lq;
 using namespace lq::contract;
 
-Backend* open_library(const char* path, const char* device) {
+std::unique_ptr<Backend> open_library(const char* path, const char* device) {
   const char* colon = std::strrchr(device, ':');
   if (colon == nullptr) {
     std::fprintf(stderr, "%s is not a device such as cuda:0\n", device);
@@ -33,7 +34,7 @@ Backend* open_library(const char* path, const char* device) {
     return nullptr;
   }
   Status status{StatusCode::ok, -1, {}};
-  Backend* backend = create(kBackendAbi, std::atoi(colon + 1), &status);
+  std::unique_ptr<Backend> backend(create(kBackendAbi, std::atoi(colon + 1), &status));
   if (backend == nullptr) std::fprintf(stderr, "%s\n", status.message);
   return backend;
 }
@@ -81,7 +82,8 @@ int main(int argc, char** argv) {
     for (const Part& part : kParts) std::fprintf(stderr, "  %s\n", part.name);
     return 2;
   }
-  Backend* backend = library != nullptr ? open_library(library, device) : create_cpu_backend(0);
+  const std::unique_ptr<Backend> backend =
+      library != nullptr ? open_library(library, device) : std::unique_ptr<Backend>(create_cpu_backend(0));
   if (backend == nullptr) return 2;
   DeviceInfo info{};
   backend->info(&info);
