@@ -28,7 +28,11 @@ function normal(): () => number {
 export function writeTinyModel(folder: string): string {
   const model = path.join(folder, 'model');
   mkdirSync(model, { recursive: true });
-  const matrix = (name: string, rows: number, cols: number): TensorSpec => ({ name, dtype: 'BF16', shape: [rows, cols] });
+  const matrix = (name: string, rows: number, cols: number): TensorSpec => ({
+    name,
+    dtype: 'BF16',
+    shape: [rows, cols],
+  });
   const layer = (at: number): TensorSpec[] => {
     const own = `model.layers.${at}.`;
     return [
@@ -133,5 +137,18 @@ export function contentOf(folder: string): Map<string, Buffer> {
     names
       .filter(name => statSync(path.join(folder, name)).isFile())
       .map(name => [name, readFileSync(path.join(folder, name))]),
+  );
+}
+
+/**
+ * Whether a sweep's entry has every measured cost of an earlier state of it, unchanged. More options are added, and a cost
+ * that was predicted may be measured later.
+ */
+export function keepsCosts(earlier: Buffer, later: Buffer): boolean {
+  type Costs = Record<string, { measured: boolean }>;
+  const costsOf = (entry: Buffer): Costs => (JSON.parse(entry.toString()) as { costs: Costs }).costs;
+  const now = costsOf(later);
+  return Object.entries(costsOf(earlier)).every(([option, cost]) =>
+    cost.measured ? JSON.stringify(now[option]) === JSON.stringify(cost) : option in now,
   );
 }

@@ -17,7 +17,14 @@ const WRITES = [
 ] as const satisfies readonly (keyof WritableFileSystem)[];
 
 /** Native functions that write into files; those of a language model write into what `allocate` made. */
-const NATIVE_WRITES = ['copy', 'decompose', 'encode', 'reconstruct', 'convert', 'weightedSum'] as const satisfies readonly (keyof NativeModule)[];
+const NATIVE_WRITES = [
+  'copy',
+  'decompose',
+  'encode',
+  'reconstruct',
+  'convert',
+  'weightedSum',
+] as const satisfies readonly (keyof NativeModule)[];
 
 /** Told before every write, and after `allocate`, of its kind and the path it concerns. */
 export type Watcher = (kind: string, path: string) => void;

@@ -12,6 +12,8 @@ import { waitForClaim } from './claims';
 
 const JOURNAL = 'journal.json';
 const JOURNAL_VERSION = 1;
+/** A sibling name: a process's identity and a count, as `siblingOf` and the file system's atomic writes make them. */
+const LEFT_BEHIND = /\.[\w-]+-\d+-[0-9a-f]{8}-[pw]\d+\.partial$/;
 
 /** A file allocated at the start: its header, and room for what follows. */
 export interface AllocatedFile {
@@ -107,10 +109,17 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
     }
     // Another process may have made something else meanwhile.
     await requireWritable(context, request);
-    done = (await readJournal<R>(context, journal, request)) ?? (await begin());
+    const kept = await readJournal<R>(context, journal, request);
+    if (kept !== undefined) await removeLeftBehind();
+    done = kept ?? (await begin());
   } catch (error) {
     await claim.release();
     throw error;
+  }
+
+  /** Files that a process died in the middle of writing, before it could give them their names. */
+  async function removeLeftBehind(): Promise<void> {
+    for (const name of await files.list(folder)) if (LEFT_BEHIND.test(name)) await files.remove(joinPath(folder, name));
   }
 
   async function begin(): Promise<Map<string, R>> {
