@@ -92,7 +92,9 @@ const asked = process.argv.length > 2 ? process.argv.slice(2) : byDefault;
 const chosen = asked.flatMap(name => groups[name] ?? [name]);
 const unknown = chosen.filter(name => !(name in suites));
 if (unknown.length > 0) {
-  console.error(`No such suite: ${unknown.join(', ')}. There are ${[...Object.keys(groups), ...Object.keys(suites)].join(', ')}.`);
+  console.error(
+    `No such suite: ${unknown.join(', ')}. There are ${[...Object.keys(groups), ...Object.keys(suites)].join(', ')}.`,
+  );
   process.exit(2);
 }
 

@@ -10,7 +10,7 @@ import { LqError } from './errors';
 import { recordRate } from './estimate';
 import { readTextFile } from './evaluation/text';
 import type { EvaluateReport } from './evaluation/types';
-import type { PreparedTarget, Written } from './export/target';
+import type { PreparedTarget, WriteJob, Written } from './export/target';
 import { rememberBaseline, rememberMetric } from './known';
 import { paceOf, predict, requireFeasible, requireRoom, writingUnits } from './preflight';
 import type { Stage } from './progress';
@@ -89,7 +89,8 @@ async function compressHolding(
   planner: Planner,
   hold: (entry: string) => Promise<void>,
 ): Promise<CompressReport> {
-  const { context, method, target, prepared } = await prepareCompression(asked, request);
+  const { context, ...subject } = await prepareCompression(asked, request);
+  const { method, prepared } = subject;
   const { opened } = prepared;
   const { index, targets } = opened;
 
@@ -145,28 +146,8 @@ async function compressHolding(
     windows: await calibrationWindows(context, index, { ...request, calibration: calibration! }),
     alpha: method.alpha,
   };
-  const carriedOut = context.digest(JSON.stringify([chosen, table.recipe, method.alpha]));
-  const known = await findWritten(context, request);
-  if (known !== undefined && known.plan !== carriedOut) await requirePlace(context, request, prepared);
-  const result =
-    known?.plan === carriedOut
-      ? known.result
-      : await prepared.write(context, {
-          table,
-          plan: chosen,
-          metric,
-          ...(secondPass && { secondPass }),
-          out: request.out,
-          overwrite: request.overwrite ?? false,
-          hold,
-          timed,
-        });
-  if (measured) await rememberWritten(context, request, carriedOut, result);
-  if (known?.plan !== carriedOut) {
-    const writing = await writingUnits(context, request, prepared, method);
-    const written = target.stages.reduce((sum, stage) => sum + (seconds[stage] ?? 0), 0);
-    await recordRate(context, writing.work, writing.units, written, paceOf(method));
-  }
+  const job = { table, plan: chosen, metric, ...(secondPass && { secondPass }), hold, timed };
+  const result = await writeOnce(context, request, subject, job, seconds);
   const after = measured
     ? await timed('evaluate', () => evaluate(context, { ...evaluation(request.out), reference: request.model }))
     : undefined;
@@ -191,6 +172,26 @@ async function compressHolding(
       ...new Set([...notes, ...(before?.warnings ?? []), ...(after?.warnings ?? [])]),
     ],
   };
+}
+
+/** Carries the plan out, unless a run of the same request did before and died while its output was evaluated. */
+async function writeOnce(
+  context: PipelineContext,
+  request: CompressRequest,
+  { method, target, prepared }: Subject,
+  job: Omit<WriteJob, 'out' | 'overwrite'>,
+  seconds: Readonly<Record<string, number>>,
+): Promise<Written> {
+  const carriedOut = context.digest(JSON.stringify([job.plan, job.table.recipe, method.alpha]));
+  const known = await findWritten(context, request);
+  if (known?.plan === carriedOut) return known.result;
+  if (known !== undefined) await requirePlace(context, request, prepared);
+  const result = await prepared.write(context, { ...job, out: request.out, overwrite: request.overwrite ?? false });
+  if (request.evalText !== undefined) await rememberWritten(context, request, carriedOut, result);
+  const writing = await writingUnits(context, request, prepared, method);
+  const written = target.stages.reduce((sum, stage) => sum + (seconds[stage] ?? 0), 0);
+  await recordRate(context, writing.work, writing.units, written, paceOf(method));
+  return result;
 }
 
 /** Remembers the pace of what took the sweep's time: one kind of option is most of it. */

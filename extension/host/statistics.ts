@@ -37,7 +37,7 @@ export async function startStatistics(
   if (missing.length === 0) return undefined;
   const all = missing.length === model.tensors.length;
   const request = { ...jobSettings(), model: model.path, ...(!all && { tensors: missing }) };
-  return studio.jobs.start('statistics', request, `Statistics of ${model.header.label}`) as Job;
+  return studio.jobs.start('statistics', request, `Statistics of ${model.header.label}`);
 }
 
 /** Keeps what jobs of statistics find, tensor by tensor. @returns stops listening. */

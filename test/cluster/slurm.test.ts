@@ -42,7 +42,7 @@ beforeAll(async () => {
   });
 });
 afterAll(async () => {
-  await slurm?.stop();
+  await slurm.stop();
   rmSync(folder, { recursive: true });
 });
 

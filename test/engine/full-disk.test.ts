@@ -128,7 +128,7 @@ it.each(Object.entries(requests))(
         continue;
       }
       failures++;
-      expect(error, `${kind}: ${String(error)}`).toMatchObject({ code: 'disk-full' });
+      expect(error, `${kind}: ${(error as Error).message}`).toMatchObject({ code: 'disk-full' });
       expect((error as LqError).file, kind).toContain(disk.folder);
       expect(existsSync(out), kind).toBe(false);
       expectWhole(cache, wantedCache, kind);

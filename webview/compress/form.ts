@@ -127,16 +127,35 @@ function weightingOf({ importance, calibration, fisher }: Form): Pick<CompressRe
 
 export type Problems = Partial<Record<Field, string>>;
 
-/** Either a request, or what is wrong by field. Settings the form does not show are taken from the view. */
-export function toRequest(form: Form, view: CompressView): { request?: CompressRequest; problems: Problems } {
-  const problems: Problems = {};
-  const whole = (field: Field, value: string, least: number): number | undefined => {
+/** What is missing of the way to weight errors that was chosen. */
+function weightingProblem(form: Form, method: MethodChoice): Problems {
+  switch (form.importance) {
+    case 'calibration':
+      return form.calibration === '' ? { calibration: 'Choose a text' } : {};
+    case 'fisher':
+      return form.fisher === '' ? { fisher: 'Choose a file' } : {};
+    case 'plain':
+      return method.metrics.includes('plain')
+        ? {}
+        : { importance: `${method.label} needs a text, or statistics of one` };
+  }
+}
+
+/** Reads whole numbers of fields that may be empty; what is none becomes a problem of its field. */
+const wholeNumbers =
+  (problems: Problems) =>
+  (field: Field, value: string, least: number): number | undefined => {
     if (value.trim() === '') return undefined;
     const number = Number(value);
     if (Number.isSafeInteger(number) && number >= least) return number;
     problems[field] = `A whole number, ${least} or more`;
     return undefined;
   };
+
+/** Either a request, or what is wrong by field. Settings the form does not show are taken from the view. */
+export function toRequest(form: Form, view: CompressView): { request?: CompressRequest; problems: Problems } {
+  const problems: Problems = {};
+  const whole = wholeNumbers(problems);
   const target = targetOf(form, view);
   const method = methodOf(form, view);
   const budget = Number(form.budget);
@@ -144,10 +163,7 @@ export function toRequest(form: Form, view: CompressView): { request?: CompressR
   const typed = form.rank.split(/[\s,]+/).filter(Boolean);
   const ranks = method.ranked ? typed.map(rank => whole('rank', rank, 0)) : [];
   if (problems.rank !== undefined) problems.rank = 'Whole numbers, 0 or more';
-  if (form.importance === 'calibration' && form.calibration === '') problems.calibration = 'Choose a text';
-  if (form.importance === 'fisher' && form.fisher === '') problems.fisher = 'Choose a file';
-  if (form.importance === 'plain' && !method.metrics.includes('plain'))
-    problems.importance = `${method.label} needs a text, or statistics of one`;
+  Object.assign(problems, weightingProblem(form, method));
   if (form.out.trim() === '') problems.out = 'Choose a folder';
   const numbers = {
     samples: form.importance === 'calibration' ? whole('samples', form.samples, 1) : undefined,

@@ -44,8 +44,7 @@ export function languageModelConfig(
   if (resolved === undefined) refuseArchitecture(config, file);
   const { family } = resolved;
   const reader = usualConfig(resolved.config, family, file);
-  for (const key of ['hidden_act', 'tie_word_embeddings', 'rms_norm_eps', ...(family.neverNull ?? [])])
-    if (reader.stated(key) && !reader.has(key)) reader.refuse(`${key} in config.json is null`);
+  refuseNulls(reader, family);
   refuseOtherMathematics(reader, resolved.config);
   const activation = readActivation(reader, ...(family.activation ?? (['hidden_act', 'silu'] as const)));
   const layers = reader.count('num_hidden_layers', undefined, MOST_LAYERS);
@@ -60,9 +59,7 @@ export function languageModelConfig(
   const parts = family.parts?.(reader);
   const rotaryDim = rotatedShare < 1 ? rotatedDimensions(reader, headDim, rotatedShare) : undefined;
   const traits = layerTraits(family, reader, layers, rotary.ropeLocalTheta !== undefined, context, experts);
-  const turning = traits.layerTraits?.some(({ rotary: kind }) => kind !== 'none') ?? true;
-  if (turning && (parts?.rotaryDim ?? rotaryDim ?? headDim) % 2 !== 0)
-    reader.refuse(`An odd head size of ${headDim} has no rotary embedding`);
+  refuseOddRotation(reader, traits.layerTraits, parts?.rotaryDim ?? rotaryDim ?? headDim);
   refuseLongContext(reader, parts, context);
   return {
     config: {
@@ -89,15 +86,37 @@ export function languageModelConfig(
     warnings: [
       ...unknownKeys(resolved.config, family),
       ...warnings,
-      ...(reader.has('auto_map')
-        ? [`config.json asks for Python code of its own (auto_map), which is not run; ${family.type} is computed.`]
-        : []),
-      ...(Number.isFinite(context) && context > maxPositions
-        ? [`A context of ${context} tokens is beyond the model's max_position_embeddings of ${maxPositions}.`]
-        : []),
+      ...warnOfCode(reader, family),
+      ...warnOfContext(context, maxPositions),
     ],
   };
 }
+
+/** Keys that transformers cannot take as null. */
+function refuseNulls(reader: ConfigReader, { neverNull = [] }: Family): void {
+  for (const key of ['hidden_act', 'tie_word_embeddings', 'rms_norm_eps', ...neverNull])
+    if (reader.stated(key) && !reader.has(key)) reader.refuse(`${key} in config.json is null`);
+}
+
+/** Dimensions are rotated in pairs. */
+function refuseOddRotation(
+  reader: ConfigReader,
+  layers: NativeLanguageModelConfig['layerTraits'],
+  dimensions: number,
+): void {
+  const rotates = layers?.some(({ rotary }) => rotary !== 'none') ?? true;
+  if (rotates && dimensions % 2 !== 0) reader.refuse(`An odd head size of ${dimensions} has no rotary embedding`);
+}
+
+const warnOfCode = (reader: ConfigReader, { type }: Family): string[] =>
+  reader.has('auto_map')
+    ? [`config.json asks for Python code of its own (auto_map), which is not run; ${type} is computed.`]
+    : [];
+
+const warnOfContext = (context: number, maxPositions: number): string[] =>
+  Number.isFinite(context) && context > maxPositions
+    ? [`A context of ${context} tokens is beyond the model's max_position_embeddings of ${maxPositions}.`]
+    : [];
 
 function refuseArchitecture(config: Readonly<Record<string, unknown>>, file: string): never {
   const reader: ConfigReader = new ConfigReader(config, file);

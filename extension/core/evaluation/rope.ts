@@ -46,17 +46,18 @@ export function readRope(
     'original_max_position_embeddings',
     family.originalPositions ?? maxPositions,
   );
-  const unknown = scaling.names.filter(name => !ROPE_KEYS.includes(name));
   return {
     ropeTheta,
     ...local,
     rope: readScaling(type, scaling, maxPositions, originalMaxPositions),
     rotatedShare,
-    warnings: [
-      ...(unknown.length > 0 ? [`The rotary scaling ${type} has keys that were not used: ${unknown.join(', ')}.`] : []),
-      ...warnings,
-    ],
+    warnings: [...unusedKeys(type, scaling), ...warnings],
   };
+}
+
+function unusedKeys(type: string, scaling: ConfigReader): string[] {
+  const unknown = scaling.names.filter(name => !ROPE_KEYS.includes(name));
+  return unknown.length > 0 ? [`The rotary scaling ${type} has keys that were not used: ${unknown.join(', ')}.`] : [];
 }
 
 /** The share of each head that is rotated; another than all is refused where the family does not read it. */

@@ -80,7 +80,7 @@ export const hasOlderSweeps = (jobs: readonly Job[], model: Pick<Model, 'path' |
       status === 'done' &&
       version !== undefined &&
       version !== model.version &&
-      subjectOf({ method, ...job } as Job) === model.path,
+      subjectOf({ method, ...job }) === model.path,
   );
 
 /**

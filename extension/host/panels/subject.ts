@@ -1,7 +1,6 @@
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
 import type { CompressionChoice, PanelTarget } from '../../protocol/panels';
-import type { Job } from '../model/jobs';
 import type { Model } from '../model/models';
 import { madeFrom } from '../model/related';
 import { isOlder } from '../older';
@@ -23,7 +22,7 @@ export async function choicesOf(studio: Studio, original: string): Promise<Compr
           path: output,
           label: model.header.label,
           effectiveBits: report.effectiveBits,
-          older: await isOlder(studio, job as Job),
+          older: await isOlder(studio, job),
         }
       );
     }),

@@ -1,6 +1,6 @@
 import type { Family } from './family';
 import { wideMlp } from './names';
-import { phi } from './phi';
+import { phi, phiModules } from './phi';
 
 /** Persimmon: norms of each query and key head, squared ReLU; attention before the MLP. */
 export const persimmon: Family = {
@@ -9,7 +9,7 @@ export const persimmon: Family = {
   keys: ['layer_norm_eps', 'qk_layernorm', 'hidden_dropout'],
   kvHeadsDefault: 'always',
   activation: ['hidden_act', 'relu2'],
-  modules: { ...phi.modules, qkv: 'self_attn.query_key_value', ...wideMlp },
+  modules: { ...phiModules, qkv: 'self_attn.query_key_value', ...wideMlp },
   outer: { modules: { embedding: 'embed_tokens', final_norm: 'final_layernorm' } },
   parts: config => ({
     norm: 'layer',

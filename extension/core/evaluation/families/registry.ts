@@ -114,7 +114,7 @@ export function resolveFamily(
     return family && { family, config };
   }
   const text = nested as Readonly<Record<string, unknown>>;
-  const named = text['model_type'] === undefined ? TEXT_TYPES[type] : String(text['model_type']);
+  const named = typeof text['model_type'] === 'string' ? text['model_type'] : TEXT_TYPES[type];
   const family = FAMILIES.get(named) ?? FAMILIES.get(TEXT_TYPES[named ?? '']);
   const outer = Object.fromEntries(OUTER_KEYS.filter(key => key in config).map(key => [key, config[key]]));
   return family && { family, config: { ...outer, ...text } };
