@@ -2,6 +2,7 @@
 //   node scripts/test.mjs [fast|rest|typecheck|lint|unit|contract|engine|webview|sanitizers|cuda|package|exthost|e2e|interop|slurm ...]
 // fast is what takes minutes in all, rest what remains of those that are run by default.
 // A suite that fails does not stop the next; the exit status tells whether all passed.
+import path from 'node:path';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { inRoot, root, step } from './lib.mjs';
@@ -17,7 +18,7 @@ const script = (name, ...args) => succeeds(process.execPath, [inRoot('scripts', 
 /** A command that counts as one test. */
 const asOneTest = ok => ({ passed: ok ? 1 : 0, failed: ok ? 0 : 1 });
 
-/** Vitest with the given configuration; a run that ends without a report counts as one failure. */
+/** Vitest with the given configuration, with the names of what failed; a run that ends without a report counts as one failure. */
 function vitest(name, config, ...filters) {
   const report = `${reports}/${name}.json`;
   const ok = succeeds(process.execPath, [
@@ -29,9 +30,15 @@ function vitest(name, config, ...filters) {
     '--reporter=json',
     `--outputFile.json=${report}`,
   ]);
-  if (!existsSync(report)) return { passed: 0, failed: 1 };
-  const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(report, 'utf8'));
-  return { passed: numPassedTests, failed: Math.max(numFailedTests, ok ? 0 : 1) };
+  if (!existsSync(report)) return { passed: 0, failed: 1, names: ['ended without a report'] };
+  const { numPassedTests, numFailedTests, testResults } = JSON.parse(readFileSync(report, 'utf8'));
+  const names = testResults.flatMap(({ name, message, assertionResults }) => [
+    ...(message ? [`${path.relative(root, name)}: ${message.split('\n')[0]}`] : []),
+    ...assertionResults
+      .filter(({ status }) => status === 'failed')
+      .map(each => `${path.relative(root, name)}: ${each.fullName}: ${each.failureMessages[0]?.split('\n')[0]}`),
+  ]);
+  return { passed: numPassedTests, failed: Math.max(numFailedTests, ok ? 0 : 1), names };
 }
 
 /** Runs a conformance suite in an environment; its totals. A run that ends without a line of them counts as one failure. */
@@ -110,8 +117,9 @@ function timed(name, work) {
 function finish() {
   const sum = key => results.reduce((total, each) => total + each[key], 0);
   console.log();
-  for (const { name, passed, failed, seconds } of results) {
+  for (const { name, passed, failed, seconds, names } of results) {
     console.log(`${name.padEnd(10)} ${passed} ok${failed ? `, ${failed} NOT ok` : ''}, ${seconds.toFixed(1)} s`);
+    for (const each of names ?? []) console.log(`  ${each}`);
   }
   console.log(`${sum('passed')} passed, ${sum('failed')} failed`);
   process.exit(sum('failed') === 0 ? 0 : 1);

@@ -71,10 +71,7 @@ describe('in Restricted Mode', () => {
     const title = 'LQ Studio: Compress Checkpoint';
     expect(await editor.offered('LQ Studio: Show Heatmap')).toBe(true);
     expect(await editor.offered(title)).toBe(false);
-    const line = editor.treeItem(/^Checkpoint tiny-books-4m/);
-    await line.hover();
-    const button = line.locator('.action-label[aria-label="Compress Checkpoint"]');
-    await button.waitFor();
+    const button = await editor.lineButton(editor.treeItem(/^Checkpoint tiny-books-4m/), 'Compress Checkpoint');
     expect(await button.getAttribute('aria-disabled')).toBe('true');
   });
 

@@ -157,6 +157,28 @@ export class Editor {
     return this.treeItem(name).and(this.page.locator('[aria-selected="true"]'));
   }
 
+  /**
+   * The button of a command on a line of the tree, once it shows: buttons show while the pointer is over their line, which a
+   * line drawn anew under a resting pointer is not told.
+   */
+  async lineButton(line: Locator, label: string): Promise<Locator> {
+    const button = line.locator(`.action-label[aria-label="${label}"]`);
+    await expect
+      .poll(
+        async () => {
+          await this.page.mouse.move(0, 0);
+          await line.hover();
+          return button.waitFor({ timeout: 1500 }).then(
+            () => true,
+            () => false,
+          );
+        },
+        { timeout: 30_000, message: `the line has the button ${label}` },
+      )
+      .toBe(true);
+    return button;
+  }
+
   /** The letters that decorate a file, drawn by a style sheet alone. */
   badge(item: Locator): Promise<string> {
     return item

@@ -56,6 +56,33 @@ describe('allocation panel', () => {
     await panel.close();
   });
 
+  it('shows the whole plan, not a quick one that came after it', async () => {
+    const view = allocationView(tiny);
+    const host = allocationHost(tiny, view);
+    const slow = {
+      ...host,
+      // A quick plan takes longer than the slider rests before the whole one is asked for.
+      plan: async (query: Parameters<typeof host.plan>[0], context: Parameters<typeof host.plan>[1]) => {
+        if (query.quick) await new Promise(resolve => setTimeout(resolve, 700));
+        return host.plan(query, context);
+      },
+    };
+    const panel = await harness.open('allocation', slow, { height: 900 });
+    const slider = panel.page.getByRole('slider', { name: 'Budget' });
+    await panel.page.getByText('optimal').waitFor();
+    panel.asked.length = 0;
+    await slider.focus();
+    await panel.page.keyboard.press('ArrowLeft');
+    await panel.page.keyboard.press('ArrowLeft');
+    await expect
+      .poll(() => panel.asked.some(([, query]) => (query as PlanQuery & { quick?: boolean }).quick === false))
+      .toBe(true);
+    await panel.page.waitForTimeout(1600);
+    expect((panel.asked.at(-1)?.[1] as { quick?: boolean }).quick).toBe(false);
+    expect(await panel.page.getByText('optimal').isVisible()).toBe(true);
+    await panel.close();
+  });
+
   it('pins a matrix, plans again under the rule, and hands the plan on with it', async () => {
     const panel = await open(tiny);
     await panel.page.getByText('optimal').waitFor();

@@ -19,6 +19,8 @@ export function usePlan(host: AllocationHost, query: PlanQuery): PlanState {
   const [state, setState] = useState<PlanState>({ settling: true });
   const latest = useRef(query);
   const busy = useRef(false);
+  /** The query whose whole plan was asked for: quick answers that are still under way are too late for it. */
+  const resting = useRef<PlanQuery | undefined>(undefined);
 
   useEffect(() => {
     latest.current = query;
@@ -39,6 +41,7 @@ export function usePlan(host: AllocationHost, query: PlanQuery): PlanState {
         do {
           asked = latest.current;
           const answer = await host.request('plan', { ...asked, quick: true });
+          if (resting.current === latest.current) break;
           setState(old => ({ ...old, answer }));
         } while (asked !== latest.current);
       } catch (error) {
@@ -49,6 +52,7 @@ export function usePlan(host: AllocationHost, query: PlanQuery): PlanState {
     };
     void quick();
     const timer = setTimeout(() => {
+      resting.current = query;
       host.request('plan', { ...query, quick: false }, { signal: abort.signal }).then(
         answer => setState({ answer, settling: false }),
         (error: unknown) => {
