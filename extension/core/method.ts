@@ -24,6 +24,8 @@ export interface ChosenMethod {
   readonly id: MethodId;
   readonly label: string;
   readonly options: readonly Option[];
+  /** Those of them that an embedding or a head alone can take, by key. */
+  readonly tokenOptions: ReadonlySet<string>;
   readonly metric: MetricKind;
   /** Share of the prefix's error that the second pass makes up for; undefined: there is none. */
   readonly alpha?: number;
@@ -32,7 +34,11 @@ export interface ChosenMethod {
 }
 
 /** What the options of a request follow from. */
-type Choice = MethodRequest & { readonly budget?: Budget | undefined; readonly for?: ConsumerId };
+type Choice = MethodRequest & {
+  readonly budget?: Budget | undefined;
+  readonly for?: ConsumerId;
+  readonly embeddings?: boolean;
+};
 
 const methodOf = ({ for: consumer = 'packed', method }: Choice): MethodId =>
   methodFor(consumer, method, DEFAULTS.method);
@@ -43,6 +49,18 @@ const methodOf = ({ for: consumer = 'packed', method }: Choice): MethodId =>
  * @throws LqError 'usage' for what the method does not have.
  */
 export function optionsOf(request: Choice): Option[] {
+  return [...blockOptions(request), ...tokenOptionsOf(request)];
+}
+
+/** Options that embedding and head have beyond those of all matrices. */
+function tokenOptionsOf(request: Choice): Option[] {
+  if (request.embeddings !== true) return [];
+  const { tokenOptions = [] }: Method = methods[methodOf(request)];
+  const known = new Set(blockOptions(request).map(optionKey));
+  return tokenOptions.filter(option => !known.has(optionKey(option)));
+}
+
+function blockOptions(request: Choice): Option[] {
   const { ranks, grid, states, tailBiting, budget } = request;
   const method = methodOf(request);
   const options = methodOptions(method, {
@@ -96,6 +114,7 @@ export async function chooseMethod(
     id,
     label: method.label,
     options,
+    tokenOptions: new Set(tokenOptionsOf(request).map(optionKey)),
     metric,
     ...(pass && possible && { alpha: request.alpha ?? ALPHA }),
     notes,

@@ -22,13 +22,13 @@ export interface Opened {
  */
 export async function open(
   files: FileSystem,
-  request: { model: string; include?: readonly string[]; exclude?: readonly string[] },
+  request: { model: string; include?: readonly string[]; exclude?: readonly string[]; embeddings?: boolean },
   options: readonly Option[] = [],
 ): Promise<Opened> {
   const whole = await openComplete(files, request.model);
   await requireWhole(files, whole);
   const logical = logicalTensors(whole);
-  const selected = selectTargets(logical, request.include, request.exclude);
+  const selected = selectTargets(logical, request.include, request.exclude, request.embeddings);
   const rank = Math.min(...options.map(option => option.rank));
   const narrow = selected.filter(({ shape }) => options.length > 0 && Math.min(...shape) < rank);
   // Where nothing would be left it is the rank that is wrong, which is told by whoever needs it.

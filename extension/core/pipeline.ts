@@ -161,7 +161,7 @@ async function compressHolding(
     recipe: table.recipe,
     costs,
     ...(metric.file !== undefined && { fisher: metric.file }),
-    before: { bytes: index.bytes, ...measureOf(before) },
+    before: { bytes: index.shards.reduce((sum, { bytes }) => sum + bytes, 0), ...measureOf(before) },
     after: { bytes: result.bytes, ...measureOf(after) },
     seconds,
     warnings: [

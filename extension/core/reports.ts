@@ -31,7 +31,7 @@ export interface Measure {
   /** Of what was made: how far its predictions are from the original's (core/evaluation/types.ts). */
   kl?: { mean: number; p99: number };
   sameTop?: number;
-  /** Tensor bytes of the checkpoint. */
+  /** Bytes of its files of weights. */
   bytes: number;
 }
 

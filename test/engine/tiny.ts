@@ -24,9 +24,9 @@ function normal(): () => number {
   return () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
-/** Writes the model in two shards with the sample's tokenizer; its folder. */
-export function writeTinyModel(folder: string): string {
-  const model = path.join(folder, 'model');
+/** Writes the model in two shards with the sample's tokenizer; its folder. A tied one has no head of its own. */
+export function writeTinyModel(folder: string, tied = false): string {
+  const model = path.join(folder, tied ? 'tied' : 'model');
   mkdirSync(model, { recursive: true });
   const matrix = (name: string, rows: number, cols: number): TensorSpec => ({
     name,
@@ -51,7 +51,7 @@ export function writeTinyModel(folder: string): string {
     [
       ...layer(1),
       { name: 'model.norm.weight', dtype: 'BF16' as const, shape: [HIDDEN] },
-      matrix('lm_head.weight', VOCABULARY, HIDDEN),
+      ...(tied ? [] : [matrix('lm_head.weight', VOCABULARY, HIDDEN)]),
     ],
   ];
   const random = normal();
@@ -83,6 +83,7 @@ export function writeTinyModel(folder: string): string {
       num_hidden_layers: LAYERS,
       head_dim: HIDDEN / 2,
       vocab_size: VOCABULARY,
+      tie_word_embeddings: tied,
     }),
   );
   for (const name of readdirSync(sample).filter(each => each.startsWith('tokenizer')))

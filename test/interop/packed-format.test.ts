@@ -58,6 +58,7 @@ it.each([
   ['trellises that bite their tails', 2.6, ['--method', 'frontier', '--tail-biting', '--no-second-pass']],
   ['trellises encoded in layer order', 3.2, ['--method', 'frontier', '--second-pass']],
   ['a low-rank part beside a trellis', 4.6, ['--method', 'frontier', '--rank', '16', '--no-second-pass']],
+  ['embedding and head', 3.1, ['--method', 'frontier', '--embeddings', '--no-second-pass']],
   ['integers with zero points', 3.1, ['--method', 'gptq']],
   ['rotated integers with row scales', 3.1, ['--method', 'quip']],
   ['rotated fitted books', 3.1, ['--method', 'higgs']],

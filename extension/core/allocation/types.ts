@@ -29,7 +29,7 @@ export interface Plan {
   readonly factors: FactorStorage;
   readonly bits: number;
   readonly effectiveBits: number;
-  /** Tensor bytes of the exported checkpoint, targets and kept tensors. */
+  /** Bytes of the exported files of weights: targets, kept tensors, headers. */
   readonly bytes: number;
   readonly objective: number;
   /** Lower bound on any plan's objective (Lagrangian). */
@@ -55,7 +55,7 @@ export interface AllocationRequest {
   readonly quick?: boolean;
 }
 
-/** Tensor bytes of the exported checkpoint that are not targets: embeddings, norms, head. */
+/** Bytes of the exported files that no option decides: embeddings, norms, head, the files' headers. */
 export interface KeptTensors {
   readonly bytes: number;
 }

@@ -6,8 +6,10 @@ import type { Plan } from '../allocation/types';
 import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { callNative, type PipelineContext } from '../context';
+import { LqError } from '../errors';
 import { encodeInOrder, type SecondPass } from './second-pass';
 import { createPackedOutput, type MatrixErrors, type PackedOutput, type PackedRecipe } from '../packed/writer';
+import { isTokenRole } from '../logical/targets';
 import { overLanes, type ItemReport } from '../lanes';
 import { lqOption, nativeOption } from '../options/native-option';
 import { encodeDestination, lqDestination, type PackedLayout } from '../packed/layout';
@@ -23,6 +25,8 @@ export interface DecompositionInput {
   readonly metric: Metric;
   /** Encodes in layer order, each matrix on what the encoded ones before it give. */
   readonly secondPass?: SecondPass;
+  /** Bytes of the shards' headers, which the plan's bytes count. */
+  readonly headers: readonly number[];
   readonly out: string;
   readonly overwrite: boolean;
 }
@@ -40,7 +44,7 @@ export interface DecomposedMatrix {
 export interface Decomposition {
   readonly out: string;
   readonly files: string[];
-  /** Tensor bytes written. */
+  /** Bytes of the files of weights. */
   readonly bytes: number;
   readonly matrices: readonly DecomposedMatrix[];
 }
@@ -51,21 +55,33 @@ export interface Decomposition {
  * cancelled.
  */
 export async function decompose(context: PipelineContext, input: DecompositionInput): Promise<Decomposition> {
-  const { index, table, plan, out, overwrite } = input;
+  const { index, table, plan, headers, out, overwrite } = input;
   const targets = plan.matrices.map(row => ({ name: row.name, option: row.option }));
   const output = await createPackedOutput(context, {
     source: index,
     targets,
     factors: plan.factors,
+    headers,
     recipe: packedRecipe(context, input),
     out,
     overwrite,
     adopt: true,
   });
   try {
+    const { bytes } = output.layout;
+    if (bytes !== plan.bytes)
+      throw new LqError('internal', `The files would have ${bytes} bytes, the plan says ${plan.bytes}.`);
     const { metric, secondPass: pass } = input;
-    if (pass === undefined) await decomposeAll(context, input, output);
-    else await encodeInOrder(context, { index, metric, seed: table.recipe.seed, out, pass }, output);
+    const { matrices: all } = output.layout;
+    if (pass === undefined) await decomposeAll(context, input, output, all);
+    else {
+      // The order is that of blocks; what is outside of them is encoded by itself.
+      const tokens = new Set(table.matrices.filter(isTokenRole).map(({ name }) => name));
+      const outer = all.filter(({ name }) => tokens.has(name));
+      const inner = all.filter(({ name }) => !tokens.has(name));
+      if (outer.length > 0) await decomposeAll(context, input, output, outer);
+      await encodeInOrder(context, { index, metric, seed: table.recipe.seed, out, pass, matrices: inner }, output);
+    }
     const norms = new Map(table.matrices.map(row => [row.name, row.weightedNorm]));
     const matrices = plan.matrices.map(({ name }) => relative(name, output.errors(name)!, norms.get(name)!));
     return { ...(await output.finish()), matrices };
@@ -79,10 +95,11 @@ async function decomposeAll(
   context: PipelineContext,
   { table, metric }: DecompositionInput,
   output: PackedOutput,
+  matrices: PackedLayout['matrices'],
 ): Promise<void> {
   await overLanes(context, {
     stage: 'decompose',
-    items: output.layout.matrices,
+    items: matrices,
     nameOf: ({ name }) => name,
     weightOf: ({ tensor }) => tensor.shape.reduce((product, size) => product * size, 1),
     async work(lane, matrix, report) {
@@ -114,7 +131,14 @@ async function decomposeOne(
       control => lane.native.decompose(lane.device, weight, looped, parameters, lqDestination(source), control),
       progress,
     );
-    return { ...errors, trace: [...trace] };
+    const { scale } = own;
+    return {
+      ...errors,
+      cost: scale * errors.cost,
+      storedCost: scale * errors.storedCost,
+      quantizedCost: scale * errors.quantizedCost,
+      trace: Array.from(trace, error => Math.sqrt(scale) * error),
+    };
   }
   const errors = await callNative(
     lane,

@@ -40,7 +40,7 @@ interface Group {
 }
 
 /**
- * Encodes every matrix of `output` that is not done. Progress counts weights.
+ * Encodes every one of these matrices of `output` that is not done. Progress counts weights.
  * @throws LqError 'unsupported-model' for a matrix that is not a block's, 'not-finite', 'disk-full', 'io', 'cancelled'.
  */
 export async function encodeInOrder(
@@ -51,12 +51,20 @@ export async function encodeInOrder(
     seed,
     out,
     pass,
-  }: { index: CheckpointIndex; metric: Metric; seed: number; out: string; pass: SecondPass },
+    matrices,
+  }: {
+    index: CheckpointIndex;
+    metric: Metric;
+    seed: number;
+    out: string;
+    pass: SecondPass;
+    matrices: readonly Matrix[];
+  },
   output: PackedOutput,
 ): Promise<void> {
   const model = forWindows(describeModel(index), pass.windows);
   requireMask(model);
-  const groups = groupsOf(model, output.layout.matrices);
+  const groups = groupsOf(model, matrices);
   const weigh = (group: Group): number => group.members.reduce((sum, { matrix }) => sum + weightsOf(matrix), 0);
   const report = stageReporter(
     context,

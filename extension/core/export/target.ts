@@ -19,6 +19,8 @@ export interface Target {
   readonly stages: readonly Stage[];
   /** Whether it can be written in layer order, each matrix on what the encoded ones before it give. */
   readonly layerOrder: boolean;
+  /** Whether the program decides about the embedding and the head too: when it is asked to, always, or never. */
+  readonly embeddings: 'asked' | 'always' | 'never';
   /**
    * Lays the output out, from headers alone.
    * @param options the method's

@@ -32,27 +32,34 @@ export interface Coverage {
  * The matrices to compress. Without `include`: the linear weights inside repeated blocks, experts that are stored together
  * as slices of their tensor, `NAME[expert]`. With it: every matrix that a glob names, whatever and wherever it is, and
  * slices of three-dimensional tensors. `exclude` takes away.
+ * @param embeddings whether `tokenMatrices` are added
  * @throws LqError 'no-targets' saying why, 'usage' for a bad glob.
  */
 export function selectTargets(
   logical: readonly LogicalTensor[],
   include: readonly string[] = [],
   exclude: readonly string[] = [],
+  embeddings = false,
 ): LogicalTensor[] {
+  const outer = embeddings ? tokenMatrices(logical) : [];
+  if (embeddings && outer.length === 0)
+    throw new LqError('no-targets', 'There is no embedding and no head that is stored as floats.');
+  const added = new Set(outer.map(({ name }) => name));
   const included = include.length > 0 ? anyGlob(include) : undefined;
   const excluded = anyGlob(exclude);
   const reasonOf = reasonsIn(logical);
   const targets: LogicalTensor[] = [];
   let stored: LogicalTensor | undefined;
   for (const tensor of logical) {
+    const asked = added.has(tensor.name);
     const wanted = included ? tensor.shape.length >= 2 : tensor.layer >= 0 && reasonOf(tensor) === undefined;
-    if (!wanted) continue;
+    if (!wanted && !asked) continue;
     // Experts that are packed together are no matrices to choose from, but a reason when nothing is left.
     if (tensor.shape.length > 2 && tensor.format !== 'dense') stored ??= tensor;
     for (const matrix of matricesOf(tensor)) {
       if (matrix.shape.length !== 2) continue;
       const named = (glob: (name: string) => boolean): boolean => glob(matrix.name) || glob(tensor.name);
-      if ((included && !named(included)) || named(excluded)) continue;
+      if ((included && !asked && !named(included)) || named(excluded)) continue;
       if (storageOf(matrix) === undefined) targets.push(matrix);
       else stored ??= matrix;
     }
@@ -111,6 +118,28 @@ export function withoutTargets(
   }));
   return { ...coverage, weights, left: [...left, ...coverage.left] };
 }
+
+/**
+ * The matrices that have a row for every token: the embedding and the head, one where they are tied. Those that are stored as
+ * floats.
+ */
+export function tokenMatrices(logical: readonly LogicalTensor[]): LogicalTensor[] {
+  const tables = logical.filter(
+    tensor =>
+      isTokenRole(tensor) &&
+      tensor.shape.length === 2 &&
+      tensor.shape.every(size => size > 1) &&
+      !isBias(tensor.name) &&
+      storageOf(tensor) === undefined,
+  );
+  // Types of segments have a table too, and what classifies has few rows.
+  const tokens = Math.max(0, ...tables.map(({ shape }) => shape[0]!));
+  return tables.filter(({ shape }) => shape[0] === tokens);
+}
+
+/** Whether a target is outside of the blocks, an embedding or a head: no statistics of blocks speak of it. */
+export const isTokenRole = ({ role, layer }: Pick<LogicalTensor, 'role' | 'layer'>): boolean =>
+  layer < 0 && (role === 'embedding' || role === 'head');
 
 /** A matrix itself, or the matrices a three-dimensional tensor of dense storage holds one after another. */
 function matricesOf(tensor: LogicalTensor): readonly LogicalTensor[] {

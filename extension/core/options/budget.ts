@@ -2,7 +2,8 @@
 
 /**
  * What is held fixed. `bits`: storage of codes and scales over target weights, as in the paper. `effective-bits`: all of a
- * target's bytes (codes, scales, offsets, factors) over target weights. `bytes`: tensor bytes of the exported checkpoint.
+ * target's bytes (codes, scales, offsets, factors) over target weights. `bytes`: all bytes of the exported files of
+ * weights.
  */
 export interface Budget {
   readonly kind: 'bits' | 'effective-bits' | 'bytes';

@@ -86,13 +86,14 @@ export function aligned(tensors: readonly TensorSpec[]): TensorSpec[] {
   return [...tensors].sort((a, b) => dtypeBits(b.dtype) - dtypeBits(a.dtype));
 }
 
-/** The description of one shard's matrices, with the books they need. */
+/** The description of one shard's matrices, with the books that they, or these options, need. */
 export function describeShard(
   matrices: ReadonlyMap<string, MatrixDescription>,
   factors: FactorStorage,
   seed: number,
+  options: readonly Option[] = [...matrices.values()].map(({ option }) => option),
 ): ShardDescription {
-  const names = new Set([...matrices.values()].flatMap(({ option }) => booksOf(option, factors)));
+  const names = new Set(options.flatMap(option => booksOf(option, factors)));
   return {
     version: PACKED_VERSION,
     factors,

@@ -5,6 +5,7 @@ import { serializeHeader, serializeIndex, type TensorSpec } from '../checkpoint/
 import type { CheckpointIndex, TensorInfo } from '../checkpoint/types';
 import { LqError } from '../errors';
 import { elementTensor } from '../checkpoint/sources';
+import { packedBytes } from '../options/option';
 import type { FactorStorage, Option } from '../options/types';
 import type { TensorCopy } from '../storage/copy';
 import { indexFileOf, shardName } from '../checkpoint/shards';
@@ -31,30 +32,84 @@ export interface PackedLayout {
   readonly copies: readonly TensorCopy[];
   /** The shard index: its file name and text, when the source has one. */
   readonly index?: { readonly file: string; readonly text: string };
-  /** Tensor bytes of the packed checkpoint. */
+  /** Bytes of all files of weights, headers included. */
   readonly bytes: number;
 }
 
 /**
+ * Bytes of every shard's header that are enough whatever is chosen, so that the files' size is the same for all choices but for
+ * the matrices themselves. Factors may be stored in any way.
+ */
+export function headerRoom(
+  source: CheckpointIndex,
+  targets: readonly { readonly name: string; readonly options: readonly Option[] }[],
+): number[] {
+  const [factors, seed] = ['nf8', Number.MAX_SAFE_INTEGER] as const; // what takes most room
+  const all = [...new Set(targets.flatMap(({ options }) => options))];
+  const largest = targets.map(({ name, options }) => {
+    const [rows, cols] = source.byName.get(name)!.shape as [number, number];
+    return Math.max(...options.map(option => packedBytes(option, rows, cols, 'fp32')));
+  });
+  // Behind a tensor of this size no offset has fewer digits than any there could be.
+  const filler: TensorSpec = {
+    name: '',
+    dtype: 'U8',
+    shape: [largest.reduce((sum, bytes) => sum + bytes, source.bytes)],
+  };
+  const lengthOf = (name: string, matrix: MatrixDescription): number => {
+    const metadata = shardMetadata(describeShard(new Map([[name, matrix]]), factors, seed, []));
+    return serializeHeader([filler, ...matrixParts(name, matrix, factors)], metadata).bytes.length;
+  };
+  const longest = new Map(
+    targets.map(({ name, options }) => {
+      let [most, widest] = [0, describeTarget(source, name, options[0]!)];
+      for (const option of options) {
+        const matrix = describeTarget(source, name, option);
+        const length = lengthOf(name, matrix);
+        if (length > most) [most, widest] = [length, matrix];
+      }
+      return [name, widest];
+    }),
+  );
+  return source.shards.map(({ file }) => {
+    const { specs, packed } = shardContents(source, file, longest, factors);
+    const metadata = shardMetadata(describeShard(packed, factors, seed, packed.size === 0 ? [] : all));
+    return serializeHeader([filler, ...aligned(specs)], metadata).bytes.length;
+  });
+}
+
+/** The tensors of a shard, in the order of the source, and its packed matrices. */
+function shardContents(
+  source: CheckpointIndex,
+  file: string,
+  described: ReadonlyMap<string, MatrixDescription>,
+  factors: FactorStorage,
+): { specs: TensorSpec[]; packed: Map<string, MatrixDescription> } {
+  const own = source.tensors.filter(tensor => tensor.file === file);
+  const packed = new Map(own.flatMap(({ name }) => (described.has(name) ? [[name, described.get(name)!]] : [])));
+  const specs = own.flatMap((tensor): TensorSpec[] => {
+    const matrix = packed.get(tensor.name);
+    return matrix ? matrixParts(tensor.name, matrix, factors) : [elementTensor(tensor)];
+  });
+  return { specs, packed };
+}
+
+/**
  * Lays a packed checkpoint out in `folder`, sharded like the source. File names are relative to the folder, ranges absolute.
+ * @param headers bytes of the shards' headers at least, see `headerRoom`
  * @throws LqError 'tensor-not-found' or 'unsupported-dtype' for a target that is not a float matrix of the source.
  */
 export function planPackedLayout(
   source: CheckpointIndex,
   targets: readonly PackedTarget[],
-  { factors, seed }: { factors: FactorStorage; seed: number },
+  { factors, seed, headers }: { factors: FactorStorage; seed: number; headers?: readonly number[] },
   folder: string,
 ): PackedLayout {
   const described = new Map(targets.map(({ name, option }) => [name, describeTarget(source, name, option)]));
-  const planned = source.shards.map(shard => {
-    const own = source.tensors.filter(tensor => tensor.file === shard.file);
-    const packed = new Map(own.flatMap(({ name }) => (described.has(name) ? [[name, described.get(name)!]] : [])));
-    const specs = own.flatMap((tensor): TensorSpec[] => {
-      const matrix = packed.get(tensor.name);
-      return matrix ? matrixParts(tensor.name, matrix, factors) : [elementTensor(tensor)];
-    });
+  const planned = source.shards.map((shard, i) => {
+    const { specs, packed } = shardContents(source, shard.file, described, factors);
     const metadata = shardMetadata(describeShard(packed, factors, seed));
-    const header = serializeHeader(aligned(specs), metadata);
+    const header = serializeHeader(aligned(specs), metadata, headers?.[i]);
     return { file: packedFile(shardName(source, shard.file)), header, metadata };
   });
 
@@ -71,7 +126,7 @@ export function planPackedLayout(
     tensors: header.tensors.length,
   }));
   const matrices = readPacked({ ...source, folder, shards, tensors: written, byName });
-  const bytes = written.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  const bytes = planned.reduce((sum, { header }) => sum + header.fileBytes, 0);
   const index = indexFileOf(source);
   return {
     shards: planned.map(({ file, header }) => ({ file, bytes: header.fileBytes, header: header.bytes })),

@@ -52,6 +52,8 @@ export interface PackedJob {
   readonly source: CheckpointIndex;
   readonly targets: readonly PackedTarget[];
   readonly factors: FactorStorage;
+  /** Bytes of the shards' headers at least, see `headerRoom`. */
+  readonly headers?: readonly number[];
   readonly recipe: PackedRecipe;
   /** Absolute path of the folder to make. */
   readonly out: string;
@@ -85,11 +87,16 @@ const KEPT = '*kept*';
  * @throws LqError 'output-exists', 'disk-full', 'io', 'cancelled' and those of `planPackedLayout`.
  */
 export async function createPackedOutput(context: PipelineContext, job: PackedJob): Promise<PackedOutput> {
-  const { source, targets, factors, out } = job;
+  const { source, targets, factors, headers, out } = job;
   const config = source.config && joinPath(source.folder, 'config.json');
   const markedConfig = config && markConfig(await context.files.readText(config), config);
   const fingerprint = packedFingerprint(context, job);
-  const layout = planPackedLayout(source, targets, { factors, seed: job.recipe.method.seed }, partialFolder(out));
+  const layout = planPackedLayout(
+    source,
+    targets,
+    { factors, seed: job.recipe.method.seed, ...(headers && { headers }) },
+    partialFolder(out),
+  );
   const output = await openOutput<MatrixErrors | undefined>(context, {
     out,
     source: source.folder,
@@ -131,9 +138,9 @@ export async function createPackedOutput(context: PipelineContext, job: PackedJo
 /** Identifies a job by everything that its bytes depend on. */
 export function packedFingerprint(
   context: Pick<PipelineContext, 'digest'>,
-  { recipe, factors, targets }: Pick<PackedJob, 'recipe' | 'factors' | 'targets'>,
+  { recipe, factors, targets, headers }: Pick<PackedJob, 'recipe' | 'factors' | 'targets' | 'headers'>,
 ): string {
-  return context.digest(JSON.stringify([PACKED_VERSION, recipe, factors, targets]));
+  return context.digest(JSON.stringify([PACKED_VERSION, recipe, factors, targets, headers]));
 }
 
 /** The errors recorded in a finished checkpoint that a job of the same fingerprint wrote, by matrix. */

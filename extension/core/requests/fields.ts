@@ -54,6 +54,12 @@ export const selection = {
   ),
 };
 
+/** Whether the embedding and the head are compressed too. */
+export const embeddings = field(
+  v.exactOptional(v.boolean()),
+  switchFlag('embeddings', 'compress the embedding and the head too; GGUF files always are'),
+);
+
 export const outFile = { out: field(path, pathFlag('out', 'FILE', 'file to write')) };
 export const outFolder = {
   out: field(path, pathFlag('out', 'DIR', 'folder to write')),
@@ -244,7 +250,11 @@ export const sizeFlag = (name: string, description: string): Spoken<number> => (
 });
 
 const BUDGET_FLAGS: Readonly<Record<Budget['kind'], { name: string; value: string; description: string }>> = {
-  bytes: { name: 'size', value: 'SIZE', description: 'budget in bytes of the exported tensors: 1.5GB, 800MiB, …' },
+  bytes: {
+    name: 'size',
+    value: 'SIZE',
+    description: 'budget in bytes of all exported files of weights: 1.5GB, 800MiB, …',
+  },
   'effective-bits': {
     name: 'effective-bits',
     value: 'B',

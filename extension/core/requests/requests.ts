@@ -11,6 +11,7 @@ import {
   budgetSchema,
   context,
   costs,
+  embeddings,
   factors,
   alpha,
   iteration,
@@ -168,6 +169,7 @@ const sweepFields = {
   costs,
   out: { schema: v.exactOptional(path), spoken: pathFlag('out', 'FILE', 'file to write the table of costs to') },
   ...selection,
+  embeddings,
   ...settings,
 };
 const fisherOrPlain = (request: { fisher?: string; plain?: boolean }): string | undefined =>
@@ -200,6 +202,7 @@ export const sweepShardRequest = describeRequest(
     ...method,
     ...iteration,
     ...selection,
+    embeddings,
     ...settings,
     shard: { schema: v.string() },
   },
@@ -281,6 +284,7 @@ const compressFields = {
     spoken: pathFlag('sweep-out', 'FILE', 'also write the table of costs there'),
   },
   ...selection,
+  embeddings,
   overrides,
   ...settings,
 };

@@ -15,7 +15,7 @@ import { lqOption, nativeOption } from '../options/native-option';
 import { describeOption, optionFits, optionKey, requireOptions } from '../options/option';
 import type { LqLoop, SweepRecipe } from '../options/recipe';
 import type { Option } from '../options/types';
-import { withoutTargets, type Coverage } from '../logical/targets';
+import { isTokenRole, withoutTargets, type Coverage } from '../logical/targets';
 import type { MatrixMetric, Metric } from './metric';
 import { formatShard, shardOrder, type Shard } from '../shards';
 import type { ShardReport, SweepRow, SweepTable } from './types';
@@ -29,6 +29,8 @@ export interface SweepInput {
   /** What share of the network the targets are. */
   coverage?: Coverage;
   options: readonly Option[];
+  /** Keys of those that an embedding or a head alone can take; default none. */
+  tokenOptions?: ReadonlySet<string>;
   /** Name of the method that the options are of. */
   method: string;
   metric: Metric;
@@ -181,7 +183,7 @@ export interface Unmeasured {
  */
 export async function unmeasured(
   context: PipelineContext,
-  { targets, options, loop }: Pick<SweepInput, 'targets' | 'options' | 'loop'>,
+  { targets, options, tokenOptions, loop }: Pick<SweepInput, 'targets' | 'options' | 'tokenOptions' | 'loop'>,
   metric: { readonly recipe: SweepRecipe['metric']; readonly hashes: Readonly<Record<string, string>> } | undefined,
 ): Promise<Unmeasured> {
   let [looped, quantized, encoded] = [0, 0, 0];
@@ -193,7 +195,7 @@ export async function unmeasured(
       hash === undefined || own === undefined
         ? undefined
         : await readCached<CachedCosts>(context, 'sweep', costsKey(context, { hash, rows, cols }, metric!.recipe, own));
-    for (const option of options.filter(each => optionFits(each, rows, cols))) {
+    for (const option of options.filter(each => canTake(target, each, tokenOptions))) {
       const loops = metric?.recipe.kind !== 'kfac' && lqOption(option) !== undefined;
       if (entry?.costs[costKey(option, loops, loop)] !== undefined) continue;
       if (loops && option.rank > 0) looped += target.parameters * (option.rank + loop.oversampling);
@@ -202,6 +204,12 @@ export async function unmeasured(
     }
   }
   return { looped, quantized, encoded };
+}
+
+/** Whether an option is one for this matrix. */
+function canTake(target: LogicalTensor, option: Option, tokenOptions: SweepInput['tokenOptions']): boolean {
+  const [rows, cols] = target.shape as [number, number];
+  return optionFits(option, rows, cols) && (isTokenRole(target) || tokenOptions?.has(optionKey(option)) !== true);
 }
 
 /** What a matrix's costs are kept under: its content and the metric's. */
@@ -228,7 +236,7 @@ const reasonOf = ({ details }: LqError): string =>
 async function sweepMatrix(
   lane: PipelineContext,
   target: LogicalTensor,
-  { options, metric, loop, measured: needsMeasure = () => true }: SweepInput,
+  { options, tokenOptions, metric, loop, measured: needsMeasure = () => true }: SweepInput,
   report: ItemReport,
   patient: boolean,
   onMeasured: () => void = () => undefined,
@@ -238,7 +246,7 @@ async function sweepMatrix(
   const own = metric.of(target.name);
   const key = costsKey(lane, { hash, rows, cols }, metric.recipe, own.hash);
   const keyOf = (option: Option): string => costKey(option, usesLoop(option, own), loop);
-  const fitting = options.filter(option => optionFits(option, rows, cols));
+  const fitting = options.filter(option => canTake(target, option, tokenOptions));
   if (fitting.length === 0)
     throw new LqError(
       'usage',
@@ -275,7 +283,8 @@ async function sweepMatrix(
     ...(patient && { onWait: holder => report(shareOf(holder), { waitingFor: describeHolder(holder) }) }),
   });
   if (known === undefined) return BUSY;
-  const costs = options.map(option => known.costs[keyOf(option)]);
+  const taken = new Set(fitting);
+  const costs = options.map(option => (taken.has(option) ? known.costs[keyOf(option)] : undefined));
   return {
     name: target.name,
     role: target.role,
@@ -371,13 +380,13 @@ const loopedCosts =
       progress,
     );
     return {
-      norms: result,
+      norms: { norm: result.norm, weightedNorm: metric.scale * result.weightedNorm },
       costs: options.map((option, i) => {
         // Decomposition takes the better of an LQ iterate and quantisation alone.
         const alone = result.quantizedCosts[i]!;
         const better = alone < result.costs[i]!;
         const squaredAlone = metric.native.kind === 'plain' ? alone : null;
-        const cost = better ? alone : result.costs[i]!;
+        const cost = metric.scale * (better ? alone : result.costs[i]!);
         return [option, { cost, squaredError: better ? squaredAlone : result.squaredErrors[i]!, measured: true }];
       }),
     };

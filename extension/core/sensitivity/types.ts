@@ -38,7 +38,7 @@ export interface SweepTable {
     readonly label: string;
     readonly parameters: number;
     readonly bytes: number;
-    /** Tensor bytes that are not targets and stay as they are. */
+    /** Bytes of the output that no option decides: tensors that are no targets, headers of files. */
     readonly keptBytes: number;
   };
   /** What share of the network the matrices are; absent in tables of other origin. */

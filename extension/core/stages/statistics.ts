@@ -1,5 +1,5 @@
 /** Statistics of a calibration text: computed once, found again by the content of model and text. */
-import { backendOf, type PipelineContext } from '../context';
+import { backendOf, callNative, type PipelineContext } from '../context';
 import { recordRate } from '../estimate';
 import { describeModel } from '../evaluation/language-model';
 import { EVALUATION_VERSION, readTextFile } from '../evaluation/text';
@@ -7,6 +7,8 @@ import { TextTokenizer } from '../evaluation/tokenizer';
 import { readWindows, type Windows } from '../evaluation/windows';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { logicalTensors } from '../logical/logical';
+import { openCheckpoint } from '../logical/open';
+import { isTokenRole } from '../logical/targets';
 import type { ChosenMethod, Statistics } from '../method';
 import { open, type Opened } from '../opened';
 import { DEFAULTS } from '../requests/defaults';
@@ -14,6 +16,7 @@ import type { CalibrateRequest, CompressRequest, FisherRequest } from '../reques
 import { computeCalibration, openCalibration } from '../sensitivity/calibration';
 import { computeFisher, modelHash, openFisher } from '../sensitivity/fisher';
 import { fisherMetric, kfacMetric, plainMetric, type Metric } from '../sensitivity/metric';
+import { measuredPrices, withPrices } from '../sensitivity/prices';
 import type { CalibrationReport, CalibrationSource, FisherReport } from '../sensitivity/types';
 import { cachedFileOnce, cachePath, makeRoom, markUsed, waitReporter } from '../storage/cache';
 import { once } from '../storage/claims';
@@ -126,8 +129,52 @@ async function cachedCalibration(
 
 // --- For a compression ----------------------------------------------------------------------------------------------------
 
-/** The metric that was chosen, its statistics opened or computed. */
+/**
+ * The metric that was chosen, its statistics opened or computed. An embedding or a head that is among the targets has a measured
+ * price, or without a text the average one of the blocks' weights.
+ */
 export async function metricOf(
+  context: PipelineContext,
+  opened: Opened,
+  method: ChosenMethod,
+  request: Statistics & Pick<CompressRequest, 'samples' | 'context'>,
+): Promise<Metric> {
+  const { fisher: file, calibration } = request;
+  // Fisher information of another origin may be of these matrices too.
+  const known =
+    method.metric === 'fisher' && file !== undefined ? await openCheckpoint(context.files, file) : undefined;
+  const outer = opened.targets.filter(target => isTokenRole(target) && !known?.byName.has(target.name));
+  if (outer.length === 0 || method.metric === 'plain') return statisticsMetric(context, opened, method, request);
+  const blocks = { ...opened, targets: opened.targets.filter(target => !outer.includes(target)) };
+  const metric = await statisticsMetric(context, blocks, method, request);
+  if (calibration !== undefined) {
+    const windows = await calibrationWindows(context, opened.index, { ...request, calibration }, PRICE_WINDOWS);
+    return withPrices(metric, await measuredPrices(context, opened.index, outer, windows));
+  }
+  const average = await averagePrice(context, blocks.targets, metric);
+  return withPrices(metric, new Map(outer.map(({ name }) => [name, average])));
+}
+
+/** Windows that show what an error outside of the blocks costs. */
+const PRICE_WINDOWS = 16;
+
+/** The mean of the blocks' Fisher information. */
+async function averagePrice(context: PipelineContext, targets: Opened['targets'], metric: Metric): Promise<number> {
+  let [sum, weights] = [0, 0];
+  for (const { name, parameters } of targets) {
+    const { native } = metric.of(name);
+    if (native.kind === 'plain') continue;
+    const source = native.kind === 'fisher' ? native.fisher : native.rowWeight;
+    const { mean } = await callNative(context, { file: source.path, tensor: name }, control =>
+      context.native.statistics(context.device, source, 0, control),
+    );
+    sum += mean * parameters;
+    weights += parameters;
+  }
+  return weights === 0 ? 1 : sum / weights;
+}
+
+async function statisticsMetric(
   context: PipelineContext,
   opened: Opened,
   { metric }: ChosenMethod,

@@ -7,6 +7,7 @@ import { chooseMethod, type ChosenMethod } from '../method';
 import { open, type Opened } from '../opened';
 import { DEFAULTS } from '../requests/defaults';
 import type { CompressRequest, SweepRequest, SweepShardRequest } from '../requests/requests';
+import { LqError } from '../errors';
 import type { LqLoop } from '../options/recipe';
 import type { Metric } from '../sensitivity/metric';
 import {
@@ -29,13 +30,21 @@ export interface Subject {
 }
 
 type SubjectRequest = Parameters<typeof chooseMethod>[1] &
-  Pick<CompressRequest, 'model' | 'include' | 'exclude' | 'for' | 'format' | 'factors'>;
+  Pick<CompressRequest, 'model' | 'include' | 'exclude' | 'embeddings' | 'for' | 'format' | 'factors'>;
+
+/** Whether embedding and head are among the targets: not where the format's own program has them. */
+function embeddingsOf({ embeddings }: Target, asked: boolean): boolean {
+  if (asked && embeddings === 'never')
+    throw new LqError('usage', 'Embeddings and heads stay as they are in what is asked for: leave out --embeddings.');
+  return asked && embeddings === 'asked';
+}
 
 /** @throws LqError those of `chooseMethod`, `open` and the target's `prepare`. */
 export async function subjectOf({ files }: PipelineContext, request: SubjectRequest): Promise<Subject> {
   const method = await chooseMethod(files, request);
   const target = targetOf(request);
-  const found = await open(files, request, method.options);
+  const embeddings = embeddingsOf(target, request.embeddings ?? false);
+  const found = await open(files, { ...request, embeddings }, method.options);
   return { method, target, prepared: await target.prepare(files, found, method.options, request) };
 }
 
@@ -96,7 +105,16 @@ export const unmeasuredOf = (
   request: LoopRequest,
   metric: Parameters<typeof unmeasured>[2],
 ): Promise<Unmeasured> =>
-  unmeasured(context, { targets: prepared.opened.targets, options: method.options, loop: loopOf(request) }, metric);
+  unmeasured(
+    context,
+    {
+      targets: prepared.opened.targets,
+      options: method.options,
+      tokenOptions: method.tokenOptions,
+      loop: loopOf(request),
+    },
+    metric,
+  );
 
 type LoopRequest = Pick<SweepRequest, 'scales' | 'iterations' | 'patience'>;
 
@@ -111,7 +129,7 @@ const loopOf = (request: LoopRequest): LqLoop => ({
 
 function sweepInput(
   { index, targets, coverage }: Opened,
-  { id, options }: ChosenMethod,
+  { id, options, tokenOptions }: ChosenMethod,
   request: LoopRequest,
   metric: Metric,
 ): SweepInput {
@@ -120,6 +138,7 @@ function sweepInput(
     targets,
     coverage,
     options,
+    tokenOptions,
     method: id,
     metric,
     loop: loopOf(request),

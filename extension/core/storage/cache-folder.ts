@@ -19,6 +19,7 @@ export const CACHE_KINDS = [
   'plan',
   'fisher',
   'calibration',
+  'price',
   'statistics',
   'spectrum',
   'evaluation',

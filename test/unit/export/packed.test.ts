@@ -7,6 +7,7 @@ import type { CheckpointIndex } from '../../../extension/core/checkpoint/types';
 import { LqError } from '../../../extension/core/errors';
 import { findExporter } from '../../../extension/core/export/exporters';
 import {
+  headerRoom,
   lqDestination,
   planPackedLayout,
   type PackedLayout,
@@ -16,6 +17,7 @@ import { readPacked, type PackedMatrix } from '../../../extension/core/packed/re
 import { createPackedOutput, type PackedJob } from '../../../extension/core/packed/writer';
 import type { LqSource } from '../../../extension/core/native';
 import { paperConfig, paperOption } from '../../../extension/core/options/config';
+import { methodOptions } from '../../../extension/core/options/methods/registry';
 import { packedBytes } from '../../../extension/core/options/option';
 import { nodeFiles } from '../../../extension/node/files';
 import { bytesAt, CONFIG_TEXT, context, ERRORS, fillParts, makeModel, partRanges, RECIPE, temporary } from './harness';
@@ -72,7 +74,8 @@ describe('layout', () => {
       const [rows, cols] = source.byName.get(name)!.shape as [number, number];
       return packedBytes(option, rows, cols, factors);
     });
-    expect(layout.bytes).toBe(kept + packed[0]! + packed[1]!);
+    const headers = layout.shards.reduce((sum, { header }) => sum + header.length, 0);
+    expect(layout.bytes).toBe(headers + kept + packed[0]! + packed[1]!);
     expect(layout.copies.map(copy => copy.name)).toEqual([
       'lm_head.weight',
       'model.embed_tokens.weight',
@@ -88,6 +91,27 @@ describe('layout', () => {
       for (const range of partRanges(destination)) expect(range.path).toBe(`/out/${shard}`);
       expect(destination.offset.offset % 4).toBe(0);
     }
+  });
+
+  it('has headers of one size whatever is chosen, with little room to spare', () => {
+    const all = methodOptions('frontier', { ranks: [0, 4] });
+    const options = [...all, ...methodOptions('lq-lora', { ranks: [0, 2] }), ...methodOptions('gptq', {})];
+    const headers = headerRoom(
+      source,
+      NAMES.map(name => ({ name, options })),
+    );
+    let most = 0;
+    for (const factors of ['nf8', 'bf16', 'fp32'] as const)
+      for (let i = 0; i < options.length; i += 5) {
+        const targets = NAMES.map((name, at) => ({ name, option: options[(i + 7 * at) % options.length]! }));
+        const seed = i % 2 === 0 ? 0 : Number.MAX_SAFE_INTEGER;
+        const free = planPackedLayout(source, targets, { factors, seed }, '/out');
+        const { shards } = planPackedLayout(source, targets, { factors, seed, headers }, '/out');
+        expect(shards.map(({ header }) => header.length)).toEqual(headers);
+        most = Math.max(most, ...free.shards.map(({ header }, at) => header.length / headers[at]!));
+      }
+    // Books are a part of most: the four of NF, of which two matrices need three at most.
+    expect(most).toBeGreaterThan(0.8);
   });
 
   it('refuses targets that are no float matrices', () => {
@@ -132,7 +156,8 @@ describe('a packed checkpoint', () => {
     ]);
     expect(index.config?.quantization_config).toEqual({ quant_method: 'lq-studio', version: 2 });
     const sidecar = JSON.parse(readFileSync(path.join(job.out, 'lq_studio.json'), 'utf8'));
-    expect(sidecar).toMatchObject({ format: 'lq-studio', version: 2, ...RECIPE, factors: 'nf8', bytes: index.bytes });
+    const bytes = index.shards.reduce((sum, shard) => sum + shard.bytes, 0);
+    expect(sidecar).toMatchObject({ format: 'lq-studio', version: 2, ...RECIPE, factors: 'nf8', bytes });
     expect(sidecar.matrices[0]).toMatchObject({ ...TARGETS[0], errors: ERRORS });
     expect(Object.keys(sidecar.books)).toEqual(['nf2', 'nf3', 'nf8']);
   });

@@ -8,8 +8,9 @@ import { dense } from './exporter';
 export const denseTarget: Target = {
   stages: ['decompose', 'export'],
   layerOrder: true,
-  prepare(_, opened, __, request) {
-    const packed = preparePacked(opened, request);
+  embeddings: 'asked',
+  prepare(_, opened, options, request) {
+    const packed = preparePacked(opened, options, request);
     const { index } = opened;
     return Promise.resolve({
       ...packed,
@@ -21,7 +22,7 @@ export const denseTarget: Target = {
         await makeRoom(context, between);
         await job.hold(between);
         const written = await job.timed('decompose', () =>
-          writePacked(context, index, { ...job, out: between, overwrite: false }),
+          writePacked(context, opened, options, { ...job, out: between, overwrite: false }),
         );
         await job.timed('export', async () =>
           dense.run({
@@ -32,7 +33,8 @@ export const denseTarget: Target = {
           }),
         );
         await context.files.remove(between);
-        return { ...written, bytes: index.bytes };
+        const { shards } = await openComplete(context.files, out);
+        return { ...written, bytes: shards.reduce((sum, { bytes }) => sum + bytes, 0) };
       },
     });
   },

@@ -18,6 +18,7 @@ import { bitsOf, writeGguf } from './write';
 export const ggufTarget: Target = {
   stages: ['export'],
   layerOrder: false,
+  embeddings: 'always',
   async prepare(files, found, options): Promise<PreparedTarget> {
     const model = await ggufModel(files, found.index);
     const { opened, notes } = fittingTargets(found, model, options);

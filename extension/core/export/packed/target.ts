@@ -1,8 +1,9 @@
 /** Our own format: every option of every method, and its sizes as they are stored. */
 import { decompose } from '../../decomposition/decompose';
-import type { CheckpointIndex } from '../../checkpoint/types';
 import { keptBytes, type Opened } from '../../opened';
-import { packedBytes } from '../../options/option';
+import { optionFits, packedBytes } from '../../options/option';
+import type { Option } from '../../options/types';
+import { headerRoom } from '../../packed/layout';
 import { DEFAULTS } from '../../requests/defaults';
 import type { CompressRequest } from '../../requests/requests';
 import type { PipelineContext } from '../../context';
@@ -11,31 +12,63 @@ import type { PreparedTarget, Sizes, Target, WriteJob, Written } from '../target
 export const packedTarget: Target = {
   stages: ['decompose'],
   layerOrder: true,
-  prepare: (_, opened, __, request) => Promise.resolve(preparePacked(opened, request)),
+  embeddings: 'asked',
+  prepare: (_, opened, options, request) =>
+    Promise.resolve({
+      ...preparePacked(opened, options, request),
+      write: (context, job) => job.timed('decompose', () => writePacked(context, opened, options, job)),
+    }),
 };
 
-export function preparePacked(opened: Opened, { factors }: Pick<CompressRequest, 'factors'>): PreparedTarget {
-  return {
-    opened,
-    notes: [],
-    sizes: packedSizes(opened, factors ?? DEFAULTS.factors),
-    complete: (_, table) => Promise.resolve(table),
-    write: (context, job) => job.timed('decompose', () => writePacked(context, opened.index, job)),
-  };
-}
-
-function packedSizes(opened: Opened, factors: Parameters<typeof packedBytes>[3]): Sizes {
-  return {
-    kept: keptBytes(opened),
+/** A packed checkpoint of a plan's size: headers have room for the longest that a plan could give. */
+export function preparePacked(
+  opened: Opened,
+  options: readonly Option[],
+  { factors = DEFAULTS.factors }: Pick<CompressRequest, 'factors'>,
+): Omit<PreparedTarget, 'write'> {
+  const headers = headersOf(opened, options);
+  const sizes: Sizes = {
+    kept: headers.reduce((sum, bytes) => sum + bytes, keptBytes(opened)),
     matrices: opened.targets.map(({ name, shape: [rows = 1, cols = 1] }) => ({ name, rows, cols })),
     // A rank beyond a matrix's is refused by name (preflight), not as a size.
     bytesOf: (option, rows, cols) => packedBytes(option, rows, cols, factors),
   };
+  return {
+    opened,
+    notes: [],
+    sizes,
+    complete(_, table) {
+      // Of matrices that turned out to be none the sweep says how large they stay.
+      const swept = new Set(table.matrices.map(({ name }) => name));
+      const dropped = opened.targets.filter(({ name }) => !swept.has(name));
+      const kept = dropped.reduce((sum, { bytes }) => sum + bytes, sizes.kept);
+      return Promise.resolve({ ...table, model: { ...table.model, keptBytes: kept } });
+    },
+  };
 }
+
+const headersOf = ({ index, targets }: Opened, options: readonly Option[]): number[] =>
+  headerRoom(
+    index,
+    targets.map(({ name, shape: [rows = 1, cols = 1] }) => {
+      const fitting = options.filter(option => optionFits(option, rows, cols));
+      return { name, options: fitting.length > 0 ? fitting : options };
+    }),
+  );
 
 export const writePacked = (
   context: PipelineContext,
-  index: CheckpointIndex,
+  opened: Opened,
+  options: readonly Option[],
   { table, plan, metric, secondPass, out, overwrite }: Omit<WriteJob, 'hold' | 'timed'>,
 ): Promise<Written> =>
-  decompose(context, { index, table, plan, metric, ...(secondPass && { secondPass }), out, overwrite });
+  decompose(context, {
+    index: opened.index,
+    table,
+    plan,
+    metric,
+    headers: headersOf(opened, options),
+    ...(secondPass && { secondPass }),
+    out,
+    overwrite,
+  });

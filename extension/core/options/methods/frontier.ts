@@ -32,6 +32,12 @@ const WIDE: readonly Option[] = [5, 6, 8].map(bits => ({
   rank: 0,
 }));
 
+/** Rows of embeddings are looked up one by one: options with a scale a row. */
+const TOKEN_OPTIONS: readonly Option[] = [
+  ...[4, 5, 6, 8].map((bits): GridOf<'int'> => ({ kind: 'int', bits, symmetric: false })),
+  ...[3, 4].map((bits): GridOf<'fitted'> => ({ kind: 'fitted', bits })),
+].map(grid => ({ transform: 'none', grid, scales: { kind: 'row', type: 'fp16' }, rounding: 'nearest', rank: 0 }));
+
 function options({ ranks = [], states = 12, tailBiting = false }: MethodSettings): Option[] {
   const positive = ranks.filter(rank => rank > 0);
   const trellises = RATES.flatMap(({ bits, step }) => {
@@ -51,4 +57,5 @@ export const frontier: Method = {
   secondPass: true,
   settings: ['ranks', 'states', 'tailBiting'],
   options,
+  tokenOptions: TOKEN_OPTIONS,
 };

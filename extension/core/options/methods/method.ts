@@ -29,4 +29,6 @@ export interface Method {
   /** Its settings beside those of every method, to refuse the others by name. */
   readonly settings: readonly (keyof MethodSettings)[];
   options(settings: MethodSettings): Option[];
+  /** Options that an embedding and a head can take beside those. */
+  readonly tokenOptions?: readonly Option[];
 }
