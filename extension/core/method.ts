@@ -12,6 +12,7 @@ import type { Option } from './options/types';
 import { DEFAULTS } from './requests/defaults';
 import type { MethodRequest } from './requests/requests';
 import { CALIBRATION_FORMAT } from './sensitivity/calibration';
+import { isImportanceMatrix } from './sensitivity/imatrix';
 
 /** What errors can be weighed with: a text to compute statistics of, or a file of them. */
 export interface Statistics {
@@ -128,6 +129,7 @@ const ALPHA = 0.5;
 async function metricsOf(files: FileSystem, { calibration, fisher }: Statistics): Promise<MetricKind[]> {
   if (calibration !== undefined) return ['kfac', 'fisher', 'plain'];
   if (fisher === undefined) return ['plain'];
+  if (await isImportanceMatrix(files, fisher)) return ['kfac'];
   const { shards, tensors } = await openCheckpoint(files, fisher);
   if (shards[0]?.metadata['format'] !== CALIBRATION_FORMAT) return ['fisher'];
   const names = new Set(tensors.map(({ name }) => name));

@@ -115,7 +115,7 @@ export type NativeMetric =
       kind: 'kfac';
       /** g, F32 [1, rows]. */
       rowWeight: DenseSource;
-      /** A = E[x x^T] of the matrix's input, F32 [cols, cols]. */
+      /** A = E[x x^T] of the matrix's input, F32 [cols, cols], or its diagonal, F32 [1, cols]. */
       secondMoment: DenseSource;
       damping: number;
     };

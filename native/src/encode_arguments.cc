@@ -199,7 +199,8 @@ MetricSource parse_metric(const Napi::Value& value, int64_t rows, int64_t cols) 
   if (m.kind == MetricKind::fisher) m.fisher = statistic(value, "fisher", rows, cols);
   if (m.kind == MetricKind::kfac) {
     m.row_weight = statistic(value, "rowWeight", 1, rows);
-    m.second_moment = statistic(value, "secondMoment", cols, cols);
+    const int64_t rows_given = parse_dense(member(value, "secondMoment")).rows;
+    m.second_moment = statistic(value, "secondMoment", rows_given == 1 ? 1 : cols, cols);
     m.damping = number(value, "damping");
   }
   return m;

@@ -39,6 +39,7 @@ void load_encoded(const EncodedSource& source, Backend& backend, float* out, con
 // A metric by where its statistics are.
 struct MetricSource {
   MetricKind kind = MetricKind::plain;
+  // A second moment of one row is the diagonal of one.
   std::optional<DenseSource> fisher, row_weight, second_moment;
   double damping = 0;
 };

@@ -30,6 +30,10 @@ struct LoadedEncodeProblem {
     problem.metric.fisher = load(metric.fisher, control);
     problem.metric.row_weight = load(metric.row_weight, control);
     problem.metric.second_moment = load(metric.second_moment, control);
+    if (metric.second_moment && metric.second_moment->rows == 1 && matrix.view().cols > 1) {
+      statistics.push_back(Matrix::diagonal(statistics.back()));
+      problem.metric.second_moment = static_cast<const float*>(statistics.back().view().data);
+    }
     problem.seed = seed;
     if (correction) {
       problem.cross = load(correction->cross, control);

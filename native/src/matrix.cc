@@ -47,6 +47,16 @@ Matrix Matrix::load(const WeightSource& source, Backend& backend, const Control&
   return load_float(source, backend, control);
 }
 
+Matrix Matrix::diagonal(const Matrix& row) {
+  const int64_t n = row.view_.cols;
+  Matrix m(n * n * 4, Dtype::F32, n, n);
+  auto* to = reinterpret_cast<float*>(m.data_.get());
+  const auto* from = static_cast<const float*>(row.view_.data);
+  std::fill_n(to, n * n, 0.0f);
+  for (int64_t i = 0; i < n; ++i) to[i * n + i] = from[i];
+  return m;
+}
+
 Matrix Matrix::near_one(Matrix matrix, int* exponent) {
   constexpr int kOrdinary = 20;
   constexpr int64_t kPiece = 1 << 16;

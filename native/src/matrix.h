@@ -17,6 +17,9 @@ class Matrix {
   // A dense tensor in its stored type.
   static Matrix load_dense(const DenseSource& source, const Control& control);
 
+  // The square matrix whose diagonal is the one row of an fp32 matrix.
+  static Matrix diagonal(const Matrix& row);
+
   // The matrix times 2^-exponent, so that its largest magnitude is near 1 and no square of it leaves the range of fp32;
   // the matrix itself, and exponent 0, where that holds already or a value is not finite.
   static Matrix near_one(Matrix matrix, int* exponent);

@@ -92,7 +92,7 @@ describe('calibration statistics of the sample', () => {
     const later = path.join(folder, 'later.txt');
     writeFileSync(later, text.slice(end));
     await computeCalibration(pipeline(), input(index, { samples: 3, out: rest!, calibration: later }));
-    const report = await mergeCalibration(pipeline(), [short!, rest!], merged!);
+    const report = await mergeCalibration(pipeline(), [short!, rest!], 'of-the-sample', merged!);
     expect(report).toMatchObject({ samples: 4, tokens: 2048 });
     const [a, b, both] = await Promise.all(
       [short!, rest!, merged!].map(file => openCalibration(pipeline(), file, input(index).targets)),
@@ -103,7 +103,12 @@ describe('calibration statistics of the sample', () => {
       const [one, other, all] = [first, second, matrix].map(({ rowMean }) => values(rowMean)[1]!);
       expect(all! / (0.25 * one! + 0.75 * other!)).toBeCloseTo(1, 5);
     }
-    await expect(mergeCalibration(pipeline(), [short!, out], merged!)).resolves.toMatchObject({ samples: 5 });
+    await expect(mergeCalibration(pipeline(), [short!, out], 'of-the-sample', merged!)).resolves.toMatchObject({
+      samples: 5,
+    });
+    await expect(mergeCalibration(pipeline(), [short!, rest!], 'another', merged!)).rejects.toMatchObject({
+      code: 'calibration-mismatch',
+    });
   }, 120_000);
 
   it('of another model are refused by the tensor that differs', async () => {

@@ -12,6 +12,7 @@ export const calibrateCommand = define({
       `Statistics of ${report.matrices.length} matrices over ${report.samples} x ${report.context} tokens ` +
         `in ${formatDuration(report.seconds)}: ${report.out}`,
     );
+    if (report.imatrix !== undefined) terminal.print(`importance matrix: ${report.imatrix}`);
     for (const warning of report.warnings) terminal.note(`warning: ${warning}`);
     return report;
   },

@@ -125,6 +125,12 @@ export function listFlag<T>(
   };
 }
 
+/** Files or folders, one each time the flag is given. */
+export const pathsFlag = (name: string, value: string, description: string): Spoken<string[]> => ({
+  ...listFlag(name, value, description, asIs),
+  read: (given, resolve) => textsOf(given, name)?.map(resolve),
+});
+
 /** A list of numbers in one word: `0,8,16`. */
 export function numbersFlag(name: string, value: string, description: string): Spoken<number[]> {
   return {

@@ -163,7 +163,11 @@ export const measured = {
 export const iteration = {
   fisher: field(
     v.exactOptional(path),
-    pathFlag('fisher', 'FILE', 'weigh errors with this file of Fisher information or calibration statistics'),
+    pathFlag(
+      'fisher',
+      'FILE',
+      'weigh errors with this file: Fisher information, calibration statistics, or an importance matrix of llama.cpp',
+    ),
   ),
   plain: field(v.exactOptional(v.boolean()), switchFlag('plain', 'do not weigh errors')),
   iterations: field(

@@ -4,7 +4,18 @@
  */
 import * as v from 'valibot';
 import { describeRequest, type RequestOf } from './describe';
-import { choiceFlag, numberFlag, path, pathFlag, switchFlag, textFlag, whole, listFlag, asIs } from './field';
+import {
+  choiceFlag,
+  numberFlag,
+  path,
+  pathFlag,
+  pathsFlag,
+  switchFlag,
+  textFlag,
+  whole,
+  listFlag,
+  asIs,
+} from './field';
 import { CONSUMER_IDS, consumers } from '../options/consumers';
 import {
   budget,
@@ -130,19 +141,34 @@ export const fisherRequest = describeRequest('fisher', {
 });
 export type FisherRequest = RequestOf<typeof fisherRequest>;
 
-export const calibrateRequest = describeRequest('calibrate', {
-  ...model,
-  calibration: { schema: path, spoken: pathFlag('calibration', 'FILE', 'calibration text') },
-  samples,
-  context,
-  fisher: {
-    schema: v.exactOptional(v.boolean()),
-    spoken: switchFlag('fisher', 'keep the elementwise Fisher information too, as `fisher` would'),
+export const calibrateRequest = describeRequest(
+  'calibrate',
+  {
+    ...model,
+    calibration: { schema: v.exactOptional(path), spoken: pathFlag('calibration', 'FILE', 'calibration text') },
+    merge: {
+      schema: v.exactOptional(v.pipe(v.array(path), v.minLength(2, 'expected at least two files'))),
+      spoken: pathsFlag('merge', 'FILE', 'add up statistics of other texts instead, as of all of them (repeatable)'),
+    },
+    samples,
+    context,
+    fisher: {
+      schema: v.exactOptional(v.boolean()),
+      spoken: switchFlag('fisher', 'keep the elementwise Fisher information too, as `fisher` would'),
+    },
+    imatrix: {
+      schema: v.exactOptional(path),
+      spoken: pathFlag('imatrix', 'FILE', 'also write an importance matrix of llama.cpp (GGUF; .dat: its old format)'),
+    },
+    ...outFile,
+    ...selection,
+    ...settings,
   },
-  ...outFile,
-  ...selection,
-  ...settings,
-});
+  [
+    ({ calibration, merge }) =>
+      (calibration === undefined) === (merge === undefined) ? 'give --calibration FILE or --merge FILEs' : undefined,
+  ],
+);
 export type CalibrateRequest = RequestOf<typeof calibrateRequest>;
 
 /** What a matrix may become. */

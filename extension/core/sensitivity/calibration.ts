@@ -5,7 +5,7 @@
  *   NAME.fisher_row_mean  [rows]        mean over a target's columns of F, its Fisher information
  *   NAME                  [rows, cols]  F itself, when asked for; the file is a Fisher file too then
  *   INPUT.second_moment   [n, n]        A = E[x x^T], mean over tokens, of an input that targets read
- *   INPUT.mean_square     [n]           its diagonal
+ *   INPUT.mean_square     [n]           its diagonal; alone where the metadata has `moments: diagonal`
  *
  * INPUT is the name of the first target that reads it: q, k and v share one, gate and up share one. `__metadata__` has the
  * map from targets to inputs and what was counted. F is the mean over sequences of the squared gradient of the sequence's
@@ -37,7 +37,7 @@ const secondMomentName = (input: string): string => `${input}.second_moment`;
 const meanSquareName = (input: string): string => `${input}.mean_square`;
 
 /** What a file was counted over. Files of one model may be added up, each weighing by its counts. */
-interface Counts {
+export interface Counts {
   readonly samples: number;
   /** Tokens a sequence. */
   readonly context: number;
@@ -94,11 +94,11 @@ export async function computeCalibration(
   const counts: Counts = { samples, context: contextLength, tokens: samples * contextLength };
   const header = serializeHeader(
     tensorsOf(readers, input.fisher),
-    metadataOf(readers, counts, {
-      model: input.model,
-      text: context.digest(windows.text),
-      tokenizer: context.digest(tokenizer.source),
-    }),
+    statisticsMetadata(
+      readers.map(({ name, source }) => [name, source]),
+      counts,
+      { model: input.model, text: context.digest(windows.text), tokenizer: context.digest(tokenizer.source) },
+    ),
   );
   const report = stageReporter(context, 'calibrate', samples);
   const losses = await writeWhole(context, out, header, async (partial, places) => {
@@ -133,17 +133,21 @@ export async function computeCalibration(
 /**
  * Adds files up: gradients weigh by their sequences, second moments by their tokens, as one pass over all texts would have
  * given them. The files hold the same matrices of the same model.
+ * @param model its hash, see `modelHash`
  * @throws LqError 'calibration-mismatch', 'disk-full', 'cancelled', 'io'.
  */
 export async function mergeCalibration(
   context: PipelineContext,
   files: readonly string[],
+  model: string,
   out: string,
 ): Promise<CalibrationReport> {
   const start = context.now();
   if (files.length < 2) throw new LqError('usage', 'Adding statistics up takes at least two files.');
   const opened = await Promise.all(files.map(file => openStatistics(context, file)));
   const [first, ...others] = opened as [OpenedStatistics, ...OpenedStatistics[]];
+  if (first.metadata['model'] !== model)
+    throw new LqError('calibration-mismatch', `${first.file} is of another model.`, { file: first.file });
   for (const other of others) requireAlike(first, other);
   const total = (of: (counts: Counts) => number): number => opened.reduce((sum, { counts }) => sum + of(counts), 0);
   const counts: Counts = {
@@ -187,7 +191,8 @@ export async function openCalibration(
   file: string,
   targets: readonly Pick<LogicalTensor, 'name' | 'shape'>[],
 ): Promise<CalibrationSource> {
-  const { index, inputs, counts } = await openStatistics(context, file);
+  const { index, inputs, counts, metadata } = await openStatistics(context, file);
+  const diagonal = metadata['moments'] === 'diagonal';
   const need = (name: string, shape: readonly number[]): TensorInfo => {
     const tensor = index.byName.get(name);
     if (tensor === undefined) throw mismatch(file, name, `The statistics have no ${name}.`);
@@ -206,9 +211,10 @@ export async function openCalibration(
     const rowMean = need(rowMeanName(name), [rows]);
     let moment = momentsOf.get(input);
     if (moment === undefined) {
-      const tensor = need(secondMomentName(input), [cols, cols]);
-      const diagonal = await readFloats(context, need(meanSquareName(input), [cols]));
-      const meanSquare = diagonal.reduce((sum, value) => sum + value, 0) / cols;
+      const meanSquares = need(meanSquareName(input), [cols]);
+      const tensor = diagonal ? meanSquares : need(secondMomentName(input), [cols, cols]);
+      const values = await readFloats(context, meanSquares);
+      const meanSquare = values.reduce((sum, value) => sum + value, 0) / cols;
       moment = { source: tensorSource(tensor), meanSquare, hash: await hashOf(context, tensor) };
       momentsOf.set(input, moment);
     } else if (moment.source.cols !== cols) {
@@ -227,7 +233,7 @@ export async function openCalibration(
     });
   }
   const hash = context.digest([...matrices].map(([name, matrix]) => `${name} ${matrix.hash}`).join('\n'));
-  return { file, hash, ...counts, matrices };
+  return { file, hash, ...counts, matrices, diagonal };
 }
 
 // --- The file -----------------------------------------------------------------------------------------------------------
@@ -271,17 +277,39 @@ const numbers = ({ samples, context, tokens }: Counts): Record<string, string> =
   tokens: String(tokens),
 });
 
-const metadataOf = (
-  readers: readonly Reader[],
+/** @param inputs the input of each target */
+export const statisticsMetadata = (
+  inputs: readonly (readonly [target: string, input: string])[],
   counts: Counts,
-  recipe: Readonly<Record<string, string>>,
+  recipe: Readonly<Record<string, string>> = {},
 ): Record<string, string> => ({
   format: CALIBRATION_FORMAT,
   format_version: FORMAT_VERSION,
   ...recipe,
   ...numbers(counts),
-  inputs: JSON.stringify(Object.fromEntries(readers.map(({ name, source }) => [name, source]))),
+  inputs: JSON.stringify(Object.fromEntries(inputs)),
 });
+
+/** Tensors of a target that reads an input of its own, of which the diagonal alone is known. */
+export const diagonalSpecs = (target: string, rows: number, cols: number): TensorSpec[] => [
+  { name: rowMeanName(target), dtype: 'F32', shape: [rows] },
+  { name: meanSquareName(target), dtype: 'F32', shape: [cols] },
+];
+
+/** Mean squares of every target's input, and what they were counted over. @throws LqError those of opening the file. */
+export async function readDiagonals(
+  context: PipelineContext,
+  file: string,
+): Promise<{ counts: Counts; diagonals: Map<string, Float64Array> }> {
+  const { index, inputs, counts } = await openStatistics(context, file);
+  const diagonals = new Map<string, Float64Array>();
+  for (const [target, input] of inputs) {
+    const tensor = index.byName.get(meanSquareName(input));
+    if (tensor === undefined) throw mismatch(file, target, `The statistics have no ${meanSquareName(input)}.`);
+    diagonals.set(target, diagonals.get(input) ?? (await readFloats(context, tensor)));
+  }
+  return { counts, diagonals };
+}
 
 /** Writes a file under another name and gives it its own when `fill` is done; nothing stays of one that failed. */
 async function writeWhole<T>(

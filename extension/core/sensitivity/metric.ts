@@ -52,7 +52,7 @@ export function fisherMetric(source: FisherSource): Metric {
 export interface KfacStatistics {
   /** Means over columns of the Fisher information, F32 [1, rows]. */
   readonly rowMean: DenseSource;
-  /** A = E[x x^T] of its input, F32 [cols, cols]. */
+  /** A = E[x x^T] of its input, F32 [cols, cols], or its diagonal, F32 [1, cols]. */
   readonly secondMoment: DenseSource;
   /** mean(diag A); 0 where no token reached the matrix. */
   readonly meanSquare: number;
@@ -74,6 +74,7 @@ export function kfacMetric(source: {
   readonly file: string;
   readonly hash: string;
   readonly matrices: ReadonlyMap<string, KfacStatistics>;
+  readonly diagonal?: boolean;
 }): Metric {
   const reached = [...source.matrices.values()].filter(({ meanSquare }) => meanSquare > 0);
   const least = reached.reduce((smallest, { fisherMean }) => Math.min(smallest, fisherMean), Infinity);
@@ -82,7 +83,12 @@ export function kfacMetric(source: {
   return {
     recipe: { kind: 'kfac', statistics: source.hash, damping: DAMPING },
     file: source.file,
-    notes: unreachedWarning(unreached, UNREACHED_UNDER_KFAC),
+    notes: [
+      ...(source.diagonal === true
+        ? ['Errors are weighed with mean squares of inputs alone: an importance matrix says nothing else.']
+        : []),
+      ...unreachedWarning(unreached, UNREACHED_UNDER_KFAC),
+    ],
     of(name) {
       const found = source.matrices.get(name);
       if (found === undefined) throw missing(source.file, name);

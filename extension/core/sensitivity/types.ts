@@ -78,7 +78,7 @@ export interface MatrixStatistics {
   readonly rowMean: DenseSource;
   /** F elementwise, F32 [rows, cols], when the file has it. */
   readonly fisher?: DenseSource;
-  /** A = E[x x^T] of its input, F32 [cols, cols]. */
+  /** A = E[x x^T] of its input, F32 [cols, cols], or its diagonal, F32 [1, cols]. */
   readonly secondMoment: DenseSource;
   /** mean(diag A); 0 where no token reached the matrix. */
   readonly meanSquare: number;
@@ -98,6 +98,8 @@ export interface CalibrationSource {
   readonly context: number;
   readonly tokens: number;
   readonly matrices: ReadonlyMap<string, MatrixStatistics>;
+  /** Whether of second moments the diagonals alone are known, and nothing of outputs: an importance matrix. */
+  readonly diagonal: boolean;
 }
 
 export interface CalibrationReport {
@@ -113,6 +115,8 @@ export interface CalibrationReport {
   seconds: number;
   /** What the figures rest on that a reader may not expect, one sentence each. */
   warnings: string[];
+  /** The importance matrix that was written too. */
+  imatrix?: string;
 }
 
 /** What one worker of a shared sweep did. */

@@ -6,6 +6,7 @@ import { EVALUATION_VERSION, readTextFile } from '../evaluation/text';
 import { TextTokenizer } from '../evaluation/tokenizer';
 import { readWindows, type Windows } from '../evaluation/windows';
 import type { CheckpointIndex } from '../checkpoint/types';
+import { baseName } from '../files/paths';
 import { logicalTensors } from '../logical/logical';
 import { openCheckpoint } from '../logical/open';
 import { isTokenRole } from '../logical/targets';
@@ -13,7 +14,8 @@ import type { ChosenMethod, Statistics } from '../method';
 import { open, type Opened } from '../opened';
 import { DEFAULTS } from '../requests/defaults';
 import type { CalibrateRequest, CompressRequest, FisherRequest } from '../requests/requests';
-import { computeCalibration, openCalibration } from '../sensitivity/calibration';
+import { computeCalibration, mergeCalibration, openCalibration } from '../sensitivity/calibration';
+import { exportImportance, importImportance, isImportanceMatrix } from '../sensitivity/imatrix';
 import { computeFisher, modelHash, openFisher } from '../sensitivity/fisher';
 import { fisherMetric, kfacMetric, plainMetric, type Metric } from '../sensitivity/metric';
 import { measuredPrices, withPrices } from '../sensitivity/prices';
@@ -69,13 +71,21 @@ async function fisherOnce(
 // --- Moments of inputs and Fisher information of outputs ------------------------------------------------------------------
 
 export async function calibrate(context: PipelineContext, request: CalibrateRequest): Promise<CalibrationReport> {
-  return runCalibration(context, await open(context.files, request), request, request.out);
+  const { calibration, merge, imatrix, out } = request;
+  const opened = await open(context.files, request);
+  const report =
+    merge === undefined
+      ? await runCalibration(context, opened, { ...request, calibration: calibration! }, out)
+      : await mergeCalibration(context, merge, await modelHash(context, logicalTensors(opened.index)), out);
+  if (imatrix === undefined) return report;
+  await exportImportance(context, out, baseName(calibration ?? merge!.join(' + ')), imatrix);
+  return { ...report, imatrix };
 }
 
 async function runCalibration(
   context: PipelineContext,
   { index, targets }: Opened,
-  request: Pick<CalibrateRequest, 'calibration' | 'samples' | 'context' | 'fisher'>,
+  request: Pick<CalibrateRequest, 'samples' | 'context' | 'fisher'> & { readonly calibration: string },
   out: string,
 ): Promise<CalibrationReport> {
   const samples = request.samples ?? DEFAULTS.samples;
@@ -98,7 +108,7 @@ async function runCalibration(
 async function cachedCalibration(
   context: PipelineContext,
   opened: Opened,
-  request: Pick<CalibrateRequest, 'calibration' | 'samples' | 'context' | 'fisher'>,
+  request: Pick<CalibrateRequest, 'samples' | 'context' | 'fisher'> & { readonly calibration: string },
 ): Promise<CalibrationSource> {
   const { index, targets } = opened;
   const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
@@ -197,7 +207,7 @@ async function statisticsMetric(
     case 'kfac':
       return kfacMetric(
         calibration === undefined
-          ? await openCalibration(context, file!, opened.targets)
+          ? await openCalibration(context, await statisticsFile(context, opened, file!), opened.targets)
           : await cachedCalibration(context, opened, {
               calibration,
               ...(request.samples !== undefined && { samples: request.samples }),
@@ -205,6 +215,24 @@ async function statisticsMetric(
             }),
       );
   }
+}
+
+/** A statistics file itself, or what an importance matrix says as one, in the cache. */
+async function statisticsFile(context: PipelineContext, { targets }: Opened, file: string): Promise<string> {
+  if (!(await isImportanceMatrix(context.files, file))) return file;
+  const { bytes } = (await context.files.stat(file))!;
+  const hash = await callNative(context, { file }, control =>
+    context.native.hash({ path: file, offset: 0, bytes }, control),
+  );
+  const out = cachePath(
+    context,
+    'calibration',
+    { imatrix: hash, targets: targets.map(({ name }) => name) },
+    '.safetensors',
+  );
+  await makeRoom(context, out);
+  await importImportance(context, file, targets, out);
+  return out;
 }
 
 /** Tokens of the calibration text: `most` windows of those that the statistics are of. */

@@ -52,6 +52,7 @@ export async function sweep(context: PipelineContext, request: SweepRequest): Pr
   const { method, prepared } = await subjectOf(context, request);
   for (const note of [...method.notes, ...prepared.notes]) context.log('warning', note);
   const metric = await metricOf(context, prepared.opened, method, request);
+  for (const note of metric.notes ?? []) context.log('warning', note);
   const isMeasured = (): boolean => request.costs !== 'predicted';
   const table = await completeSweep(context, { method, prepared, metric }, request, isMeasured);
   if (request.out !== undefined) await context.files.writeAtomic(request.out, JSON.stringify(table));
