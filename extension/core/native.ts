@@ -27,6 +27,8 @@ export interface DenseSource {
   dtype: Dtype;
   rows: number;
   cols: number;
+  /** The bytes are those of [cols, rows]. */
+  transposed?: true;
 }
 
 /** A stretch of bytes in a file. */
@@ -62,6 +64,8 @@ export interface LqSource {
   kind: 'lq';
   rows: number;
   cols: number;
+  /** The tensor it stands for is the transpose, [cols, rows]; of no interest to native code, which has the matrix. */
+  transposed?: true;
   quantized: PackedTensor;
   l1?: FactorSource;
   l2?: FactorSource;
@@ -143,6 +147,8 @@ export interface EncodedSource {
   kind: 'encoded';
   rows: number;
   cols: number;
+  /** As of `LqSource`. */
+  transposed?: true;
   option: NativeOption;
   /** Seed of the transform's signs. */
   seed: number;
@@ -164,7 +170,16 @@ export interface GgufSource {
   heads?: number;
 }
 
-export type WeightSource = DenseSource | LqSource | EncodedSource | GgufSource;
+/** A matrix in MXFP4: two codes a byte, the first in the low half, and for 32 weights of a row the exponent plus 127. */
+export interface Mxfp4Source {
+  kind: 'mxfp4';
+  rows: number;
+  cols: number;
+  blocks: ByteRange;
+  scales: ByteRange;
+}
+
+export type WeightSource = DenseSource | LqSource | EncodedSource | GgufSource | Mxfp4Source;
 
 /** How an encoding is judged and found. */
 export interface EncodeParameters {
@@ -309,6 +324,8 @@ export interface NativeLanguageModelConfig {
     attentionFactor?: number;
     betaFast?: number;
     betaSlow?: number;
+    /** yarn: the range of pairs that is interpolated is not rounded to whole pairs. */
+    exact?: boolean;
     /** longrope: what divides each frequency up to the original length, and beyond it. */
     shortFactors?: number[];
     longFactors?: number[];
@@ -443,6 +460,8 @@ export interface NativeExperts {
   sharedGate?: boolean;
   /** gate, up and down have biases. */
   bias?: boolean;
+  /** gate and up of an expert, and their biases, are one tensor: one after the other, or row by row in turn. */
+  fusedGateUp?: 'stacked' | 'interleaved';
   /** Experts compute (up + 1) gate sigmoid(clampAlpha gate), gate at most clampLimit and up within it. */
   clampLimit?: number;
   clampAlpha?: number;
@@ -452,7 +471,7 @@ export interface NativeExperts {
 export interface WeightPlace {
   layer: number;
   kind: string;
-  /** For gate, up and down of an expert. */
+  /** For matrices and biases of an expert. */
   expert?: number;
 }
 

@@ -2,7 +2,7 @@
 import { logicalTensors } from './logical/logical';
 import { openCheckpoint } from './logical/open';
 import { baseName } from './files/paths';
-import { sliceTensors } from './checkpoint/slices';
+import { targetTensors } from './checkpoint/slices';
 import { coverageOf, selectTargets, type Coverage } from './logical/targets';
 import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
 import type { FileSystem } from './files/types';
@@ -10,7 +10,7 @@ import { LqError } from './errors';
 import type { Option } from './options/types';
 
 export interface Opened {
-  /** With tensors that hold several targets as those: see `sliceTensors`. */
+  /** With tensors that hold several targets as those, and targets as they are compressed: see `targetTensors`. */
   index: CheckpointIndex;
   targets: LogicalTensor[];
   coverage: Coverage;
@@ -35,10 +35,7 @@ export async function open(
   const left = narrow.length < selected.length ? narrow : [];
   const targets = selected.filter(target => !left.includes(target));
   const reasons = new Map(left.map(({ name }) => [name, `narrower than the rank of ${rank}`]));
-  const index = sliceTensors(
-    whole,
-    targets.map(({ name }) => name),
-  );
+  const index = targetTensors(whole, targets);
   return { index, targets, coverage: coverageOf(logical, targets, reasons) };
 }
 

@@ -27,6 +27,29 @@ Matrix Matrix::load_dense(const DenseSource& source, const Control& control) {
       throw_error(StatusCode::cancelled, "cancelled");
     file.read(source.offset + at, std::min(kPiece, bytes - at), m.data_.get() + at);
   }
+  return source.transposed ? turned(m, source) : std::move(m);
+}
+
+// What was read as it is stored, as the matrix.
+Matrix Matrix::turned(const Matrix& stored, const DenseSource& source) {
+  Matrix m(source.rows * source.cols * (dtype_bits(source.dtype) / 8), source.dtype, source.rows, source.cols);
+  const auto turn = [&]<typename Element>(Element) {
+    transpose(reinterpret_cast<const Element*>(stored.data_.get()), source.cols, source.rows,
+              reinterpret_cast<Element*>(m.data_.get()));
+  };
+  switch (dtype_bits(source.dtype)) {
+    case 64:
+      turn(uint64_t{});
+      break;
+    case 32:
+      turn(uint32_t{});
+      break;
+    case 16:
+      turn(uint16_t{});
+      break;
+    default:
+      turn(uint8_t{});
+  }
   return m;
 }
 

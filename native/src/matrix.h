@@ -28,6 +28,7 @@ class Matrix {
 
  private:
   Matrix(int64_t bytes, Dtype dtype, int64_t rows, int64_t cols);
+  static Matrix turned(const Matrix& stored, const DenseSource& source);
 
   std::unique_ptr<char[]> data_;
   MatrixView view_;

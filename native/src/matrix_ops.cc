@@ -56,7 +56,7 @@ Status inspect(Device& device, const WeightSource& source, const Control& contro
                const Whole& whole) {
   const auto* dense = std::get_if<DenseSource>(&source);
   Status status;
-  if (dense != nullptr && device.id == "cpu") {
+  if (dense != nullptr && !dense->transposed && device.id == "cpu") {
     const FileElements elements(*dense);
     status = streamed(cpu::ElementSource{dense->dtype, dense->rows, dense->cols, elements});
   } else {

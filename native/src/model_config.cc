@@ -57,7 +57,7 @@ const Number* numbers(const Napi::Object& object, const char* name, int64_t coun
 }
 
 constexpr const char* kActivations[] = {"silu", "gelu_tanh", "gelu", "relu", "relu_squared", "gelu_quick", "identity"};
-constexpr const char* kFused[] = {"none", "stacked", "grouped"};
+constexpr const char* kFused[] = {"none", "stacked", "grouped", "interleaved"};
 
 NormParts parse_norms(const Napi::Object& o) {
   NormParts n{};
@@ -141,6 +141,7 @@ MoeConfig parse_experts(const Napi::Object& o) {
   m.scale_input = flag(o, "scaleInput");
   m.shared_gate = flag(o, "sharedGate");
   m.expert_bias = flag(o, "bias");
+  m.fused = one_of<Fused>(o, "fusedGateUp", kFused);
   m.clamp_limit = number_or(o, "clampLimit", 0);
   m.clamp_alpha = number_or(o, "clampAlpha", 0);
   return m;
@@ -159,6 +160,7 @@ void parse_parts(const Napi::Object& o, ConfigArrays* arrays, LanguageModelConfi
   c->rotary.interleaved = flag(o, "rotaryInterleaved");
   c->rotary.local_theta = number_or(o, "ropeLocalTheta", 0);
   const auto rope = o.Get("rope").As<Napi::Object>();
+  c->rotary.yarn_exact = flag(rope, "exact");
   const int64_t pairs = (c->rotary.dim > 0 ? c->rotary.dim : c->head_dim) / 2;
   c->rotary.short_factors = numbers(rope, "shortFactors", pairs, &arrays->short_factors);
   c->rotary.long_factors = numbers(rope, "longFactors", pairs, &arrays->long_factors);

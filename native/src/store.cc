@@ -54,6 +54,11 @@ void refuse_unsquarable(const MatrixView& m, int exponent, const std::string& fi
 }
 
 void write_dense(const DenseSource& to, const float* values, const Control& control) {
+  if (to.transposed) {
+    std::vector<float> stored(static_cast<size_t>(to.rows * to.cols));
+    transpose(values, to.rows, to.cols, stored.data());
+    return write_dense({to.path, to.offset, to.dtype, to.cols, to.rows}, stored.data(), control);
+  }
   const File file(to.path, File::Mode::write);
   const int64_t n = to.rows * to.cols, width = dtype_bits(to.dtype) / 8;
   constexpr int64_t kPiece = 4 << 20;

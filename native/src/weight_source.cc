@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "arguments.h"
@@ -98,7 +99,8 @@ void require_fp32_range(const char* doubles, int64_t count, const std::string& p
   }
 }
 
-void load_dense(const DenseSource& s, float* out, const Control& control) {
+// The elements in the order they are stored in.
+void load_stored(const DenseSource& s, float* out, const Control& control) {
   constexpr int64_t kPiece = int64_t{1} << 20;  // elements
   if (!is_float(s.dtype)) {
     throw_error(StatusCode::unsupported, "the tensor's type is not a floating-point type", s.path);
@@ -115,6 +117,52 @@ void load_dense(const DenseSource& s, float* out, const Control& control) {
     cpu::to_float(bytes.data(), s.dtype, 0, n, out + first);
     if (s.dtype == Dtype::F64) require_fp32_range(bytes.data(), n, s.path);
     require_finite(out + first, first, n, s.path);
+  }
+}
+
+void load_dense(const DenseSource& s, float* out, const Control& control) {
+  if (!s.transposed) return load_stored(s, out, control);
+  std::vector<float> stored(static_cast<size_t>(s.rows * s.cols));
+  load_stored(s, stored.data(), control);
+  transpose(stored.data(), s.cols, s.rows, out);
+}
+
+constexpr int64_t kMxBlock = 32;
+
+Mxfp4Source parse_mxfp4(const Napi::Value& value) {
+  Mxfp4Source s{integer(value, "rows"), integer(value, "cols"), parse_range(member(value, "blocks")),
+                parse_range(member(value, "scales"))};
+  const int64_t count = s.rows * s.cols;
+  if (s.cols % kMxBlock != 0 || s.blocks.bytes != count / 2 || s.scales.bytes != count / kMxBlock) {
+    throw Napi::TypeError::New(value.Env(), "a part of an MXFP4 tensor has another size than its shape gives");
+  }
+  return s;
+}
+
+void load_mxfp4(const Mxfp4Source& s, float* out, const Control& control) {
+  constexpr float kLevels[8] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+  constexpr int64_t kPiece = int64_t{1} << 16;  // blocks
+  constexpr uint8_t kNaN = 255;
+  const File codes(s.blocks.path), exponents(s.scales.path);
+  std::vector<uint8_t> halves(kPiece * kMxBlock / 2), scales(kPiece);
+  const int64_t blocks = s.scales.bytes;
+  for (int64_t first = 0; first < blocks; first += kPiece) {
+    if (control.cancelled != nullptr && control.cancelled(control.user)) {
+      throw_error(StatusCode::cancelled, "cancelled");
+    }
+    const int64_t n = std::min(kPiece, blocks - first);
+    codes.read(s.blocks.offset + first * kMxBlock / 2, n * kMxBlock / 2, halves.data());
+    exponents.read(s.scales.offset + first, n, scales.data());
+    for (int64_t b = 0; b < n; ++b) {
+      const float scale = scales[b] == kNaN ? std::numeric_limits<float>::quiet_NaN()
+                                            : std::ldexp(1.0f, static_cast<int>(scales[b]) - 127);
+      float* to = out + (first + b) * kMxBlock;
+      for (int64_t i = 0; i < kMxBlock; ++i) {
+        const int code = halves[(b * kMxBlock + i) / 2] >> (i % 2 == 0 ? 0 : 4) & 15;
+        to[i] = (code & 8 ? -kLevels[code & 7] : kLevels[code & 7]) * scale;
+      }
+    }
+    require_finite(out + first * kMxBlock, first * kMxBlock, n * kMxBlock, s.blocks.path);
   }
 }
 
@@ -219,8 +267,8 @@ ByteRange parse_range(const Napi::Value& value) {
 }
 
 DenseSource parse_dense(const Napi::Value& value) {
-  return {text(value, "path"), integer(value, "offset"), parse_dtype(value), integer(value, "rows"),
-          integer(value, "cols")};
+  return {text(value, "path"),    integer(value, "offset"), parse_dtype(value),
+          integer(value, "rows"), integer(value, "cols"),   member(value, "transposed").ToBoolean()};
 }
 
 FactorSource parse_factor(const Napi::Value& value) {
@@ -235,23 +283,13 @@ WeightSource parse_weight(const Napi::Value& value) {
   if (kind == "dense") return parse_dense(value);
   if (kind == "gguf") return parse_gguf(value);
   if (kind == "encoded") return parse_encoded(value);
+  if (kind == "mxfp4") return parse_mxfp4(value);
   LqSource s{integer(value, "rows"), integer(value, "cols"), parse_packed(member(value, "quantized")), {}, {}};
   if (s.quantized.count != s.rows * s.cols) throw Napi::TypeError::New(value.Env(), "quantized.count is wrong");
   if (const Napi::Value l1 = member(value, "l1"); l1.IsObject()) s.l1 = parse_factor(l1);
   if (const Napi::Value l2 = member(value, "l2"); l2.IsObject()) s.l2 = parse_factor(l2);
   if (s.l1.has_value() != s.l2.has_value()) throw Napi::TypeError::New(value.Env(), "l1 and l2 come in pairs");
   return s;
-}
-
-void transpose(const float* from, int64_t rows, int64_t cols, float* to) {
-  constexpr int64_t kSquare = 64;
-  for (int64_t i = 0; i < rows; i += kSquare) {
-    for (int64_t j = 0; j < cols; j += kSquare) {
-      for (int64_t a = i; a < std::min(rows, i + kSquare); ++a) {
-        for (int64_t b = j; b < std::min(cols, j + kSquare); ++b) to[b * rows + a] = from[a * cols + b];
-      }
-    }
-  }
 }
 
 int64_t element_count(const WeightSource& source) {
@@ -262,6 +300,7 @@ const std::string& path_of(const WeightSource& source) {
   if (const auto* dense = std::get_if<DenseSource>(&source)) return dense->path;
   if (const auto* gguf = std::get_if<GgufSource>(&source)) return gguf->range.path;
   if (const auto* encoded = std::get_if<EncodedSource>(&source)) return encoded->places.parts[0]->path;
+  if (const auto* mx = std::get_if<Mxfp4Source>(&source)) return mx->blocks.path;
   return std::get<LqSource>(source).quantized.codes.path;
 }
 
@@ -325,6 +364,7 @@ void load_weight(const WeightSource& source, Backend& backend, float* out, const
     return require_finite(out, 0, gguf->rows * gguf->cols, gguf->range.path);
   }
   if (const auto* encoded = std::get_if<EncodedSource>(&source)) return load_encoded(*encoded, backend, out, control);
+  if (const auto* mx = std::get_if<Mxfp4Source>(&source)) return load_mxfp4(*mx, out, control);
   const auto& s = std::get<LqSource>(source);
   const std::unique_ptr<LoadedPacked> packed = load_packed(s, backend, control);
   const bool factors = packed->rank > 0;

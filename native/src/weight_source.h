@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -20,11 +21,13 @@ struct ByteRange {
   int64_t offset, bytes;
 };
 
+// The elements of a matrix [rows, cols], which are stored as [cols, rows] when it is transposed.
 struct DenseSource {
   std::string path;
   int64_t offset;
   Dtype dtype;
   int64_t rows, cols;
+  bool transposed = false;
 };
 
 struct PackedTensor {
@@ -55,6 +58,13 @@ struct GgufSource {
   int64_t heads;
 };
 
+// A matrix in the MX format of 4 bits (OCP Microscaling Formats 1.0): 32 weights of a row share a scale, a power of two
+// of which the exponent plus 127 is stored. Two codes a byte, the first in the low half.
+struct Mxfp4Source {
+  int64_t rows, cols;
+  ByteRange blocks, scales;
+};
+
 // An option and the levels its book points to when it is used.
 struct EncodeOptionArgument {
   EncodeOption option;  // its book is set by EncodedBuffers, or by with_book
@@ -78,7 +88,7 @@ struct EncodedSource {
   uint64_t seed;
   EncodedPlaces places;
 };
-using WeightSource = std::variant<DenseSource, LqSource, EncodedSource, GgufSource>;
+using WeightSource = std::variant<DenseSource, LqSource, EncodedSource, GgufSource, Mxfp4Source>;
 
 // These throw a TypeError that names the property when the value is not of the declared shape, or a size disagrees.
 QuantConfig parse_config(const Napi::Value& value);
@@ -93,7 +103,17 @@ const std::string& path_of(const WeightSource& source);
 // Elements of a weight.
 int64_t element_count(const WeightSource& source);
 // to [cols, rows] = the transpose of from [rows, cols], in squares that caches hold.
-void transpose(const float* from, int64_t rows, int64_t cols, float* to);
+template <typename Element>
+void transpose(const Element* from, int64_t rows, int64_t cols, Element* to) {
+  constexpr int64_t kSquare = 64;
+  for (int64_t i = 0; i < rows; i += kSquare) {
+    for (int64_t j = 0; j < cols; j += kSquare) {
+      for (int64_t a = i; a < std::min(rows, i + kSquare); ++a) {
+        for (int64_t b = j; b < std::min(cols, j + kSquare); ++b) to[b * rows + a] = from[a * cols + b];
+      }
+    }
+  }
+}
 
 // Reads exactly range.bytes at range.offset. Throws TaskFailure (io_error) that names the file.
 void read_bytes(const ByteRange& range, void* out);

@@ -254,6 +254,17 @@ std::vector<Case> cases() {
              c.config.rope_beta_fast = 4;
              c.config.rope_beta_slow = 1;
            }),
+      vary("yarn rotary scaling of an exact range, as in gpt-oss",
+           [](Case& c) {
+             c.config.rope_type = RopeType::yarn;
+             c.config.head_dim = 12;
+             c.config.rope_factor = 4;
+             c.config.rope_original_max_positions = 32;
+             c.config.rope_attention_factor = 1.14;
+             c.config.rope_beta_fast = 4;
+             c.config.rope_beta_slow = 1;
+             c.config.rotary.yarn_exact = true;
+           }),
       vary("several query blocks, a window across them",
            [](Case& c) {
              c.config.layers = 1;
@@ -287,6 +298,14 @@ std::vector<Case> cases() {
                m.clamp_limit = 1.1;
                m.clamp_alpha = 1.702;
              }),
+      routed("gate and up of experts row by row in one tensor, with biases, as in gpt-oss",
+             [](MoeConfig& m) {
+               m.score = RouterScore::softmax_of_chosen;
+               m.router_bias = m.expert_bias = true;
+               m.fused = Fused::interleaved;
+             }),
+      routed("gate and up of experts one after the other in one tensor",
+             [](MoeConfig& m) { m.fused = Fused::stacked; }),
       routed(
           "experts whose input is scaled",
           [](MoeConfig& m) {
@@ -309,7 +328,8 @@ size_t matrices_of(const LanguageModelConfig& c) {
     const LayerTraits t = traits_of(c, layer);
     const size_t own = c.attention.fused == Fused::none ? 4 : 2,
                  gates = c.mlp.plain || c.mlp.fused != Fused::none ? 2 : 3;
-    count += own + (t.width == 0 ? 0 : gates) + (t.routed ? 3 * static_cast<size_t>(c.moe.experts) : 0);
+    count += own + (t.width == 0 ? 0 : gates) +
+             (t.routed ? (c.moe.fused == Fused::none ? 3 : 2) * static_cast<size_t>(c.moe.experts) : 0);
   }
   return count;
 }

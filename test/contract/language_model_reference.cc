@@ -169,8 +169,8 @@ WeightProvider ReferenceModel::provider() {
             auto* self = static_cast<ReferenceModel*>(user);
             if (kind == Kind::qkv || kind == Kind::qkv_bias || kind == Kind::gate_up || kind == Kind::gate_up_bias) {
               for (int64_t i = 0; i < count; ++i) {
-                const auto [part, index] = self->origin(kind, i);
-                out[i] = static_cast<float>(self->at(layer, part).at(index));
+                const auto [part, index] = self->origin(kind, i, expert);
+                out[i] = static_cast<float>(self->at(layer, part, expert).at(index));
               }
               return status;
             }
@@ -187,7 +187,7 @@ WeightProvider ReferenceModel::provider() {
 }
 
 // The part of a fused tensor that has its element, and which of its own that is.
-std::pair<WeightKind, int64_t> ReferenceModel::origin(Kind kind, int64_t index) const {
+std::pair<WeightKind, int64_t> ReferenceModel::origin(Kind kind, int64_t index, int32_t expert) const {
   const LanguageModelConfig& c = config;
   const bool matrix = kind == Kind::qkv || kind == Kind::gate_up;
   const int64_t cols = matrix ? c.hidden : 1, row = index / cols, col = index % cols;
@@ -196,8 +196,11 @@ std::pair<WeightKind, int64_t> ReferenceModel::origin(Kind kind, int64_t index) 
     return std::pair{matrix ? weight : bias, own * cols + col};
   };
   if (kind == Kind::gate_up || kind == Kind::gate_up_bias) {
-    return row < c.intermediate ? of(Kind::gate, Kind::gate_bias, row)
-                                : of(Kind::up, Kind::up_bias, row - c.intermediate);
+    if (expert != kNoExpert && c.moe.fused == Fused::interleaved) {
+      return row % 2 == 0 ? of(Kind::gate, Kind::gate_bias, row / 2) : of(Kind::up, Kind::up_bias, row / 2);
+    }
+    const int64_t inner = expert == kNoExpert ? c.intermediate : c.moe.intermediate;
+    return row < inner ? of(Kind::gate, Kind::gate_bias, row) : of(Kind::up, Kind::up_bias, row - inner);
   }
   if (c.attention.fused == Fused::grouped) {
     const int64_t head = row / dim % (group + 2), key = row / dim / (group + 2), in = row % dim;
@@ -241,8 +244,9 @@ std::vector<double> ReferenceModel::angles(int64_t position, int64_t context, bo
       const auto pair_of = [&](double turns) {
         return rotated * std::log(c.rope_original_max_positions / (turns * 2 * pi)) / (2 * std::log(c.rope_theta));
       };
-      const double low = std::max(0.0, std::floor(pair_of(c.rope_beta_fast)));
-      const double high = std::min(rotated - 1.0, std::ceil(pair_of(c.rope_beta_slow)));
+      const double first = pair_of(c.rope_beta_fast), last = pair_of(c.rope_beta_slow);
+      const double low = std::max(0.0, c.rotary.yarn_exact ? first : std::floor(first));
+      const double high = std::min(rotated - 1.0, c.rotary.yarn_exact ? last : std::ceil(last));
       const double ramp = std::clamp((i - low) / (high - low), 0.0, 1.0);
       scaled = frequency * (1 - ramp) + frequency / c.rope_factor * ramp;
     }
@@ -492,8 +496,8 @@ double ReferenceModel::derivative(int32_t layer, Kind kind, int64_t index, const
                                   int32_t expert) {
   constexpr double kStep = 1e-5;
   if (kind == Kind::qkv || kind == Kind::gate_up) {
-    const auto [part, own] = origin(kind, index);
-    return derivative(layer, part, own, tokens, context);
+    const auto [part, own] = origin(kind, index, expert);
+    return derivative(layer, part, own, tokens, context, expert);
   }
   double& w = weight(layer, kind, expert)->at(index);
   const double was = w;

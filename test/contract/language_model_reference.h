@@ -41,7 +41,7 @@ class ReferenceModel {
   void attention(int32_t layer, std::vector<std::vector<double>>* x) const;
   // Adds the MLP of `source` to x.
   void mlp(int32_t layer, const std::vector<double>& source, std::vector<double>* x) const;
-  std::pair<WeightKind, int64_t> origin(WeightKind kind, int64_t index) const;
+  std::pair<WeightKind, int64_t> origin(WeightKind kind, int64_t index, int32_t expert = kNoExpert) const;
   std::vector<double> angles(int64_t position, int64_t context, bool local) const;
   std::vector<double> normalized(int32_t layer, WeightKind weight, WeightKind bias, std::vector<double> x) const;
   std::vector<double> norm_by(int32_t layer, WeightKind weight, WeightKind bias, std::vector<double> x) const;

@@ -39,10 +39,11 @@ export async function expectSameModel(native: NativeModule, folder: string, name
   const { config, weights, warnings } = forWindows(description, expected);
   const model = await native.openLanguageModel('cpu', config, [...weights]);
   try {
-    expect(worst(await model.losses(tokens, expected.context, {}), expected.losses)).toBeLessThan(2e-5);
+    const losses = await model.losses(tokens, expected.context, {});
+    expect(worst(losses, expected.losses)).toBeLessThan(1e-5 * Math.min(...expected.losses));
     const logits = await model.logits(tokens.subarray(0, expected.context), {});
     const size = Math.max(...expected.logits.map(Math.abs));
-    expect(worst(logits, expected.logits)).toBeLessThan(1e-5 * size);
+    expect(worst(logits, expected.logits)).toBeLessThan(2e-5 * size);
 
     const theirs = await openCheckpoint(nodeFiles, path.join(folder, name, 'fisher.safetensors'));
     const out = path.join(folder, `${name}.fisher`);
@@ -53,7 +54,7 @@ export async function expectSameModel(native: NativeModule, folder: string, name
       expect(targets).toHaveLength((attention + mlp) * config.layers);
     }
     let end = 0;
-    const gradients = targets.map(({ name: _, source, transposed: __, ...place }) => {
+    const gradients = targets.map(({ name: _, source, ...place }) => {
       const bytes = 4 * source.rows * source.cols;
       const fisher = { path: out, offset: end, bytes };
       end += bytes;
@@ -66,13 +67,14 @@ export async function expectSameModel(native: NativeModule, folder: string, name
       const stored = floats(theirs.byName.get(target.name)!);
       const { rows, cols } = target.source;
       // A Conv1D's are [in, out].
-      const turned = target.transposed === true;
-      const reference = turned ? stored.map((_, at) => stored[(at % rows) * cols + Math.floor(at / rows)]!) : stored;
+      const turned =
+        target.source.kind === 'dense' && target.source.transposed === true && !/\[\d+\]$/.test(target.name);
+      const reference = turned ? stored.map((_, at) => stored[(at % cols) * rows + Math.floor(at / cols)]!) : stored;
       const largest = reference.reduce((a, b) => Math.max(a, b));
       const { offset, bytes } = gradients[i]!.fisher;
       const off = worst(floats({ file: out, offset, bytes }), reference);
       // An expert that no token reached has no gradient on either side.
-      expect(off, target.name).toBeLessThanOrEqual(2e-4 * largest);
+      expect(off, target.name).toBeLessThanOrEqual(1e-4 * largest);
     });
   } finally {
     model.close();

@@ -17,6 +17,14 @@ const CASES = [
   'qwen3-moe-biases',
   'olmoe',
   'glm4-moe',
+  'gpt-oss',
+  'gpt-oss-plain',
+  'gpt-oss-mxfp4',
+  'mixtral-together',
+  'qwen2-moe-together',
+  'qwen3-moe-together',
+  'olmoe-together',
+  'glm4-moe-together',
   'glm4-moe-plain',
 ];
 

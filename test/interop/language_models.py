@@ -242,8 +242,13 @@ MASK = 4
 SEQUENCES, CONTEXT = 2, 33
 
 
-def make(name, family, changes, folder, stored=lambda name, tensor: {name: tensor}):
-    """`stored` gives the tensors of the checkpoint that a parameter of the model is, by name."""
+def saved(model, folder):
+    model.save_pretrained(folder)
+    return model
+
+
+def make(name, family, changes, folder, stored=lambda name, tensor: {name: tensor}, save=saved):
+    """`stored` gives the tensors of the checkpoint that a parameter of the model is, by name; `save` the model as it was saved."""
     torch.manual_seed(sum(name.encode()))
     # Gemma 3's plain name is the configuration of the model with images.
     kind = "Gemma3Text" if family == "Gemma3" else family
@@ -257,12 +262,12 @@ def make(name, family, changes, folder, stored=lambda name, tensor: {name: tenso
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             # Norms and biases are made all ones and zeros, which would hide how they are used.
-            if parameter.ndim == 1 or "norm.weight" in parameter_name:
+            if parameter.ndim == 1 or "norm.weight" in parameter_name or parameter_name.endswith("_bias"):
                 parameter.add_(0.3 * torch.randn_like(parameter))
         for buffer_name, buffer in model.named_buffers():
             if buffer_name.endswith("correction_bias"):
                 buffer.add_(0.2 * torch.randn_like(buffer))
-    model.save_pretrained(folder)
+    model = save(model, folder)
     tokens = torch.randint(MASK + 1, config.vocab_size, (SEQUENCES, CONTEXT))
     squares = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.ndim >= 2}
     losses = []

@@ -24,6 +24,17 @@ CASES = {
     "gpt2": transformers.GPT2Config(
         vocab_size=260, n_embd=64, n_layer=2, n_head=4, n_positions=64, initializer_range=0.1, bos_token_id=0, eos_token_id=1
     ),
+    "gpt-oss": transformers.GptOssConfig(
+        **SIZES,
+        intermediate_size=48,
+        num_key_value_heads=2,
+        head_dim=16,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        sliding_window=20,
+        max_position_embeddings=256,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0),
+    ),
     "phi3": transformers.Phi3Config(**SIZES, intermediate_size=96, num_key_value_heads=2, pad_token_id=2),
     "roberta": transformers.RobertaConfig(**SIZES, intermediate_size=96, max_position_embeddings=64, pad_token_id=2),
 }

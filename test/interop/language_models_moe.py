@@ -15,7 +15,9 @@ import tokenizers
 import torch
 import transformers
 
-from language_models import make, rope
+from safetensors.torch import save_file
+
+from language_models import make, rope, saved
 
 ROUTED = dict(num_experts=6, num_experts_per_tok=2, moe_intermediate_size=24)
 
@@ -51,6 +53,41 @@ CASES = {
             attention_bias=True,
         ),
     ),
+    "gpt-oss": (
+        "GptOss",
+        dict(
+            num_local_experts=5,
+            num_experts_per_tok=3,
+            head_dim=12,
+            sliding_window=6,
+            swiglu_limit=0.7,
+            swiglu_alpha=1.3,
+            **rope("yarn", factor=4.0, original_max_position_embeddings=16, truncate=False),
+        ),
+    ),
+    "gpt-oss-plain": (
+        "GptOss",
+        dict(
+            num_local_experts=4,
+            num_experts_per_tok=1,
+            head_dim=10,
+            attention_bias=False,
+            layer_types=["full_attention", "sliding_attention", "full_attention"],
+            max_position_embeddings=8192,
+        ),
+    ),
+    "gpt-oss-mxfp4": (
+        "GptOss",
+        dict(num_local_experts=3, num_experts_per_tok=2, hidden_size=64, intermediate_size=32, head_dim=16),
+    ),
+    "mixtral-together": ("Mixtral", dict(num_local_experts=4, num_experts_per_tok=2)),
+    "qwen2-moe-together": ("Qwen2Moe", dict(**ROUTED, shared_expert_intermediate_size=36)),
+    "qwen3-moe-together": ("Qwen3Moe", dict(**ROUTED, head_dim=12, mlp_only_layers=[0])),
+    "olmoe-together": ("Olmoe", dict(num_experts=4, num_experts_per_tok=2)),
+    "glm4-moe-together": (
+        "Glm4Moe",
+        dict(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=18, n_shared_experts=1, head_dim=12),
+    ),
     "glm4-moe-plain": (
         "Glm4Moe",
         dict(
@@ -66,11 +103,13 @@ CASES = {
 }
 
 
-def stored(name, tensor, family):
-    """The parts of a tensor of experts, as save_pretrained names them."""
+def stored(name, tensor, family, together):
+    """The parts of a tensor of experts, as save_pretrained names them, or its slices where it is saved as it is."""
     kind = re.search(r"experts\.(gate_up_proj|down_proj)$", name)
     if not kind:
         return {name: tensor}
+    if family == "GptOss" or together:
+        return {f"{name}[{e}]": matrix.T if family == "GptOss" else matrix for e, matrix in enumerate(tensor)}
     gate, up, down = ("w1", "w3", "w2") if family == "Mixtral" else ("gate_proj", "up_proj", "down_proj")
     base = name[: kind.start(1)]
     if family == "Mixtral":
@@ -82,6 +121,40 @@ def stored(name, tensor, family):
         else:
             parts[f"{base}{e}.{gate}.weight"], parts[f"{base}{e}.{up}.weight"] = matrix.chunk(2)
     return parts
+
+
+def save_together(model, folder):
+    """Experts as transformers has them in memory, several in one tensor."""
+    model.config.save_pretrained(folder)
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
+    return model
+
+
+FP4 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+
+
+def save_mxfp4(model, folder):
+    """Experts in MXFP4; returns what stock transformers reads of that."""
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        if not re.search(r"experts\.(gate_up_proj|down_proj)$", name):
+            tensors[name] = tensor.contiguous()
+            continue
+        groups = tensor.transpose(1, 2).unflatten(2, (-1, 32))
+        exponents = torch.floor(torch.log2(groups.abs().amax(-1))) - 2
+        scaled = groups / torch.exp2(exponents)[..., None]
+        codes = (scaled.abs()[..., None] - FP4).abs().argmin(-1) + 8 * (scaled < 0)
+        tensors[f"{name}_blocks"] = (codes[..., ::2] + 16 * codes[..., 1::2]).to(torch.uint8)
+        tensors[f"{name}_scales"] = (exponents + 127).to(torch.uint8)
+    model.config.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = dict(quant_method="mxfp4", modules_to_not_convert=["model.layers.*.self_attn"])
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(tensors, folder / "model.safetensors", metadata=dict(format="pt"))
+    read = transformers.GptOssForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    read.set_experts_implementation("eager")
+    assert read.model.layers[0].mlp.experts.down_proj.dtype == torch.float32
+    return read.float().eval()
 
 
 def model(folder):
@@ -132,5 +205,7 @@ elif __name__ == "__main__" and sys.argv[1] == "losses":
 elif __name__ == "__main__":
     out = pathlib.Path(sys.argv[1])
     for case, (family, changes) in CASES.items():
-        make(case, family, changes, out / case, lambda name, tensor: stored(name, tensor, family))
+        together = case.endswith("together")
+        save = save_together if together else save_mxfp4 if case.endswith("mxfp4") else saved
+        make(case, family, changes, out / case, lambda name, tensor: stored(name, tensor, family, together), save)
     print(json.dumps(list(CASES)))

@@ -176,7 +176,7 @@ def read(folder):
     packed, kept = {}, {}
     for path in sorted(Path(folder).glob("*.safetensors")):
         tensors, description = read_file(path)
-        assert description["version"] == 2
+        assert description["version"] == 3
         books, factors = description["books"], description["factors"]
 
         def factor(name, shape):
@@ -191,6 +191,6 @@ def read(folder):
                 l1, l2 = factor(f"{name}.lq.l1", [rows, option["rank"]]), factor(f"{name}.lq.l2", [option["rank"], cols])
                 for k in range(option["rank"]):
                     w = w + l1[:, k : k + 1] * l2[k : k + 1]
-            packed[name] = w
+            packed[name] = w.T if matrix.get("transposed") else w
         kept.update({name: tensor for name, tensor in tensors.items() if ".lq." not in name})
     return packed, kept

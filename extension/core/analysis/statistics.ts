@@ -2,16 +2,12 @@ import type { NativeStatistics } from '../native';
 import type { TensorStatistics } from './types';
 import type { LogicalTensor } from '../checkpoint/types';
 
-/**
- * A tensor's statistics as they travel: norms summed up, arrays plain. Rows are outputs and columns inputs also where a
- * Conv1D stores them the other way round.
- */
+/** A tensor's statistics as they travel: norms summed up, arrays plain. Rows are outputs and columns inputs. */
 export function tensorStatistics(tensor: LogicalTensor, native: NativeStatistics): TensorStatistics {
   const { histogram, rowNorms, colNorms, ...moments } = native;
   // Of no finite value there is no mean and no extreme: NaN, and null once it has travelled as JSON.
   const none = native.count === native.nans + native.infs;
   const unknown = { min: NaN, max: NaN, mean: NaN, stddev: NaN, absmax: NaN, kurtosis: NaN };
-  const [rows, cols] = tensor.transposed ? [colNorms, rowNorms] : [rowNorms, colNorms];
   return {
     name: tensor.name,
     dtype: tensor.dtype,
@@ -19,8 +15,8 @@ export function tensorStatistics(tensor: LogicalTensor, native: NativeStatistics
     ...moments,
     ...(none && unknown),
     histogram: { ...histogram, counts: [...histogram.counts] },
-    rowNorms: summary(rows),
-    colNorms: summary(cols),
+    rowNorms: summary(rowNorms),
+    colNorms: summary(colNorms),
   };
 }
 

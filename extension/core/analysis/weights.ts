@@ -1,6 +1,6 @@
 /** A checkpoint opened for looking at values: its logical weights and where the bytes of each are. */
 import type { WeightSource } from '../native';
-import { tensorSource } from '../checkpoint/sources';
+import { tensorSource, turnedSource } from '../checkpoint/sources';
 import { logicalTensors } from '../logical/logical';
 import { openCheckpoint } from '../logical/open';
 import { isReadable } from '../checkpoint/gguf/source';
@@ -9,6 +9,7 @@ import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
 import type { PipelineContext, Where } from '../context';
 import { LqError } from '../errors';
 import { weightLookup } from '../logical/lookup';
+import { mxBlocks } from '../logical/mx-blocks';
 import { packedIntegers } from '../logical/packed-integers';
 
 /** Element types that can be measured; the others of the format are listed only. */
@@ -17,6 +18,7 @@ const MEASURABLE = /^(?:F64|F32|F16|BF16|F8_E4M3|F8_E5M2|[IU](?:8|16|32|64)|BOOL
 /** A weight whose values can be read. */
 export interface Weight {
   readonly tensor: LogicalTensor;
+  /** A matrix of outputs by inputs, also where a Conv1D stores it the other way round. */
   readonly source: WeightSource;
 }
 
@@ -40,7 +42,7 @@ export async function openWeights(context: PipelineContext, path: string): Promi
   const readable = new Map<string, Weight>();
   for (const tensor of logical) {
     const source = unreadable(tensor) === undefined ? lookup(tensor.name) : undefined;
-    if (source !== undefined) readable.set(tensor.name, { tensor, source });
+    if (source !== undefined) readable.set(tensor.name, { tensor, source: asMatrix(tensor, source) });
   }
   const whyNot = (name: string): string | undefined => {
     const tensor = byName.get(name);
@@ -64,6 +66,9 @@ export async function openWeights(context: PipelineContext, path: string): Promi
   };
 }
 
+const asMatrix = ({ shape, transposed }: LogicalTensor, source: WeightSource): WeightSource =>
+  transposed && shape.length === 2 && source.kind === 'dense' ? turnedSource(source) : source;
+
 /** Packed weights of ours that cannot be used are among the problems of the checkpoint: its other weights can be looked at. */
 function lookupOf(index: CheckpointIndex): (name: string) => WeightSource | undefined {
   try {
@@ -83,7 +88,7 @@ export function unreadable(tensor: LogicalTensor): string | undefined {
   if (parameters === 0) return 'it is empty';
   if (format === 'lq') return undefined;
   if (format === 'gguf') return isReadable(parts[0]!.dtype) ? undefined : `blocks of type ${dtype} are not decoded`;
-  if (packedIntegers(tensor)) return undefined;
+  if (packedIntegers(tensor) ?? mxBlocks(tensor)) return undefined;
   if (format !== 'dense') return `it is packed as ${dtype} (${format}), which is not decoded`;
   return MEASURABLE.test(dtype) ? undefined : `values of type ${dtype} are not read`;
 }

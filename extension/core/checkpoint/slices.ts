@@ -1,35 +1,62 @@
 /**
  * Tensors of three dimensions that hold one matrix after another, such as the experts of a layer. They are compressed matrix
  * by matrix: for that, such a tensor stands for its slices, `NAME[0]`, `NAME[1]` and so on, and is put together again when
- * it is written densely.
+ * it is written densely. Matrices that are stored [in, out] are compressed as [out, in].
  */
 import type { TensorPlace, TensorSpec } from './serialize';
-import type { CheckpointIndex } from './types';
+import type { CheckpointIndex, LogicalTensor, TensorInfo } from './types';
 
 const SLICE = /^(.+)\[(\d+)\]$/;
 
 /** The matrices of a tensor [count, rows, cols] as tensors of their own, which lie one after another in its bytes. */
-export function slicesOf<T extends Pick<TensorPlace, 'name' | 'shape' | 'offset' | 'bytes'>>(tensor: T): T[] {
-  const [count = 0, ...shape] = tensor.shape;
+export const slicesOf = <T extends Sliced>(tensor: T): T[] =>
+  Array.from({ length: tensor.shape[0] ?? 0 }, (_, i) => sliceAt(tensor, i));
+
+type Sliced = Pick<TensorPlace, 'name' | 'shape' | 'offset' | 'bytes'>;
+
+/** One of them. */
+export function sliceAt<T extends Sliced>(tensor: T, at: number): T {
+  const [count = 1, ...shape] = tensor.shape;
   const bytes = tensor.bytes / count;
-  return Array.from({ length: count }, (_, i) => ({
-    ...tensor,
-    name: `${tensor.name}[${i}]`,
-    shape,
-    offset: tensor.offset + i * bytes,
-    bytes,
-  }));
+  return { ...tensor, name: `${tensor.name}[${at}]`, shape, offset: tensor.offset + at * bytes, bytes };
 }
 
-/** A checkpoint in which every tensor that one of `names` is a slice of is replaced by all its slices. */
-export function sliceTensors(index: CheckpointIndex, names: readonly string[]): CheckpointIndex {
+/** The tensor's name and the number of a slice of it, or undefined for a name that is no slice's. */
+export function sliceName(name: string): { readonly whole: string; readonly at: number } | undefined {
+  const [, whole, at] = SLICE.exec(name) ?? [];
+  return whole === undefined ? undefined : { whole, at: Number(at) };
+}
+
+/** A matrix that is stored the other way round, as what it is: the shape is that of the matrix. */
+export function turned<T extends Pick<TensorInfo, 'shape' | 'transposed'>>(tensor: T): T & { transposed: true } {
+  const [rows = 1, cols = 1] = tensor.shape;
+  return { ...tensor, shape: [cols, rows], transposed: true };
+}
+
+/** The shape that a tensor's bytes have. */
+export function storedShape({ shape, transposed }: Pick<TensorInfo, 'shape' | 'transposed'>): readonly number[] {
+  return transposed === true ? [...shape].reverse() : shape;
+}
+
+/**
+ * A checkpoint in which every tensor that a target is a slice of is replaced by all its slices, and targets are as they are
+ * compressed.
+ */
+export function targetTensors(
+  index: CheckpointIndex,
+  targets: readonly Pick<LogicalTensor, 'name' | 'parts'>[],
+): CheckpointIndex {
   const sliced = new Set<string>();
-  for (const name of names) {
-    const whole = SLICE.exec(name)?.[1];
+  const other = new Map<string, TensorInfo>();
+  for (const { name, parts } of targets) {
+    const whole = sliceName(name)?.whole;
     if (whole !== undefined && !index.byName.has(name) && index.byName.has(whole)) sliced.add(whole);
+    if (parts[0]?.transposed) other.set(name, parts[0]);
   }
-  if (sliced.size === 0) return index;
-  const tensors = index.tensors.flatMap(tensor => (sliced.has(tensor.name) ? slicesOf(tensor) : [tensor]));
+  if (sliced.size === 0 && other.size === 0) return index;
+  const tensors = index.tensors
+    .flatMap(tensor => (sliced.has(tensor.name) ? slicesOf(tensor) : [tensor]))
+    .map(tensor => other.get(tensor.name) ?? tensor);
   return { ...index, tensors, byName: new Map(tensors.map(tensor => [tensor.name, tensor])) };
 }
 

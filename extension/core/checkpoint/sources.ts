@@ -3,12 +3,14 @@ import type { DenseSource } from '../native';
 import { callNative, type PipelineContext } from '../context';
 import { isDtype, type Dtype } from '../dtypes';
 import { LqError } from '../errors';
+import { storedShape } from './slices';
 import type { LogicalTensor, TensorInfo } from './types';
 
 /** A tensor of elements, as safetensors holds them. @throws LqError 'unsupported-dtype' for blocks of a GGUF file. */
 export function elementTensor(tensor: TensorInfo): TensorInfo & { readonly dtype: Dtype } {
-  const { name, dtype, file } = tensor;
-  if (isDtype(dtype)) return { ...tensor, dtype };
+  const { transposed: _, ...stored } = tensor;
+  const { name, dtype, file } = stored;
+  if (isDtype(dtype)) return { ...stored, dtype, shape: storedShape(tensor) };
   throw new LqError('unsupported-dtype', `${name} is stored in blocks of ${dtype}.`, { file, tensor: name });
 }
 
@@ -19,8 +21,12 @@ export function tensorSource(tensor: TensorInfo): DenseSource {
       ? (tensor.shape as [number, number])
       : [1, tensor.shape.reduce((product, size) => product * size, 1)];
   const { file: path, offset, dtype } = elementTensor(tensor);
-  return { kind: 'dense', path, offset, dtype, rows, cols };
+  return { kind: 'dense', path, offset, dtype, rows, cols, ...(tensor.transposed && { transposed: true }) };
 }
+
+/** The transpose of what is stored, whether it is given as stored or turned already. */
+export const turnedSource = (source: DenseSource): DenseSource =>
+  source.transposed ? source : { ...source, rows: source.cols, cols: source.rows, transposed: true };
 
 /** The bytes of a logical tensor that is stored densely; `unsupported-dtype` names the format of one that is not. */
 export function denseSource(target: LogicalTensor): DenseSource {
@@ -34,16 +40,15 @@ export function denseSource(target: LogicalTensor): DenseSource {
   return tensorSource(part);
 }
 
-/** Hash of a tensor's stored bytes, all its parts. */
+/** Hash of a tensor's stored bytes, all its parts, and of what they are taken for. */
 export async function contentHash(context: PipelineContext, tensor: LogicalTensor): Promise<string> {
   const hashes: string[] = [];
   for (const part of tensor.parts) {
     const range = { path: part.file, offset: part.offset, bytes: part.bytes };
-    hashes.push(
-      await callNative(context, { file: part.file, tensor: tensor.name }, control =>
-        context.native.hash(range, control),
-      ),
+    const hash = await callNative(context, { file: part.file, tensor: tensor.name }, control =>
+      context.native.hash(range, control),
     );
+    hashes.push(part.transposed ? context.digest(`transposed ${hash}`) : hash);
   }
   return hashes.length === 1 ? (hashes[0] as string) : context.digest(hashes.join());
 }

@@ -11,6 +11,8 @@ export interface TensorInfo {
   readonly file: string;
   readonly offset: number;
   readonly bytes: number;
+  /** The bytes are those of [cols, rows], the transpose of `shape`. */
+  readonly transposed?: true;
 }
 
 /** One file of a checkpoint. */
@@ -123,7 +125,7 @@ export interface LogicalTensor {
   readonly role: Role;
   /** Index of the repeated block it belongs to, or -1. */
   readonly layer: number;
-  /** True when a Conv1D stores [in, out]. */
+  /** Whether linear maps are stored [in, out], as a Conv1D does and some tensors of experts. `shape` is as stored. */
   readonly transposed: boolean;
   /** Of a low-rank adapter. */
   readonly rank?: number;

@@ -180,8 +180,7 @@ async function encodeGroup(
 
 /** Groups in the order the network reads its inputs. */
 function groupsOf(model: ModelDescription, matrices: readonly Matrix[]): Group[] {
-  const weights = model.weights.filter(({ transposed }) => transposed !== true);
-  const places = new Map(weights.map(({ name, source: _, ...place }): [string, WeightPlace] => [name, place]));
+  const places = new Map(model.weights.map(({ name, source: _, ...place }): [string, WeightPlace] => [name, place]));
   const groups = new Map<string, { input: InputPlace; members: { place: WeightPlace; matrix: Matrix }[] }>();
   for (const matrix of matrices) {
     const place = places.get(matrix.name);

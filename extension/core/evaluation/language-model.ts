@@ -2,13 +2,14 @@
 import type { ModelWeight, NativeLanguageModel, NativeLanguageModelConfig } from '../native';
 import { joinPath } from '../files/paths';
 import type { CheckpointIndex } from '../checkpoint/types';
+import { sliceName } from '../checkpoint/slices';
 import { LqError } from '../errors';
 import { nativeError, type PipelineContext } from '../context';
 import { logicalTensors } from '../logical/logical';
 import { weightLookup } from '../logical/lookup';
 import { languageModelConfig } from './architecture';
 import { familyNames } from './families/registry';
-import { modelWeights, namingOf, type WeightLookup } from './weights';
+import { modelWeights, namingOf, storedNetwork, type WeightLookup } from './weights';
 
 /** What the runtime is opened with. */
 export interface ModelDescription {
@@ -43,9 +44,7 @@ export function describeModel(
   if (unreadable) throw new LqError('unsupported-model', unreadable.message, { file });
   const { config, masked, warnings } = languageModelConfig(index.config, file, context);
   const names = familyNames(index.config);
-  const { ownHead: head } = namingOf(lookup, names);
-  const untied = config.tiedEmbeddings && head !== undefined;
-  const network = untied ? { ...config, tiedEmbeddings: false } : config;
+  const network = storedNetwork(config, lookup, names);
   const weights = modelWeights(network, lookup, index.path, names);
   return {
     config: network,
@@ -54,8 +53,10 @@ export function describeModel(
     file: index.path,
     warnings: [
       ...warnings,
-      ...(untied
-        ? [`config.json ties the head to the embeddings; ${head} in the file was used, as transformers does.`]
+      ...(config.tiedEmbeddings && !network.tiedEmbeddings
+        ? [
+            `config.json ties the head to the embeddings; ${namingOf(lookup, names).ownHead} in the file was used, as transformers does.`,
+          ]
         : []),
       ...unusedTensors(index, weights),
     ],
@@ -74,7 +75,8 @@ export function requireMask({ masked, config, file }: ModelDescription): void {
 
 /** Tensors that belong to no weight of the network: another configuration than the file was made with, or another head. */
 function unusedTensors(index: CheckpointIndex, weights: readonly ModelWeight[]): string[] {
-  const used = new Set(weights.map(({ name }) => name));
+  // An expert's may be a slice of a tensor of all.
+  const used = new Set(weights.flatMap(({ name }) => [name, sliceName(name)?.whole ?? name]));
   const unused = logicalTensors(index).filter(({ name }) => !used.has(name) && !COMPUTED.test(name));
   if (unused.length === 0) return [];
   const names = unused.slice(0, SHOWN).map(({ name }) => name);

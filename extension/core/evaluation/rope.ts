@@ -106,8 +106,6 @@ function readScaling(
         originalMaxPositions,
       };
     case 'yarn': {
-      if (scaling.has('truncate') && !scaling.flag('truncate'))
-        scaling.refuse('The rotary scaling yarn without truncation is not supported');
       const factor = scaling.number('factor', maxPositions / originalMaxPositions);
       return {
         type,
@@ -117,6 +115,7 @@ function readScaling(
         // transformers takes 0 for absent here.
         betaFast: scaling.number('beta_fast', 0) || 32,
         betaSlow: scaling.number('beta_slow', 0) || 1,
+        ...(scaling.has('truncate') && !scaling.flag('truncate') && { exact: true }),
       };
     }
     case 'longrope':

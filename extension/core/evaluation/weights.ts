@@ -9,7 +9,8 @@ import type {
   WeightSource,
 } from '../native';
 import { LqError } from '../errors';
-import type { ExpertLayout } from './families/experts';
+import { turnedSource } from '../checkpoint/sources';
+import type { ExpertLayout, ExpertMatrices } from './families/experts';
 import type { OuterNames } from './families/family';
 
 /** Where a weight's bytes are, dense or packed; undefined when the checkpoint has no such tensor. */
@@ -82,11 +83,42 @@ interface Expected {
   name: string;
   shape: readonly [rows: number, cols: number];
   expert?: number;
+  /** Stored [cols, rows]. */
+  transposed?: boolean;
+}
+
+/** The matrix of what a checkpoint of a family that stores [in, out] has. MXFP4 has none such, and packed ones of ours say so. */
+function asMatrix(source: WeightSource): Pick<ModelWeight, 'source' | 'transposed'> {
+  if (source.kind === 'dense') return { source: turnedSource(source) };
+  const isMatrix = source.kind === 'mxfp4' || (source.kind !== 'gguf' && source.transposed === true);
+  return isMatrix ? { source } : { source, transposed: true };
+}
+
+/**
+ * The network as a checkpoint stores it: a head of its own is used even where config.json ties it, and experts may be together
+ * in one tensor.
+ */
+export function storedNetwork(
+  config: NativeLanguageModelConfig,
+  lookup: WeightLookup,
+  names: FamilyNames,
+): NativeLanguageModelConfig {
+  const naming = namingOf(lookup, names);
+  const first = config.layerTraits?.findIndex(({ routed }) => routed === true) ?? -1;
+  const layout = first < 0 ? undefined : layoutOf(names.experts, `${naming.prefix}${naming.layers}.${first}`, lookup);
+  return {
+    ...config,
+    tiedEmbeddings: config.tiedEmbeddings && naming.ownHead === undefined,
+    ...(config.experts &&
+      layout?.matrices.kind === 'together' && {
+        experts: { ...config.experts, fusedGateUp: layout.matrices.order },
+      }),
+  };
 }
 
 /**
  * Every weight the network needs, checked for presence and shape.
- * @param config with `tiedEmbeddings` as they are in the checkpoint: a head of its own is used
+ * @param config as the checkpoint stores the network, see `storedNetwork`
  * @param file the checkpoint, for errors
  * @param names those of this family that are not Llama's
  * @throws LqError 'tensor-not-found', or 'unsupported-model' when a shape is not what config.json says.
@@ -100,24 +132,21 @@ export function modelWeights(
   const naming = namingOf(lookup, names);
   const weights: ModelWeight[] = [];
   const add = (layer: number, expected: readonly Expected[]): void => {
-    for (const { kind, name, shape, expert } of expected) {
-      const source = lookup(name);
-      if (source === undefined) {
+    for (const { kind, name, shape, expert, transposed = names.transposed && GRADIENT_KINDS.has(kind) } of expected) {
+      const stored = lookup(name);
+      if (stored === undefined) {
         // Encoders of sentences are saved without what they were trained with.
         const what = kind === 'head_dense' ? ' It has no head that predicts masked tokens.' : '';
         throw new LqError('tensor-not-found', `The checkpoint has no tensor ${name}.${what}`, { file, tensor: name });
       }
-      const transposed = names.transposed && GRADIENT_KINDS.has(kind);
-      const [rows, cols] = transposed ? [shape[1], shape[0]] : shape;
+      const weight = transposed ? asMatrix(stored) : { source: stored };
+      const [rows, cols] = weight.transposed ? [shape[1], shape[0]] : shape;
+      const { source } = weight;
       if (source.rows !== rows || source.cols !== cols) {
         const message = `${name} is [${source.rows}, ${source.cols}] where config.json needs [${rows}, ${cols}].`;
         throw new LqError('unsupported-model', message, { file, tensor: name });
       }
-      weights.push({
-        ...{ layer, kind, name, source },
-        ...(expert !== undefined && { expert }),
-        ...(transposed && { transposed }),
-      });
+      weights.push({ layer, kind, name, ...weight, ...(expert !== undefined && { expert }) });
     }
   };
   add(-1, outerWeights(config, naming, lookup));
@@ -201,9 +230,18 @@ function norm(c: NativeLanguageModelConfig, kind: string, module: string, size: 
   return biased(c) ? [weight, { kind: `${kind}_bias`, name: `${module}.bias`, shape: [1, size] }] : [weight];
 }
 
-/** The layout whose router the layer has, else the usual one, for the error that misses it. */
-const layoutOf = (layouts: readonly ExpertLayout[], prefix: string, lookup: WeightLookup): ExpertLayout | undefined =>
-  layouts.find(({ router }) => lookup(`${prefix}.${router}.weight`) !== undefined) ?? layouts[0];
+/** The layout whose router and experts the layer has, else one whose router it has, else the usual one, for the error that misses it. */
+function layoutOf(layouts: readonly ExpertLayout[], prefix: string, lookup: WeightLookup): ExpertLayout | undefined {
+  const has = (name: string): boolean => lookup(`${prefix}.${name}`) !== undefined;
+  const routers = layouts.filter(({ router }) => has(`${router}.weight`));
+  return routers.find(({ matrices }) => has(matrixName(matrices, 'down', 0))) ?? routers[0] ?? layouts[0];
+}
+
+/** Name within the layer of an expert's matrix. */
+const matrixName = (matrices: ExpertMatrices, kind: 'gate' | 'up' | 'down', expert: number): string =>
+  matrices.kind === 'separate'
+    ? `${matrices[kind].replace('*', String(expert))}.weight`
+    : `${kind === 'down' ? matrices.down : matrices.gateUp}[${expert}]`;
 
 /** In a routed layer the MLP of all tokens is the shared expert's. */
 function sharedNames(
@@ -217,12 +255,6 @@ function sharedNames(
 
 function expertWeights(c: NativeExperts, hidden: number, prefix: string, layout: ExpertLayout): Expected[] {
   const inLayer = (name: string): string => `${prefix}.${name}`;
-  const shapes = {
-    gate: [c.intermediate, hidden],
-    up: [c.intermediate, hidden],
-    down: [hidden, c.intermediate],
-  } as const;
-  const kinds = ['gate', 'up', 'down'] as const;
   return [
     { kind: 'router', name: inLayer(`${layout.router}.weight`), shape: [c.count, hidden] },
     ...(c.routerBias === true
@@ -235,13 +267,36 @@ function expertWeights(c: NativeExperts, hidden: number, prefix: string, layout:
       ? [{ kind: 'shared_gate', name: inLayer(`${layout.sharedGate}.weight`), shape: [1, hidden] as const }]
       : []),
     ...Array.from({ length: c.count }, (_, expert) =>
-      kinds.map((kind): Expected => ({
-        kind,
+      expertMatrices(c, hidden, layout.matrices, expert).map((own): Expected => ({
+        ...own,
         expert,
-        name: inLayer(`${layout.matrices[kind].replace('*', String(expert))}.weight`),
-        shape: shapes[kind],
+        name: inLayer(own.name),
       })),
     ).flat(),
+  ];
+}
+
+/** Matrices and biases of an expert by their names within the layer. */
+function expertMatrices(
+  { intermediate, bias = false }: NativeExperts,
+  hidden: number,
+  matrices: ExpertMatrices,
+  expert: number,
+): Expected[] {
+  const all = matrices.kind === 'together' ? matrices : undefined;
+  const of = (kind: 'gate' | 'up' | 'down', rows: number, cols: number): Expected[] => {
+    const as = all !== undefined && kind === 'up' ? 'gate_up' : kind;
+    const name = matrixName(matrices, kind, expert);
+    const biasName = all ? name.replace(/\[\d+\]$/, '_bias$&') : name.replace(/weight$/, 'bias');
+    return [
+      { kind: as, name, shape: [rows, cols], transposed: all?.transposed ?? false },
+      ...(bias ? [{ kind: `${as}_bias`, name: biasName, shape: [1, rows] as const, transposed: false }] : []),
+    ];
+  };
+  return [
+    ...(all ? [] : of('gate', intermediate, hidden)),
+    ...of('up', all ? 2 * intermediate : intermediate, hidden),
+    ...of('down', hidden, intermediate),
   ];
 }
 

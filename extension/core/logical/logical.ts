@@ -68,7 +68,9 @@ function byEnding(): Map<string, Format[]> {
  * exactly one. `parameters` are those of the model (for LoRA, of the adapter), `bytes` includes scales and all other parts.
  */
 export function logicalTensors(source: FormatSource): LogicalTensor[] {
-  const transposes = conv1dNames(source);
+  const conv1d = conv1dNames(source);
+  const transposes = ({ name, shape }: PackedWeight): boolean =>
+    shape.length === 2 ? conv1d(name) : shape.length === 3 && transposedExperts(name, source);
   const claimed = new Set<TensorInfo>();
   const names = new Set<string>();
   const logical: LogicalTensor[] = [];
@@ -108,7 +110,7 @@ function recognise(tensor: TensorInfo, source: FormatSource): PackedWeight | und
   return undefined;
 }
 
-function describe(weight: PackedWeight, transposes: (name: string) => boolean): LogicalTensor {
+function describe(weight: PackedWeight, transposes: (weight: PackedWeight) => boolean): LogicalTensor {
   const parameters = weight.parameters ?? elementCount(weight.shape);
   const bytes = weight.parts.reduce((sum, part) => sum + part.bytes, 0);
   const dense = weight.format === 'dense' ? weight.parts[0] : undefined;
@@ -123,7 +125,8 @@ function describe(weight: PackedWeight, transposes: (name: string) => boolean): 
     bitsPerWeight:
       dense && isDtype(dense.dtype) ? dtypeBits(dense.dtype) : parameters > 0 ? (8 * bytes) / parameters : 0,
     ...placeOf(weight.name),
-    transposed: weight.shape.length === 2 && transposes(weight.name),
+    // A target's tensor has the shape of its matrix already.
+    transposed: weight.transposed ?? (weight.parts[0]?.transposed !== true && transposes(weight)),
     ...(weight.rank !== undefined && { rank: weight.rank }),
     parts: weight.parts,
   };
@@ -141,4 +144,17 @@ function conv1dNames(source: FormatSource): (name: string) => boolean {
       ? CONV1D_MODELS.has(type)
       : source.tensors.some(({ name, shape }) => /\bc_attn\.weight$/.test(name) && shape[1] === 3 * (shape[0] ?? 0));
   return conv1d ? name => CONV1D_MODULE.test(name) : () => false;
+}
+
+const FUSED_EXPERTS = /^(.*\.experts\.)(?:gate_up_proj|down_proj)$/;
+
+/**
+ * Whether experts that are stored together are [in, out] each, as in gpt-oss and Llama 4: gate and up then read as many columns
+ * as down gives, [in, 2·inner] and [inner, out]; else they are [2·inner, in] and [out, inner].
+ */
+function transposedExperts(name: string, { byName }: FormatSource): boolean {
+  const prefix = FUSED_EXPERTS.exec(name)?.[1];
+  const gateUp = byName.get(`${prefix}gate_up_proj`)?.shape ?? [];
+  const down = byName.get(`${prefix}down_proj`)?.shape ?? [];
+  return gateUp.length === 3 && down.length === 3 && gateUp[2] === 2 * down[1]! && gateUp[1] === down[2];
 }

@@ -1,5 +1,6 @@
 /** Weights by name, whichever way they are stored that can be read. */
 import { ggufSource } from '../checkpoint/gguf/source';
+import { sliceAt, sliceName } from '../checkpoint/slices';
 import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor, StorageFormat } from '../checkpoint/types';
 import type { WeightSource } from '../native';
@@ -7,6 +8,7 @@ import { LqError } from '../errors';
 import { readPacked } from '../packed/reader';
 import { quoteName } from '../text';
 import { logicalTensors } from './logical';
+import { mxBlocks } from './mx-blocks';
 import { MLX_SYMMETRIC, packedIntegers } from './packed-integers';
 
 /** Formats whose tensors are looked up by other ways, and adapters, which are no weights. */
@@ -24,8 +26,8 @@ function refuse({ name, dtype, format, parts }: LogicalTensor): never {
 }
 
 /**
- * Where the weight of a name is: a stored tensor, a packed matrix of ours, symmetric integers of compressed-tensors, or a tensor of a GGUF file by the name it has in
- * transformers. Undefined when there is none.
+ * Where the weight of a name is: a stored tensor or a slice of one, `NAME[3]`, a packed matrix of ours, symmetric integers of
+ * compressed-tensors, MXFP4, or a tensor of a GGUF file by the name it has in transformers. Undefined when there is none.
  * @throws LqError 'packed-format' when the checkpoint is packed and damaged; the lookup throws 'unsupported-dtype' for a
  *   tensor whose values cannot be read.
  */
@@ -46,10 +48,22 @@ export function weightLookup(index: CheckpointIndex): (name: string) => WeightSo
   const symmetric = new Set(
     index.shards.filter(({ metadata }) => metadata['biases'] === MLX_SYMMETRIC.biases).map(({ file }) => file),
   );
-  return name => {
-    const integers = foreign.get(name);
-    if (integers) return packedIntegers(integers, symmetric.has(integers.parts[0]?.file ?? '')) ?? refuse(integers);
+  const stored = (name: string): WeightSource | undefined => {
+    const other = foreign.get(name);
+    if (other)
+      return packedIntegers(other, symmetric.has(other.parts[0]?.file ?? '')) ?? mxBlocks(other) ?? refuse(other);
     const tensor = index.byName.get(name);
     return packed.get(name)?.source ?? (tensor && tensorSource(tensor));
   };
+  return name => stored(name) ?? slice(name);
+
+  /** A matrix or vector of a tensor that holds several. */
+  function slice(name: string): WeightSource | undefined {
+    const { whole, at } = sliceName(name) ?? {};
+    const tensor = whole === undefined ? undefined : index.byName.get(whole);
+    if (tensor !== undefined && at !== undefined)
+      return at < (tensor.shape[0] ?? 0) ? tensorSource(sliceAt(tensor, at)) : undefined;
+    const other = whole === undefined ? undefined : foreign.get(whole);
+    return other && (mxBlocks(other, at) ?? refuse(other));
+  }
 }

@@ -4,8 +4,8 @@
  */
 import { LqError } from '../errors';
 import { anyGlob } from '../checkpoint/glob';
-import { slicesOf } from '../checkpoint/slices';
-import type { LogicalTensor, Role } from '../checkpoint/types';
+import { slicesOf, turned } from '../checkpoint/slices';
+import type { LogicalTensor, Role, TensorInfo } from '../checkpoint/types';
 
 const FLOATS: ReadonlySet<string> = new Set(['F32', 'F16', 'BF16']);
 const TABLES: ReadonlySet<Role> = new Set<Role>(['embedding', 'position', 'rotary']);
@@ -30,8 +30,8 @@ export interface Coverage {
 
 /**
  * The matrices to compress. Without `include`: the linear weights inside repeated blocks, experts that are stored together
- * as slices of their tensor, `NAME[expert]`. With it: every matrix that a glob names, whatever and wherever it is, and
- * slices of three-dimensional tensors. `exclude` takes away.
+ * as slices of their tensor, `NAME[expert]`. What is stored [in, out] is a target [out, in]. With it: every matrix that a
+ * glob names, whatever and wherever it is, and slices of three-dimensional tensors. `exclude` takes away.
  * @param embeddings whether `tokenMatrices` are added
  * @throws LqError 'no-targets' saying why, 'usage' for a bad glob.
  */
@@ -141,19 +141,26 @@ export function tokenMatrices(logical: readonly LogicalTensor[]): LogicalTensor[
 export const isTokenRole = ({ role, layer }: Pick<LogicalTensor, 'role' | 'layer'>): boolean =>
   layer < 0 && (role === 'embedding' || role === 'head');
 
-/** A matrix itself, or the matrices a three-dimensional tensor of dense storage holds one after another. */
+/** A matrix itself, or the matrices a three-dimensional tensor of dense storage holds one after another; as [out, in]. */
 function matricesOf(tensor: LogicalTensor): readonly LogicalTensor[] {
   const part = tensor.parts[0];
-  if (tensor.shape.length !== 3 || tensor.format !== 'dense' || part === undefined || !holdsMatrices(tensor))
-    return [tensor];
-  return slicesOf(part).map(slice => ({
-    ...tensor,
-    name: slice.name,
-    shape: slice.shape,
-    parameters: tensor.parameters / tensor.shape[0]!,
-    bytes: slice.bytes,
-    parts: [slice],
-  }));
+  if (tensor.format !== 'dense' || part === undefined) return [tensor];
+  const oriented = (own: TensorInfo): TensorInfo => (tensor.transposed ? turned(own) : own);
+  if (tensor.shape.length === 2) {
+    const own = oriented(part);
+    return [{ ...tensor, shape: own.shape, parts: [own] }];
+  }
+  if (tensor.shape.length !== 3 || !holdsMatrices(tensor)) return [tensor];
+  return slicesOf(part)
+    .map(oriented)
+    .map(slice => ({
+      ...tensor,
+      name: slice.name,
+      shape: slice.shape,
+      parameters: tensor.parameters / tensor.shape[0]!,
+      bytes: slice.bytes,
+      parts: [slice],
+    }));
 }
 
 /** Experts that are stored together; kernels of convolutions have three dimensions too. */

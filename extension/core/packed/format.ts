@@ -1,5 +1,5 @@
 /**
- * Names and metadata of the packed LQ checkpoint, version 2. FORMAT.md in this folder specifies it for other programs; what
+ * Names and metadata of the packed LQ checkpoint, version 3. FORMAT.md in this folder specifies it for other programs; what
  * it says and what this file does must agree.
  */
 import { dtypeBits } from '../dtypes';
@@ -13,7 +13,7 @@ import { SCALE_DTYPES } from '../options/scales/two-level';
 import type { FactorStorage, Option } from '../options/types';
 import type { QuantConfig } from '../native';
 
-export const PACKED_VERSION = 2;
+export const PACKED_VERSION = 3;
 /** Knew the paper's options alone, and described them as a book and a configuration. */
 const FIRST_VERSION = 1;
 /** Value of `format` in `__metadata__`, and `quant_method` in config.json. */
@@ -49,6 +49,8 @@ export interface MatrixDescription {
   /** Of the tensor it stands for. */
   readonly dtype: Dtype;
   readonly shape: readonly [number, number];
+  /** That tensor is the transpose, [cols, rows]. */
+  readonly transposed?: true;
   readonly option: Option;
 }
 
@@ -145,8 +147,8 @@ function shardDescription(value: unknown, file: string): ShardDescription {
   check(isRecord(value), 'the description is not an object');
   const { version, factors, books, matrices, seed = 0 } = value as Record<string, unknown>;
   check(
-    version === PACKED_VERSION || version === FIRST_VERSION,
-    `packed version ${String(version)} is neither ${FIRST_VERSION} nor ${PACKED_VERSION}, those known here`,
+    Number.isInteger(version) && (version as number) >= FIRST_VERSION && (version as number) <= PACKED_VERSION,
+    `packed version ${String(version)} is none of ${FIRST_VERSION} to ${PACKED_VERSION}, those known here`,
   );
   check(['nf8', 'bf16', 'fp32'].includes(factors as string), `unknown factor storage ${JSON.stringify(factors)}`);
   check(Number.isSafeInteger(seed) && (seed as number) >= 0, `the seed ${JSON.stringify(seed)} is not a whole number`);
@@ -163,9 +165,10 @@ function shardDescription(value: unknown, file: string): ShardDescription {
   const described: [string, MatrixDescription][] = [];
   for (const [name, matrix] of Object.entries(matrices as Record<string, unknown>)) {
     check(isRecord(matrix), 'a matrix is not an object', name);
-    const { dtype, shape, option: stored } = matrix as Record<string, unknown>;
+    const { dtype, shape, transposed, option: stored } = matrix as Record<string, unknown>;
     check(typeof dtype === 'string' && /^(F64|F32|F16|BF16)$/.test(dtype), 'the dtype is not a float type', name);
     check(Array.isArray(shape) && shape.length === 2 && shape.every(isCount), 'the shape is not [rows, cols]', name);
+    check(transposed === undefined || transposed === true, 'transposed is neither absent nor true', name);
     const option = version === FIRST_VERSION ? firstOption(stored) : stored;
     const problem = optionFault(option);
     check(problem === undefined, `${problem}`, name);

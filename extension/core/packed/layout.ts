@@ -195,5 +195,6 @@ function describeTarget(source: CheckpointIndex, name: string, option: Option): 
         tensor: name,
       },
     );
-  return { dtype: elementTensor(tensor).dtype, shape: [rows, cols], option };
+  const { dtype } = elementTensor(tensor);
+  return { dtype, shape: [rows, cols], ...(tensor.transposed && { transposed: true }), option };
 }

@@ -32,6 +32,8 @@ export interface PackedMatrix {
   /** Of the tensor it stands for. */
   readonly dtype: Dtype;
   readonly shape: readonly [number, number];
+  /** That tensor is the transpose, [cols, rows]. */
+  readonly transposed: boolean;
   readonly option: Option;
   readonly factors: FactorStorage;
   readonly source: LqSource | EncodedSource;
@@ -85,7 +87,7 @@ function part(index: CheckpointIndex, file: string, matrix: string, spec: Tensor
 
 function packedMatrix(
   name: string,
-  { dtype, shape, option }: MatrixDescription,
+  { dtype, shape, transposed, option }: MatrixDescription,
   { factors, seed }: ShardDescription,
   books: ReadonlyMap<string, NativeBook>,
   parts: readonly TensorInfo[],
@@ -114,14 +116,16 @@ function packedMatrix(
     l1: factor(`${prefix}.l1`, rows, option.rank),
     l2: factor(`${prefix}.l2`, option.rank, cols),
   };
+  const other = transposed && { transposed };
   const config = paperConfig(option);
   const source: LqSource | EncodedSource =
     config !== undefined
-      ? { kind: 'lq', rows, cols, quantized: quantized(prefix, config, rows * cols), ...lowRank }
+      ? { kind: 'lq', rows, cols, ...other, quantized: quantized(prefix, config, rows * cols), ...lowRank }
       : {
           kind: 'encoded',
           rows,
           cols,
+          ...other,
           option: nativeOption(option, option.grid.kind === 'nf' ? books.get(`nf${option.grid.bits}`) : undefined),
           seed,
           parts: Object.fromEntries(
@@ -130,7 +134,7 @@ function packedMatrix(
           ...lowRank,
         };
   const bytes = parts.reduce((sum, tensor) => sum + tensor.bytes, 0);
-  return { name, dtype, shape, option, factors, source, parts, bytes };
+  return { name, dtype, shape, transposed: transposed === true, option, factors, source, parts, bytes };
 }
 
 function nativeBooks({ books }: ShardDescription): Map<string, NativeBook> {

@@ -16,18 +16,11 @@ export function targetPlaces(
   what: string,
 ): WeightPlace[] {
   if (targets.length === 0) throw new LqError('no-targets', `There is no matrix to compute ${what.toLowerCase()} for.`);
-  const turned = new Set(model.weights.filter(({ transposed }) => transposed === true).map(({ name }) => name));
   const known = new Map(
     model.weights.map(({ name, source: _, transposed: __, ...place }): [string, WeightPlace] => [name, place]),
   );
   return targets.map(({ name }) => {
     const place = known.get(name);
-    if (turned.has(name))
-      throw new LqError(
-        'unsupported-model',
-        `${what} of ${name} is not available: it is stored as [inputs, outputs] (Conv1D). Compress without weighting errors, --plain.`,
-        { file: model.file, tensor: name },
-      );
     if (place !== undefined && GRADIENT_KINDS.has(place.kind)) return place;
     throw new LqError('unsupported-model', `${what} of ${name} is not available; exclude it.`, {
       file: model.file,

@@ -71,7 +71,6 @@ export function targetMatrices(
   return selectTargets(tensors, include, exclude).map(targetMatrix);
 }
 
-export function targetMatrix({ name, role, layer, shape, transposed }: LogicalTensor): TargetMatrix {
-  const [rows, cols] = [shape[0]!, shape[1]!];
-  return { name, role, layer, shape: transposed ? [cols, rows] : [rows, cols] };
+export function targetMatrix({ name, role, layer, shape }: LogicalTensor): TargetMatrix {
+  return { name, role, layer, shape: [shape[0]!, shape[1]!] };
 }

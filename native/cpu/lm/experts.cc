@@ -231,33 +231,16 @@ void backward_experts(const Batch& batch, const Routing& r, ExpertSource* source
       }
       const int64_t at = r.begin[e] - group.begin;
       const float* mlp = kept.x + at * hidden;
-      const std::array<GradientFactors, 3> all{{{kept.gate + at * inner,
-                                                 mlp,
-                                                 inner,
-                                                 hidden,
-                                                 {0, inner, inner, 1},
-                                                 sums[e].squares[0],
-                                                 sums[e].row_squares[0],
-                                                 begin.data()},
-                                                {kept.up + at * inner,
-                                                 mlp,
-                                                 inner,
-                                                 hidden,
-                                                 {0, inner, inner, 1},
-                                                 sums[e].squares[1],
-                                                 sums[e].row_squares[1],
-                                                 begin.data()},
-                                                {kept.d + at * hidden,
-                                                 kept.act + at * inner,
-                                                 hidden,
-                                                 inner,
-                                                 {0, hidden, hidden, 1},
-                                                 sums[e].squares[2],
-                                                 sums[e].row_squares[2],
-                                                 begin.data()}}};
-      for (const GradientFactors& g : all) {
-        if (g.squares != nullptr || g.row_squares != nullptr) gradients.push_back(g);
-      }
+      const auto add = [&](WeightKind part, const float* dy, const float* of, int64_t out, int64_t in) {
+        const auto* const stored = std::find(kExpertMatrices.begin(), kExpertMatrices.end(), stored_in(c, part, e));
+        const auto to = static_cast<size_t>(stored - kExpertMatrices.begin());
+        if (sums[e].squares[to] == nullptr && sums[e].row_squares[to] == nullptr) return;
+        gradients.push_back(
+            {dy, of, out, in, rows_in(c, part, out, e), sums[e].squares[to], sums[e].row_squares[to], begin.data()});
+      };
+      add(WeightKind::gate, kept.gate + at * inner, mlp, inner, hidden);
+      add(WeightKind::up, kept.up + at * inner, mlp, inner, hidden);
+      add(WeightKind::down, kept.d + at * hidden, kept.act + at * inner, hidden, inner);
     }
     accumulate_squares(batch, gradients);
   });

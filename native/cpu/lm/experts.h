@@ -27,10 +27,14 @@ class ExpertSource {
   ~ExpertSource() = default;
 };
 
-// Where an expert's sums go: gate, up, down and the inputs mlp, down; null skips one.
+// The matrices an expert may be stored as.
+constexpr std::array<WeightKind, 4> kExpertMatrices{WeightKind::gate, WeightKind::up, WeightKind::down,
+                                                    WeightKind::gate_up};
+
+// Where an expert's sums go, in that order, and of the inputs mlp, down; null skips one.
 struct ExpertSums {
-  std::array<float*, 3> squares{};
-  std::array<double*, 3> row_squares{};
+  std::array<float*, kExpertMatrices.size()> squares{};
+  std::array<double*, kExpertMatrices.size()> row_squares{};
   std::array<float*, 2> moments{};
 
   bool any_gradient() const;

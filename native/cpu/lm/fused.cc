@@ -4,8 +4,17 @@
 
 namespace lq::lm {
 
-WeightKind stored_in(const LanguageModelConfig& c, WeightKind part) {
-  const bool attention = c.attention.fused != Fused::none, mlp = c.mlp.fused != Fused::none;
+namespace {
+
+// How gate and up of a block, or of an expert, lie in one tensor.
+Fused fused_mlp(const LanguageModelConfig& c, int32_t expert) {
+  return expert == kNoExpert ? c.mlp.fused : c.moe.fused;
+}
+
+}  // namespace
+
+WeightKind stored_in(const LanguageModelConfig& c, WeightKind part, int32_t expert) {
+  const bool attention = c.attention.fused != Fused::none, mlp = fused_mlp(c, expert) != Fused::none;
   switch (part) {
     case WeightKind::q:
     case WeightKind::k:
@@ -26,11 +35,12 @@ WeightKind stored_in(const LanguageModelConfig& c, WeightKind part) {
   }
 }
 
-RowRuns rows_in(const LanguageModelConfig& c, WeightKind part, int64_t rows) {
-  if (stored_in(c, part) == part) return {0, rows, rows, 1};
+RowRuns rows_in(const LanguageModelConfig& c, WeightKind part, int64_t rows, int32_t expert) {
+  if (stored_in(c, part, expert) == part) return {0, rows, rows, 1};
   const int64_t dim = c.head_dim, group = c.heads / c.kv_heads;
   const int64_t q = c.heads * dim, kv = c.kv_heads * dim;
   const bool grouped = c.attention.fused == Fused::grouped;
+  const bool in_turn = fused_mlp(c, expert) == Fused::interleaved;
   switch (part) {
     case WeightKind::q:
     case WeightKind::q_bias:
@@ -43,9 +53,9 @@ RowRuns rows_in(const LanguageModelConfig& c, WeightKind part, int64_t rows) {
       return grouped ? RowRuns{(group + 1) * dim, dim, (group + 2) * dim, c.kv_heads} : RowRuns{q + kv, kv, kv, 1};
     case WeightKind::up:
     case WeightKind::up_bias:
-      return {rows, rows, rows, 1};
+      return in_turn ? RowRuns{1, 1, 2, rows} : RowRuns{rows, rows, rows, 1};
     default:
-      return {0, rows, rows, 1};
+      return in_turn ? RowRuns{0, 1, 2, rows} : RowRuns{0, rows, rows, 1};
   }
 }
 

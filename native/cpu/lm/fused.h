@@ -15,10 +15,10 @@ struct RowRuns {
   int64_t at(int64_t i) const { return first + i / size * stride + i % size; }
 };
 
-// The tensor that a matrix or bias of a block is stored in: itself where it is not fused.
-WeightKind stored_in(const LanguageModelConfig& config, WeightKind part);
+// The tensor that a matrix or bias of a block, or of an expert, is stored in: itself where it is not fused.
+WeightKind stored_in(const LanguageModelConfig& config, WeightKind part, int32_t expert = kNoExpert);
 // Where its `rows` rows lie in that.
-RowRuns rows_in(const LanguageModelConfig& config, WeightKind part, int64_t rows);
+RowRuns rows_in(const LanguageModelConfig& config, WeightKind part, int64_t rows, int32_t expert = kNoExpert);
 // Copies a part of a fused tensor with rows of `cols` elements.
 void copy_part(const RowRuns& runs, int64_t cols, const float* fused, float* part);
 

@@ -111,9 +111,13 @@ class CpuLayerPass final : public LayerPass {
         fail(StatusCode::invalid_argument, "the block's attention was left behind");
       }
       if (expert != kNoExpert) {
-        Buffer& buffer = experts_.replaced[{kind, expert}];
-        buffer.reserve(count);
-        std::copy_n(values, count, buffer.data());
+        for (const auto& [part, field] : kExpertFields) {
+          if (stored_in(config_, part, expert) != kind) continue;
+          const MatrixShape own = part_shape(config_, layer, part, expert);
+          Buffer& buffer = experts_.replaced[{part, expert}];
+          buffer.reserve(own.rows * own.cols);
+          copy_part(rows_in(config_, part, own.rows, expert), own.cols, values, buffer.data());
+        }
         return;
       }
       for (size_t at = 0; at < kParts.size(); ++at) {

@@ -57,8 +57,10 @@ std::vector<double> inverse_frequencies(const LanguageModelConfig& c, int64_t co
       break;
     }
     case RopeType::yarn: {
-      const double low = std::max(std::floor(correction_index(c, c.rope_beta_fast)), 0.0);
-      double high = std::min(std::ceil(correction_index(c, c.rope_beta_slow)), static_cast<double>(dim - 1));
+      const bool exact = c.rotary.yarn_exact;
+      const double first = correction_index(c, c.rope_beta_fast), last = correction_index(c, c.rope_beta_slow);
+      const double low = std::max(exact ? first : std::floor(first), 0.0);
+      double high = std::min(exact ? last : std::ceil(last), static_cast<double>(dim - 1));
       if (low == high) high += 0.001;
       for (int64_t i = 0; i < half; ++i) {
         const double interpolated = std::clamp((i - low) / (high - low), 0.0, 1.0);

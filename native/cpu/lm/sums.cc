@@ -30,15 +30,14 @@ MatrixShape part_shape(const LanguageModelConfig& c, int32_t layer, WeightKind k
 }
 
 MatrixShape matrix_shape(const LanguageModelConfig& c, int32_t layer, WeightKind kind, int32_t expert) {
-  if (expert != kNoExpert) return part_shape(c, layer, kind, expert);
-  if (stored_in(c, kind) != kind) return {0, 0};
+  if (stored_in(c, kind, expert) != kind) return {0, 0};
   if (kind == WeightKind::qkv && c.attention.fused != Fused::none) {
     return {part_shape(c, layer, WeightKind::q).rows + 2 * part_shape(c, layer, WeightKind::k).rows, c.hidden};
   }
-  if (kind == WeightKind::gate_up && c.mlp.fused != Fused::none) {
-    return {2 * part_shape(c, layer, WeightKind::up).rows, c.hidden};
+  if (kind == WeightKind::gate_up && stored_in(c, WeightKind::up, expert) == kind) {
+    return {2 * part_shape(c, layer, WeightKind::up, expert).rows, c.hidden};
   }
-  return part_shape(c, layer, kind);
+  return part_shape(c, layer, kind, expert);
 }
 
 int64_t input_size(const LanguageModelConfig& c, int32_t layer, BlockInput input, int32_t expert) {

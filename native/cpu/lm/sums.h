@@ -17,7 +17,6 @@ constexpr std::array<WeightKind, 7> kParts{WeightKind::q,    WeightKind::k,  Wei
 constexpr std::array<WeightKind, 9> kMatrices{WeightKind::q,    WeightKind::k,    WeightKind::v,
                                               WeightKind::o,    WeightKind::gate, WeightKind::up,
                                               WeightKind::down, WeightKind::qkv,  WeightKind::gate_up};
-constexpr std::array<WeightKind, 3> kExpertMatrices{WeightKind::gate, WeightKind::up, WeightKind::down};
 constexpr std::array<BlockInput, 4> kInputs{BlockInput::attention, BlockInput::output, BlockInput::mlp,
                                             BlockInput::down};
 

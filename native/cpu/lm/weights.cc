@@ -261,15 +261,27 @@ void Weights::Experts::load(const Batch& batch, const int32_t* experts, int64_t 
   const LanguageModelConfig& c = weights_->config_;
   int64_t each = 0;
   for (const auto& [kind, field] : kExpertTensors) each += expert_tensor_size(c, kind);
-  weights_->expert_arena_.reserve(count * each);
+  // A fused tensor is read behind them all, and taken apart from there.
+  const int64_t hidden = c.hidden, inner = c.moe.intermediate;
+  const int64_t fused = c.moe.fused == Fused::none ? 0 : 2 * inner * hidden;
+  weights_->expert_arena_.reserve(count * each + fused);
   float* at = weights_->expert_arena_.data();
+  float* whole = at + count * each;
   for (int64_t i = 0; i < count; ++i) {
     out[i] = {};
+    WeightKind held = WeightKind::embedding;  // what `whole` has
     for (const auto& [kind, field] : kExpertTensors) {
       const int64_t size = expert_tensor_size(c, kind);
       if (size == 0) continue;
       batch.check();
-      weights_->load(layer, kind, experts[i], size, at);
+      const WeightKind stored = stored_in(c, kind, experts[i]);
+      if (stored == kind) {
+        weights_->load(layer, kind, experts[i], size, at);
+      } else {
+        if (held != stored) weights_->load(layer, stored, experts[i], 2 * size, whole);
+        held = stored;
+        copy_part(rows_in(c, kind, inner, experts[i]), size / inner, whole, at);
+      }
       out[i].*field = at;
       at += size;
     }

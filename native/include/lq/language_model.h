@@ -17,9 +17,9 @@ enum class NormKind : int32_t { rms = 0, layer };  // layer: mean subtracted, wi
 enum class Activation : int32_t { silu = 0, gelu_tanh, gelu, relu, relu_squared, gelu_quick, identity };
 // Rotation of queries and keys in a layer: by the config's embedding, by its second one, or none.
 enum class LayerRotary : int32_t { standard = 0, local, none };
-// How matrices that read one input lie in one tensor: not at all, one after another, or (q, k, v) by key-value head,
-// each with the queries of its group before its key and value.
-enum class Fused : int32_t { none = 0, stacked, grouped };
+// How matrices that read one input lie in one tensor: not at all, one after another, (q, k, v) by key-value head, each
+// with the queries of its group before its key and value, or (gate, up of experts) row by row in turn.
+enum class Fused : int32_t { none = 0, stacked, grouped, interleaved };
 // What normalises queries and keys: RMS of each head, RMS of all heads together (OLMo 2), LayerNorm of each head with
 // one weight and bias for all (Phi), LayerNorm of each head with a weight of its own and no bias (Cohere, StableLM).
 enum class HeadNorm : int32_t { each = 0, together, layer, layer_own };
@@ -50,6 +50,7 @@ struct MoeConfig {
   bool scale_input;            // weights multiply what experts read instead of what they give (Llama 4)
   bool shared_gate;  // what the shared expert gives is multiplied with the sigmoid of a gate [1, hidden] (Qwen2-MoE)
   bool expert_bias;  // gate, up and down of experts have biases
+  Fused fused;       // gate and up of an expert are one tensor, and so are their biases
   // Not 0: experts compute (up + 1) gate sigmoid(alpha gate), gate at most the limit, up within it (gpt-oss).
   double clamp_limit, clamp_alpha;
 };
@@ -86,6 +87,7 @@ struct RotaryParts {
   int32_t dim;         // leading dimensions of a head that are rotated; 0: all
   bool interleaved;    // pairs are (2i, 2i + 1), not (i, i + dim / 2)
   double local_theta;  // base of the second embedding, which is never scaled; 0: there is none
+  bool yarn_exact;     // yarn: the range of pairs that is interpolated is not rounded to whole pairs (gpt-oss)
   // longrope: what divides each frequency, [dim / 2], up to the original length and beyond it.
   const double *short_factors, *long_factors;
 };

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { joinSlices, slicesOf, sliceTensors } from '../../../extension/core/checkpoint/slices';
+import { joinSlices, slicesOf, targetTensors } from '../../../extension/core/checkpoint/slices';
 import type { TensorSpec } from '../../../extension/core/checkpoint/serialize';
-import type { CheckpointIndex } from '../../../extension/core/checkpoint/types';
+import { elementTensor, tensorSource } from '../../../extension/core/checkpoint/sources';
+import type { CheckpointIndex, TensorInfo } from '../../../extension/core/checkpoint/types';
 import { logicalTensors } from '../../../extension/core/logical/logical';
 import { coverageOf, selectTargets, withoutTargets } from '../../../extension/core/logical/targets';
 import { formatCoverage } from '../../../extension/core/format';
+import type { FormatSource } from '../../../extension/core/logical/formats/recogniser';
 import { formatSource } from './families';
 
 const bf16 = (name: string, ...shape: number[]): TensorSpec => ({ name, dtype: 'BF16', shape });
@@ -96,14 +98,40 @@ describe('slices', () => {
     byName: new Map([[place.name, place]]),
   } as Partial<CheckpointIndex> as CheckpointIndex;
 
+  const target = (name: string): { name: string; parts: TensorInfo[] } => ({ name, parts: [] });
+
   it('stand for their tensor where one of them is wanted', () => {
-    const { tensors, byName } = sliceTensors(index, ['x.experts.w[1]', 'y[0]']);
+    const { tensors, byName } = targetTensors(index, [target('x.experts.w[1]'), target('y[0]')]);
     expect(tensors.map(({ name, offset, bytes, shape }) => [name, offset, bytes, shape])).toEqual([
       ['x.experts.w[0]', 100, 24, [3, 4]],
       ['x.experts.w[1]', 124, 24, [3, 4]],
     ]);
     expect(byName.has('x.experts.w')).toBe(false);
-    expect(sliceTensors(index, ['x.experts.w'])).toBe(index);
+    expect(targetTensors(index, [target('x.experts.w')])).toBe(index);
+  });
+
+  it('are targets of outputs by inputs where experts are stored the other way round, as their shapes tell', () => {
+    const experts = (gateUp: number[], down: number[]): FormatSource =>
+      formatSource([
+        bf16('layers.0.mlp.experts.gate_up_proj', ...gateUp),
+        bf16('layers.0.mlp.experts.down_proj', ...down),
+      ]);
+    const turned = experts([2, 4, 6], [2, 3, 4]);
+    const targets = selectTargets(logicalTensors(turned));
+    expect(targets.map(({ name, shape }) => [name, shape])).toEqual([
+      ['layers.0.mlp.experts.down_proj[0]', [4, 3]],
+      ['layers.0.mlp.experts.down_proj[1]', [4, 3]],
+      ['layers.0.mlp.experts.gate_up_proj[0]', [6, 4]],
+      ['layers.0.mlp.experts.gate_up_proj[1]', [6, 4]],
+    ]);
+    const whole = { ...index, ...turned };
+    const view = targetTensors(whole, targets);
+    expect(tensorSource(view.byName.get('layers.0.mlp.experts.down_proj[1]')!)).toMatchObject({
+      ...{ rows: 4, cols: 3, transposed: true },
+    });
+    expect(elementTensor(view.byName.get('layers.0.mlp.experts.down_proj[1]')!).shape).toEqual([3, 4]);
+    const usual = logicalTensors(experts([2, 6, 4], [2, 4, 3]));
+    expect(selectTargets(usual).map(({ shape }) => shape.join())).toEqual(['4,3', '4,3', '6,4', '6,4']);
   });
 
   it('are joined when all are there and alike', () => {

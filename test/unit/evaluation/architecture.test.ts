@@ -126,6 +126,7 @@ describe('the architecture in config.json', () => {
       ropeTheta: 5e5,
       rope: { type: 'llama3', factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 64 },
     });
+    expect(parse({ rope_parameters: { rope_type: 'yarn', factor: 2, truncate: false } }).rope.exact).toBe(true);
     const yarn = parse({ rope_scaling: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 32 } });
     expect(yarn.rope).toEqual({
       type: 'yarn',
@@ -162,7 +163,6 @@ describe('the architecture in config.json', () => {
     [{ model_type: 'mistral', layer_types: ['chunked_attention', 'full_attention'] }, /chunked_attention/],
     [{ model_type: 'mistral', layer_types: ['full_attention'] }, /names 1 layers/],
     [{ model_type: 'qwen2', layer_types: ['sliding_attention', 'sliding_attention'] }, /no window is in use/],
-    [{ rope_parameters: { rope_type: 'yarn', factor: 2, truncate: false } }, /truncation/],
     [{ partial_rotary_factor: 0.5 }, /0\.5 of each head/],
     [{ quantization_config: { quant_method: 'gptq' } }, /gptq/],
     [{ num_key_value_heads: 3 }, /4 attention heads/],

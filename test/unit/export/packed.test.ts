@@ -154,10 +154,10 @@ describe('a packed checkpoint', () => {
       'tokenizer.json',
       'tokenizer_config.json',
     ]);
-    expect(index.config?.quantization_config).toEqual({ quant_method: 'lq-studio', version: 2 });
+    expect(index.config?.quantization_config).toEqual({ quant_method: 'lq-studio', version: 3 });
     const sidecar = JSON.parse(readFileSync(path.join(job.out, 'lq_studio.json'), 'utf8'));
     const bytes = index.shards.reduce((sum, shard) => sum + shard.bytes, 0);
-    expect(sidecar).toMatchObject({ format: 'lq-studio', version: 2, ...RECIPE, factors: 'nf8', bytes });
+    expect(sidecar).toMatchObject({ format: 'lq-studio', version: 3, ...RECIPE, factors: 'nf8', bytes });
     expect(sidecar.matrices[0]).toMatchObject({ ...TARGETS[0], errors: ERRORS });
     expect(Object.keys(sidecar.books)).toEqual(['nf2', 'nf3', 'nf8']);
   });
@@ -272,14 +272,14 @@ describe('reading', () => {
     writeFileSync(file, content);
   };
   const faults: [string, (text: string) => string][] = [
-    ['another version', text => text.replace('\\"version\\":2', '\\"version\\":3')],
+    ['another version', text => text.replace('\\"version\\":3', '\\"version\\":4')],
     ['an unknown factor storage', text => text.replace('\\"nf8\\",', '\\"nf9\\",')],
     ['an unknown grid', text => text.replace('\\"kind\\":\\"nf\\"', '\\"kind\\":\\"xx\\"')],
     ['levels out of order', text => text.replace('[-1,', '[ 1,')],
     ['another rank', text => text.replace('\\"rank\\":4', '\\"rank\\":5')],
     ['another shape', text => text.replace('[30,11]', '[31,11]')],
     ['a part of another name', text => text.replace('lq.l2.scales', 'lq.l2.scalez')],
-    ['broken JSON', text => text.replace('\\"version\\":2', '\\"version\\"=2')],
+    ['broken JSON', text => text.replace('\\"version\\":3', '\\"version\\"=3')],
   ];
   it.each(faults)('refuses %s', async (_, change) => {
     await pack();

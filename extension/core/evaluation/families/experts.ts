@@ -28,19 +28,56 @@ export interface ExpertLayout {
   /** What stands before `gate_proj.weight` of the shared expert. */
   readonly shared?: string;
   readonly sharedGate?: string;
-  /** Modules of an expert's matrices, by kind of weight; `*` is its number. */
-  readonly matrices: Readonly<Record<'gate' | 'up' | 'down', string>>;
+  readonly matrices: ExpertMatrices;
 }
 
+export type ExpertMatrices =
+  /** Modules of an expert's matrices, by kind of weight; `*` is its number. */
+  | { readonly kind: 'separate'; readonly gate: string; readonly up: string; readonly down: string }
+  /** Tensors [experts, rows, cols] that hold those of all experts, gate and up as one. */
+  | {
+      readonly kind: 'together';
+      readonly gateUp: string;
+      readonly down: string;
+      /** Rows of gate and up: one after the other, or in turn. */
+      readonly order: 'stacked' | 'interleaved';
+      /** Each matrix is [in, out]. */
+      readonly transposed: boolean;
+    };
+
+/** Tensors of all experts, as transformers 5 has them in memory and saves some families. */
+export const together = (
+  module: string,
+  { order = 'stacked', transposed = false }: { order?: 'stacked' | 'interleaved'; transposed?: boolean } = {},
+): ExpertMatrices => ({
+  kind: 'together',
+  gateUp: `${module}.gate_up_proj`,
+  down: `${module}.down_proj`,
+  order,
+  transposed,
+});
+
+/** A router with either way to store experts. */
+export const eitherWay = (
+  layout: Omit<ExpertLayout, 'matrices'>,
+  module: string,
+  separately = separate,
+): readonly ExpertLayout[] => [
+  { ...layout, matrices: separately(module) },
+  { ...layout, matrices: together(module) },
+];
+
 /** Every expert a module of its own, as transformers saves most families. */
-export const separate = (module: string): ExpertLayout['matrices'] => ({
+export const separate = (module: string): ExpertMatrices => ({
+  kind: 'separate',
   gate: `${module}.*.gate_proj`,
   up: `${module}.*.up_proj`,
   down: `${module}.*.down_proj`,
 });
 
 /** The same with Mixtral's names. */
-export const numbered = (module: string): ExpertLayout['matrices'] => ({
+export const numbered = (module: string): ExpertMatrices => ({
+  kind: 'separate',
   gate: `${module}.*.w1`,
   up: `${module}.*.w3`,
   down: `${module}.*.w2`,

@@ -1,4 +1,4 @@
-import { expertCounts, separate, type ExpertFamily } from './experts';
+import { eitherWay, expertCounts, type ExpertFamily } from './experts';
 import { everyLayer, type Family } from './family';
 
 const experts: ExpertFamily = {
@@ -32,14 +32,10 @@ const experts: ExpertFamily = {
       widths: routed.map(each => (each ? shared : config.count('intermediate_size', 10944))),
     };
   },
-  layouts: [
-    {
-      router: 'mlp.gate',
-      correction: 'mlp.gate.e_score_correction_bias',
-      shared: 'mlp.shared_experts',
-      matrices: separate('mlp.experts'),
-    },
-  ],
+  layouts: eitherWay(
+    { router: 'mlp.gate', correction: 'mlp.gate.e_score_correction_bias', shared: 'mlp.shared_experts' },
+    'mlp.experts',
+  ),
 };
 
 /** GLM-4.5 and 4.6: half of each head rotated, a sigmoid router in groups, dense layers first. */

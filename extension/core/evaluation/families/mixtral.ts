@@ -1,4 +1,4 @@
-import { expertCounts, numbered, type ExpertFamily } from './experts';
+import { eitherWay, expertCounts, numbered, type ExpertFamily } from './experts';
 import { everyLayer, noBiases, type Family } from './family';
 
 const experts: ExpertFamily = {
@@ -18,7 +18,7 @@ const experts: ExpertFamily = {
   }),
   layouts: [
     { router: 'block_sparse_moe.gate', matrices: numbered('block_sparse_moe.experts') },
-    { router: 'mlp.gate', matrices: numbered('mlp.experts') },
+    ...eitherWay({ router: 'mlp.gate' }, 'mlp.experts', numbered),
   ],
 };
 

@@ -1,4 +1,4 @@
-import { expertCounts, separate, type ExpertFamily } from './experts';
+import { eitherWay, expertCounts, type ExpertFamily } from './experts';
 import { everyLayer, type Family } from './family';
 
 const experts: ExpertFamily = {
@@ -16,7 +16,7 @@ const experts: ExpertFamily = {
     routed: Array.from({ length: layers }, () => true),
     widths: everyLayer(0, layers),
   }),
-  layouts: [{ router: 'mlp.gate', matrices: separate('mlp.experts') }],
+  layouts: eitherWay({ router: 'mlp.gate' }, 'mlp.experts'),
 };
 
 /** OLMoE: norms before both halves, and of queries and keys over all heads together; experts in every layer. */

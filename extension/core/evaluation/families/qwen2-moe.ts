@@ -1,5 +1,5 @@
 import type { ConfigReader } from '../config-reader';
-import { expertCounts, routedByStep, separate, type ExpertFamily } from './experts';
+import { eitherWay, expertCounts, routedByStep, type ExpertFamily } from './experts';
 import { noBiases, windowsByType, everyLayer, type Family } from './family';
 
 const KEYS = ['decoder_sparse_step', 'moe_intermediate_size', 'num_experts_per_tok', 'num_experts', 'norm_topk_prob'];
@@ -21,14 +21,10 @@ const experts: ExpertFamily = {
       widths: routed.map(each => (each ? shared : config.count('intermediate_size', 5632))),
     };
   },
-  layouts: [
-    {
-      router: 'mlp.gate',
-      shared: 'mlp.shared_expert',
-      sharedGate: 'mlp.shared_expert_gate',
-      matrices: separate('mlp.experts'),
-    },
-  ],
+  layouts: eitherWay(
+    { router: 'mlp.gate', shared: 'mlp.shared_expert', sharedGate: 'mlp.shared_expert_gate' },
+    'mlp.experts',
+  ),
 };
 
 /** Qwen1.5-MoE and Qwen2-MoE: Qwen2 with experts and one that all tokens share, behind a gate. */

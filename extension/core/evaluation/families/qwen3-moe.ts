@@ -1,4 +1,4 @@
-import { expertCounts, routedByStep, separate, type ExpertFamily } from './experts';
+import { eitherWay, expertCounts, routedByStep, type ExpertFamily } from './experts';
 import { everyLayer, type Family } from './family';
 import { qwen3 } from './qwen3';
 
@@ -21,7 +21,7 @@ const experts: ExpertFamily = {
       widths: routed.map(each => (each ? 0 : config.count('intermediate_size', 6144))),
     };
   },
-  layouts: [{ router: 'mlp.gate', matrices: separate('mlp.experts') }],
+  layouts: eitherWay({ router: 'mlp.gate' }, 'mlp.experts'),
 };
 
 /** Qwen3-MoE: Qwen3 with experts. */

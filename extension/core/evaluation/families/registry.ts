@@ -11,6 +11,7 @@ import { falcon } from './falcon';
 import { glm } from './glm';
 import { glm4 } from './glm4';
 import { gptBigcode } from './gpt-bigcode';
+import { gptOss } from './gpt-oss';
 import { gptNeo } from './gpt-neo';
 import { gptNeox } from './gpt-neox';
 import { gpt2 } from './gpt2';
@@ -67,7 +68,7 @@ export const FAMILIES: ReadonlyMap<unknown, Family> = new Map(
       bloom,
       mpt,
     ],
-    ...[mixtral, qwen2Moe, qwen3Moe, olmoe, glm4Moe],
+    ...[mixtral, qwen2Moe, qwen3Moe, olmoe, glm4Moe, gptOss],
     ...[cohere, cohere2, nemotron, glm, glm4, olmo],
     ...[bert, roberta, xlmRoberta, camembert, distilbert, electra, modernbert],
   ].map(family => [family.type, family]),

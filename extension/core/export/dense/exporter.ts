@@ -48,7 +48,10 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
       .filter(tensor => tensor.file === shard.file && !parts.has(tensor.name))
       .map(elementTensor);
     const rebuilt = [...matrices.values()].filter(matrix => matrix.parts[0]!.file === shard.file);
-    const all: TensorSpec[] = [...rebuilt, ...kept];
+    const all: TensorSpec[] = [
+      ...rebuilt.map(({ name, dtype, ...own }) => ({ name, dtype, shape: denseShape(own) })),
+      ...kept,
+    ];
     // Only our own packed checkpoints hold slices of tensors.
     const { specs, joined } = matrices.size > 0 ? joinSlices(all) : { specs: all, joined: new Set<string>() };
     const header = serializeHeader(aligned(specs), { format: 'pt' });
@@ -137,6 +140,16 @@ function requireReadable(index: CheckpointIndex): void {
   );
 }
 
-function destination({ dtype, shape: [rows, cols] }: PackedMatrix, path: string, offset: number): DenseSource {
-  return { kind: 'dense', path, offset, dtype, rows, cols };
+/** Of the tensor that a matrix stands for. */
+const denseShape = ({
+  shape: [rows, cols],
+  transposed,
+}: Pick<PackedMatrix, 'shape' | 'transposed'>): readonly number[] => (transposed ? [cols, rows] : [rows, cols]);
+
+function destination(
+  { dtype, shape: [rows, cols], transposed }: PackedMatrix,
+  path: string,
+  offset: number,
+): DenseSource {
+  return { kind: 'dense', path, offset, dtype, rows, cols, ...(transposed && { transposed }) };
 }

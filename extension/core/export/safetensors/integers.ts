@@ -119,7 +119,7 @@ function fittingTargets(
   options: readonly Option[],
 ): { opened: Opened; notes: string[] } {
   const { targets } = found;
-  const isModule = ({ name }: LogicalTensor): boolean => name.endsWith('.weight');
+  const isModule = ({ name, transposed }: LogicalTensor): boolean => name.endsWith('.weight') && !transposed;
   const fits = ({ shape: [, cols = 0] }: LogicalTensor): boolean =>
     options.some(option => format.schemeOf(option, cols) !== undefined);
   const fitting = targets.filter(target => isModule(target) && fits(target));
@@ -133,13 +133,15 @@ function fittingTargets(
       `Nothing to compress: no group that ${format.label} has divides the rows of ${named(targets)}.`,
     );
   const dropped = [
-    ...foreign.map(target => ({ target, reason: 'no module of its own' })),
+    ...foreign.map(target => ({ target, reason: 'no linear module of its own' })),
     ...odd.map(target => ({ target, reason: 'no group divides its columns' })),
   ];
   return {
     opened: { ...found, targets: fitting, coverage: withoutTargets(found.coverage, dropped) },
     notes: [
-      ...(foreign.length > 0 ? [`${named(foreign)} belong to no module of their own and stay as they are.`] : []),
+      ...(foreign.length > 0
+        ? [`${named(foreign)} belong to no linear module of their own and stay as they are.`]
+        : []),
       ...(odd.length > 0
         ? [`No group of ${format.label} divides the columns of ${named(odd)}, which stay as they are.`]
         : []),

@@ -16,7 +16,8 @@ export const recogniseLq: Recogniser = (tensor, source) => {
   const names = matrixParts(name, matrix, description.factors).map(part => part.name);
   return {
     name,
-    shape: matrix.shape,
+    shape: matrix.transposed === true ? [...matrix.shape].reverse() : matrix.shape,
+    transposed: matrix.transposed === true,
     dtype: shortLabel(matrix.option),
     format: 'lq',
     parts: partsOf(source, '', names),

@@ -15,6 +15,8 @@ export interface PackedWeight {
   readonly format: StorageFormat;
   /** Where it is not the product of `shape`. */
   readonly parameters?: number;
+  /** Whether it is known to be stored [in, out], or not; absent where its place in the network says. */
+  readonly transposed?: boolean;
   /** Of low-rank adapters. */
   readonly rank?: number;
   readonly parts: readonly TensorInfo[];
