@@ -163,3 +163,10 @@ export function formatProgress(progress: Progress): string {
     .filter(Boolean)
     .join(', ');
 }
+
+/** What an error that was weighed so says of itself, for people. */
+export const weighing = {
+  plain: 'unweighted',
+  fisher: 'weighted by Fisher information',
+  kfac: 'weighted by K-FAC',
+} as const;

@@ -7,6 +7,7 @@
  * down-sampled pictures and statistics. The first request of every panel is `load`.
  */
 import type { Budget, PlanOverride } from '../core/options/budget';
+import type { MeasuredPlan, PredictedPerplexity } from '../core/allocation/predict';
 import type { Price } from '../core/allocation/prices';
 import type { Plan } from '../core/allocation/types';
 import type { CheckpointProblem, Role, StorageFormat } from '../core/checkpoint/types';
@@ -286,6 +287,18 @@ export interface PlanSummary {
   objective: number;
   /** sqrt(objective / (weighted) squared norm of all matrices). */
   relativeError: number;
+  /** The perplexity it would have, where runs of the checkpoint tell. */
+  predicted?: PredictedPerplexity;
+}
+
+/** What perplexities are predicted from. */
+export interface PlanPrediction {
+  /** Perplexity of the original. */
+  dense: number;
+  /** The compressions that were evaluated, by the names of what they made. */
+  plans: (MeasuredPlan & { bytes: number; label: string })[];
+  /** The text they were measured on. */
+  text: string;
 }
 
 export interface AllocationView {
@@ -320,6 +333,8 @@ export interface AllocationView {
   currents: (PlanSummary & { name: string })[];
   /** Perplexities measured with plans of this table's ranks, drawn on the curve of the rules they were made under. */
   measured: { effectiveBits: number; bytes: number; perplexity: number; label: string; overrides: PlanOverride[] }[];
+  /** Absent: no run of this table's options was evaluated, and plans predict no perplexity. */
+  prediction?: PlanPrediction;
 }
 
 export interface PlanQuery {
@@ -387,7 +402,7 @@ export interface PerplexityRun extends EvaluateReport {
   /** Everything needed to make it again, in the order worth reading. */
   recipe: RecipeEntry[];
   /** How errors were weighted; absent for the dense model. */
-  weighting?: 'plain' | 'fisher';
+  weighting?: MetricKind;
   /** The request that made it, when it was compressed here. */
   request?: CompressRequest;
 }

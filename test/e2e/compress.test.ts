@@ -15,7 +15,7 @@ import { Session } from '../harness/session';
 
 /** How the panel names the stage. */
 const SWEEP = 'Measuring costs';
-const RECIPE = { bits: '2.75', rank: '8', samples: '4', context: '128', windows: '4' };
+const RECIPE = { effectiveBits: '2.5', samples: '16', context: '128', windows: '4' };
 
 const session = new Session({
   workspace: () => makeWorkspace([sampleModel, ...sampleTexts]),
@@ -26,10 +26,6 @@ const out = () => inWorkspace('tiny-books-4m-lq');
 async function fillForm(panel: Frame): Promise<void> {
   // The form begins with the default method and a size of the file.
   expect(await panel.locator('.segments label.on').first().textContent()).toContain('Size of the file');
-  const method = panel.getByRole('region', { name: 'Method' });
-  await method.locator('vscode-dropdown').first().click();
-  await method.getByRole('option', { name: 'LQ-LoRA' }).click();
-  await field(panel, 'Rank').fill(RECIPE.rank);
   await panel.getByText('From a text', { exact: true }).click();
   await field(panel, 'Calibration text').fill(inWorkspace('calibration.txt'));
   await field(panel, 'Samples').fill(RECIPE.samples);
@@ -37,9 +33,9 @@ async function fillForm(panel: Frame): Promise<void> {
   await field(panel, 'Context in tokens').fill(RECIPE.context);
   await field(panel, 'Windows, all when empty').fill(RECIPE.windows);
   await field(panel, 'Output folder').fill(out());
-  await panel.getByText('Bits', { exact: true }).click();
+  await panel.getByText('Effective bits', { exact: true }).click();
   // Last: the panel's first field may still be setting itself up when the panel is found.
-  await field(panel, 'Budget').fill(RECIPE.bits);
+  await field(panel, 'Budget').fill(RECIPE.effectiveBits);
 }
 
 /** Share of the sweep that is done; 0 at any other stage. */
@@ -89,8 +85,8 @@ describe('compressing', () => {
     const undisturbed = inWorkspace('undisturbed');
     await promisify(execFile)(process.execPath, [
       path.join(repository, 'dist', 'cli.js'),
-      ...['compress', inWorkspace('tiny-books-4m'), '--out', undisturbed, '--method', 'lq-lora'],
-      ...['--bits', RECIPE.bits, '--rank', RECIPE.rank, '--samples', RECIPE.samples],
+      ...['compress', inWorkspace('tiny-books-4m'), '--out', undisturbed],
+      ...['--effective-bits', RECIPE.effectiveBits, '--samples', RECIPE.samples],
       ...['--calibration', inWorkspace('calibration.txt'), '--context', RECIPE.context],
       ...['--cache', inWorkspace('other-cache')],
     ]);

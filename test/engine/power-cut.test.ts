@@ -31,7 +31,7 @@ const lucks: Record<string, () => Luck> = {
 };
 
 /** Images from which the request is really run again, of each way to lose. */
-const RERUNS = 5;
+const RERUNS = 3;
 
 const timeless = (content: Buffer): string => content.toString('latin1').replace(/"(?:seconds|out)":[^,}\]]*/g, '');
 

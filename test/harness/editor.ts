@@ -105,10 +105,28 @@ export class Editor {
     await row.click();
   }
 
+  /** Opens the box that a key opens; a window that is busy, closing an editor for one, may not take the key. */
+  private async quickInput(key: string): Promise<Locator> {
+    const input = this.page.locator('.quick-input-widget input.input');
+    await expect
+      .poll(
+        async () => {
+          await this.page.keyboard.press(key);
+          return input.waitFor({ timeout: 1500 }).then(
+            () => true,
+            () => false,
+          );
+        },
+        { timeout: 30_000, message: `${key} opens a box` },
+      )
+      .toBe(true);
+    return input;
+  }
+
   /** Whether the palette offers a command: it leaves out those that are disabled. */
   async offered(title: string): Promise<boolean> {
-    await this.page.keyboard.press('F1');
-    await this.page.locator('.quick-input-widget input.input').fill(`>${title}`);
+    const input = await this.quickInput('F1');
+    await input.fill(`>${title}`);
     const rows = this.page.locator('.quick-input-list .monaco-list-row');
     // Something is always listed, if only that nothing matches.
     await rows.first().waitFor();
@@ -216,8 +234,8 @@ export class Editor {
    * @returns when the file was chosen, by performance.now()
    */
   async openFile(relative: string): Promise<number> {
-    await this.page.keyboard.press('Control+P');
-    await this.page.locator('.quick-input-widget input.input').fill(relative);
+    const input = await this.quickInput('Control+P');
+    await input.fill(relative);
     const rows = this.page.locator('.quick-input-list .monaco-list-row');
     const row = rows.filter({ hasText: path.basename(relative) }).first();
     await row.waitFor();

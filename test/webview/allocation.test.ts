@@ -3,7 +3,7 @@ import type { PlanQuery } from '../../extension/protocol/panels';
 import { llama70, tiny } from './fixtures';
 import type { Architecture } from './fixtures';
 import { Harness, themes, type PanelOptions } from './harness';
-import { allocationHost, allocationView, runningJob, sweepJob } from './hosts';
+import { allocationHost, allocationView, predictingView, runningJob, sweepJob } from './hosts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -80,6 +80,26 @@ describe('allocation panel', () => {
     await panel.page.waitForTimeout(1600);
     expect((panel.asked.at(-1)?.[1] as { quick?: boolean }).quick).toBe(false);
     expect(await panel.page.getByText('optimal').isVisible()).toBe(true);
+    await panel.close();
+  });
+
+  it.each([1400, 900])('predicts the perplexity of the plan under the slider, %i pixels wide', async width => {
+    const view = predictingView(tiny);
+    const panel = await open(tiny, { width }, view);
+    const { page } = panel;
+    const fact = page.locator('.readout').getByText('Predicted perplexity').locator('..');
+    const figures = async () => (await fact.innerText()).match(/[\d.]+/g)!.map(Number);
+    await page.getByText('optimal').waitFor();
+    const [at, low, high] = await figures();
+    expect(low!).toBeLessThanOrEqual(at!);
+    expect(at!).toBeLessThanOrEqual(high!);
+    await page.getByRole('slider', { name: 'Budget' }).focus();
+    await page.keyboard.press('Home');
+    await expect.poll(async () => (await figures())[0]!).toBeGreaterThan(at!);
+    const figure = page.getByRole('region', { name: 'Perplexity against size' });
+    expect(await figure.textContent()).toContain('On eval.txt; the original has 20.58.');
+    await panel.screenshot(`allocation-predicted-${width}`);
+    expect(await panel.violations()).toEqual([]);
     await panel.close();
   });
 

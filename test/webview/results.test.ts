@@ -48,8 +48,8 @@ describe('perplexity panel', () => {
     const panel = await open();
     const figure = panel.page.getByRole('region', { name: 'Perplexity against effective bits' });
     expect(await figure.locator('.key').allTextContents()).toEqual([
-      'Fisher-weighted',
-      'plain',
+      'weighted by Fisher information',
+      'unweighted',
       'selected',
       'dense model',
     ]);

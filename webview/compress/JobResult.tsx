@@ -9,6 +9,7 @@ import {
   formatDuration,
   formatNumber,
   formatPercent,
+  weighing,
 } from '../../extension/core/format';
 import type { CompressedMatrix, CompressReport } from '../../extension/core/reports';
 import type { CompressRequest } from '../../extension/core/requests/requests';
@@ -129,7 +130,7 @@ export function JobResult(props: {
         Plan {formatCertificate(report)}
         {report.fisher !== undefined && (
           <>
-            {', under the Fisher information of '}
+            {`, ${weighing[report.recipe.metric.kind]} from `}
             <Name name={report.fisher} onClick={() => openPath(host, report.fisher!)} />
           </>
         )}
@@ -147,6 +148,8 @@ export function JobResult(props: {
 }
 
 function Matrices({ host, report }: { host: CompressHost; report: CompressReport }) {
+  /** Without a low-rank part there is one error, that of the codes. */
+  const ranked = report.matrices.some(({ option }) => option.rank > 0);
   const columns = useMemo<Column<CompressedMatrix>[]>(
     () => [
       {
@@ -164,7 +167,7 @@ function Matrices({ host, report }: { host: CompressHost; report: CompressReport
         spare: 4,
         value: row => row.label,
       },
-      { id: 'rank', label: 'Rank', width: '40px', spare: 3, end: true, value: row => row.option.rank },
+      { id: 'rank', label: 'Rank', width: '40px', spare: 3, end: true, hidden: !ranked, value: row => row.option.rank },
       {
         id: 'bits',
         label: 'Bits',
@@ -192,6 +195,7 @@ function Matrices({ host, report }: { host: CompressHost; report: CompressReport
       },
       {
         id: 'quantized',
+        hidden: !ranked,
         label: 'Quantised alone',
         title: 'Relative error without the low-rank part',
         width: '100px',
@@ -202,6 +206,7 @@ function Matrices({ host, report }: { host: CompressHost; report: CompressReport
       },
       {
         id: 'lq',
+        hidden: !ranked,
         label: 'With low-rank',
         title: 'Relative error of Q + L1·L2',
         width: '88px',
@@ -211,22 +216,24 @@ function Matrices({ host, report }: { host: CompressHost; report: CompressReport
       },
       {
         id: 'stored',
-        label: 'As stored',
-        title: 'Relative error with the factors as they are stored',
-        width: '66px',
+        label: ranked ? 'As stored' : 'Relative error',
+        title: ranked
+          ? 'Relative error with the factors as they are stored'
+          : 'Norm of what is lost over the norm of the matrix',
+        width: '92px',
         end: true,
         value: row => row.errorStored,
         render: row => formatPercent(row.errorStored),
       },
     ],
-    [],
+    [ranked],
   );
   return (
     <Table
       host={host}
       what="matrices"
       label="Compressed matrices"
-      title={`Matrices, with ${report.fisher === undefined ? 'plain' : 'Fisher-weighted'} relative errors`}
+      title={`Matrices, with relative errors ${weighing[report.recipe.metric.kind]}`}
       file={`${baseName(report.output)}-matrices`}
       columns={columns}
       rows={report.matrices}

@@ -1,7 +1,7 @@
 /** Perplexity against effective bits: a point a run, the dense model as a line. */
 import type { ComponentChildren } from 'preact';
 import { useMemo } from 'preact/hooks';
-import { formatBits, formatBytes, formatNumber } from '../../extension/core/format';
+import { formatBits, formatBytes, formatNumber, weighing } from '../../extension/core/format';
 import type { PerplexityRun, PerplexityView } from '../../extension/protocol/panels';
 import type { ChartSpec } from '../charts';
 import { Figure } from '../shared/Figure';
@@ -19,7 +19,7 @@ const GROUPS = [
 function weightingsOf(runs: readonly PerplexityRun[]): [string, PerplexityRun[]][] {
   const groups = new Map<string, PerplexityRun[]>();
   for (const run of runs) {
-    const weighting = run.weighting === 'fisher' ? 'Fisher-weighted' : 'plain';
+    const weighting = weighing[run.weighting ?? 'plain'];
     groups.set(weighting, [...(groups.get(weighting) ?? []), run]);
   }
   return [...groups];

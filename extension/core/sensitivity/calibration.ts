@@ -32,7 +32,8 @@ import { unreachedWarning } from './unreached';
 export const CALIBRATION_FORMAT = 'lq-studio.calibration';
 const FORMAT_VERSION = '1';
 
-const rowMeanName = (target: string): string => `${target}.fisher_row_mean`;
+/** Mean over a target's columns of its Fisher information. */
+export const rowMeanName = (target: string): string => `${target}.fisher_row_mean`;
 const secondMomentName = (input: string): string => `${input}.second_moment`;
 const meanSquareName = (input: string): string => `${input}.mean_square`;
 

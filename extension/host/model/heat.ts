@@ -1,3 +1,4 @@
+import { rowMeanName } from '../../core/sensitivity/calibration';
 import type { LogicalTensor, Role } from '../../core/checkpoint/types';
 import type { CompressedMatrix } from '../../core/reports';
 import type { TensorStatistics } from '../../core/analysis/types';
@@ -113,11 +114,12 @@ export function storedBits(cells: readonly HeatCell[], tensors: ReadonlyMap<stri
   return cells.map(({ name }) => tensors.get(name)?.bitsPerWeight ?? null);
 }
 
-/** Sums over a matrix, of the statistics of a Fisher file. */
+/** Sums over a matrix, of the statistics of a Fisher file or of calibration statistics, which may have its rows' means alone. */
 export function fisherValues(cells: readonly HeatCell[], statistics: readonly TensorStatistics[]): HeatValue[] {
   const byName = new Map(statistics.map(each => [each.name, each.mean * each.count]));
-  return cells.map(({ name }) => {
-    const sum = byName.get(name);
+  return cells.map(({ name, shape }) => {
+    const rows = byName.get(rowMeanName(name));
+    const sum = byName.get(name) ?? (rows !== undefined && shape[1] !== undefined ? rows * shape[1] : undefined);
     return sum === undefined ? null : finite(sum);
   });
 }

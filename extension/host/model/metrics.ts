@@ -1,3 +1,5 @@
+import { weighing } from '../../core/format';
+import type { MetricKind } from '../../core/options/recipe';
 import type { Metric, MetricId } from '../../protocol/panels';
 import type { Compression } from './related';
 
@@ -56,7 +58,9 @@ export function metricsOf(subject: {
     : { needs: 'Compress with calibration text first.', action: { to: 'compress', model } };
   // Stored bits are known of any checkpoint, the rest of a compression's outcome only after one.
   const ofOutcome = (metric: Described): Metric => ({
-    ...(compression && weighed.has(metric.id) ? { ...metric, ...named(metric, calibrated) } : metric),
+    ...(compression && weighed.has(metric.id)
+      ? { ...metric, ...named(metric, compression.report.recipe.metric.kind) }
+      : metric),
     status: compression || metric.id === 'bits' ? 'ready' : compressFirst,
   });
   return [
@@ -71,7 +75,12 @@ export function metricsOf(subject: {
 const weighed: ReadonlySet<MetricId> = new Set(['error', 'relative-error', 'low-rank-gain']);
 
 /** One word, one meaning: what an error counts is said wherever one is shown. */
-const named = ({ label, about }: Described, fisher: boolean): Pick<Described, 'label' | 'about'> => ({
-  label: `${label}, ${fisher ? 'Fisher-weighted' : 'plain'}`,
-  about: `${about} ${fisher ? 'Every weight counts by its Fisher information.' : 'Every weight counts alike.'}`,
+const named = ({ label, about }: Described, kind: MetricKind): Pick<Described, 'label' | 'about'> => ({
+  label: `${label}, ${weighing[kind]}`,
+  about: `${about} ${COUNTS[kind]}`,
 });
+const COUNTS: Record<MetricKind, string> = {
+  plain: 'Every weight counts alike.',
+  fisher: 'Every weight counts by its Fisher information.',
+  kfac: 'Rows count by their Fisher information, columns by the second moment of the inputs.',
+};

@@ -1,8 +1,12 @@
 import { basename } from 'node:path';
+import { weighing } from '../../core/format';
+import type { SweepRecipe } from '../../core/options/recipe';
+import { DEFAULTS } from '../../core/requests/defaults';
 import type { CompressRequest } from '../../core/requests/requests';
 import type { EvaluateReport } from '../../core/evaluation/types';
 import type { Measure } from '../../core/reports';
 import type { PerplexityRun } from '../../protocol/panels';
+import { methodLabel } from './describe';
 import type { Job } from './jobs';
 import type { Model } from './models';
 import { evaluations, madeFrom, type Compression } from './related';
@@ -59,27 +63,28 @@ function run(
     bits: outcome.bits,
     effectiveBits: outcome.effectiveBits,
     bytes: outcome.after.bytes,
-    recipe: [...compressRecipe(job.params), ...measured],
-    weighting: outcome.fisher === undefined ? 'plain' : 'fisher',
+    recipe: [...compressRecipe(job.params, outcome.recipe), ...measured],
+    weighting: outcome.recipe.metric.kind,
     request: job.params,
   };
 }
 
 /** How a compressed checkpoint was made, in the order worth reading. */
-export function compressRecipe(request: CompressRequest): PerplexityRun['recipe'] {
+function compressRecipe(request: CompressRequest, { method, metric }: SweepRecipe): PerplexityRun['recipe'] {
   const { budget, calibration, samples, fisher } = request;
   const weighedBy = calibration ?? fisher;
   const units = { bits: 'bits', 'effective-bits': 'effective bits', bytes: 'bytes' };
-  const weighting =
+  const from =
     calibration !== undefined
-      ? `Fisher of ${samples ?? 64} sequences of ${calibration}`
+      ? `, from ${samples ?? DEFAULTS.samples} sequences of ${calibration}`
       : fisher !== undefined
-        ? `Fisher of ${fisher}`
-        : 'plain';
+        ? `, from ${fisher}`
+        : '';
   return [
+    { key: 'Method', value: methodLabel(method) },
     { key: 'Budget', value: `${budget.value} ${units[budget.kind]}` },
     ...(request.ranks !== undefined ? [{ key: 'Rank', value: request.ranks.join(', ') }] : []),
-    { key: 'Error', value: weighting, ...(weighedBy !== undefined && { path: weighedBy }) },
+    { key: 'Error', value: `${weighing[metric.kind]}${from}`, ...(weighedBy !== undefined && { path: weighedBy }) },
     { key: 'Factors', value: request.factors ?? 'nf8' },
     ...(request.seed !== undefined ? [{ key: 'Seed', value: String(request.seed) }] : []),
     { key: 'Output', value: request.out, path: request.out },

@@ -3,14 +3,15 @@ import { pricesOf } from '../../core/allocation/prices';
 import { LqError } from '../../core/errors';
 import { baseName } from '../../core/format';
 import { optionBits } from '../../core/options/option';
-import type { CompressRequest } from '../../core/requests/requests';
+import type { PlanRequest } from '../../core/requests/requests';
 import type { SweepTable } from '../../core/sensitivity/types';
-import type { AllocationView, PlanAnswer, PlanQuery } from '../../protocol/panels';
+import type { AllocationView, PlanAnswer, PlanPrediction, PlanQuery } from '../../protocol/panels';
 import { subjectOf } from '../model/jobs';
 import { LatestWins } from '../model/latest';
 import type { Model } from '../model/models';
 import { methodLabel } from '../model/describe';
-import { hasOlderSweeps, madeFrom } from '../model/related';
+import { isOfTable, planPrediction } from '../model/measured';
+import { hasOlderSweeps, madeFrom, type Compression } from '../model/related';
 import type { Controller } from './controller';
 import { perplexityRuns } from '../model/runs';
 import { jobSettings } from '../settings';
@@ -27,17 +28,22 @@ export const allocation: Controller<'allocation'> = ({ studio, target, emit, own
   const open = () => modelOf(studio, target);
   /** The table that was chosen among several; the newest otherwise. */
   let chosen: string | undefined;
-  const swept = async (): Promise<Swept> => {
-    const found = await sweptOf(studio, await open(), chosen);
+  const swept = async (): Promise<Swept & { prediction?: PlanPrediction }> => {
+    const model = await open();
+    const found = await sweptOf(studio, model, chosen);
     if (!found) throw new LqError('usage', 'Measure the costs of this checkpoint first.');
-    return found;
+    return { ...found, ...predictionOf(onCurve(studio, model, found)) };
   };
   const view = async () => viewOf(studio, await open(), chosen);
 
   const plans = new LatestWins<Query, PlanAnswer>(
     async ({ budget, factors, overrides, quick }, signal) => {
-      const { file, norm, table } = await swept();
-      const plan = await studio.engine.request('plan', { sweep: file, budget, factors, overrides, quick }, { signal });
+      const { file, norm, table, ...found } = await swept();
+      const plan = await studio.engine.request(
+        'plan',
+        { sweep: file, budget, factors, overrides, quick, ...measuredOf(found) },
+        { signal },
+      );
       const answer = { plan, relativeError: relativeError(plan.objective, norm) };
       return quick ? answer : { ...answer, prices: pricesOf(table, plan.matrices, factors) };
     },
@@ -57,10 +63,10 @@ export const allocation: Controller<'allocation'> = ({ studio, target, emit, own
     load: view,
     plan: query => plans.call(query),
     curve: async ({ factors, overrides }, { signal }) => {
-      const { file, norm } = await swept();
+      const { file, norm, ...found } = await swept();
       const { points } = await studio.engine.request(
         'frontier',
-        { sweep: file, kind: 'bytes', factors, overrides },
+        { sweep: file, kind: 'bytes', factors, overrides, ...measuredOf(found) },
         { signal },
       );
       return {
@@ -91,9 +97,33 @@ export const allocation: Controller<'allocation'> = ({ studio, target, emit, own
 
 const ranksOf = ({ options }: SweepTable): number[] => [...new Set(options.map(({ rank }) => rank))];
 
+const predictionOf = (compressions: readonly Compression[]): { prediction?: PlanPrediction } => {
+  const prediction = planPrediction(compressions);
+  return prediction === undefined ? {} : { prediction };
+};
+
+/** The field of a request that has its plans predict. */
+const measuredOf = ({ prediction }: { prediction?: PlanPrediction }): Pick<PlanRequest, 'measured'> =>
+  prediction === undefined
+    ? {}
+    : {
+        measured: {
+          dense: prediction.dense,
+          plans: prediction.plans.map(({ objective, perplexity }) => ({ objective, perplexity })),
+        },
+      };
+
+/** The compressions of the model's files as they are now whose plans lie on the curve of a table, newest first. */
+const onCurve = (studio: Studio, model: Model, { table, file }: Swept): Compression[] =>
+  madeFrom(studio.jobs.all(), model.path).filter(
+    each => (each.job.version === undefined || each.job.version === model.version) && isOfTable(each, table, file),
+  );
+
 async function viewOf(studio: Studio, model: Model, chosen: string | undefined): Promise<AllocationView> {
   const form = formOf(studio, model);
   const swept = await sweptOf(studio, model, chosen);
+  const compressions = swept ? onCurve(studio, model, swept) : [];
+  const outputs = new Set(compressions.map(({ output }) => output));
   return {
     header: model.header,
     canCompute: vscode.workspace.isTrusted,
@@ -101,11 +131,12 @@ async function viewOf(studio: Studio, model: Model, chosen: string | undefined):
     budget: form.budget,
     overrides: form.overrides ?? [],
     measured: perplexityRuns(studio.jobs.all(), model)
-      .filter(run => !run.dense && swept !== undefined && isOfRanks(run.request, ranksOf(swept.table)))
+      .filter(run => !run.dense && outputs.has(run.model))
       .map(({ effectiveBits, bytes, perplexity, label, request }) => ({
         ...{ effectiveBits, bytes, perplexity, label },
         overrides: request?.overrides ?? [],
       })),
+    ...predictionOf(compressions),
     ...(swept && { sweep: sweepView(swept) }),
     currents: swept ? currentPlans(studio, model, swept) : [],
     ...(!swept && hasOlderSweeps(studio.jobs.all(), model) && { older: true }),
@@ -134,10 +165,6 @@ function sweepView({ file, fisher, table, date }: Swept): NonNullable<Allocation
     })),
   };
 }
-
-/** Whether a compression chose among the same ranks: a plan of others lies on another curve. Ranks left unsaid are not known. */
-const isOfRanks = (request: CompressRequest | undefined, ranks: readonly number[]): boolean =>
-  JSON.stringify([...(request?.ranks ?? [])].sort()) === JSON.stringify([...ranks].sort());
 
 /** The plans of the compressions that were made under the same weighting as the costs shown, newest first. */
 const currentPlans = (studio: Studio, model: Model, { table, norm }: Swept): AllocationView['currents'] =>

@@ -45,8 +45,12 @@ async function read(each: SweepFile): Promise<Swept | undefined> {
 export const relativeError = (objective: number, norm: number): number => (norm > 0 ? Math.sqrt(objective / norm) : 0);
 
 export function summaryOf(plan: Omit<PlanSummary, 'relativeError'>, norm: number): PlanSummary {
-  const { budget, bits, effectiveBits, bytes, objective } = plan;
-  return { budget, bits, effectiveBits, bytes, objective, relativeError: relativeError(objective, norm) };
+  const { budget, bits, effectiveBits, bytes, objective, predicted } = plan;
+  return {
+    ...{ budget, bits, effectiveBits, bytes, objective },
+    relativeError: relativeError(objective, norm),
+    ...(predicted !== undefined && { predicted }),
+  };
 }
 
 /** Effective bits of the plans that are tried: what methods of any kind can be compared at. */

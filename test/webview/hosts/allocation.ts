@@ -1,8 +1,23 @@
+import { perplexityPredictor } from '../../../extension/core/allocation/predict';
 import type { Handlers } from '../../../extension/protocol/channel';
 import type { AllocationRequests, AllocationView, PlanQuery, WhatIf } from '../../../extension/protocol/panels';
 import { curve, header, makePlan, targets, tiny, type Architecture } from '../fixtures';
 import { common, TODAY } from './common';
 import { RECIPE } from './compress';
+
+/** A view whose compressions were evaluated, so that plans predict. */
+export function predictingView(a: Architecture): AllocationView {
+  const plans = [2.4, 2.8, 3.2].map((value, index) => {
+    const { plan } = makePlan(a, { budget: { kind: 'bits', value }, factors: 'nf8', overrides: [] });
+    return {
+      objective: plan.objective,
+      bytes: plan.bytes,
+      perplexity: [31.2, 24.3, 22.1][index]!,
+      label: `${a.label}-${value}`,
+    };
+  });
+  return { ...allocationView(a), prediction: { dense: 20.58, plans, text: '/data/eval.txt' } };
+}
 
 export function allocationView(a: Architecture): AllocationView {
   const { plan, relativeError } = makePlan(a, { budget: { kind: 'bits', value: 3 }, factors: 'nf8', overrides: [] });
@@ -76,6 +91,8 @@ export function allocationHost(
   a: Architecture,
   view: AllocationView = allocationView(a),
 ): Handlers<AllocationRequests> {
+  const predict = view.prediction && perplexityPredictor(view.prediction);
+  const predicted = (plan: { objective: number }) => predict && { predicted: predict(plan.objective) };
   return {
     ...common,
     load: () => view,
@@ -86,9 +103,13 @@ export function allocationHost(
         up: { label: 'NF4 b1=4 bf16 16x64 r8', bytes: 0.1 * bytes, cost: -0.5 * cost },
         down: { label: 'NF2 b1=2 bf16 64x256 r8', bytes: -0.2 * bytes, cost: 3 * cost },
       }));
-      return { ...answer, plan: { ...answer.plan, optimal: !quick }, ...(!quick && { prices }) };
+      return {
+        ...answer,
+        plan: { ...answer.plan, optimal: !quick, ...predicted(answer.plan) },
+        ...(!quick && { prices }),
+      };
     },
-    curve: query => ({ points: curve(a, query) }),
+    curve: query => ({ points: curve(a, query).map(point => ({ ...point, ...predicted(point) })) }),
     use: () => null,
     whatIf: query => whatIf(a, query),
     choose: ({ file, budget, overrides }) => ({
