@@ -1,5 +1,5 @@
 /** The engine killed in every stage of a compression: the same request then gives what an undisturbed one gives. */
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { NativeModule } from '../../extension/core/native';
@@ -51,8 +51,9 @@ function entriesOf(cache: string): Map<string, { file: bigint; content: Buffer }
   );
 }
 
-/** Matrices that the journal of an output in the making says are finished. */
-function journalled(out: string, cache: string): number {
+/** Matrices that are finished: those that the journal of an output in the making tells of, or all of one that is there. */
+function finishedMatrices(out: string, cache: string): number {
+  if (existsSync(out)) return TINY_MATRICES;
   const partials = [`${out}.partial`, ...partialsIn(path.join(cache, 'packed'))];
   for (const partial of partials) {
     try {
@@ -111,7 +112,7 @@ it.each(stages)('%s, in %s from %d on', async (method, stage, share) => {
   engine.dispose();
 
   const before = entriesOf(cache);
-  const finished = journalled(request.out, cache);
+  const finished = finishedMatrices(request.out, cache);
   let encoded = 0;
   const counting: Partial<NativeModule> = {
     decompose: (...args) => (encoded++, native.decompose(...args)),

@@ -102,22 +102,20 @@ export function PerplexityFigure(props: {
         ]),
       }}
       note={
-        <>
-          <span class="keys">
-            <Key shape="line" color={0}>
-              predicted
-            </Key>
-            <Key shape="dash" color={0}>
-              its band
-            </Key>
-            <Key shape="triangle" color={2}>
-              measured
-            </Key>
-          </span>
-          <span class="figure-note">
+        <span class="keys">
+          <Key shape="line" color={0}>
+            predicted
+          </Key>
+          <Key shape="dash" color={0}>
+            its band
+          </Key>
+          <Key shape="triangle" color={2}>
+            measured
+          </Key>
+          <span>
             On {baseName(prediction.text).slice(0, 80)}; the original has {formatNumber(prediction.dense)}.
           </span>
-        </>
+        </span>
       }
     />
   );
