@@ -26,7 +26,7 @@ export interface Solution {
   readonly assignment: Assignment;
   readonly size: number;
   readonly cost: number;
-  /** Lower bound on the cost of every assignment within the capacity. */
+  /** Lower bound on the cost of every assignment within the capacity: the least cost itself where that is proven. */
   readonly bound: number;
   /** True when the search was exhaustive: no assignment within the capacity costs less. */
   readonly optimal: boolean;
@@ -34,19 +34,17 @@ export interface Solution {
 
 /**
  * Least cost within `capacity` (at least problem.minimum). `quick` answers in milliseconds with the rounded solution,
- * improved by one small core when its gap is above 1e-4. Otherwise cores grow until the answer is proven optimal or a
- * second is up; a bounded search over states then goes on from the best answer.
+ * improved by one small core when its gap is above 1e-4. Otherwise a bounded search over states comes first, which proves nearly
+ * every instance in milliseconds; then cores grow until the answer is proven optimal or a second is up, and the search goes on
+ * from the best answer.
  */
 export function solve(problem: Problem, capacity: number, quick: boolean): Solution {
   const relaxation = relax(problem, capacity);
   const { bound } = relaxation;
-  const certify = (assignment: Assignment, optimal: boolean): Solution => ({
-    assignment,
-    size: totalSize(problem, assignment),
-    cost: totalCost(problem, assignment),
-    bound,
-    optimal,
-  });
+  const certify = (assignment: Assignment, optimal: boolean): Solution => {
+    const cost = totalCost(problem, assignment);
+    return { assignment, size: totalSize(problem, assignment), cost, bound: optimal ? cost : bound, optimal };
+  };
   if (relaxation.taken === problem.steps.length || problem.used[relaxation.taken] === capacity)
     return certify(relaxation.assignment, true);
 
@@ -59,8 +57,8 @@ export function solve(problem: Problem, capacity: number, quick: boolean): Solut
 }
 
 /**
- * Improves the incumbent with integer cores of growing size: a small one is solved in milliseconds and what it finds
- * shrinks the candidates of the next. What stays unproven goes to the search over states.
+ * Improves the incumbent: by the search over states, and where that is cut short with integer cores of growing size. A small one
+ * is solved in milliseconds, and what it finds shrinks the candidates of the next and of a last search.
  */
 function refine(
   problem: Problem,
@@ -73,7 +71,14 @@ function refine(
 ): Solution {
   const deadline = Date.now() + milliseconds;
   let incumbent = start;
+  if (thorough) {
+    const found = byStates(problem, relaxation, incumbent, near, capacity, certify);
+    if (found.optimal) return found;
+    incumbent = found;
+  }
+  const searched = incumbent;
   for (const limit of limits) {
+    if (Date.now() >= deadline) break;
     const gap = incumbent.cost - relaxation.bound;
     const choices = near.filter(choice => choice.reducedCost <= gap);
     const core = solveCore(problem, relaxation, choices, capacity, limit, deadline - Date.now());
@@ -81,14 +86,25 @@ function refine(
       const found = certify(improve(problem, core.assignment, choices, capacity), false);
       if (found.size <= capacity && found.cost < incumbent.cost) incumbent = found;
     }
-    if (core.exhaustive) return { ...incumbent, optimal: true };
-    if (Date.now() >= deadline) break;
+    if (core.exhaustive) return certify(incumbent.assignment, true);
   }
-  if (!thorough) return incumbent;
+  // From a better incumbent fewer states are left.
+  const better = thorough && incumbent !== searched;
+  return better ? byStates(problem, relaxation, incumbent, near, capacity, certify) : incumbent;
+}
 
+/** The incumbent, or what the search over states finds better. */
+function byStates(
+  problem: Problem,
+  relaxation: Relaxation,
+  incumbent: Solution,
+  near: readonly Candidate[],
+  capacity: number,
+  certify: (assignment: Assignment, optimal: boolean) => Solution,
+): Solution {
   const choices = near.filter(choice => choice.reducedCost <= incumbent.cost - relaxation.bound);
-  const states = searchStates(problem, relaxation, choices, capacity, incumbent.cost);
-  const found = states.assignment ? certify(states.assignment, states.exhaustive) : undefined;
+  const { assignment, exhaustive } = searchStates(problem, relaxation, choices, capacity, incumbent.cost);
+  const found = assignment && certify(assignment, exhaustive);
   if (found && found.size <= capacity && found.cost < incumbent.cost) return found;
-  return { ...incumbent, optimal: states.exhaustive };
+  return certify(incumbent.assignment, exhaustive);
 }

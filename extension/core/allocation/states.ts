@@ -1,6 +1,5 @@
 /**
- * A dynamic program over the candidates, for instances whose core is too hard for the integer solver in its time: states
- * (size, cost) after the items so far, without those that another state or the incumbent makes useless. The number of
+ * A dynamic program over the candidates: states (size, cost) after the items so far, without those that another state or the incumbent makes useless. The number of
  * states is bounded, so its time is too; while the bound is not reached the search is exhaustive.
  */
 import type { Assignment, Problem } from './problem';

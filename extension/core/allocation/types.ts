@@ -32,7 +32,7 @@ export interface Plan {
   /** Bytes of the exported files of weights: targets, kept tensors, headers. */
   readonly bytes: number;
   readonly objective: number;
-  /** Lower bound on any plan's objective (Lagrangian). */
+  /** Lower bound on any plan's objective: Lagrangian, or the objective itself of a plan that is proven optimal. */
   readonly bound: number;
   /** (objective - bound) / bound. */
   readonly gap: number;

@@ -52,6 +52,13 @@ describe('planBudget', () => {
     expect(plan.gap).toBeCloseTo((plan.objective - plan.bound) / plan.bound, 12);
   });
 
+  it('certifies small models: the gap of a proven optimum is none, though it lies above the linear bound', () => {
+    for (let value = 2.1; value < 4.3; value += 0.1) {
+      const plan = planBudget(tiny, kept, { budget: { kind: 'bits', value }, factors: 'nf8' });
+      expect(plan, `${value} bits`).toMatchObject({ optimal: true, gap: 0, bound: plan.objective });
+    }
+  });
+
   it('never loses when the budget grows, and stops gaining at the maximum', () => {
     const allocation = prepare(tiny, kept, 'bf16');
     const { minimum, maximum } = allocation.range('bits');
