@@ -146,7 +146,7 @@ async function compressHolding(
     windows: await calibrationWindows(context, index, { ...request, calibration: calibration! }),
     alpha: method.alpha,
   };
-  const job = { table, plan: chosen, metric, ...(secondPass && { secondPass }), hold, timed };
+  const job = { table, plan: chosen, metric, ...(secondPass && { secondPass }), timed };
   const result = await writeOnce(context, request, subject, job, seconds);
   const after = measured
     ? await timed('evaluate', () => evaluate(context, { ...evaluation(request.out), reference: request.model }))

@@ -1,7 +1,7 @@
 /** What is finished stays, whatever ends a run: the same request then does the rest alone. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, expect, it } from 'vitest';
+import { afterAll, beforeEach, expect, it } from 'vitest';
 import type { PipelineContext } from '../../extension/core/context';
 import type { NativeModule } from '../../extension/core/native';
 import { compress } from '../../extension/core/pipeline';
@@ -14,13 +14,17 @@ import { sample, smallGrid, workFolder } from './running';
 const { folder, clean } = workFolder();
 afterAll(clean);
 
+// Nothing is to be found that another test has made.
+let cache: string;
+beforeEach(() => void (cache = mkdtempSync(path.join(folder, 'cache-'))));
+
 /** A context on the real addon whose methods may be replaced. */
 const running = (changes: Partial<NativeModule>, files: Partial<typeof nodeFiles> = {}): PipelineContext => ({
   ...context(files),
   native: new Proxy(native, {
     get: (target, name) => Reflect.get(name in changes ? changes : target, name) as unknown,
   }),
-  cache: path.join(folder, 'cache'),
+  cache,
 });
 
 const request = (out: string): CompressRequest => ({
@@ -35,7 +39,7 @@ const request = (out: string): CompressRequest => ({
 });
 
 it('a matrix that fails as number 20 of 28 costs that matrix: the next run does 9', async () => {
-  await compress(running({}), request('undisturbed'));
+  await compress({ ...running({}), cache: path.join(folder, 'undisturbed-cache') }, request('undisturbed'));
   let calls = 0;
   const counting =
     (failAt: number): NativeModule['decompose'] =>
@@ -53,7 +57,11 @@ it('a matrix that fails as number 20 of 28 costs that matrix: the next run does 
       readFileSync(path.join(folder, 'kept', name)).equals(readFileSync(path.join(folder, 'undisturbed', name))),
       name,
     ).toBe(true);
-  expect(readdirSync(folder).sort()).toEqual(['cache', 'kept', 'undisturbed']);
+  expect(
+    readdirSync(folder)
+      .filter(name => !name.includes('cache'))
+      .sort(),
+  ).toEqual(['kept', 'undisturbed']);
 });
 
 it('a dense export that fails does not encode again', async () => {
@@ -73,7 +81,7 @@ it('a dense export that fails does not encode again', async () => {
   reconstructed = 0;
   await compress(running(counting(0)), dense);
   expect([encoded, reconstructed]).toEqual([0, 28 - 9]);
-  expect(readdirSync(path.join(folder, 'cache', 'packed'))).toEqual([]);
+  expect(readdirSync(path.join(cache, 'packed'))).toEqual([]);
 });
 
 it('a disk that loses what was not flushed before its name, as in a power cut, leaves a whole output or none', async () => {

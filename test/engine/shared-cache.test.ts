@@ -80,6 +80,12 @@ describe('two at once', () => {
       expect(hashOf(path.join(at('second'), name)), name).toBe(hashOf(path.join(at('first'), name)));
     expect(entries('compress-cache', 'fisher')).toHaveLength(2);
     expect(entries('compress-cache', 'sweep')).toHaveLength(28);
+    expect(entries('compress-cache', 'output')).toHaveLength(1);
+    // The same as dense checkpoints: packed in the cache once, from which the last one removes it.
+    await together(['dense-1', 'dense-2'].map(out => [...command(out), '--format', 'dense']));
+    for (const name of readdirSync(at('dense-1')))
+      expect(hashOf(path.join(at('dense-2'), name)), name).toBe(hashOf(path.join(at('dense-1'), name)));
+    expect(entries('compress-cache', 'packed')).toEqual([]);
     expect(readdirSync(folder).filter(name => /partial|claim|\.use/.test(name))).toEqual([]);
   });
 });

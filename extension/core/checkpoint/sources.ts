@@ -3,8 +3,9 @@ import type { DenseSource } from '../native';
 import { callNative, type PipelineContext } from '../context';
 import { isDtype, type Dtype } from '../dtypes';
 import { LqError } from '../errors';
+import { readCached, writeCached } from '../storage/cache';
 import { storedShape } from './slices';
-import type { LogicalTensor, TensorInfo } from './types';
+import type { CheckpointIndex, LogicalTensor, TensorInfo } from './types';
 
 /** A tensor of elements, as safetensors holds them. @throws LqError 'unsupported-dtype' for blocks of a GGUF file. */
 export function elementTensor(tensor: TensorInfo): TensorInfo & { readonly dtype: Dtype } {
@@ -51,4 +52,40 @@ export async function contentHash(context: PipelineContext, tensor: LogicalTenso
     hashes.push(part.transposed ? context.digest(`transposed ${hash}`) : hash);
   }
   return hashes.length === 1 ? (hashes[0] as string) : context.digest(hashes.join());
+}
+
+/**
+ * Identifies the content of a checkpoint's files of weights, whatever their folder is called. The hash of a file is found
+ * again while it keeps size and time.
+ */
+export async function filesHash(
+  context: PipelineContext,
+  { shards }: Pick<CheckpointIndex, 'shards'>,
+): Promise<string> {
+  const hashes: string[] = [];
+  for (const { file } of shards) {
+    const stat = await context.files.stat(file);
+    const key = { file, bytes: stat?.bytes, modified: stat?.modified };
+    let hash = await readCached<string>(context, 'hash', key);
+    if (hash === undefined) {
+      const range = { path: file, offset: 0, bytes: stat?.bytes ?? 0 };
+      hash = await callNative(context, { file }, control => context.native.hash(range, control));
+      await writeCached(context, 'hash', key, hash);
+    }
+    hashes.push(hash);
+  }
+  return context.digest(hashes.join());
+}
+
+/** Identifies a checkpoint's files by size and time, without reading them. */
+export async function filesStamp(
+  { files }: Pick<PipelineContext, 'files'>,
+  { shards }: Pick<CheckpointIndex, 'shards'>,
+): Promise<unknown> {
+  return Promise.all(
+    shards.map(async ({ file }) => {
+      const stat = await files.stat(file);
+      return [file, stat?.bytes, stat?.modified];
+    }),
+  );
 }

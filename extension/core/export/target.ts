@@ -76,8 +76,6 @@ export interface WriteJob {
   /** Absolute path of the folder to make. */
   readonly out: string;
   readonly overwrite: boolean;
-  /** Keeps an entry of the cache from being removed until the compression ends. */
-  hold(entry: string): Promise<void>;
   /** Adds what a stage takes to its time. */
   timed<T>(stage: Stage, work: () => Promise<T>): Promise<T>;
 }

@@ -1,5 +1,5 @@
 /** Writing packed checkpoints: a plan's matrices one by one, resumable, and everything around them. */
-import { elementTensor } from '../checkpoint/sources';
+import { elementTensor, filesHash } from '../checkpoint/sources';
 import type { Budget } from '../options/budget';
 import { joinPath } from '../files/paths';
 import type { CheckpointIndex } from '../checkpoint/types';
@@ -90,7 +90,7 @@ export async function createPackedOutput(context: PipelineContext, job: PackedJo
   const { source, targets, factors, headers, out } = job;
   const config = source.config && joinPath(source.folder, 'config.json');
   const markedConfig = config && markConfig(await context.files.readText(config), config);
-  const fingerprint = packedFingerprint(context, job);
+  const fingerprint = packedFingerprint(context, job, await filesHash(context, source));
   const layout = planPackedLayout(
     source,
     targets,
@@ -102,6 +102,8 @@ export async function createPackedOutput(context: PipelineContext, job: PackedJo
     source: source.folder,
     overwrite: job.overwrite,
     fingerprint,
+    shared: true,
+    items: layout.matrices.length + 1,
     files: layout.shards,
     ...(job.adopt === true && { finished: () => finishedMatrices(context, out, fingerprint, layout) }),
   });
@@ -135,12 +137,13 @@ export async function createPackedOutput(context: PipelineContext, job: PackedJo
   };
 }
 
-/** Identifies a job by everything that its bytes depend on. */
-export function packedFingerprint(
+/** Identifies a job by everything that its bytes depend on; `source` is the hash of the source's files. */
+function packedFingerprint(
   context: Pick<PipelineContext, 'digest'>,
-  { recipe, factors, targets, headers }: Pick<PackedJob, 'recipe' | 'factors' | 'targets' | 'headers'>,
+  { recipe, factors, targets, headers }: PackedJob,
+  source: string,
 ): string {
-  return context.digest(JSON.stringify([PACKED_VERSION, recipe, factors, targets, headers]));
+  return context.digest(JSON.stringify([PACKED_VERSION, recipe, source, factors, targets, headers]));
 }
 
 /** The errors recorded in a finished checkpoint that a job of the same fingerprint wrote, by matrix. */

@@ -27,6 +27,7 @@ export const CACHE_KINDS = [
   'known',
   'packed',
   'written',
+  'output',
 ] as const;
 export type CacheKind = (typeof CACHE_KINDS)[number];
 

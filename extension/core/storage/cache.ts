@@ -6,7 +6,7 @@ import type { PipelineContext } from '../context';
 import { folderOf, joinPath } from '../files/paths';
 import { openCacheFolder, PARTIAL_SUFFIX, USE_SUFFIX, type CacheKind } from './cache-folder';
 import type { Stage } from '../progress';
-import { describeHolder, once, shareOf, takeClaim, type Claim, type ClaimRecord } from './claims';
+import { describeHolder, mayBeAtWork, once, shareOf, takeClaim, type Claim, type ClaimRecord } from './claims';
 
 /** An entry read now need not be marked as used again within this time. */
 const MARK_INTERVAL_MS = 60_000;
@@ -19,8 +19,8 @@ export function cachePath(context: PipelineContext, kind: CacheKind, key: unknow
 let partials = 0;
 
 /** A name beside `path` that no other process and no other call of this one uses. */
-export function siblingOf(context: Pick<PipelineContext, 'self'>, path: string): string {
-  return `${path}.${context.self.id}-p${++partials}${PARTIAL_SUFFIX}`;
+export function siblingOf(context: Pick<PipelineContext, 'self'>, path: string, suffix = PARTIAL_SUFFIX): string {
+  return `${path}.${context.self.id}-p${++partials}${suffix}`;
 }
 
 /** The entry, or undefined when there is none or it cannot be read as JSON (a disk that lost a write is no reason to stop). */
@@ -142,6 +142,17 @@ export async function cachedFileOnce<T>(
 export async function holdEntry(context: PipelineContext, path: string): Promise<() => Promise<void>> {
   const claim = await takeClaim(context, `${path}.${context.self.id}-u${++partials}${USE_SUFFIX}`);
   return () => claim?.release() ?? Promise.resolve();
+}
+
+/** Removes an entry that nobody holds. */
+export async function removeUnlessUsed(context: PipelineContext, path: string): Promise<void> {
+  const folder = folderOf(path);
+  for (const name of await context.files.list(folder)) {
+    const companion = joinPath(folder, name);
+    if (!companion.startsWith(`${path}.`) || !name.endsWith(USE_SUFFIX)) continue;
+    if (await mayBeAtWork(context, companion)) return;
+  }
+  await context.files.remove(path);
 }
 
 /** Tells a request's listener that another process is at a stage's item, and how far it is. */

@@ -3,17 +3,26 @@
  * items are recorded in a journal once their bytes are on the disk, and the last step renames the folder. A run that dies
  * leaves a partial folder that the same job continues from and any other job replaces. While a process is at it, it holds
  * the claim `<out>.claim`, and others that want to make the same folder wait.
+ *
+ * What takes long to make is made once, too, wherever it is to go: its fingerprint is claimed in the cache, and the files of a
+ * finished folder of the same fingerprint are copied for as long as they are there unchanged.
+ *
+ * A folder that is replaced steps aside as `<out>.<owner>.replaced` for the moment between two renames. A run that dies in that
+ * moment leaves it there, and the next one puts it back.
  */
 import { baseName, joinPath, folderOf, trimPath } from '../files/paths';
-import type { PipelineContext } from '../context';
+import { backendOf, type PipelineContext } from '../context';
+import type { WritableFileSystem } from '../files/types';
 import { LqError } from '../errors';
-import { siblingOf, waitReporter } from './cache';
-import { waitForClaim } from './claims';
+import { cachePath, makeRoom, readCached, siblingOf, waitReporter, writeCached } from './cache';
+import { waitForClaim, type Claim, type ClaimRecord } from './claims';
 
 const JOURNAL = 'journal.json';
 const JOURNAL_VERSION = 1;
 /** A sibling name: a process's identity and a count, as `siblingOf` and the file system's atomic writes make them. */
 const LEFT_BEHIND = /\.[\w-]+-\d+-[0-9a-f]{8}-[pw]\d+\.partial$/;
+const REPLACED_SUFFIX = '.replaced';
+const REPLACED = /^\.[\w-]+-\d+-[0-9a-f]{8}-p\d+\.replaced$/;
 
 /** A file allocated at the start: its header, and room for what follows. */
 export interface AllocatedFile {
@@ -29,8 +38,15 @@ export interface OutputRequest<R> {
   /** Folder that is read from; it is never replaced. */
   readonly source: string;
   readonly overwrite: boolean;
-  /** Everything the bytes depend on; only a partial folder with an equal one is continued. */
+  /**
+   * Everything the bytes depend on beside names, sizes and headers of the files; only a partial folder with an equal one is
+   * continued.
+   */
   readonly fingerprint: string;
+  /** Whether equal fingerprints mean equal content wherever the source is, and one process makes it for all. */
+  readonly shared?: boolean;
+  /** How many items will be marked done, for those who wait. */
+  readonly items: number;
   readonly files: readonly AllocatedFile[];
   /**
    * The records of a finished folder at `out` when this very job made it, in another process: it is then the result. Absent:
@@ -84,15 +100,23 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
   const out = trimPath(request.out);
   const folder = partialFolder(out);
   const journal = joinPath(folder, JOURNAL);
+  const fingerprint = identify(context, request);
   if (request.finished === undefined) await requireWritable(context, request);
   await files.makeFolder(folderOf(out));
-  const claim = await waitForClaim(context, out, waitReporter(context, 'write', baseName(out)));
+  const onWait = waitReporter(context, 'write', baseName(out));
+  const claim = await waitForClaim(context, out, onWait);
+  let work: Claim | undefined;
+  const release = async (): Promise<void> => {
+    await work?.release();
+    await claim.release();
+  };
   const requireHeld = async (): Promise<void> => {
     if (!(await claim.held()))
       throw new LqError('output-exists', `${out} was taken over by another process.`, { file: out });
   };
   let done: Map<string, R>;
   try {
+    await recoverReplaced(context, out);
     const finished = claim.waited || !request.overwrite ? await request.finished?.() : undefined;
     if (finished !== undefined) {
       const names = await files.list(out);
@@ -102,19 +126,53 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
         done: finished,
         requireHeld,
         markDone: () => Promise.resolve(),
-        finish: () => claim.release().then(() => names),
-        keep: () => claim.release(),
-        discard: () => claim.release(),
+        finish: () => release().then(() => names),
+        keep: release,
+        discard: release,
       };
     }
     // Another process may have made something else meanwhile.
     await requireWritable(context, request);
-    const kept = await readJournal<R>(context, journal, request);
+    if (request.shared) work = await claimWork(context, fingerprint, onWait);
+    const kept = await readJournal<R>(context, journal, request, fingerprint);
     if (kept !== undefined) await removeLeftBehind();
-    done = kept ?? (await begin());
+    done = kept?.size === request.items ? kept : (request.shared && (await copyMade())) || (kept ?? (await begin()));
+    tell();
   } catch (error) {
-    await claim.release();
+    await release();
     throw error;
+  }
+
+  /** Tells those who wait how far this is. */
+  function tell(): void {
+    const progress = { done: done.size, total: request.items };
+    claim.progress(progress);
+    work?.progress(progress);
+  }
+
+  /** The items of a folder that the same job made elsewhere, with copies of its files; undefined when there is none. */
+  async function copyMade(): Promise<Map<string, R> | undefined> {
+    const made = await readCached<Made<R>>(context, 'output', madeKey(context, fingerprint));
+    if (made === undefined || !(await isUnchanged(files, made))) return undefined;
+    await files.remove(folder);
+    try {
+      await files.makeFolder(folder);
+      for (const [name] of made.files) {
+        await files.makeFolder(folderOf(joinPath(folder, name)));
+        await files.copyFile(joinPath(made.folder, name), joinPath(folder, name));
+        await files.sync(joinPath(folder, name));
+      }
+      // Nobody keeps a finished folder from being changed or removed meanwhile.
+      if (await isUnchanged(files, made)) {
+        const items = new Map(made.items);
+        await writeJournal(items);
+        return items;
+      }
+    } catch (error) {
+      await files.remove(folder);
+      if (LqError.from(error).code !== 'file-not-found') throw error;
+    }
+    return undefined;
   }
 
   /** Files that a process died in the middle of writing, before it could give them their names. */
@@ -147,7 +205,7 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
   }
 
   async function writeJournal(items: ReadonlyMap<string, R>): Promise<void> {
-    const state: Journal<R> = { version: JOURNAL_VERSION, fingerprint: request.fingerprint, items: [...items] };
+    const state: Journal<R> = { version: JOURNAL_VERSION, fingerprint, items: [...items] };
     await files.writeAtomic(journal, JSON.stringify(state));
   }
 
@@ -164,6 +222,7 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
         for (const file of touched) await files.sync(joinPath(folder, file));
         done.set(item, record);
         await writeJournal(done);
+        tell();
       });
       return journalling;
     },
@@ -174,28 +233,104 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
       // A name must not outlive a power cut that its content does not.
       for (const name of names) await files.sync(joinPath(folder, name));
       await files.sync(folder);
-      const replaced = siblingOf(context, out);
+      const replaced = siblingOf(context, out, REPLACED_SUFFIX);
       const existed = (await files.stat(out)) !== undefined;
-      await files.remove(replaced);
       if (existed) await files.rename(out, replaced);
       await files.rename(folder, out);
       await files.sync(folderOf(out));
       // Not before: until then a run that dies is continued from it.
       await files.remove(joinPath(out, JOURNAL));
       if (existed) await files.remove(replaced);
-      await claim.release();
+      if (request.shared) await rememberMade(context, fingerprint, request, done);
+      await release();
       return names;
     },
     async keep() {
       await journalling.catch(() => undefined);
       if (done.size === 0 && (await claim.held())) await files.remove(folder);
-      await claim.release();
+      await release();
     },
     async discard() {
       if (await claim.held()) await files.remove(folder);
-      await claim.release();
+      await release();
     },
   };
+}
+
+/** The whole of what the bytes of an output depend on. */
+function identify({ digest }: PipelineContext, { fingerprint, files }: OutputRequest<unknown>): string {
+  const headers = files.map(({ file, bytes, header }) => [
+    file,
+    bytes,
+    digest(new TextDecoder('latin1').decode(header)),
+  ]);
+  return digest(JSON.stringify([fingerprint, headers]));
+}
+
+/** A finished folder of one fingerprint, as the cache remembers it. */
+interface Made<R> {
+  readonly folder: string;
+  /** Name, bytes and time of its allocated files. */
+  readonly files: readonly (readonly [name: string, bytes: number, modified: number])[];
+  readonly items: readonly (readonly [string, R])[];
+}
+
+/** Results of two kinds of backend differ by rounding, so one is no copy of the other. */
+const madeKey = (context: PipelineContext, fingerprint: string) => ({ fingerprint, backend: backendOf(context) });
+
+async function claimWork(
+  context: PipelineContext,
+  fingerprint: string,
+  onWait: (holder: ClaimRecord) => void,
+): Promise<Claim> {
+  const path = cachePath(context, 'output', madeKey(context, fingerprint));
+  await makeRoom(context, path);
+  return waitForClaim(context, path, onWait);
+}
+
+async function isUnchanged(files: WritableFileSystem, { folder, files: made }: Made<unknown>): Promise<boolean> {
+  for (const [name, bytes, modified] of made) {
+    const stat = await files.stat(joinPath(folder, name));
+    if (stat?.bytes !== bytes || stat.modified !== modified) return false;
+  }
+  return true;
+}
+
+/** Nothing is thrown: the output is there, remembered or not. */
+async function rememberMade<R>(
+  context: PipelineContext,
+  fingerprint: string,
+  { out, files: allocated }: OutputRequest<R>,
+  done: ReadonlyMap<string, R>,
+): Promise<void> {
+  try {
+    const folder = trimPath(out);
+    const made: [string, number, number][] = [];
+    for (const { file } of allocated) {
+      const stat = await context.files.stat(joinPath(folder, file));
+      if (stat !== undefined) made.push([file, stat.bytes, stat.modified]);
+    }
+    const value: Made<R> = { folder, files: made, items: [...done] };
+    await writeCached(context, 'output', madeKey(context, fingerprint), value);
+  } catch (error) {
+    context.log('warning', `The output is written but not noted in the cache: ${LqError.from(error).message}`);
+  }
+}
+
+/**
+ * Puts a folder back that a run left aside when it died between two renames; one whose replacement is in its place is removed.
+ * Only for the holder of the claim on `out`, beside whom nobody renames.
+ */
+async function recoverReplaced({ files }: PipelineContext, out: string): Promise<void> {
+  const parent = folderOf(out);
+  const prefix = `${baseName(out)}.`;
+  for (const name of await files.list(parent)) {
+    if (!name.startsWith(prefix) || !REPLACED.test(name.slice(prefix.length - 1))) continue;
+    const aside = joinPath(parent, name);
+    if ((await files.stat(out)) === undefined) await files.rename(aside, out);
+    else await files.remove(aside);
+    await files.sync(parent);
+  }
 }
 
 interface Journal<R> {
@@ -209,6 +344,7 @@ async function readJournal<R>(
   context: PipelineContext,
   path: string,
   request: OutputRequest<R>,
+  fingerprint: string,
 ): Promise<Map<string, R> | undefined> {
   const { files } = context;
   if (!(await files.stat(path))) return undefined;
@@ -219,8 +355,7 @@ async function readJournal<R>(
     context.log('warning', `Starting over: ${path} is damaged.`);
     return undefined;
   }
-  if (journal.version !== JOURNAL_VERSION || journal.fingerprint !== request.fingerprint || !journal.items)
-    return undefined;
+  if (journal.version !== JOURNAL_VERSION || journal.fingerprint !== fingerprint || !journal.items) return undefined;
   for (const { file, bytes } of request.files) {
     const stat = await files.stat(joinPath(folderOf(path), file));
     if (stat?.bytes !== bytes) return undefined;

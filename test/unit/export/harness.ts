@@ -43,6 +43,7 @@ export function partRanges({ codes, scales, groups, offset, l1, l2 }: LqDestinat
 
 /** Copies really; "reconstructs" by writing a byte pattern that depends on the first code. */
 const native = {
+  hash: (range: ByteRange) => Promise.resolve(createHash('sha256').update(bytesAt(range)).digest('hex')),
   copy(from: ByteRange, to: ByteRange) {
     writeAt(to, bytesAt(from));
     return Promise.resolve();
@@ -54,6 +55,15 @@ const native = {
   },
 } as Partial<NativeModule> as NativeModule;
 
+let cache = '';
+/** From here on contexts have a new and empty cache. */
+export function newCache(): void {
+  if (cache !== '') rmSync(cache, { recursive: true, force: true });
+  cache = mkdtempSync(path.join(tmpdir(), 'lq-cache-'));
+}
+newCache();
+process.on('exit', () => rmSync(cache, { recursive: true, force: true }));
+
 export function context(changes: Partial<WritableFileSystem> = {}, signal?: AbortSignal): PipelineContext {
   return {
     native: { ...native },
@@ -61,7 +71,7 @@ export function context(changes: Partial<WritableFileSystem> = {}, signal?: Abor
     device: 'cpu',
     lanes: ['cpu'],
     threads: 0,
-    cache: '/nonexistent',
+    cache,
     seed: 1,
     self: identity,
     claimTimeout: 60_000,

@@ -20,7 +20,19 @@ import { paperConfig, paperOption } from '../../../extension/core/options/config
 import { methodOptions } from '../../../extension/core/options/methods/registry';
 import { packedBytes } from '../../../extension/core/options/option';
 import { nodeFiles } from '../../../extension/node/files';
-import { bytesAt, CONFIG_TEXT, context, ERRORS, fillParts, makeModel, partRanges, RECIPE, temporary } from './harness';
+import {
+  bytesAt,
+  CONFIG_TEXT,
+  context,
+  ERRORS,
+  fillParts,
+  makeModel,
+  newCache,
+  partRanges,
+  RECIPE,
+  temporary,
+  writeAt,
+} from './harness';
 
 const NAMES = ['model.layers.0.q_proj.weight', 'model.layers.1.q_proj.weight'] as const;
 const TARGETS: PackedTarget[] = [
@@ -40,6 +52,7 @@ let source: CheckpointIndex;
 let job: PackedJob;
 beforeEach(async () => {
   ({ folder, remove } = temporary());
+  newCache();
   source = await makeModel(path.join(folder, 'model'));
   job = { source, targets: TARGETS, factors: 'nf8', recipe: RECIPE, out: path.join(folder, 'out'), overwrite: false };
 });
@@ -178,6 +191,7 @@ describe('a packed checkpoint', () => {
 
   it('is the same whatever it was interrupted by, and continues after what is done', async () => {
     await pack({ out: path.join(folder, 'whole') });
+    newCache();
     const first = await createPackedOutput(context(), job);
     fill(first.layout.matrices[0]!.source);
     await first.markDone(NAMES[0], ERRORS);
@@ -220,12 +234,82 @@ describe('a packed checkpoint', () => {
     expect(readdirSync(folder).sort()).toEqual(['model', 'out']);
   });
 
+  it('is made once, wherever it is to go: others wait for it and copy it while it is unchanged', async () => {
+    const first = await createPackedOutput(context(), job);
+    const elsewhere = { ...job, out: path.join(folder, 'elsewhere') };
+    const waiting: string[] = [];
+    const second = createPackedOutput(
+      { ...context(), report: ({ waitingFor }) => waiting.push(waitingFor!) },
+      elsewhere,
+    );
+    for (const { name, source: place } of first.layout.matrices) {
+      fill(place);
+      await first.markDone(name, ERRORS);
+    }
+    await first.finish();
+    const copied = await second;
+    expect(waiting.length).toBeGreaterThan(0);
+    expect(NAMES.map(name => copied.isDone(name))).toEqual([true, true]);
+    expect(copied.errors(NAMES[1])).toEqual(ERRORS);
+    await copied.finish();
+    for (const name of readdirSync(job.out))
+      expect(readFileSync(path.join(elsewhere.out, name)), name).toEqual(readFileSync(path.join(job.out, name)));
+    // Of what was changed since nothing is taken.
+    for (const made of [job.out, elsewhere.out])
+      writeFileSync(path.join(made, 'lq-model-00001-of-00002.safetensors'), 'damaged');
+    expect((await createPackedOutput(context(), { ...job, out: path.join(folder, 'third') })).isDone(NAMES[0])).toBe(
+      false,
+    );
+  });
+
+  it('starts over when a tensor that it keeps was changed in the source', async () => {
+    const first = await createPackedOutput(context(), job);
+    await first.markDone(NAMES[0], ERRORS);
+    await first.keep();
+    const { file, offset } = source.byName.get('model.embed_tokens.weight')!;
+    writeAt({ path: file, offset }, Uint8Array.of(0x12, 0x34));
+    const second = await createPackedOutput(context(), job);
+    expect(second.isDone(NAMES[0])).toBe(false);
+    const kept = second.layout.copies.find(({ name }) => name === 'model.embed_tokens.weight')!;
+    expect([...bytesAt(kept.to).subarray(0, 2)]).toEqual([0x12, 0x34]);
+    await second.keep();
+    await pack({ out: path.join(folder, 'finished') });
+    writeAt({ path: file, offset }, Uint8Array.of(0x56, 0x78));
+    expect((await createPackedOutput(context(), job)).isDone(NAMES[0])).toBe(false);
+  });
+
+  it('that is replaced is the old or the new one after a crash between its two renames', async () => {
+    await pack();
+    const before = readFileSync(path.join(job.out, 'lq_studio.json'), 'utf8');
+    const next = { ...job, recipe: { ...RECIPE, method: { ...RECIPE.method, seed: 2 } }, overwrite: true };
+    const dying = context({
+      // The first rename sets the old folder aside; nothing is done after.
+      rename: (from, to) => (from === job.out ? nodeFiles.rename(from, to) : Promise.reject(new Error('killed'))),
+    });
+    const output = await createPackedOutput(dying, next);
+    for (const { name, source: place } of output.layout.matrices) {
+      fill(place);
+      await output.markDone(name, ERRORS);
+    }
+    await expect(output.finish()).rejects.toThrow('killed');
+    expect(existsSync(job.out)).toBe(false);
+    await output.keep();
+    // A run that may not replace it finds the old one where it was, another finishes the new one.
+    expect((await failure(createPackedOutput(context(), { ...next, overwrite: false }))).code).toBe('output-exists');
+    expect(readFileSync(path.join(job.out, 'lq_studio.json'), 'utf8')).toBe(before);
+    const again = await createPackedOutput(context(), next);
+    expect(NAMES.map(name => again.isDone(name))).toEqual([true, true]);
+    await again.finish();
+    expect(readFileSync(path.join(job.out, 'lq_studio.json'), 'utf8')).not.toBe(before);
+    expect(readdirSync(folder).sort()).toEqual(['model', 'out']);
+  });
+
   it('refuses to go on once another process has taken over', async () => {
     const first = await createPackedOutput(context(), job);
     await first.markDone(NAMES[0], ERRORS);
     // What another process does after the heartbeat stopped for too long.
-    const claim = `${job.out}.claim`;
-    rmSync(claim);
+    rmSync(`${job.out}.claim`);
+    newCache();
     const second = await createPackedOutput(context(), job);
     expect(second.isDone(NAMES[0])).toBe(true);
     for (const late of [() => first.markDone(NAMES[1], ERRORS), () => first.requireHeld(), () => first.finish()])

@@ -18,7 +18,7 @@ import { logicalTensors } from '../../logical/logical';
 import { unmarkConfig } from '../../packed/config';
 import { aligned, denseFile } from '../../packed/format';
 import { readPacked, type PackedMatrix } from '../../packed/reader';
-import { elementTensor } from '../../checkpoint/sources';
+import { elementTensor, filesStamp } from '../../checkpoint/sources';
 import { indexFileOf, shardName } from '../../checkpoint/shards';
 import { copySideFiles } from '../../checkpoint/side-files';
 
@@ -67,7 +67,8 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
     out,
     source: index.folder,
     overwrite,
-    fingerprint: pipeline.digest(JSON.stringify([dense.id, index.file, index.tensors])),
+    fingerprint: pipeline.digest(JSON.stringify([dense.id, await filesStamp(pipeline, index)])),
+    items: matrices.size + 1,
     files: shards,
   });
   try {
@@ -125,11 +126,11 @@ async function exportDense({ pipeline, index, out, overwrite }: ExportContext): 
   }
 }
 
-/** Refuses weights that another tool packed: copied as they are they would be called dense and be none. */
 /** A weight that another tool packed. */
 const foreignOf = (index: CheckpointIndex): LogicalTensor | undefined =>
   logicalTensors(index).find(({ format }) => format !== 'dense' && format !== 'lq');
 
+/** Refuses weights that another tool packed: copied as they are they would be called dense and be none. */
 function requireReadable(index: CheckpointIndex): void {
   const packed = foreignOf(index);
   if (packed === undefined) return;

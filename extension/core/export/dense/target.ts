@@ -1,7 +1,8 @@
 /** Dense weights of a compressed checkpoint: packed into the cache first, so that a run that fails does not encode again. */
-import type { Target } from '../target';
+import { backendOf } from '../../context';
+import type { Target, Written } from '../target';
 import { openComplete } from '../../opened';
-import { cachePath, makeRoom } from '../../storage/cache';
+import { cachePath, holdEntry, makeRoom, removeUnlessUsed } from '../../storage/cache';
 import { preparePacked, writePacked } from '../packed/target';
 import { dense } from './exporter';
 
@@ -18,23 +19,32 @@ export const denseTarget: Target = {
       async write(context, job) {
         const { out, plan, table, secondPass: pass } = job;
         const tokens = pass && context.digest(pass.windows.tokens.join());
-        const between = cachePath(context, 'packed', [out, plan, table.recipe, pass?.alpha, tokens], '');
+        const hashes = table.matrices.map(({ name, hash }) => [name, hash]);
+        const key = [hashes, plan.matrices, plan.factors, table.recipe, pass?.alpha, tokens, backendOf(context)];
+        const between = cachePath(context, 'packed', key, '');
         await makeRoom(context, between);
-        await job.hold(between);
-        const written = await job.timed('decompose', () =>
-          writePacked(context, opened, options, { ...job, out: between, overwrite: false }),
-        );
-        await job.timed('export', async () =>
-          dense.run({
-            pipeline: context,
-            index: await openComplete(context.files, between),
-            out,
-            overwrite: job.overwrite,
-          }),
-        );
-        await context.files.remove(between);
-        const { shards } = await openComplete(context.files, out);
-        return { ...written, bytes: shards.reduce((sum, { bytes }) => sum + bytes, 0) };
+        let finished: Written;
+        const release = await holdEntry(context, between);
+        try {
+          const written = await job.timed('decompose', () =>
+            writePacked(context, opened, options, { ...job, out: between, overwrite: false }),
+          );
+          await job.timed('export', async () =>
+            dense.run({
+              pipeline: context,
+              index: await openComplete(context.files, between),
+              out,
+              overwrite: job.overwrite,
+            }),
+          );
+          const { shards } = await openComplete(context.files, out);
+          finished = { ...written, bytes: shards.reduce((sum, { bytes }) => sum + bytes, 0) };
+        } finally {
+          await release();
+        }
+        // Others may be at it still: the last one removes it.
+        await removeUnlessUsed(context, between);
+        return finished;
       },
     });
   },

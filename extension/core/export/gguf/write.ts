@@ -1,5 +1,6 @@
 /** Writing a GGUF file: a folder with it and what belongs beside it, whole or not at all. */
 import { ggufTypeNamed } from '../../checkpoint/gguf/types';
+import { filesHash } from '../../checkpoint/sources';
 import { isDtype } from '../../dtypes';
 import { callNative, type PipelineContext } from '../../context';
 import { LqError } from '../../errors';
@@ -43,7 +44,9 @@ export async function writeGguf(
     out: job.out,
     source: index.folder,
     overwrite: job.overwrite,
-    fingerprint: context.digest(JSON.stringify([index.file, index.tensors, [...job.types], job.fingerprint])),
+    fingerprint: context.digest(JSON.stringify([await filesHash(context, index), [...job.types], job.fingerprint])),
+    shared: true,
+    items: layout.weights.length,
     files: [{ file: name, bytes: layout.fileBytes, header: layout.bytes }],
   });
   const path = joinPath(output.folder, name);

@@ -1,5 +1,6 @@
 /** A packed checkpoint under another path, bit for bit. Making one from a dense checkpoint is compression. */
 import { baseName, folderOf, joinPath } from '../../files/paths';
+import { filesStamp } from '../../checkpoint/sources';
 import type { CheckpointIndex } from '../../checkpoint/types';
 import { LqError } from '../../errors';
 import type { ExportContext, Exporter } from '../exporter';
@@ -27,7 +28,8 @@ async function copyPacked({ pipeline, index, out, overwrite }: ExportContext): R
     out,
     source: index.folder,
     overwrite,
-    fingerprint: pipeline.digest(JSON.stringify([packed.id, index.file, index.tensors])),
+    fingerprint: pipeline.digest(JSON.stringify([packed.id, await filesStamp(pipeline, index)])),
+    items: 0,
     files: [],
   });
   try {

@@ -60,7 +60,7 @@ export const writePacked = (
   context: PipelineContext,
   opened: Opened,
   options: readonly Option[],
-  { table, plan, metric, secondPass, out, overwrite }: Omit<WriteJob, 'hold' | 'timed'>,
+  { table, plan, metric, secondPass, out, overwrite }: Omit<WriteJob, 'timed'>,
 ): Promise<Written> =>
   decompose(context, {
     index: opened.index,

@@ -6,7 +6,7 @@ import { indexFileOf, shardName } from '../../checkpoint/shards';
 import { serializeHeader, serializeIndex, type TensorPlace, type TensorSpec } from '../../checkpoint/serialize';
 import { copySideFiles } from '../../checkpoint/side-files';
 import { joinSlices, slicesOf } from '../../checkpoint/slices';
-import { elementTensor } from '../../checkpoint/sources';
+import { elementTensor, filesHash } from '../../checkpoint/sources';
 import type { CheckpointIndex } from '../../checkpoint/types';
 import { callNative, type PipelineContext } from '../../context';
 import { LqError } from '../../errors';
@@ -93,8 +93,10 @@ export async function writeFolder<R>(
     source: index.folder,
     overwrite: job.overwrite,
     fingerprint: context.digest(
-      JSON.stringify([index.file, index.tensors, shards.map(({ tensors }) => tensors), job.fingerprint]),
+      JSON.stringify([await filesHash(context, index), shards.map(({ tensors }) => tensors), job.fingerprint]),
     ),
+    shared: true,
+    items: job.replacements.length + 1,
     files: shards,
   });
   const folder = partialFolder(out);
