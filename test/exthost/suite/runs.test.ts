@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import * as vscode from 'vscode';
+import type { Studio } from '../../../extension/host/studio';
+import { RunTree } from '../../../extension/host/runs';
+import { eventually, inWorkspace, internals, labelOf } from './internals';
+
+const sample = () => inWorkspace('tiny-books-4m').fsPath;
+const labels = () => vscode.window.tabGroups.all.flatMap(group => group.tabs).map(tab => tab.label);
+
+/** One matrix of the sample, rounded to nearest, as a finished run of the list. */
+async function compressed(studio: Studio, name: string, effectiveBits: number): Promise<string> {
+  const { id } = studio.jobs.start(
+    'compress',
+    {
+      model: sample(),
+      out: inWorkspace(name).fsPath,
+      method: 'rtn',
+      budget: { kind: 'effective-bits', value: effectiveBits },
+      include: ['model.layers.0.self_attn.q_proj.weight'],
+      plain: true,
+    },
+    `Compress ${name}`,
+  );
+  const { status, error } = await studio.jobs.settled(id);
+  assert.equal(status, 'done', error?.message);
+  return id;
+}
+
+describe('the list of runs', () => {
+  let studio: Studio;
+  let tree: RunTree;
+  let small: string;
+  let large: string;
+  before(async () => {
+    ({ studio } = await internals());
+    tree = new RunTree(studio);
+    small = await compressed(studio, 'small-lq', 3.5);
+    large = await compressed(studio, 'large-lq', 5);
+  });
+  after(async () => {
+    tree.dispose();
+    for (const name of ['small-lq', 'large-lq'])
+      await vscode.workspace.fs.delete(inWorkspace(name), { recursive: true });
+  });
+  afterEach(() => vscode.commands.executeCommand('workbench.action.closeAllEditors'));
+
+  it('tells of each what was made, at how many bits and how', async () => {
+    const item = await tree.getTreeItem(small);
+    assert.equal(labelOf(item), 'small-lq');
+    assert.match(String(item.description), /3\.\d+ bits/);
+    assert.equal(item.contextValue, 'run.compress');
+  });
+
+  it('keeps a pinned run at the top until it is unpinned', async () => {
+    const order = () => tree.getChildren().filter(id => id === small || id === large);
+    assert.deepEqual(order(), [large, small]);
+    await vscode.commands.executeCommand('lqStudio.pinRun', small);
+    assert.deepEqual(order(), [small, large]);
+    assert.equal((await tree.getTreeItem(small)).contextValue, 'run.compress.pinned');
+    await vscode.commands.executeCommand('lqStudio.unpinRun', small);
+    assert.deepEqual(order(), [large, small]);
+  });
+
+  it('compares two that are selected, and one with a pinned one', async () => {
+    const compared = () => (labels().some(label => label.startsWith('Compare: ')) ? true : undefined);
+    await vscode.commands.executeCommand('lqStudio.compareRuns', small, [small, large]);
+    await eventually(compared, 'a comparison of the selected opening');
+    await vscode.commands.executeCommand('workbench.action.closeAllEditors');
+    await vscode.commands.executeCommand('lqStudio.pinRun', large);
+    await vscode.commands.executeCommand('lqStudio.compareRuns', small);
+    await eventually(compared, 'a comparison with the pinned opening');
+    await vscode.commands.executeCommand('lqStudio.unpinRun', large);
+  });
+
+  it('shows the heatmap of the run that is asked for, not of the newest', async () => {
+    await vscode.commands.executeCommand('lqStudio.showRunHeatmap', small);
+    await eventually(
+      () => (studio.active()?.model === inWorkspace('small-lq').fsPath ? true : undefined),
+      'its heatmap opening',
+    );
+  });
+
+  it('clears what failed and nothing else, and removes what is asked for', async () => {
+    const { id } = studio.jobs.start(
+      'evaluate',
+      { model: sample(), text: inWorkspace('no-such.txt').fsPath },
+      'Evaluate without a text',
+    );
+    assert.equal((await studio.jobs.settled(id)).status, 'failed');
+    assert.equal((await tree.getTreeItem(id)).contextValue, 'job.stopped');
+    await vscode.commands.executeCommand('lqStudio.clearFailed');
+    const left = tree.getChildren();
+    assert.ok(!left.includes(id));
+    assert.ok(left.includes(small) && left.includes(large));
+    await vscode.commands.executeCommand('lqStudio.removeRun', small);
+    assert.ok(!tree.getChildren().includes(small));
+    // The list forgets a run; what it wrote stays.
+    await vscode.workspace.fs.stat(inWorkspace('small-lq', 'config.json'));
+  });
+});
