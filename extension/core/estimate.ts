@@ -103,6 +103,8 @@ export interface Held {
   readonly evaluatedTokens: number;
   readonly calibratedTokens: number;
   readonly kfac: boolean;
+  /** Bytes of second moments that are held at a time. */
+  readonly heldStatistics: number;
   /** Tokens of the second pass. */
   readonly passTokens: number;
 }
@@ -116,7 +118,7 @@ export function peakMemory(
   index: CheckpointIndex,
   targets: readonly LogicalTensor[],
   outputBytes: number,
-  { evaluatedTokens, calibratedTokens, kfac, passTokens }: Held,
+  { evaluatedTokens, calibratedTokens, kfac, heldStatistics, passTokens }: Held,
 ): number {
   const sum = (of: readonly LogicalTensor[], value: (target: LogicalTensor) => number): number =>
     of.reduce((total, target) => total + value(target), 0);
@@ -149,7 +151,7 @@ export function peakMemory(
     calibratedTokens === 0
       ? 0
       : 2 * part +
-        4 * sums +
+        (kfac ? Math.min(heldStatistics, 4 * sums) : 4 * sums) +
         Math.min(BACKWARD_BYTES, 4 * token * Math.min(MOST_TOKENS, calibratedTokens)) +
         Math.min(LOGIT_BYTES, (4 * calibratedTokens * head) / (hidden || 1));
   const pass = passTokens === 0 ? 0 : matrices + 2 * 4 * passTokens * hidden + part;

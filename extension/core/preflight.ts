@@ -9,6 +9,7 @@ import { LqError } from './errors';
 import { feasibleRange, peakMemory, predictSeconds, type Work } from './estimate';
 import { findBaseline, findMetric, type KnownMetric } from './known';
 import { describeModel } from './evaluation/language-model';
+import { BLOCK_INPUTS } from './evaluation/weights';
 import { TextTokenizer } from './evaluation/tokenizer';
 import { readWindows } from './evaluation/windows';
 import { DEFAULTS } from './requests/defaults';
@@ -18,7 +19,9 @@ import { subjectOf, unmeasuredOf } from './stages/sweep';
 import { expectedMeasures } from './allocation/lazy';
 import { factorBytes } from './options/option';
 import { fisherTensors } from './sensitivity/fisher';
+import { groupLayers, heldAtATime } from './sensitivity/groups';
 import { requireWritable } from './storage/output';
+import { isTokenRole } from './logical/targets';
 import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
 
 /** Refuses a budget below what the options can meet, before any work. */
@@ -81,6 +84,7 @@ export async function predict(
   const bytes = outputBytes(request, sizes, bits);
   const calibrates = request.calibration !== undefined && metric !== 'plain';
   const known = await knownMetricOf(context, request, prepared, method);
+  const held = heldAtATime(context, request.memory);
   const left = await unmeasuredOf(context, { method, prepared }, request, known);
   const measured = request.costs === 'measured' ? 1 : expectedMeasures(options, metric) / options.length;
   return {
@@ -89,7 +93,8 @@ export async function predict(
     seconds: {
       fisher:
         calibrates && known === undefined
-          ? await predictSeconds(context, metric === 'kfac' ? 'calibrate' : 'fisher', index.parameters * tokens)
+          ? (metric === 'kfac' ? passesOver(targets, held) : 1) *
+            (await predictSeconds(context, metric === 'kfac' ? 'calibrate' : 'fisher', index.parameters * tokens))
           : 0,
       sweep:
         (await predictSeconds(context, 'sweep', left.looped)) +
@@ -104,6 +109,7 @@ export async function predict(
       evaluatedTokens: evaluated,
       calibratedTokens: calibrates && known === undefined ? tokens : 0,
       kfac: metric === 'kfac',
+      heldStatistics: held,
       passTokens: alpha === undefined ? 0 : tokens,
     }),
     outputBytes: Math.round(bytes),
@@ -111,6 +117,18 @@ export async function predict(
     feasible: range,
     coverage: opened.coverage,
   };
+}
+
+/** Passes over the text that the second moments of these matrices' inputs take, of which so many bytes are held at a time. */
+function passesOver(targets: readonly LogicalTensor[], held: number): number {
+  const layers = new Map<number, number>();
+  const inputs = new Set<string>();
+  for (const { name, role, layer, shape } of targets.filter(target => !isTokenRole(target))) {
+    const input = `${name.replace(/\.[^.]+\.weight$/, '')} ${BLOCK_INPUTS.get(role) ?? name}`;
+    if (!inputs.has(input)) layers.set(layer, (layers.get(layer) ?? 0) + 4 * shape[1]! ** 2);
+    inputs.add(input);
+  }
+  return groupLayers(layers, held).groups;
 }
 
 /** The metric of a request where that is known before its statistics are computed. */

@@ -12,10 +12,12 @@ import { selectTargets } from '../../extension/core/logical/targets';
 import type { ByteRange, DenseSource } from '../../extension/core/native';
 import { computeCalibration, mergeCalibration, openCalibration } from '../../extension/core/sensitivity/calibration';
 import { openFisher } from '../../extension/core/sensitivity/fisher';
+import { calibrate } from '../../extension/core/stages/statistics';
 import { loadNative } from '../../extension/engine/load';
 import { nodeFiles } from '../../extension/node/files';
 import golden from '../fixtures/calibration-tiny-books-4m.json';
 import { context, temporary } from '../unit/export/harness';
+import { frontierRequest, tinyContext, writeTinyModel } from './tiny';
 
 const SAMPLE = path.resolve('media/sample/tiny-books-4m');
 const CALIBRATION = path.resolve('media/sample/calibration.txt');
@@ -35,6 +37,7 @@ function input(index: CheckpointIndex, changes: { samples?: number; out?: string
     contextLength: golden.context,
     model: 'of-the-sample',
     fisher: true,
+    held: Infinity,
     out,
     ...changes,
   };
@@ -167,4 +170,34 @@ describe('the pass in layer order', () => {
       pass.close();
     }
   }, 60_000);
+});
+
+describe('statistics in groups of layers', () => {
+  it('hold no more at a time than they may, and are the same', async () => {
+    const model = writeTinyModel(folder);
+    const { calibration, samples, context: length } = frontierRequest(model, '');
+    const held: number[] = [];
+    const { native } = pipeline();
+    const recording = tinyContext(path.join(folder, 'cache'), {
+      async openLanguageModel(...open) {
+        const opened = await native.openLanguageModel(...open);
+        const calibrate: typeof opened.calibrate = (tokens, size, wanted, control) => {
+          held.push(wanted.inputs.reduce((total, { secondMoment }) => total + secondMoment.bytes, 0));
+          return opened.calibrate(tokens, size, wanted, control);
+        };
+        return { ...opened, calibrate, close: () => opened.close() };
+      },
+    });
+    const text = { calibration: calibration!, samples: samples!, context: length! };
+    const wanted = (name: string, memory: number) => ({ model, ...text, out: path.join(folder, name), memory });
+    // Attention, output, mlp and down of 64, 64, 64 and 128 features in each of two layers.
+    const layer = 4 * (3 * 64 ** 2 + 128 ** 2);
+    const whole = await calibrate(recording, wanted('whole.safetensors', 2 * layer));
+    expect(held).toEqual([2 * layer]);
+    held.length = 0;
+    const grouped = await calibrate(recording, wanted('grouped.safetensors', 2 * layer - 1));
+    expect(held).toEqual([layer, layer]);
+    expect(readFileSync(grouped.out).equals(readFileSync(whole.out))).toBe(true);
+    expect(grouped.losses).toEqual(whole.losses);
+  });
 });

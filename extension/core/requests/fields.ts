@@ -293,6 +293,15 @@ const budgetFlags: Spoken<Budget> = {
   ],
 };
 
+/** Bytes of statistics that are held at a time. */
+export const memory = field(
+  v.exactOptional(v.pipe(v.number(), v.minValue(1, 'expected a size'))),
+  sizeFlag(
+    'memory',
+    'hold at most so much of the statistics at a time, in more passes over the text (default: half of the free)',
+  ),
+);
+
 export const budgetSchema = v.strictObject({
   kind: v.picklist(['bits', 'effective-bits', 'bytes']),
   value: v.pipe(v.number(), v.finite()),

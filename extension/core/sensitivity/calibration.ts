@@ -23,6 +23,7 @@ import { TextTokenizer } from '../evaluation/tokenizer';
 import { BLOCK_INPUTS, inputKey, inputOf } from '../evaluation/weights';
 import { readWindows } from '../evaluation/windows';
 import { openCheckpoint } from '../logical/open';
+import { groupLayers } from './groups';
 import { UNREACHED_UNDER_KFAC } from './metric';
 import { targetPlaces } from './places';
 import type { CalibrationReport, CalibrationSource, MatrixStatistics } from './types';
@@ -57,6 +58,8 @@ export interface CalibrationInput {
   readonly model: string;
   /** Whether F is kept elementwise too. */
   readonly fisher: boolean;
+  /** Bytes of second moments and of F that are held at a time: layers are gone through in groups, each in a pass. */
+  readonly held: number;
   readonly out: string;
 }
 
@@ -71,7 +74,8 @@ interface Reader {
 }
 
 /**
- * Computes calibration statistics and writes them to `out`, which appears when it is complete. Progress counts sequences.
+ * Computes calibration statistics and writes them to `out`, which appears when it is complete. Progress counts sequences of all
+ * passes.
  * @throws LqError 'no-targets', 'unsupported-model', 'tensor-not-found', 'tokenizer', 'text-too-short', 'disk-full',
  *   'not-finite', 'cancelled', 'io'.
  */
@@ -101,7 +105,8 @@ export async function computeCalibration(
       { model: input.model, text: context.digest(windows.text), tokenizer: context.digest(tokenizer.source) },
     ),
   );
-  const report = stageReporter(context, 'calibrate', samples);
+  const { groupOf, groups } = groupLayers(bytesByLayer(readers, input.fisher), input.held);
+  const report = stageReporter(context, 'calibrate', samples * groups);
   const losses = await writeWhole(context, out, header, async (partial, places) => {
     const range = (name: string): ByteRange | undefined => {
       const place = places.get(name);
@@ -118,14 +123,22 @@ export async function computeCalibration(
         secondMoment: range(secondMomentName(source))!,
         meanSquare: range(meanSquareName(source))!,
       }));
-    return withLanguageModel(context, forWindows(model, windows), opened =>
-      callNative(
-        context,
-        { file: index.path },
-        control => opened.calibrate(windows.tokens, contextLength, { gradients, inputs }, control),
-        done => report(done),
-      ),
-    );
+    const ofGroup = <T extends { layer: number }>(all: readonly T[], group: number): T[] =>
+      all.filter(({ layer }) => groupOf.get(layer) === group);
+    return withLanguageModel(context, forWindows(model, windows), async opened => {
+      let first: Float64Array | undefined;
+      for (let group = 0; group < groups; group++) {
+        const wanted = { gradients: ofGroup(gradients, group), inputs: ofGroup(inputs, group) };
+        const found = await callNative(
+          context,
+          { file: index.path },
+          control => opened.calibrate(windows.tokens, contextLength, wanted, control),
+          done => report(group * samples + done),
+        );
+        first ??= found;
+      }
+      return first!;
+    });
   });
   const warnings = [...windows.notes, ...model.warnings];
   return describe(context, out, targets, { ...counts, losses: [...losses], warnings }, start);
@@ -270,6 +283,17 @@ function tensorsOf(readers: readonly Reader[], fisher: boolean): TensorSpec[] {
         : []),
     ];
   });
+}
+
+/** Bytes that the statistics of each layer take in memory. */
+function bytesByLayer(readers: readonly Reader[], fisher: boolean): Map<number, number> {
+  const bytes = new Map<number, number>();
+  for (const { name, shape, place, source } of readers) {
+    const [rows, cols] = shape as [number, number];
+    const own = (fisher ? 4 * rows * cols : 0) + (name === source ? 4 * cols * cols : 0);
+    bytes.set(place.layer, (bytes.get(place.layer) ?? 0) + own);
+  }
+  return bytes;
 }
 
 const numbers = ({ samples, context, tokens }: Counts): Record<string, string> => ({

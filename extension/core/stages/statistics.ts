@@ -15,6 +15,7 @@ import { open, type Opened } from '../opened';
 import { DEFAULTS } from '../requests/defaults';
 import type { CalibrateRequest, CompressRequest, FisherRequest } from '../requests/requests';
 import { computeCalibration, mergeCalibration, openCalibration } from '../sensitivity/calibration';
+import { heldAtATime } from '../sensitivity/groups';
 import { exportImportance, importImportance, isImportanceMatrix } from '../sensitivity/imatrix';
 import { computeFisher, modelHash, openFisher } from '../sensitivity/fisher';
 import { fisherMetric, kfacMetric, plainMetric, type Metric } from '../sensitivity/metric';
@@ -85,7 +86,7 @@ export async function calibrate(context: PipelineContext, request: CalibrateRequ
 async function runCalibration(
   context: PipelineContext,
   { index, targets }: Opened,
-  request: Pick<CalibrateRequest, 'samples' | 'context' | 'fisher'> & { readonly calibration: string },
+  request: Pick<CalibrateRequest, 'samples' | 'context' | 'fisher' | 'memory'> & { readonly calibration: string },
   out: string,
 ): Promise<CalibrationReport> {
   const samples = request.samples ?? DEFAULTS.samples;
@@ -98,6 +99,7 @@ async function runCalibration(
     contextLength,
     model: await modelHash(context, logicalTensors(index)),
     fisher: request.fisher ?? false,
+    held: heldAtATime(context, request.memory),
     out,
   });
   await recordRate(context, 'calibrate', index.parameters * samples * contextLength, report.seconds);
@@ -108,7 +110,7 @@ async function runCalibration(
 async function cachedCalibration(
   context: PipelineContext,
   opened: Opened,
-  request: Pick<CalibrateRequest, 'samples' | 'context' | 'fisher'> & { readonly calibration: string },
+  request: Pick<CalibrateRequest, 'samples' | 'context' | 'fisher' | 'memory'> & { readonly calibration: string },
 ): Promise<CalibrationSource> {
   const { index, targets } = opened;
   const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
@@ -147,7 +149,7 @@ export async function metricOf(
   context: PipelineContext,
   opened: Opened,
   method: ChosenMethod,
-  request: Statistics & Pick<CompressRequest, 'samples' | 'context'>,
+  request: Statistics & Pick<CompressRequest, 'samples' | 'context' | 'memory'>,
 ): Promise<Metric> {
   const { fisher: file, calibration } = request;
   // Fisher information of another origin may be of these matrices too.
@@ -188,7 +190,7 @@ async function statisticsMetric(
   context: PipelineContext,
   opened: Opened,
   { metric }: ChosenMethod,
-  request: Statistics & Pick<CompressRequest, 'samples' | 'context'>,
+  request: Statistics & Pick<CompressRequest, 'samples' | 'context' | 'memory'>,
 ): Promise<Metric> {
   const { calibration, fisher: file } = request;
   switch (metric) {
@@ -212,6 +214,7 @@ async function statisticsMetric(
               calibration,
               ...(request.samples !== undefined && { samples: request.samples }),
               ...(request.context !== undefined && { context: request.context }),
+              ...(request.memory !== undefined && { memory: request.memory }),
             }),
       );
   }

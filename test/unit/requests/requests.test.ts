@@ -85,6 +85,7 @@ const everything: Sayable[] = [
       factors: 'fp32',
       costs: 'measured',
       embeddings: true,
+      memory: 1e9,
       evalText: '/e.txt',
       context: 256,
       windows: 10,
