@@ -2,6 +2,8 @@
 import type { Plan } from '../core/allocation/types';
 import { formatBytes, formatCertificate, formatCoverage, formatDuration, formatPercent } from '../core/format';
 import type { ReferenceReport } from '../core/evaluation/types';
+import type { Delivered } from '../core/export/delivered';
+import { verdictRows, type Verdict } from '../core/export/loads/loads';
 import type { CompressReport } from '../core/reports';
 import { table } from './terminal';
 
@@ -54,9 +56,31 @@ export function compressionReport(report: CompressReport): string[] {
   lines.push(
     `time: ${stages.join(', ')}`,
     ...report.warnings.map(warning => `warning: ${warning}`),
+    ...deliveredLines(report.delivered),
     `output: ${report.output}`,
   );
   return lines;
+}
+
+/** What each program makes of a checkpoint. */
+export const loadsRows = (verdicts: readonly Verdict[]): string[] =>
+  table(['program', 'version read', 'loads', 'why'], verdicts.flatMap(verdictRows), [0, 1, 2, 3]);
+
+/** Files, checks, programs, and the lines that load it. */
+export function deliveredLines({ format, files, checks, loads, load, carried }: Delivered): string[] {
+  return [
+    '',
+    `${format}:`,
+    ...files.map(({ name, bytes }) => `  ${name}  ${formatBytes(bytes)}`),
+    ...(carried.length > 0 ? [`carried over from the original: ${carried.join(', ')}`] : []),
+    ...checks.map(check => `checked: ${check}`),
+    '',
+    ...loadsRows(loads),
+    '',
+    'to load it, in its folder:',
+    ...load.flatMap(({ lines: own }) => own.map(line => `  ${line}`)),
+    '',
+  ];
 }
 
 /** How far predictions are from the original's. */

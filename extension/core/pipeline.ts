@@ -163,6 +163,7 @@ async function compressHolding(
     ...(metric.file !== undefined && { fisher: metric.file }),
     before: { bytes: index.shards.reduce((sum, { bytes }) => sum + bytes, 0), ...measureOf(before) },
     after: { bytes: result.bytes, ...measureOf(after) },
+    delivered: result.delivered,
     seconds,
     warnings: [
       ...method.notes,

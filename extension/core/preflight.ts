@@ -13,7 +13,8 @@ import { BLOCK_INPUTS } from './evaluation/weights';
 import { TextTokenizer } from './evaluation/tokenizer';
 import { readWindows } from './evaluation/windows';
 import { DEFAULTS } from './requests/defaults';
-import type { PreparedTarget, Sizes } from './export/target';
+import { loads } from './export/loads/loads';
+import { anyPlan, type PreparedTarget, type Sizes } from './export/target';
 import { chooseMethod, optionsOf, type ChosenMethod } from './method';
 import { subjectOf, unmeasuredOf } from './stages/sweep';
 import { expectedMeasures } from './allocation/lazy';
@@ -60,6 +61,7 @@ export async function estimate(context: PipelineContext, request: CompressReques
   return {
     ...(await predict(context, request, prepared, method)),
     notes: [...method.notes, ...prepared.notes],
+    loads: loads(prepared.stored(anyPlan(prepared.sizes, method.options))),
     problems: await problemsOf(context, request, prepared),
   };
 }
@@ -70,7 +72,7 @@ export async function predict(
   request: CompressRequest,
   prepared: PreparedTarget,
   method: ChosenMethod,
-): Promise<Omit<EstimateReport, 'problems' | 'notes'>> {
+): Promise<Omit<EstimateReport, 'problems' | 'notes' | 'loads'>> {
   const { opened, sizes } = prepared;
   const { options, metric, alpha } = method;
   const { index, targets } = opened;

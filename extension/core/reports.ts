@@ -5,6 +5,8 @@ import type { Budget } from './options/budget';
 import type { Coverage } from './logical/targets';
 import type { SweepRecipe } from './options/recipe';
 import type { ErrorData } from './errors';
+import type { Delivered } from './export/delivered';
+import type { Verdict } from './export/loads/loads';
 import type { Option } from './options/types';
 
 /** One matrix of a finished compression. Errors are relative: ||W - W'|| / ||W|| under the metric. */
@@ -46,6 +48,8 @@ export interface CompressReport extends Omit<Plan, 'matrices' | 'seconds'> {
   matrices: CompressedMatrix[];
   before: Measure;
   after: Measure;
+  /** What was written, read back. */
+  delivered: Delivered;
   seconds: Record<string, number>;
   warnings: string[];
 }
@@ -86,6 +90,8 @@ export interface EstimateReport {
   coverage: Coverage;
   /** What a user should know before, one sentence each: what the format does not hold, what is not weighed. */
   notes: string[];
+  /** Which programs will load what is written, whatever the plan. */
+  loads: Verdict[];
   /** What would make the request fail, found before any work. */
   problems: RequestProblem[];
 }
@@ -103,5 +109,7 @@ export interface ExportReport {
   out: string;
   files: string[];
   bytes: number;
+  /** What was written, read back. */
+  delivered: Delivered;
   seconds: number;
 }

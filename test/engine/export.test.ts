@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { readFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../../extension/core/logical/open';
 import { tensorSource } from '../../extension/core/checkpoint/sources';
@@ -11,7 +11,7 @@ import { createPackedOutput } from '../../extension/core/packed/writer';
 import { paperGrid, paperOption } from '../../extension/core/options/config';
 import { lqOption } from '../../extension/core/options/native-option';
 import { lqDestination } from '../../extension/core/packed/layout';
-import type { LqSource } from '../../extension/core/native';
+import type { DenseSource, LqSource } from '../../extension/core/native';
 import type { FactorStorage, Option } from '../../extension/core/options/types';
 import { loadNative } from '../../extension/engine/load';
 import type { NativeDecomposition } from '../../extension/core/native';
@@ -102,5 +102,111 @@ describe.each(['nf8', 'bf16', 'fp32'] satisfies FactorStorage[])('a decompositio
       }, 0);
       expect(worst, name).toBeLessThan(1.001);
     }
+  });
+});
+
+describe('an exported folder is read back before it has its name', () => {
+  const { folder, remove } = temporary();
+  afterAll(() => remove());
+  const out = path.join(folder, 'gguf');
+
+  it('is refused where the disk does not hold what was written, and nothing looks whole', async () => {
+    const index = await openCheckpoint(nodeFiles, SAMPLE);
+    const damaged: PipelineContext = {
+      ...pipeline,
+      files: {
+        ...nodeFiles,
+        // A letter of a name in the header.
+        async writeAtomic(file, content) {
+          await nodeFiles.writeAtomic(file, content);
+          if (!file.endsWith('Modelfile')) return;
+          const gguf = path.join(path.dirname(file), 'tiny-books-4m.gguf');
+          const bytes = readFileSync(gguf);
+          bytes.write('x', bytes.indexOf('blk.0.attn_norm.weight') + 'blk.0.attn_'.length);
+          writeFileSync(gguf, bytes);
+        },
+      },
+    };
+    const work = findExporter('gguf').run({ pipeline: damaged, index, out, overwrite: false });
+    await expect(work).rejects.toMatchObject({ code: 'io', tensor: 'model.layers.0.input_layernorm.weight' });
+    expect(existsSync(out)).toBe(false);
+  });
+
+  it('says what was checked and which programs load it, and carries the model card on', async () => {
+    const copied = path.join(folder, 'model');
+    cpSync(SAMPLE, copied, { recursive: true });
+    writeFileSync(path.join(copied, 'README.md'), '# The card');
+    writeFileSync(path.join(copied, 'LICENSE'), 'Public domain');
+    const index = await openCheckpoint(nodeFiles, copied);
+    const { delivered } = await findExporter('gguf').run({ pipeline, index, out, overwrite: true });
+    expect(delivered.carried).toEqual(['LICENSE', 'MODEL_CARD.md']);
+    expect(readFileSync(path.join(out, 'MODEL_CARD.md'), 'utf8')).toBe('# The card');
+    expect(delivered.files.map(({ name }) => name)).toContain('model.gguf');
+    expect(delivered.checks[0]).toContain('All 39 weights');
+    expect(delivered.loads.find(({ program }) => program.startsWith('llama.cpp'))).toMatchObject({ loads: 'yes' });
+  });
+});
+
+describe('dense export in a float type', () => {
+  const { folder, remove } = temporary();
+  afterAll(() => remove());
+
+  it.each([
+    ['fp16', 'F16', 'float16'],
+    ['fp32', 'F32', 'float32'],
+  ] as const)('%s has the same values, nearest in it', async (dtype, stored, torch) => {
+    const out = path.join(folder, dtype);
+    const index = await openCheckpoint(nodeFiles, SAMPLE);
+    await findExporter('dense').run({ pipeline, index, out, overwrite: false, dtype });
+    const written = await openCheckpoint(nodeFiles, out);
+    expect(new Set(written.tensors.map(tensor => tensor.dtype))).toEqual(new Set([stored]));
+    expect(readFileSync(path.join(out, 'config.json'), 'utf8')).toContain(torch);
+    for (const { name } of index.tensors) {
+      const [a, b] = [index, written].map(each => tensorSource(each.byName.get(name)!)) as [DenseSource, DenseSource];
+      const { squaredError, squaredNorm } = await pipeline.native.difference('cpu', a, b, 1, 1, {});
+      // Subnormals of F16 apart, bf16 is a subset of it.
+      expect(squaredError, name).toBeLessThanOrEqual(dtype === 'fp32' ? 0 : 1e-9 * squaredNorm);
+    }
+  });
+
+  it('refuses by name a weight that F16 cannot hold', async () => {
+    const model = path.join(folder, 'large');
+    cpSync(SAMPLE, model, { recursive: true });
+    const { file, offset } = (await openCheckpoint(nodeFiles, model)).byName.get('model.norm.weight')!;
+    const bytes = readFileSync(file);
+    bytes.writeUInt16LE(0x4780, offset); // 65536
+    writeFileSync(file, bytes);
+    const index = await openCheckpoint(nodeFiles, model);
+    const out = path.join(folder, 'refused');
+    const run = (dtype: 'fp16' | 'fp32'): Promise<unknown> =>
+      findExporter('dense').run({ pipeline, index, out, overwrite: false, dtype });
+    await expect(run('fp16')).rejects.toMatchObject({ code: 'out-of-range', tensor: 'model.norm.weight' });
+    expect(existsSync(out)).toBe(false);
+    await run('fp32');
+  });
+});
+
+describe('GGUF exported as dense', () => {
+  const { folder, remove } = temporary();
+  afterAll(() => remove());
+
+  it('has the names, configuration and values of the checkpoint it was made from', async () => {
+    const index = await openCheckpoint(nodeFiles, SAMPLE);
+    const [gguf, out] = [path.join(folder, 'gguf'), path.join(folder, 'dense')];
+    await findExporter('gguf').run({ pipeline, index, out: gguf, overwrite: false });
+    await findExporter('dense').run({
+      pipeline,
+      index: await openCheckpoint(nodeFiles, path.join(gguf, 'tiny-books-4m.gguf')),
+      out,
+      overwrite: false,
+    });
+    const back = await openCheckpoint(nodeFiles, out);
+    expect(back.tensors.map(({ name }) => name).sort()).toEqual(index.tensors.map(({ name }) => name).sort());
+    for (const { name } of index.tensors) {
+      const [a, b] = [index, back].map(each => tensorSource(each.byName.get(name)!)) as [DenseSource, DenseSource];
+      const { squaredError } = await pipeline.native.difference('cpu', a, b, 1, 1, {});
+      expect([name, squaredError]).toEqual([name, 0]);
+    }
+    expect(back.config).toMatchObject({ model_type: 'llama', num_hidden_layers: 4, num_key_value_heads: 4 });
   });
 });

@@ -33,12 +33,20 @@ interface Case {
   readonly loader: string;
   readonly size: string;
   readonly files: RegExp;
+  /** What the report says will load it. */
+  readonly program: RegExp;
 }
 
 const CASES: readonly Case[] = [
-  { target: 'gguf', loader: 'gguf', size: '6.35MB', files: /\.gguf$/ },
-  { target: 'compressed-tensors', loader: 'transformers', size: '6.75MB', files: /\.safetensors$/ },
-  { target: 'mlx', loader: 'mlx', size: '7.1MB', files: /\.safetensors$/ },
+  { target: 'gguf', loader: 'gguf', size: '6.35MB', files: /\.gguf$/, program: /^transformers/ },
+  {
+    target: 'compressed-tensors',
+    loader: 'transformers',
+    size: '6.75MB',
+    files: /\.safetensors$/,
+    program: /^transformers/,
+  },
+  { target: 'mlx', loader: 'mlx', size: '7.1MB', files: /\.safetensors$/, program: /^mlx-lm/ },
 ];
 
 const floats = (file: string): Float32Array => new Float32Array(new Uint8Array(readFileSync(file)).buffer);
@@ -79,7 +87,7 @@ beforeAll(async () => {
   shapes = new Map(CASES.map(({ target }, i) => [target, found[i]!]));
 });
 
-describe.each(CASES)('compress --for $target', ({ target, files }) => {
+describe.each(CASES)('compress --for $target', ({ target, files, program }) => {
   const out = path.join(folder, target);
 
   it('is as large as planned, to the byte, and several options are mixed in it', () => {
@@ -90,6 +98,12 @@ describe.each(CASES)('compress --for $target', ({ target, files }) => {
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(report.bytes);
     expect(report.bytes).toBeLessThanOrEqual(report.budget.value);
     expect(new Set(report.matrices.map(({ label }) => label)).size).toBeGreaterThan(2);
+  });
+
+  it('says that it loads there', () => {
+    const { loads, checks } = reports.get(target)!.delivered;
+    expect(loads.find(verdict => program.test(verdict.program))).toMatchObject({ loads: 'yes' });
+    expect(checks).toHaveLength(2);
   });
 
   it('every weight is the one that this program decodes, to the bit', async () => {

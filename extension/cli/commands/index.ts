@@ -11,6 +11,7 @@ import { exportCommand } from './export';
 import { fisherCommand } from './fisher';
 import { healthCommand } from './health';
 import { inspectCommand } from './inspect';
+import { loadsCommand } from './loads';
 import { methodsCommand } from './methods';
 import { planCommand } from './plan';
 import { statsCommand } from './stats';
@@ -29,6 +30,7 @@ export const commands: readonly Command[] = [
   planCommand,
   evalCommand,
   exportCommand,
+  loadsCommand,
   clusterCommand,
   cacheCommand,
   doctorCommand,

@@ -27,6 +27,8 @@ export interface DecompositionInput {
   readonly secondPass?: SecondPass;
   /** Bytes of the shards' headers, which the plan's bytes count. */
   readonly headers: readonly number[];
+  /** Of the folder. */
+  readonly readme: string;
   readonly out: string;
   readonly overwrite: boolean;
 }
@@ -63,6 +65,7 @@ export async function decompose(context: PipelineContext, input: DecompositionIn
     factors: plan.factors,
     headers,
     recipe: packedRecipe(context, input),
+    readme: input.readme,
     out,
     overwrite,
     adopt: true,

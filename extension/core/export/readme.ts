@@ -20,10 +20,13 @@ export function recipeReadme({ label, format, matrices, load }: Recipe): string 
     `Written by LQ Studio from ${label}. What each matrix became was chosen by an integer program for the size of the result;`,
     'weights were rounded with feedback.',
     '',
-    ...load.flatMap(({ language, lines }) => [`\`\`\`${language}`, ...lines, '```', '']),
+    ...codeBlocks(load),
     '| weight | stored as |',
     '|---|---|',
     ...matrices.map(({ name, label: what }) => `| ${name} | ${what} |`),
     '',
   ].join('\n');
 }
+
+export const codeBlocks = (load: readonly Lines[]): string[] =>
+  load.flatMap(({ language, lines }) => [`\`\`\`${language}`, ...lines, '```', '']);

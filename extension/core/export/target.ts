@@ -12,6 +12,8 @@ import type { Option } from '../options/types';
 import type { Stage } from '../progress';
 import type { CompressRequest } from '../requests/requests';
 import type { Metric } from '../sensitivity/metric';
+import type { Delivered } from './delivered';
+import type { StoredModel } from './loads/stored';
 import type { SweepTable } from '../sensitivity/types';
 
 export interface Target {
@@ -41,6 +43,8 @@ export interface PreparedTarget {
   /** What of the targets it does not hold, or holds at a price: a sentence each. */
   readonly notes: readonly string[];
   readonly sizes: Sizes;
+  /** The output as it will read back. @param chosen options of the matrices that the program decides about */
+  stored(chosen: ReadonlyMap<string, Option>): StoredModel;
   /**
    * The sweep's table as the program needs it: with rows for matrices that are no targets and that the format stores
    * quantised, with ties, and with exact sizes.
@@ -83,6 +87,17 @@ export interface WriteJob {
 export interface Written {
   /** As the budget counts them. */
   readonly bytes: number;
+  readonly delivered: Delivered;
   /** Relative errors, ||W - W'|| / ||W|| under the metric. */
   readonly matrices: readonly { name: string; errorQuantized?: number; errorLq: number; errorStored: number }[];
+}
+
+/** For each matrix the first option that its format has for it: what a plan could be, for what does not depend on which. */
+export function anyPlan({ matrices, bytesOf }: Sizes, options: readonly Option[]): Map<string, Option> {
+  return new Map(
+    matrices.flatMap(({ name, rows, cols }) => {
+      const option = options.find(each => bytesOf(each, rows, cols) !== undefined);
+      return option ? [[name, option] as const] : [];
+    }),
+  );
 }

@@ -55,6 +55,8 @@ export interface PackedJob {
   /** Bytes of the shards' headers at least, see `headerRoom`. */
   readonly headers?: readonly number[];
   readonly recipe: PackedRecipe;
+  /** Text of README.md. */
+  readonly readme?: string;
   /** Absolute path of the folder to make. */
   readonly out: string;
   readonly overwrite: boolean;
@@ -130,6 +132,7 @@ export async function createPackedOutput(context: PipelineContext, job: PackedJo
       if (layout.index) await context.files.writeAtomic(joinPath(folder, layout.index.file), layout.index.text);
       await copySideFiles(context, source, folder);
       if (markedConfig !== undefined) await context.files.writeAtomic(joinPath(folder, 'config.json'), markedConfig);
+      if (job.readme !== undefined) await context.files.writeAtomic(joinPath(folder, 'README.md'), job.readme);
       await context.files.writeAtomic(joinPath(folder, SIDECAR_FILE), sidecar(job, fingerprint, layout, output.done));
       return { out, files: await output.finish(), bytes: layout.bytes };
     },

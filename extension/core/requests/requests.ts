@@ -71,6 +71,9 @@ export type CacheRequest = RequestOf<typeof cacheRequest>;
 export const inspectRequest = describeRequest('inspect', { ...model, ...settings });
 export type InspectRequest = RequestOf<typeof inspectRequest>;
 
+/** Which programs load a checkpoint. */
+export const loadsRequest = describeRequest('loads', { ...model, ...settings });
+
 export const statisticsRequest = describeRequest('stats', {
   ...model,
   tensors: {
@@ -282,6 +285,10 @@ export const evaluateRequest = describeRequest('eval', {
 });
 export type EvaluateRequest = RequestOf<typeof evaluateRequest>;
 
+/** Float types that weights are written in. */
+export const FLOAT_TYPES = ['bf16', 'fp16', 'fp32'] as const;
+export type FloatType = (typeof FLOAT_TYPES)[number];
+
 const FORMATS = ['packed', 'dense'] as const;
 
 const compressFields = {
@@ -402,6 +409,10 @@ export type MethodsRequest = RequestOf<typeof methodsRequest>;
 export const exportRequest = describeRequest('export', {
   ...model,
   format: { schema: v.string(), spoken: textFlag('format', 'packed|dense|gguf', 'format to write') },
+  dtype: {
+    schema: v.exactOptional(v.picklist(FLOAT_TYPES)),
+    spoken: choiceFlag('dtype', FLOAT_TYPES, 'dense, gguf: float type of the weights (default: that of the original)'),
+  },
   ...outFolder,
   ...settings,
 });

@@ -1,5 +1,6 @@
 /** A checkpoint in another format. */
 import type { PipelineContext } from '../context';
+import { LqError } from '../errors';
 import { findExporter } from '../export/exporters';
 import { openComplete } from '../opened';
 import type { ExportReport } from '../reports';
@@ -7,6 +8,8 @@ import type { ExportRequest } from '../requests/requests';
 
 export async function exportCheckpoint(context: PipelineContext, request: ExportRequest): Promise<ExportReport> {
   const exporter = findExporter(request.format);
+  if (request.dtype !== undefined && exporter.dtypes !== true)
+    throw new LqError('usage', `${exporter.label} has no float type to choose; leave out --dtype.`);
   const start = context.now();
   const index = await openComplete(context.files, request.model);
   const result = await exporter.run({
@@ -14,6 +17,8 @@ export async function exportCheckpoint(context: PipelineContext, request: Export
     index,
     out: request.out,
     overwrite: request.overwrite ?? false,
+    ...(request.dtype !== undefined && { dtype: request.dtype }),
   });
-  return { ...result, seconds: (context.now() - start) / 1000 };
+  const { out, files, bytes, delivered } = result;
+  return { out, files, bytes, delivered, seconds: (context.now() - start) / 1000 };
 }

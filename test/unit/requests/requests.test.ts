@@ -58,7 +58,7 @@ const everything: Sayable[] = [
     command: 'evaluate',
     request: { model: '/m', text: '/t.txt', reference: '/original', context: 64, windows: 3, bos: true },
   },
-  { command: 'export', request: { model: '/m', format: 'dense', out: '/o', overwrite: true } },
+  { command: 'export', request: { model: '/m', format: 'dense', dtype: 'fp16', out: '/o', overwrite: true } },
   {
     command: 'compress',
     request: {

@@ -132,6 +132,17 @@ export function compressReport(): CompressReport {
     }),
     before: { perplexity: 20.578, bytes: header(tiny).bytes },
     after: { perplexity: 24.312, bytes: plan.bytes },
+    delivered: {
+      format: 'Packed LQ checkpoint',
+      files: [{ name: 'lq-model.safetensors', bytes: plan.bytes }],
+      checks: ['All 39 weights read back with the names, shapes and types that were meant.'],
+      loads: [
+        { program: 'transformers', version: '5.24.0', loads: 'no', why: ['it has no loader for this layout'] },
+        { program: 'LQ Studio', version: 'this one', loads: 'yes', why: [] },
+      ],
+      load: [{ language: 'sh', lines: ['lq-studio eval . --text eval.txt'] }],
+      carried: ['LICENSE'],
+    },
     seconds: { fisher: 18.2, sweep: 61.4, plan: 0.1, decompose: 9.7, write: 0.3, evaluate: 22.9 },
     warnings: ['3 matrices use NF2, a coarse and lopsided code book.'],
   };
@@ -169,6 +180,7 @@ const estimate = (request: CompressRequest): EstimateReport => ({
   outputBytes: request.format === 'dense' ? 7.9e6 : 3.2e6,
   amounts: { bytes: 3.2e6, 'effective-bits': 3.17, bits: 2.75 },
   notes: request.for === 'gguf' ? ['256 does not divide the columns of 4 of 28 matrices.'] : [],
+  loads: [{ program: 'LQ Studio', version: 'this one', loads: 'yes', why: [] }],
   feasible: request.budget.kind === 'bytes' ? { minimum: 2.9e6, maximum: 3.9e6 } : { minimum: 2.0322, maximum: 4.375 },
   problems:
     request.budget.value < 2.0322

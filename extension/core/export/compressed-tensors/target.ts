@@ -9,6 +9,7 @@ import { integersTarget, moduleOf, wholeGroups, type IntegerFormat, type Scheme 
 
 const format: IntegerFormat = {
   label: 'compressed-tensors',
+  format: 'compressed-tensors',
   metadata: { format: 'pt' },
   load: [
     { language: 'sh', lines: ['vllm serve .   # vLLM'] },

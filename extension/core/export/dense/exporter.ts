@@ -1,156 +1,331 @@
 /**
- * Dense safetensors in the source's own dtype, which any loader of Hugging Face folders reads. Nothing is saved on disk: it
- * is for checking fidelity and for tools that know no low-rank format. A dense checkpoint passes through unchanged; one that
- * another tool packed is refused.
+ * Dense safetensors, which any loader of Hugging Face folders reads: in the source's own dtype, or in one of three. Nothing is
+ * saved on disk: it is for checking fidelity and for tools that know no packed format. Whatever this program decodes is
+ * written out: its own format, GGUF, symmetric integers; what another tool packed otherwise is refused.
  */
-import { joinPath, baseName } from '../../files/paths';
-import { serializeHeader, serializeIndex, type TensorSpec } from '../../checkpoint/serialize';
+import { ROPE_FREQS } from '../../checkpoint/gguf/config';
+import { LLAMA_LIKE } from '../../checkpoint/gguf/names';
+import { serializeHeader, type TensorSpec } from '../../checkpoint/serialize';
+import { indexFileOf, shardName } from '../../checkpoint/shards';
 import { joinSlices, slicesOf } from '../../checkpoint/slices';
+import { elementTensor } from '../../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor } from '../../checkpoint/types';
-import { callNative } from '../../context';
+import { callNative, type PipelineContext } from '../../context';
+import { isDtype, type Dtype } from '../../dtypes';
 import { LqError } from '../../errors';
+import { baseName, joinPath } from '../../files/paths';
 import { overLanes } from '../../lanes';
-import type { DenseSource } from '../../native';
-import type { ExportContext, Exporter } from '../exporter';
-import { copyTensors } from '../../storage/copy';
-import { openOutput, partialFolder } from '../../storage/output';
 import { logicalTensors } from '../../logical/logical';
+import { weightLookup } from '../../logical/lookup';
+import type { DenseSource, WeightSource } from '../../native';
 import { unmarkConfig } from '../../packed/config';
 import { aligned, denseFile } from '../../packed/format';
-import { readPacked, type PackedMatrix } from '../../packed/reader';
-import { elementTensor, filesStamp } from '../../checkpoint/sources';
-import { indexFileOf, shardName } from '../../checkpoint/shards';
-import { copySideFiles } from '../../checkpoint/side-files';
+import { readPacked } from '../../packed/reader';
+import { copyTensors } from '../../storage/copy';
+import type { Output } from '../../storage/output';
+import type { FloatType } from '../../requests/requests';
+import type { ExportContext, Exported, Exporter } from '../exporter';
+import { writeFolder } from '../folder';
+import { storedModel, withStored, type StoredModel } from '../loads/stored';
+import { codeBlocks } from '../readme';
+import { indexText } from '../safetensors/folder';
 
 /** Journal entry of the tensors that are copied. */
 const KEPT = '*kept*';
+const FLOATS: ReadonlySet<string> = new Set<Dtype>(['F32', 'F16', 'BF16']);
+const DTYPES = {
+  bf16: { dtype: 'BF16', torch: 'bfloat16' },
+  fp16: { dtype: 'F16', torch: 'float16' },
+  fp32: { dtype: 'F32', torch: 'float32' },
+} as const satisfies Readonly<Record<FloatType, { dtype: Dtype; torch: string }>>;
+/** Halfway from the largest of F16 to what would follow: from there on nothing is near. */
+const F16_LIMIT = 65520;
 
 export const dense: Exporter = {
   id: 'dense',
   label: 'Dense safetensors',
-  description: 'Every weight in the dtype of the original, for any loader. As large as the original.',
-  accepts: index => index.gguf === undefined && foreignOf(index) === undefined,
+  description: 'Every weight in a float type, for any loader. As large as the original.',
+  dtypes: true,
+  accepts: index => faultOf(index) === undefined,
   run: exportDense,
 };
 
-async function exportDense({ pipeline, index, out, overwrite }: ExportContext): ReturnType<Exporter['run']> {
-  const { files } = pipeline;
-  if (index.gguf)
-    throw new LqError('usage', `${index.label} is a GGUF file; only safetensors checkpoints are exported.`, {
-      file: index.file,
-    });
-  requireReadable(index);
-  const matrices = readPacked(index);
-  const parts = new Set([...matrices.values()].flatMap(matrix => matrix.parts.map(part => part.name)));
-  const folder = partialFolder(out);
-  const shards = index.shards.map(shard => {
-    const kept = index.tensors
-      .filter(tensor => tensor.file === shard.file && !parts.has(tensor.name))
-      .map(elementTensor);
-    const rebuilt = [...matrices.values()].filter(matrix => matrix.parts[0]!.file === shard.file);
-    const all: TensorSpec[] = [
-      ...rebuilt.map(({ name, dtype, ...own }) => ({ name, dtype, shape: denseShape(own) })),
-      ...kept,
+/** A weight that is computed and rounded, not copied. */
+interface Rebuilt extends TensorSpec {
+  readonly source: WeightSource;
+  /** Whether it stands for a weight of a wider range than it is written in. */
+  readonly narrowed: boolean;
+  /** Of the file its first part is in. */
+  readonly file: string;
+  readonly parts: LogicalTensor['parts'];
+}
+
+interface Shard {
+  readonly file: string;
+  readonly bytes: number;
+  readonly header: Uint8Array;
+  readonly tensors: ReturnType<typeof serializeHeader>['tensors'];
+  /** With tensors of several matrices as those. */
+  readonly places: ReturnType<typeof serializeHeader>['tensors'];
+}
+
+async function exportDense({ pipeline, index, out, overwrite, dtype }: ExportContext): Promise<Exported> {
+  const fault = faultOf(index);
+  if (fault) throw fault;
+  const rebuilt = new Map(rebuiltOf(index, dtype).map(weight => [weight.name, weight]));
+  const shards = shardsOf(index, rebuilt);
+  const changed = new Map(
+    [...rebuilt.values()].map(weight => [weight.name, { format: 'dense', dtype: weight.dtype }] as const),
+  );
+  const made = await writeFolder<null>(pipeline, {
+    ...{ index, out, overwrite },
+    fingerprint: [dense.id, dtype],
+    shared: false,
+    items: rebuilt.size + 1,
+    files: shards,
+    fill: output => fill(pipeline, index, shards, rebuilt, output),
+    texts: await textsOf(pipeline, index, shards, rebuilt, dtype),
+    meant: () => ({
+      format: dtype === undefined ? dense.label : `${dense.label}, ${DTYPES[dtype].dtype}`,
+      load: loadLines(index),
+      stored: withoutGguf(withStored(storedModel(index), changed)),
+      squaredErrors: new Map(),
+    }),
+  });
+  return {
+    ...made,
+    bytes: shards.reduce((sum, { tensors }) => tensors.reduce((own, { bytes }) => own + bytes, sum), 0),
+  };
+}
+
+/** The file's own names and keys are those of transformers already. */
+const withoutGguf = (model: StoredModel): StoredModel => ({
+  ...model,
+  container: 'safetensors',
+  weights: model.weights.filter(({ name }) => model.container !== 'gguf' || name !== ROPE_FREQS),
+});
+
+const loadLines = ({ gguf, file }: CheckpointIndex): Exported['delivered']['load'] => [
+  {
+    language: 'python',
+    lines: [
+      "AutoModelForCausalLM.from_pretrained('.')  # transformers",
+      ...(gguf
+        ? [
+            `AutoTokenizer.from_pretrained('PATH', gguf_file='${baseName(file)}')  # the tokenizer stays in the GGUF file`,
+          ]
+        : []),
+    ],
+  },
+];
+
+/** Weights that have to be computed: packed ones, and those of another float type than asked for. */
+function rebuiltOf(index: CheckpointIndex, dtype: FloatType | undefined): Rebuilt[] {
+  const lookup = weightLookup(index);
+  const packed = readPacked(index);
+  const asked = dtype && DTYPES[dtype].dtype;
+  return logicalTensors(index).flatMap((weight): Rebuilt[] => {
+    const { name, shape, parts } = weight;
+    if (index.gguf && name === ROPE_FREQS) return [];
+    const own = packed.get(name)?.dtype ?? floatOf(weight);
+    const to = asked !== undefined && FLOATS.has(own) ? asked : own;
+    if (weight.format === 'dense' && to === own) return [];
+    const found = [...(packed.get(name)?.parts ?? parts)];
+    return [
+      {
+        name,
+        shape,
+        dtype: to,
+        source: lookup(name)!,
+        narrowed: to === 'F16' && own !== 'F16',
+        file: found[0]!.file,
+        parts: found,
+      },
     ];
+  });
+}
+
+/** The float type a weight is written as where none is asked for: its own, its scales', or BF16. */
+function floatOf({ dtype, parts }: LogicalTensor): Dtype {
+  if (isDtype(dtype)) return dtype;
+  const scales = parts.find(({ name }) => /scales?$/.test(name));
+  return scales && FLOATS.has(scales.dtype) ? elementTensor(scales).dtype : 'BF16';
+}
+
+function shardsOf(index: CheckpointIndex, rebuilt: ReadonlyMap<string, Rebuilt>): Shard[] {
+  const parts = new Set([...rebuilt.values()].flatMap(weight => weight.parts.map(part => part.name)));
+  const isOurs = readPacked(index).size > 0;
+  return index.shards.map((shard, i) => {
+    const kept = index.tensors
+      .filter(
+        tensor => tensor.file === shard.file && !parts.has(tensor.name) && !(index.gguf && tensor.name === ROPE_FREQS),
+      )
+      .map(elementTensor);
+    const made = [...rebuilt.values()].filter(({ file }) => file === shard.file);
+    const all: TensorSpec[] = [...made, ...kept].map(({ name, dtype, shape }) => ({ name, dtype, shape }));
     // Only our own packed checkpoints hold slices of tensors.
-    const { specs, joined } = matrices.size > 0 ? joinSlices(all) : { specs: all, joined: new Set<string>() };
+    const { specs, joined } = isOurs ? joinSlices(all) : { specs: all, joined: new Set<string>() };
     const header = serializeHeader(aligned(specs), { format: 'pt' });
     return {
-      file: denseFile(shardName(index, shard.file)),
+      file: index.gguf ? safetensorsName(i, index.shards.length) : denseFile(shardName(index, shard.file)),
       bytes: header.fileBytes,
       header: header.bytes,
       tensors: header.tensors,
       places: header.tensors.flatMap(place => (joined.has(place.name) ? slicesOf(place) : [place])),
     };
   });
-  const output = await openOutput<null>(pipeline, {
-    out,
-    source: index.folder,
-    overwrite,
-    fingerprint: pipeline.digest(JSON.stringify([dense.id, await filesStamp(pipeline, index)])),
-    items: matrices.size + 1,
-    files: shards,
-  });
-  try {
-    const places = shards.flatMap(({ file, places: own }) =>
-      own.map(place => ({ ...place, shard: file, path: joinPath(folder, file) })),
-    );
-    const copies = places.flatMap(({ name, shard, path, offset, bytes }) => {
-      const from = index.byName.get(name);
-      if (!from) return [];
-      return [{ name, shard, from: { path: from.file, offset: from.offset, bytes }, to: { path, offset, bytes } }];
-    });
-    if (!output.done.has(KEPT)) {
-      await copyTensors(pipeline, copies);
-      await output.markDone(KEPT, null, [...new Set(copies.map(({ shard }) => shard))]);
-    }
-    await overLanes(pipeline, {
-      stage: 'export',
-      items: places.flatMap(place => {
-        const matrix = matrices.get(place.name);
-        return matrix ? [{ ...place, matrix }] : [];
-      }),
-      nameOf: ({ name }) => name,
-      weightOf: ({ matrix: { shape } }) => shape[0] * shape[1],
-      async work(lane, { name, path, offset, shard, matrix }) {
-        if (output.done.has(name)) return;
-        await output.requireHeld();
-        await callNative(lane, { file: matrix.parts[0]!.file, tensor: name }, control =>
-          lane.native.reconstruct(lane.device, matrix.source, destination(matrix, path, offset), control),
-        );
-        await output.markDone(name, null, [shard]);
-      },
-    });
-    const source = indexFileOf(index);
-    if (source !== undefined)
-      await files.writeAtomic(
-        joinPath(folder, denseFile(baseName(source))),
-        serializeIndex(
-          shards.map(({ file, tensors }) => ({
-            file,
-            tensors,
-            bytes: tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
-          })),
-        ),
-      );
-    await copySideFiles(pipeline, index, folder);
-    if (index.config) {
-      const text = await files.readText(joinPath(index.folder, 'config.json'));
-      await files.writeAtomic(joinPath(folder, 'config.json'), matrices.size > 0 ? unmarkConfig(text) : text);
-    }
-    const bytes = places.reduce((sum, place) => sum + place.bytes, 0);
-    return { out, files: await output.finish(), bytes };
-  } catch (error) {
-    await output.keep();
-    throw error;
-  }
 }
 
-/** A weight that another tool packed. */
-const foreignOf = (index: CheckpointIndex): LogicalTensor | undefined =>
-  logicalTensors(index).find(({ format }) => format !== 'dense' && format !== 'lq');
+const number = (value: number): string => String(value).padStart(5, '0');
+const safetensorsName = (i: number, count: number): string =>
+  count === 1 ? 'model.safetensors' : `model-${number(i + 1)}-of-${number(count)}.safetensors`;
 
-/** Refuses weights that another tool packed: copied as they are they would be called dense and be none. */
-function requireReadable(index: CheckpointIndex): void {
-  const packed = foreignOf(index);
-  if (packed === undefined) return;
-  throw new LqError(
-    'unsupported-dtype',
-    `${packed.name} is stored as ${packed.dtype} (${packed.format}), which is not turned into dense weights.`,
-    { file: packed.parts[0]?.file ?? index.file, tensor: packed.name },
+async function fill(
+  context: PipelineContext,
+  index: CheckpointIndex,
+  shards: readonly Shard[],
+  rebuilt: ReadonlyMap<string, Rebuilt>,
+  output: Output<null>,
+): Promise<void> {
+  const places = shards.flatMap(({ file, places: own }) =>
+    own.map(place => ({ ...place, shard: file, path: joinPath(output.folder, file) })),
+  );
+  const copies = places.flatMap(({ name, shard, path, offset, bytes }) => {
+    const from = index.byName.get(name);
+    if (!from || rebuilt.has(name)) return [];
+    return [{ name, shard, from: { path: from.file, offset: from.offset, bytes }, to: { path, offset, bytes } }];
+  });
+  if (!output.done.has(KEPT)) {
+    await copyTensors(context, copies);
+    await output.markDone(KEPT, null, [...new Set(copies.map(({ shard }) => shard))]);
+  }
+  await overLanes(context, {
+    stage: 'export',
+    items: places.flatMap(place => {
+      const weight = rebuilt.get(place.name);
+      return weight && !output.done.has(place.name) ? [{ ...place, weight }] : [];
+    }),
+    nameOf: ({ name }) => name,
+    weightOf: ({ weight: { source } }) => source.rows * source.cols,
+    async work(lane, { name, path, offset, shard, weight }) {
+      await output.requireHeld();
+      await rebuild(lane, weight, path, offset);
+      await output.markDone(name, null, [shard]);
+    },
+  });
+}
+
+/** @throws LqError 'out-of-range' for a weight that F16 cannot hold and that was not F16. */
+async function rebuild(
+  context: PipelineContext,
+  { name, source, narrowed, dtype, file }: Rebuilt,
+  path: string,
+  offset: number,
+): Promise<void> {
+  const { rows, cols } = source;
+  const transposed = (source.kind === 'lq' || source.kind === 'encoded') && source.transposed;
+  const to: DenseSource = { kind: 'dense', path, offset, dtype, rows, cols, ...(transposed && { transposed }) };
+  const where = { file, tensor: name };
+  if (narrowed) {
+    const { absmax } = await callNative(context, where, control =>
+      context.native.statistics(context.device, source, 1, control),
+    );
+    if (absmax >= F16_LIMIT)
+      throw new LqError(
+        'out-of-range',
+        `${name} has a weight of magnitude ${absmax}, and F16 ends at 65504; take bf16 or fp32.`,
+        { ...where, details: { absmax } },
+      );
+  }
+  await callNative(context, where, control =>
+    source.kind === 'lq' || source.kind === 'encoded'
+      ? context.native.reconstruct(context.device, source, to, control)
+      : context.native.convert(context.device, source, to, control),
   );
 }
 
-/** Of the tensor that a matrix stands for. */
-const denseShape = ({
-  shape: [rows, cols],
-  transposed,
-}: Pick<PackedMatrix, 'shape' | 'transposed'>): readonly number[] => (transposed ? [cols, rows] : [rows, cols]);
+/** Index, configuration and README.md. */
+async function textsOf(
+  { files }: PipelineContext,
+  index: CheckpointIndex,
+  shards: readonly Shard[],
+  rebuilt: ReadonlyMap<string, Rebuilt>,
+  dtype: FloatType | undefined,
+): Promise<Map<string, string>> {
+  const texts = new Map<string, string>();
+  const source = indexFileOf(index);
+  if (source !== undefined) texts.set(denseFile(baseName(source)), indexText(shards));
+  else if (shards.length > 1) texts.set('model.safetensors.index.json', indexText(shards));
+  if (index.gguf)
+    texts.set('config.json', `${JSON.stringify({ ...index.config, torch_dtype: torchType(shards) }, undefined, 2)}\n`);
+  else if (index.config) {
+    const text = await files.readText(joinPath(index.folder, 'config.json'));
+    const plain = [...rebuilt.values()].some(({ source: from }) => from.kind !== 'dense') ? unmarkConfig(text) : text;
+    texts.set('config.json', dtype === undefined ? plain : withDtype(plain, DTYPES[dtype].torch));
+  }
+  texts.set(
+    'README.md',
+    [
+      `# ${index.label}, dense`,
+      '',
+      `Written by LQ Studio from ${index.label}: every weight as it is decoded, in ${dtype === undefined ? 'its own float type' : DTYPES[dtype].dtype}.`,
+      '',
+      ...codeBlocks(loadLines(index)),
+    ].join('\n'),
+  );
+  return texts;
+}
 
-function destination(
-  { dtype, shape: [rows, cols], transposed }: PackedMatrix,
-  path: string,
-  offset: number,
-): DenseSource {
-  return { kind: 'dense', path, offset, dtype, rows, cols, ...(transposed && { transposed }) };
+/** As torch calls the type of the largest tensors. */
+function torchType(shards: readonly Shard[]): string {
+  const largest = shards.flatMap(({ tensors }) => tensors).sort((a, b) => b.bytes - a.bytes)[0]?.dtype;
+  return Object.values(DTYPES).find(({ dtype }) => dtype === largest)?.torch ?? 'float32';
+}
+
+/** The type that a configuration states, wherever it does; every other byte stays. */
+const withDtype = (config: string, torch: string): string =>
+  config.replace(/("(?:torch_)?dtype"\s*:\s*)"[^"]*"/g, `$1"${torch}"`);
+
+/** Why a checkpoint has no dense form that is written here: copied as it is, a packed weight would be called dense. */
+function faultOf(index: CheckpointIndex): LqError | undefined {
+  const { gguf, label, file, config } = index;
+  if (gguf && !LLAMA_LIKE.has(config?.model_type))
+    return new LqError(
+      'unsupported-model',
+      `Names of the architecture ${String(config?.model_type)} in transformers are not known.`,
+      {
+        file,
+      },
+    );
+  const rope = (config?.rope_scaling as { rope_type?: unknown } | undefined)?.rope_type;
+  if (gguf && gguf.get('general.architecture') !== undefined && rope === `of ${ROPE_FREQS}`)
+    return new LqError(
+      'unsupported-model',
+      `${label} has rotary factors that no configuration of transformers gives.`,
+      {
+        file,
+        tensor: ROPE_FREQS,
+      },
+    );
+  const lookup = weightLookup(index);
+  for (const { name, dtype, format, parts } of logicalTensors(index)) {
+    if (format === 'dense') continue;
+    const refused = (): LqError =>
+      new LqError(
+        'unsupported-dtype',
+        `${name} is stored as ${dtype} (${format}), which is not turned into dense weights.`,
+        {
+          file: parts[0]?.file ?? file,
+          tensor: name,
+        },
+      );
+    if (!['lq', 'gguf', 'compressed-tensors', 'mlx'].includes(format)) return refused();
+    try {
+      if (lookup(name) === undefined) return refused();
+    } catch (error) {
+      if (!(error instanceof LqError)) throw error;
+      return error;
+    }
+  }
+  return undefined;
 }

@@ -4,6 +4,7 @@ import type { Target, Written } from '../target';
 import { openComplete } from '../../opened';
 import { cachePath, holdEntry, makeRoom, removeUnlessUsed } from '../../storage/cache';
 import { preparePacked, writePacked } from '../packed/target';
+import { storedModel } from '../loads/stored';
 import { dense } from './exporter';
 
 export const denseTarget: Target = {
@@ -16,6 +17,7 @@ export const denseTarget: Target = {
     return Promise.resolve({
       ...packed,
       sizes: { ...packed.sizes, fixed: index.bytes },
+      stored: () => storedModel(index),
       async write(context, job) {
         const { out, plan, table, secondPass: pass } = job;
         const tokens = pass && context.digest(pass.windows.tokens.join());
@@ -29,7 +31,7 @@ export const denseTarget: Target = {
           const written = await job.timed('decompose', () =>
             writePacked(context, opened, options, { ...job, out: between, overwrite: false }),
           );
-          await job.timed('export', async () =>
+          const { delivered } = await job.timed('export', async () =>
             dense.run({
               pipeline: context,
               index: await openComplete(context.files, between),
@@ -38,7 +40,7 @@ export const denseTarget: Target = {
             }),
           );
           const { shards } = await openComplete(context.files, out);
-          finished = { ...written, bytes: shards.reduce((sum, { bytes }) => sum + bytes, 0) };
+          finished = { ...written, delivered, bytes: shards.reduce((sum, { bytes }) => sum + bytes, 0) };
         } finally {
           await release();
         }

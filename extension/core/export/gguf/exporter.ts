@@ -1,23 +1,27 @@
 /** GGUF with the weights in a float type, for llama.cpp, Ollama and LM Studio. Small files are `compress --for gguf`. */
 import type { CheckpointIndex } from '../../checkpoint/types';
 import { LqError } from '../../errors';
+import type { FloatType } from '../../requests/requests';
 import type { Exporter } from '../exporter';
 import { ggufModel, type TypeName } from './layout';
-import { ggufFileName, writeGguf } from './write';
+import { codeBlocks } from '../readme';
+import { loadLines, writeGguf } from './write';
+
+const TYPES: Readonly<Record<FloatType, TypeName>> = { bf16: 'BF16', fp16: 'F16', fp32: 'F32' };
 
 export const gguf: Exporter = {
   id: 'gguf',
   label: 'GGUF',
   description: 'One file for llama.cpp, Ollama and LM Studio, weights in the float type of the original.',
+  dtypes: true,
   accepts: index => index.gguf === undefined && index.config !== undefined,
-  async run({ pipeline, index, out, overwrite }) {
+  async run({ pipeline, index, out, overwrite, dtype }) {
     if (index.gguf) throw new LqError('usage', `${index.label} is a GGUF file already.`, { file: index.file });
     const model = await ggufModel(pipeline.files, index);
-    const type = floatType(index);
+    const type = dtype === undefined ? floatType(index) : TYPES[dtype];
     const types = new Map(model.weights.map(({ name }) => [name, type] as const));
     const readme = ggufReadme(index.label, `All matrices are ${type}, vectors F32.`);
-    const { files, bytes } = await writeGguf(pipeline, { model, types, out, overwrite, readme, fingerprint: 'float' });
-    return { out, files, bytes };
+    return writeGguf(pipeline, { model, types, out, overwrite, readme, fingerprint: 'float' });
   },
 };
 
@@ -30,20 +34,11 @@ export function floatType(index: CheckpointIndex): TypeName {
 }
 
 export function ggufReadme(label: string, what: string): string {
-  const file = ggufFileName(label);
   return [
     `# ${label}, GGUF`,
     '',
     `Written by LQ Studio from ${label}. ${what}`,
     '',
-    '```sh',
-    `llama-cli -m ${file}              # llama.cpp`,
-    `ollama create ${file.replace(/\.gguf$/, '').toLowerCase()} -f Modelfile   # Ollama`,
-    '```',
-    '',
-    '```python',
-    `AutoModelForCausalLM.from_pretrained('.', gguf_file='${file}')  # transformers`,
-    '```',
-    '',
+    ...codeBlocks(loadLines(label)),
   ].join('\n');
 }

@@ -1,14 +1,21 @@
 /** Which tensors a GGUF file of a checkpoint has, in which types, and exactly how large it will be. */
 import { llama3Divisors, ROPE_FREQS } from '../../checkpoint/gguf/config';
 import { ggufName, pairedRows } from '../../checkpoint/gguf/names';
-import { serializeGguf, type GgufTensorPlace, type SerializedGguf } from '../../checkpoint/gguf/serialize';
+import {
+  serializeGguf,
+  type GgufTensorPlace,
+  type GgufTensorSpec,
+  type SerializedGguf,
+} from '../../checkpoint/gguf/serialize';
 import { ggufTypeNamed, type GgufType } from '../../checkpoint/gguf/types';
+import { placeOf } from '../../checkpoint/roles';
 import type { CheckpointIndex } from '../../checkpoint/types';
 import { LqError } from '../../errors';
 import { describeModel } from '../../evaluation/language-model';
 import type { FileSystem } from '../../files/types';
 import type { NativeLanguageModelConfig, WeightSource } from '../../native';
-import { modelFields } from './fields';
+import { architectureOf, modelFields } from './fields';
+import type { StoredModel } from '../loads/stored';
 import { tokenizerFields } from './tokenizer';
 
 export type TypeName = GgufType['name'];
@@ -36,6 +43,8 @@ export interface GgufModel {
   readonly weights: readonly { readonly name: string; readonly source: WeightSource }[];
   /** The file's layout when matrices have these types; vectors are F32. */
   layout(types: ReadonlyMap<string, TypeName>): GgufLayout;
+  /** The file as it reads back when matrices have these types. */
+  stored(types: ReadonlyMap<string, TypeName>): StoredModel;
 }
 
 /**
@@ -53,29 +62,47 @@ export async function ggufModel(files: FileSystem, index: CheckpointIndex): Prom
     return { name, source, stored };
   });
   const paired = modelType === 'llama' || modelType === 'mistral';
+  const specsOf = (types: ReadonlyMap<string, TypeName>): GgufTensorSpec[] =>
+    named.map(({ name, source, stored }) => {
+      const vector = source.rows === 1;
+      return {
+        name: stored,
+        type: vector ? 'F32' : (types.get(name) ?? 'F32'),
+        shape: vector ? [source.cols] : [source.rows, source.cols],
+      };
+    });
+  const { rope } = config;
+  const divisors =
+    rope.type === 'llama3'
+      ? llama3Divisors(config.headDim, config.ropeTheta, {
+          factor: rope.factor!,
+          lowFreqFactor: rope.lowFreqFactor!,
+          highFreqFactor: rope.highFreqFactor!,
+          originalMaxPositions: rope.originalMaxPositions!,
+        })
+      : undefined;
   return {
     index,
     config,
     weights: named,
+    stored(types) {
+      const specs = specsOf(types);
+      const weights = named.map(({ name }, i) => ({ name, spec: specs[i]! }));
+      if (divisors)
+        weights.push({ name: ROPE_FREQS, spec: { name: ROPE_FREQS, type: 'F32', shape: [divisors.length] } });
+      return {
+        container: 'gguf',
+        architecture: architectureOf(modelType),
+        usualHeads: config.headDim * config.heads === config.hidden,
+        tokenizer: true,
+        weights: weights.map(({ name, spec: { type, shape } }) => ({
+          ...{ name, shape, dtype: type, format: 'gguf', asymmetric: false },
+          role: placeOf(name).role,
+        })),
+      };
+    },
     layout(types) {
-      const specs = named.map(({ name, source, stored }) => {
-        const vector = source.rows === 1;
-        return {
-          name: stored,
-          type: vector ? 'F32' : (types.get(name) ?? 'F32'),
-          shape: vector ? [source.cols] : [source.rows, source.cols],
-        };
-      });
-      const { rope } = config;
-      const divisors =
-        rope.type === 'llama3'
-          ? llama3Divisors(config.headDim, config.ropeTheta, {
-              factor: rope.factor!,
-              lowFreqFactor: rope.lowFreqFactor!,
-              highFreqFactor: rope.highFreqFactor!,
-              originalMaxPositions: rope.originalMaxPositions!,
-            })
-          : undefined;
+      const specs = specsOf(types);
       const header = serializeGguf(
         new Map([...modelFields(config, modelType, index.label, mostly(specs), index.file), ...tokenizer]),
         [...specs, ...(divisors ? [{ name: ROPE_FREQS, type: 'F32' as const, shape: [divisors.length] }] : [])],

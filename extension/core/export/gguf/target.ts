@@ -2,7 +2,6 @@
 import { ALIGNMENT } from '../../checkpoint/gguf/serialize';
 import type { LogicalTensor } from '../../checkpoint/types';
 import type { PipelineContext } from '../../context';
-import type { BlockType } from '../../dtypes';
 import { LqError } from '../../errors';
 import { withoutTargets } from '../../logical/targets';
 import type { Opened } from '../../opened';
@@ -27,6 +26,7 @@ export const ggufTarget: Target = {
       opened,
       notes,
       sizes,
+      stored: chosen => model.stored(typesOf(model, chosen)),
       async complete(context, table, windows) {
         const { matrices } = await withOuterMatrices(context, model, table, await windows?.());
         const bytes = matrices.map(({ rows, cols }) =>
@@ -104,22 +104,28 @@ function fileSizes(model: GgufModel, opened: Opened, options: readonly Option[])
   };
 }
 
+/** The types of all matrices. @param chosen options of those that the program decides about */
+function typesOf(model: GgufModel, chosen: ReadonlyMap<string, Option>): Map<string, TypeName> {
+  const other = floatType(model.index);
+  return new Map(
+    model.weights.map(({ name }) => {
+      const option = chosen.get(name);
+      if (option && option.grid.kind !== 'gguf')
+        throw new LqError('usage', `${name} has no type of GGUF in the plan.`, { tensor: name });
+      return [name, option?.grid.kind === 'gguf' ? option.grid.type : other];
+    }),
+  );
+}
+
 /** @throws LqError those of `writeGguf`; 'internal' when the file is not as large as planned. */
 async function writePlan(context: PipelineContext, model: GgufModel, job: WriteJob): Promise<Written> {
   const { table, plan, metric } = job;
-  const chosen = new Map<string, BlockType>(
-    plan.matrices.map(({ name, option }) => {
-      if (option.grid.kind !== 'gguf') throw new LqError('usage', `${name} has no type of GGUF in the plan.`);
-      return [name, option.grid.type];
-    }),
-  );
-  const other = floatType(model.index);
-  const types = new Map<string, TypeName>(model.weights.map(({ name }) => [name, chosen.get(name) ?? other]));
+  const types = typesOf(model, new Map(plan.matrices.map(({ name, option }) => [name, option])));
   const { fileBytes } = model.layout(types);
   if (fileBytes !== plan.bytes)
     throw new LqError('internal', `The file would have ${fileBytes} bytes, the plan says ${plan.bytes}.`);
   const blocks = new Set(table.matrices.filter(({ layer }) => layer >= 0).map(({ name }) => name));
-  const { bytes } = await writeGguf(context, {
+  const { bytes, delivered } = await writeGguf(context, {
     model,
     types,
     metricOf: name => (blocks.has(name) ? metric.of(name).native : undefined),
@@ -131,6 +137,7 @@ async function writePlan(context: PipelineContext, model: GgufModel, job: WriteJ
   const rows = new Map(table.matrices.map(row => [row.name, row]));
   return {
     bytes,
+    delivered,
     matrices: plan.matrices.map(({ name, cost }) => {
       const error = Math.sqrt(cost / (rows.get(name)!.weightedNorm || 1));
       return { name, errorLq: error, errorStored: error };

@@ -1,6 +1,5 @@
 /** Writing a GGUF file: a folder with it and what belongs beside it, whole or not at all. */
 import { ggufTypeNamed } from '../../checkpoint/gguf/types';
-import { filesHash } from '../../checkpoint/sources';
 import { isDtype } from '../../dtypes';
 import { callNative, type PipelineContext } from '../../context';
 import { LqError } from '../../errors';
@@ -8,7 +7,8 @@ import { joinPath } from '../../files/paths';
 import { overLanes } from '../../lanes';
 import type { ByteRange, DenseSource, NativeMetric } from '../../native';
 import { ggufOption } from '../../options/methods/gguf';
-import { openOutput } from '../../storage/output';
+import { writeFolder, type MadeFolder } from '../folder';
+import type { Lines } from '../readme';
 import type { GgufLayout, GgufModel, GgufTensor, TypeName } from './layout';
 
 export interface GgufJob {
@@ -25,53 +25,75 @@ export interface GgufJob {
   readonly fingerprint: string;
 }
 
-/** Licences and notices travel with the weights. */
-const LEGAL = /^(?:LICEN[CS]E|NOTICE).*$/i;
-
 /** The name of the file in the folder: that of the model. */
 export const ggufFileName = (label: string): string => `${label.replace(/[^\w.-]+/g, '-').replace(/\.gguf$/, '')}.gguf`;
 
 /** @throws LqError 'output-exists', 'disk-full', 'not-finite', 'io', 'cancelled'. */
-export async function writeGguf(
-  context: PipelineContext,
-  job: GgufJob,
-): Promise<{ file: string; files: string[]; bytes: number }> {
-  const { files } = context;
+export function writeGguf(context: PipelineContext, job: GgufJob): Promise<MadeFolder<Record>> {
   const { index } = job.model;
   const layout = job.model.layout(job.types);
   const name = ggufFileName(index.label);
-  const output = await openOutput<null>(context, {
+  return writeFolder<Record>(context, {
+    index,
     out: job.out,
-    source: index.folder,
     overwrite: job.overwrite,
-    fingerprint: context.digest(JSON.stringify([await filesHash(context, index), [...job.types], job.fingerprint])),
+    fingerprint: [[...job.types], job.fingerprint],
     shared: true,
     items: layout.weights.length,
     files: [{ file: name, bytes: layout.fileBytes, header: layout.bytes }],
+    async fill(output) {
+      const path = joinPath(output.folder, name);
+      await overLanes(context, {
+        stage: 'export',
+        items: layout.weights.filter(tensor => !output.done.has(tensor.name)),
+        nameOf: tensor => tensor.name,
+        weightOf: ({ source }) => source.rows * source.cols,
+        work: async (lane, tensor) => {
+          const record = await writeTensor(lane, tensor, path, job.metricOf?.(tensor.name));
+          await output.markDone(tensor.name, record, [name]);
+        },
+      });
+      await writeDivisors(context, layout, path);
+    },
+    texts: new Map([
+      ['README.md', job.readme],
+      ['Modelfile', `FROM ./${name}\n`],
+    ]),
+    side: 'legal',
+    meant: done => ({
+      format: 'GGUF',
+      load: loadLines(index.label),
+      stored: job.model.stored(job.types),
+      squaredErrors: new Map(
+        [...done].flatMap(([matrix, { squaredError }]) =>
+          squaredError === undefined ? [] : [[matrix, squaredError] as const],
+        ),
+      ),
+    }),
   });
-  const path = joinPath(output.folder, name);
-  try {
-    await overLanes(context, {
-      stage: 'export',
-      items: layout.weights.filter(tensor => !output.done.has(tensor.name)),
-      nameOf: tensor => tensor.name,
-      weightOf: ({ source }) => source.rows * source.cols,
-      work: async (lane, tensor) => {
-        await writeTensor(lane, tensor, path, job.metricOf?.(tensor.name));
-        await output.markDone(tensor.name, null, [name]);
-      },
-    });
-    await writeDivisors(context, layout, path);
-    await files.writeAtomic(joinPath(output.folder, 'README.md'), job.readme);
-    await files.writeAtomic(joinPath(output.folder, 'Modelfile'), `FROM ./${name}\n`);
-    for (const own of await files.list(index.folder))
-      if (LEGAL.test(own)) await files.copyFile(joinPath(index.folder, own), joinPath(output.folder, own));
-    return { file: joinPath(job.out, name), files: await output.finish(), bytes: layout.fileBytes };
-  } catch (error) {
-    // A cancelled or failed run of encodings is continued by the same request.
-    await output.keep();
-    throw error;
-  }
+}
+
+/** What is kept of a tensor that was written: of an encoded one its squared error. */
+interface Record {
+  readonly squaredError?: number;
+}
+
+/** How the programs that read the file are given it, from within its folder. */
+export function loadLines(label: string): Lines[] {
+  const file = ggufFileName(label);
+  return [
+    {
+      language: 'sh',
+      lines: [
+        `llama-cli -m ${file}   # llama.cpp`,
+        `ollama create ${file.replace(/\.gguf$/, '').toLowerCase()} -f Modelfile   # Ollama`,
+      ],
+    },
+    {
+      language: 'python',
+      lines: [`AutoModelForCausalLM.from_pretrained('.', gguf_file='${file}')  # transformers`],
+    },
+  ];
 }
 
 async function writeTensor(
@@ -79,18 +101,19 @@ async function writeTensor(
   { name, source, place, heads }: GgufTensor,
   path: string,
   metric: NativeMetric = { kind: 'plain' },
-): Promise<void> {
+): Promise<Record> {
   const { type, offset, bytes } = place;
   const { rows, cols } = source;
   const range: ByteRange = { path, offset, bytes };
   const where = { file: path, tensor: name };
+  let record: Record = {};
   if (isDtype(type)) {
     const destination: DenseSource = { kind: 'dense', path, offset, dtype: type, rows, cols };
     await callNative(context, where, control => context.native.convert(context.device, source, destination, control));
   } else {
     if (source.kind !== 'dense')
       throw new LqError('unsupported-dtype', `${name} is packed; GGUF types are made from dense weights.`, where);
-    await callNative(context, where, control =>
+    const { storedSquaredError } = await callNative(context, where, control =>
       context.native.encode(
         context.device,
         source,
@@ -100,12 +123,14 @@ async function writeTensor(
         control,
       ),
     );
+    record = { squaredError: storedSquaredError };
   }
   // A bias is a row of elements that are ordered like the rows of its matrix.
   if (heads !== undefined)
     await callNative(context, where, control =>
       context.native.pairRows(range, rows === 1 ? cols : rows, heads, control),
     );
+  return record;
 }
 
 /** The few numbers of the rotary scaling, through a file of their own: bytes of tensors do not pass through here. */

@@ -22,6 +22,7 @@ const GROUPS: readonly number[] = [32, 64, 128];
 
 const format: IntegerFormat = {
   label: 'MLX',
+  format: 'mlx',
   metadata: { format: 'mlx', ...MLX_SYMMETRIC },
   load: [
     { language: 'sh', lines: ['mlx_lm.generate --model . --prompt "Once upon a time"'] },

@@ -1,12 +1,12 @@
 /** A packed checkpoint under another path, bit for bit. Making one from a dense checkpoint is compression. */
 import { baseName, folderOf, joinPath } from '../../files/paths';
-import { filesStamp } from '../../checkpoint/sources';
 import type { CheckpointIndex } from '../../checkpoint/types';
 import { LqError } from '../../errors';
-import type { ExportContext, Exporter } from '../exporter';
-import { openOutput } from '../../storage/output';
+import type { Meant } from '../delivered';
+import type { ExportContext, Exported, Exporter } from '../exporter';
+import { writeFolder } from '../folder';
+import { storedModel } from '../loads/stored';
 import { indexFileOf, shardName } from '../../checkpoint/shards';
-import { copySideFiles } from '../../checkpoint/side-files';
 import { SIDECAR_FILE } from '../../packed/format';
 import { readPacked } from '../../packed/reader';
 
@@ -18,36 +18,47 @@ export const packed: Exporter = {
   run: copyPacked,
 };
 
-async function copyPacked({ pipeline, index, out, overwrite }: ExportContext): ReturnType<Exporter['run']> {
+async function copyPacked({ pipeline, index, out, overwrite }: ExportContext): Promise<Exported> {
   if (readPacked(index).size === 0)
     throw new LqError('usage', `${index.label} is not packed; compress it to make a packed checkpoint.`, {
       file: index.file,
     });
   const { files } = pipeline;
-  const output = await openOutput<null>(pipeline, {
-    out,
-    source: index.folder,
-    overwrite,
-    fingerprint: pipeline.digest(JSON.stringify([packed.id, await filesStamp(pipeline, index)])),
+  const made = await writeFolder<null>(pipeline, {
+    ...{ index, out, overwrite },
+    fingerprint: packed.id,
+    shared: false,
     items: 0,
     files: [],
+    async fill({ folder }) {
+      const shards = index.shards.map(shard => shardName(index, shard.file));
+      for (const name of [...shards, ...descriptionFiles(index)]) {
+        const from = joinPath(index.folder, name);
+        if (!(await files.stat(from))) continue;
+        const to = joinPath(folder, name);
+        await files.makeFolder(folderOf(to));
+        await files.copyFile(from, to);
+      }
+    },
+    texts: new Map(),
+    meant: () => ({ ...packedFormat, stored: storedModel(index), squaredErrors: new Map() }),
   });
-  try {
-    const shards = index.shards.map(shard => shardName(index, shard.file));
-    for (const name of [...shards, ...descriptionFiles(index)]) {
-      const from = joinPath(index.folder, name);
-      if (!(await files.stat(from))) continue;
-      const to = joinPath(output.folder, name);
-      await files.makeFolder(folderOf(to));
-      await files.copyFile(from, to);
-    }
-    await copySideFiles(pipeline, index, output.folder);
-    return { out, files: await output.finish(), bytes: index.bytes };
-  } catch (error) {
-    await output.discard();
-    throw error;
-  }
+  return { ...made, bytes: index.bytes };
 }
+
+/** What every folder in our own format is called and how it is used. */
+export const packedFormat = {
+  format: 'Packed LQ checkpoint',
+  load: [
+    {
+      language: 'sh',
+      lines: [
+        'lq-studio eval . --text eval.txt',
+        'lq-studio export . --format dense --out ../dense   # for other programs',
+      ],
+    },
+  ],
+} as const satisfies Pick<Meant, 'format' | 'load'>;
 
 /** Names of the JSON files that describe a packed checkpoint, as far as it is one with an index or a configuration. */
 function descriptionFiles(index: CheckpointIndex): string[] {

@@ -1,12 +1,17 @@
 /** Our own format: every option of every method, and its sizes as they are stored. */
+import type { CheckpointIndex } from '../../checkpoint/types';
 import { decompose } from '../../decomposition/decompose';
 import { keptBytes, type Opened } from '../../opened';
-import { optionFits, packedBytes } from '../../options/option';
+import { optionFits, packedBytes, shortLabel } from '../../options/option';
 import type { Option } from '../../options/types';
 import { headerRoom } from '../../packed/layout';
 import { DEFAULTS } from '../../requests/defaults';
 import type { CompressRequest } from '../../requests/requests';
 import type { PipelineContext } from '../../context';
+import { readBack } from '../delivered';
+import { storedModel, withStored, type StoredModel } from '../loads/stored';
+import { recipeReadme } from '../readme';
+import { packedFormat } from './exporter';
 import type { PreparedTarget, Sizes, Target, WriteJob, Written } from '../target';
 
 export const packedTarget: Target = {
@@ -37,6 +42,7 @@ export function preparePacked(
     opened,
     notes: [],
     sizes,
+    stored: chosen => packedStored(opened.index, chosen),
     complete(_, table) {
       // Of matrices that turned out to be none the sweep says how large they stay.
       const swept = new Set(table.matrices.map(({ name }) => name));
@@ -56,19 +62,34 @@ const headersOf = ({ index, targets }: Opened, options: readonly Option[]): numb
     }),
   );
 
-export const writePacked = (
+/** A packed folder as it reads back. */
+const packedStored = (index: CheckpointIndex, chosen: ReadonlyMap<string, Option>): StoredModel =>
+  withStored(
+    storedModel(index),
+    new Map([...chosen].map(([name, option]) => [name, { format: 'lq', dtype: shortLabel(option) }] as const)),
+  );
+
+export async function writePacked(
   context: PipelineContext,
   opened: Opened,
   options: readonly Option[],
   { table, plan, metric, secondPass, out, overwrite }: Omit<WriteJob, 'timed'>,
-): Promise<Written> =>
-  decompose(context, {
-    index: opened.index,
+): Promise<Written> {
+  const { index } = opened;
+  const { label } = index;
+  const { format, load } = packedFormat;
+  const written = await decompose(context, {
+    index,
     table,
     plan,
     metric,
     headers: headersOf(opened, options),
     ...(secondPass && { secondPass }),
+    readme: recipeReadme({ label, format, matrices: plan.matrices, load }),
     out,
     overwrite,
   });
+  const chosen = new Map(plan.matrices.map(({ name, option }) => [name, option]));
+  const meant = { format, load, stored: packedStored(index, chosen), squaredErrors: new Map<string, number>() };
+  return { ...written, delivered: await readBack(context, out, index, meant) };
+}

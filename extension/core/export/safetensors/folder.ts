@@ -1,12 +1,11 @@
 /**
  * Safetensors folders of other programs: sharded like the source, with some matrices replaced by the tensors that the program
- * stores for them. Whole or not at all, resumable matrix by matrix.
+ * stores for them. Resumable matrix by matrix.
  */
 import { indexFileOf, shardName } from '../../checkpoint/shards';
 import { serializeHeader, serializeIndex, type TensorPlace, type TensorSpec } from '../../checkpoint/serialize';
-import { copySideFiles } from '../../checkpoint/side-files';
 import { joinSlices, slicesOf } from '../../checkpoint/slices';
-import { elementTensor, filesHash } from '../../checkpoint/sources';
+import { elementTensor } from '../../checkpoint/sources';
 import type { CheckpointIndex } from '../../checkpoint/types';
 import { callNative, type PipelineContext } from '../../context';
 import { LqError } from '../../errors';
@@ -14,7 +13,9 @@ import { baseName, joinPath } from '../../files/paths';
 import { overLanes } from '../../lanes';
 import { aligned } from '../../packed/format';
 import { copyTensors } from '../../storage/copy';
-import { openOutput, partialFolder } from '../../storage/output';
+import type { Output } from '../../storage/output';
+import type { Meant } from '../delivered';
+import { writeFolder, type MadeFolder } from '../folder';
 
 /** What is stored in the place of a matrix. */
 export interface Replacement {
@@ -34,7 +35,7 @@ export interface Shard {
   readonly tensors: readonly TensorPlace[];
 }
 
-export interface FolderJob<R> {
+export interface ReplacingJob<R> {
   readonly index: CheckpointIndex;
   readonly shards: readonly Shard[];
   readonly replacements: readonly Replacement[];
@@ -47,7 +48,8 @@ export interface FolderJob<R> {
   readonly out: string;
   readonly overwrite: boolean;
   /** What the bytes depend on beside the source and the tensors. */
-  readonly fingerprint: string;
+  readonly fingerprint: unknown;
+  meant(records: ReadonlyMap<string, R>): Meant;
 }
 
 export interface PlacedTensor extends TensorPlace {
@@ -82,82 +84,83 @@ export function shardsOf(
 }
 
 /** @throws LqError 'output-exists', 'disk-full', 'not-finite', 'io', 'cancelled'. */
-export async function writeFolder<R>(
+export async function writeReplaced<R>(
   context: PipelineContext,
-  job: FolderJob<R>,
-): Promise<{ files: string[]; bytes: number; records: ReadonlyMap<string, R> }> {
-  const { files } = context;
-  const { index, shards, out } = job;
-  const output = await openOutput<R | null>(context, {
-    out,
-    source: index.folder,
-    overwrite: job.overwrite,
-    fingerprint: context.digest(
-      JSON.stringify([await filesHash(context, index), shards.map(({ tensors }) => tensors), job.fingerprint]),
-    ),
+  job: ReplacingJob<R>,
+): Promise<MadeFolder<R> & { readonly records: ReadonlyMap<string, R> }> {
+  const { index, shards, out, overwrite } = job;
+  const recordsOf = (done: ReadonlyMap<string, R | null>): Map<string, R> =>
+    new Map(job.replacements.map(({ name }) => [name, done.get(name) as R]));
+  const made = await writeFolder<R | null>(context, {
+    ...{ index, out, overwrite },
+    fingerprint: [shards.map(({ tensors }) => tensors), job.fingerprint],
     shared: true,
     items: job.replacements.length + 1,
     files: shards,
+    fill: output => fillShards(context, job, output),
+    texts: await textsOf(context, job),
+    meant: done => job.meant(recordsOf(done)),
   });
-  const folder = partialFolder(out);
-  try {
-    const places = new Map<string, PlacedTensor>();
-    const fileOf = new Map<string, string>();
-    for (const { file, tensors } of shards)
-      for (const tensor of tensors)
-        for (const place of [tensor, ...(tensor.shape.length === 3 ? slicesOf(tensor) : [])]) {
-          places.set(place.name, { ...place, path: joinPath(folder, file) });
-          fileOf.set(place.name, file);
-        }
-    if (!output.done.has(KEPT)) {
-      const replaced = new Set(job.replacements.map(({ name }) => name));
-      const copies = index.tensors.flatMap(({ name, file, offset, bytes }) => {
-        const to = places.get(name);
-        if (replaced.has(name) || !to) return [];
-        const from = { path: file, offset, bytes };
-        return [{ name, shard: fileOf.get(name)!, from, to: { path: to.path, offset: to.offset, bytes } }];
-      });
-      await copyTensors(context, copies);
-      await writeConstants(context, folder, job.replacements, places);
-      await output.markDone(KEPT, null, [...new Set(fileOf.values())]);
-    }
-    await overLanes(context, {
-      stage: 'export',
-      items: job.replacements.filter(({ name }) => !output.done.has(name)),
-      nameOf: ({ name }) => name,
-      weightOf: ({ weights }) => weights,
-      async work(lane, replacement) {
-        await output.requireHeld();
-        const record = await job.write(lane, replacement, places);
-        const touched = new Set(replacement.tensors.map(({ name }) => fileOf.get(name)!));
-        await output.markDone(replacement.name, record, [...touched]);
-      },
-    });
-    const source = indexFileOf(index);
-    if (source !== undefined)
-      await files.writeAtomic(
-        joinPath(folder, baseName(source)),
-        serializeIndex(
-          shards.map(({ file, tensors }) => ({
-            file,
-            tensors,
-            bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
-          })),
-        ),
-      );
-    await copySideFiles(context, index, folder);
-    if (index.config) {
-      const text = await files.readText(joinPath(index.folder, 'config.json'));
-      await files.writeAtomic(joinPath(folder, 'config.json'), job.config(text));
-    }
-    await files.writeAtomic(joinPath(folder, 'README.md'), job.readme);
-    const records = new Map(job.replacements.map(({ name }) => [name, output.done.get(name) as R]));
-    return { files: await output.finish(), bytes: shards.reduce((sum, { bytes }) => sum + bytes, 0), records };
-  } catch (error) {
-    await output.keep();
-    throw error;
-  }
+  return { ...made, records: recordsOf(made.records) };
 }
+
+async function fillShards<R>(context: PipelineContext, job: ReplacingJob<R>, output: Output<R | null>): Promise<void> {
+  const { index, shards } = job;
+  const { folder } = output;
+  const places = new Map<string, PlacedTensor>();
+  const fileOf = new Map<string, string>();
+  for (const { file, tensors } of shards)
+    for (const tensor of tensors)
+      for (const place of [tensor, ...(tensor.shape.length === 3 ? slicesOf(tensor) : [])]) {
+        places.set(place.name, { ...place, path: joinPath(folder, file) });
+        fileOf.set(place.name, file);
+      }
+  if (!output.done.has(KEPT)) {
+    const replaced = new Set(job.replacements.map(({ name }) => name));
+    const copies = index.tensors.flatMap(({ name, file, offset, bytes }) => {
+      const to = places.get(name);
+      if (replaced.has(name) || !to) return [];
+      const from = { path: file, offset, bytes };
+      return [{ name, shard: fileOf.get(name)!, from, to: { path: to.path, offset: to.offset, bytes } }];
+    });
+    await copyTensors(context, copies);
+    await writeConstants(context, folder, job.replacements, places);
+    await output.markDone(KEPT, null, [...new Set(fileOf.values())]);
+  }
+  await overLanes(context, {
+    stage: 'export',
+    items: job.replacements.filter(({ name }) => !output.done.has(name)),
+    nameOf: ({ name }) => name,
+    weightOf: ({ weights }) => weights,
+    async work(lane, replacement) {
+      await output.requireHeld();
+      const record = await job.write(lane, replacement, places);
+      const touched = new Set(replacement.tensors.map(({ name }) => fileOf.get(name)!));
+      await output.markDone(replacement.name, record, [...touched]);
+    },
+  });
+}
+
+/** Index, configuration and README.md. */
+async function textsOf<R>(context: PipelineContext, job: ReplacingJob<R>): Promise<Map<string, string>> {
+  const { index, shards } = job;
+  const texts = new Map([['README.md', job.readme]]);
+  const source = indexFileOf(index);
+  if (source !== undefined) texts.set(baseName(source), indexText(shards));
+  if (index.config)
+    texts.set('config.json', job.config(await context.files.readText(joinPath(index.folder, 'config.json'))));
+  return texts;
+}
+
+/** `model.safetensors.index.json` of shards. */
+export const indexText = (shards: readonly Pick<Shard, 'file' | 'tensors'>[]): string =>
+  serializeIndex(
+    shards.map(({ file, tensors }) => ({
+      file,
+      tensors,
+      bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
+    })),
+  );
 
 /** The small tensors that say shapes, through one file of their own. */
 async function writeConstants(

@@ -4,7 +4,7 @@
  */
 import { tensorBytes, type TensorSpec } from '../../checkpoint/serialize';
 import { tensorSource } from '../../checkpoint/sources';
-import type { CheckpointIndex, LogicalTensor } from '../../checkpoint/types';
+import type { CheckpointIndex, LogicalTensor, StorageFormat } from '../../checkpoint/types';
 import { callNative, type PipelineContext } from '../../context';
 import { LqError } from '../../errors';
 import { joinPath } from '../../files/paths';
@@ -15,8 +15,9 @@ import { nativeOption } from '../../options/native-option';
 import { describeOption, optionParts } from '../../options/option';
 import type { Option } from '../../options/types';
 import type { SweepRow } from '../../sensitivity/types';
+import { storedModel, withStored, type StoredModel } from '../loads/stored';
 import { recipeReadme, type Lines } from '../readme';
-import { quantizedConfig, shardsOf, writeFolder, type PlacedTensor, type Replacement } from './folder';
+import { quantizedConfig, shardsOf, writeReplaced, type PlacedTensor, type Replacement } from './folder';
 import type { PreparedTarget, Sizes, Target, WriteJob, Written } from '../target';
 
 /** Bits and columns a scale of an option. */
@@ -34,6 +35,8 @@ export interface IntegerTensors {
 
 export interface IntegerFormat {
   readonly label: string;
+  /** As inspection recognises it. */
+  readonly format: StorageFormat;
   readonly load: readonly Lines[];
   /** Of every safetensors file. */
   readonly metadata: Readonly<Record<string, string>>;
@@ -94,6 +97,7 @@ function prepare(format: IntegerFormat, found: Opened, options: readonly Option[
     opened,
     notes,
     sizes,
+    stored: chosen => storedAs(format, opened.index, chosen),
     complete: (_, table) =>
       Promise.resolve({
         ...table,
@@ -211,7 +215,7 @@ async function writePlan(
   if (bytes !== plan.bytes)
     throw new LqError('internal', `The files would have ${bytes} bytes, the plan says ${plan.bytes}.`);
   const schemes = new Map([...chosen].map(([name, option]) => [name, format.schemeOf(option, rows.get(name)!.cols)!]));
-  const written = await writeFolder<number>(context, {
+  const written = await writeReplaced<Errors>(context, {
     index,
     shards,
     replacements,
@@ -227,15 +231,47 @@ async function writePlan(
     }),
     out,
     overwrite,
-    fingerprint: JSON.stringify([metric.recipe, table.recipe.seed, [...chosen]]),
+    fingerprint: [metric.recipe, table.recipe.seed, [...chosen]],
+    meant: records => ({
+      format: format.label,
+      load: format.load,
+      stored: storedAs(format, index, chosen),
+      squaredErrors: new Map([...records].map(([name, { squaredError }]) => [name, squaredError])),
+    }),
   });
   return {
     bytes,
+    delivered: written.delivered,
     matrices: plan.matrices.map(({ name }) => {
-      const error = Math.sqrt(written.records.get(name)! / (rows.get(name)!.weightedNorm || 1));
+      const error = Math.sqrt(written.records.get(name)!.cost / (rows.get(name)!.weightedNorm || 1));
       return { name, errorLq: error, errorStored: error };
     }),
   };
+}
+
+/** The folder as it reads back. */
+function storedAs(
+  { format, schemeOf }: IntegerFormat,
+  index: CheckpointIndex,
+  chosen: ReadonlyMap<string, Option>,
+): StoredModel {
+  const model = storedModel(index);
+  return withStored(
+    model,
+    new Map(
+      model.weights.flatMap(({ name, shape }) => {
+        const option = chosen.get(name);
+        const scheme = option && schemeOf(option, shape.at(-1) ?? 0);
+        return scheme ? [[name, { format, dtype: `INT${scheme.bits} g${scheme.size}` }] as const] : [];
+      }),
+    ),
+  );
+}
+
+/** Under the metric, and plain. */
+interface Errors {
+  readonly cost: number;
+  readonly squaredError: number;
 }
 
 interface Encoding {
@@ -243,7 +279,7 @@ interface Encoding {
   readonly seed: number;
 }
 
-/** Encodes a matrix to its places. Returns its cost. */
+/** Encodes a matrix to its places. */
 async function encodeMatrix(
   lane: PipelineContext,
   format: IntegerFormat,
@@ -252,13 +288,13 @@ async function encodeMatrix(
   option: Option,
   { metric, seed }: Encoding,
   places: ReadonlyMap<string, PlacedTensor>,
-): Promise<number> {
+): Promise<Errors> {
   const tensor = index.byName.get(name)!;
   const source = tensorSource(tensor);
   const tensors = tensorsOf(format, name, option, source.rows, source.cols);
   const placeOf = (spec: TensorSpec): PlacedTensor => places.get(spec.name)!;
   const own = metric.of(name);
-  const { cost } = await callNative(lane, { file: tensor.file, tensor: name }, control =>
+  const { cost, storedSquaredError } = await callNative(lane, { file: tensor.file, tensor: name }, control =>
     lane.native.encode(
       lane.device,
       source,
@@ -269,7 +305,7 @@ async function encodeMatrix(
     ),
   );
   await format.complete?.(lane, format.schemeOf(option, source.cols)!, tensors, placeOf);
-  return own.scale * cost;
+  return { cost: own.scale * cost, squaredError: storedSquaredError };
 }
 
 /** Modules that keep their weights and that a loader might take for linear ones. */
