@@ -25,7 +25,8 @@ beforeAll(async () => {
   model = writeTinyModel(folder);
 });
 afterEach(() => {
-  for (const name of ['out', 'out.partial']) rmSync(path.join(disk.folder, name), { recursive: true, force: true });
+  for (const name of ['out', 'out.partial', 'out.costs'])
+    rmSync(path.join(disk.folder, name), { recursive: true, force: true });
 });
 afterAll(() => {
   disk.close();
@@ -42,7 +43,8 @@ const plain = { method: 'lq-lora' as const, ranks: [4], plain: true, iterations:
 const requests: Record<string, (context: PipelineContext, out: string) => Promise<unknown>> = {
   'compress, Fisher information': (context, out) => compress(context, paperRequest(model, out)),
   'compress, second pass': (context, out) => compress(context, frontierRequest(model, out)),
-  'compress, dense': (context, out) => compress(context, { ...paperRequest(model, out), format: 'dense' }),
+  'compress, dense': (context, out) =>
+    compress(context, { ...paperRequest(model, out), format: 'dense', sweepOut: `${out}.costs` }),
   'compress for GGUF': (context, out) =>
     compress(context, { ...frontierRequest(model, out), for: 'gguf', budget: { kind: 'bits', value: 5 } }),
   fisher: (context, out) => fisher(context, { model, out, ...text() }),

@@ -36,6 +36,18 @@ describe('two at once', () => {
     expect(entries('fisher-cache', 'fisher')).toHaveLength(2);
   });
 
+  it('calibrate', async () => {
+    const command = (out: string): string[] => [
+      ...['calibrate', sample, '--calibration', calibration, '--samples', '24', '--out', at(out)],
+      ...settings('calibrate-cache'),
+    ];
+    const reports = await together([command('one.stats'), command('two.stats')]);
+    const [one, two] = reports.map(({ stdout }) => JSON.parse(stdout) as { seconds: number });
+    expect(two).toEqual({ ...one, out: at('two.stats') });
+    expect(hashOf(at('two.stats'))).toBe(hashOf(at('one.stats')));
+    expect(entries('calibrate-cache', 'calibration')).toHaveLength(2);
+  });
+
   it('sweep', async () => {
     const command = (out: string): string[] => [
       ...['sweep', sample, '--rank', '4', '--plain', '--iterations', '2', '--out', at(out)],

@@ -61,6 +61,8 @@ export interface CalibrationInput {
   /** Bytes of second moments and of F that are held at a time: layers are gone through in groups, each in a pass. */
   readonly held: number;
   readonly out: string;
+  /** Told of sequences done. */
+  readonly onProgress?: (done: number) => void;
 }
 
 /** A target's place in the network, and the input it reads. */
@@ -133,7 +135,10 @@ export async function computeCalibration(
           context,
           { file: index.path },
           control => opened.calibrate(windows.tokens, contextLength, wanted, control),
-          done => report(group * samples + done),
+          done => {
+            report(group * samples + done);
+            input.onProgress?.((group * samples + done) / groups);
+          },
         );
         first ??= found;
       }

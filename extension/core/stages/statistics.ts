@@ -20,9 +20,8 @@ import { exportImportance, importImportance, isImportanceMatrix } from '../sensi
 import { computeFisher, modelHash, openFisher } from '../sensitivity/fisher';
 import { fisherMetric, kfacMetric, plainMetric, type Metric } from '../sensitivity/metric';
 import { measuredPrices, withPrices } from '../sensitivity/prices';
-import type { CalibrationReport, CalibrationSource, FisherReport } from '../sensitivity/types';
-import { cachedFileOnce, cachePath, makeRoom, markUsed, waitReporter } from '../storage/cache';
-import { once } from '../storage/claims';
+import type { CalibrationReport, FisherReport } from '../sensitivity/types';
+import { cachedFileOnce, cachePath, makeRoom, waitReporter } from '../storage/cache';
 import { copyWhole } from '../storage/copy';
 
 // --- Fisher information -------------------------------------------------------------------------------------------------
@@ -76,67 +75,64 @@ export async function calibrate(context: PipelineContext, request: CalibrateRequ
   const opened = await open(context.files, request);
   const report =
     merge === undefined
-      ? await runCalibration(context, opened, { ...request, calibration: calibration! }, out)
+      ? await copyOfCalibration(context, opened, { ...request, calibration: calibration! }, out)
       : await mergeCalibration(context, merge, await modelHash(context, logicalTensors(opened.index)), out);
   if (imatrix === undefined) return report;
   await exportImportance(context, out, baseName(calibration ?? merge!.join(' + ')), imatrix);
   return { ...report, imatrix };
 }
 
-async function runCalibration(
+type CalibrationWanted = Pick<CalibrateRequest, 'samples' | 'context' | 'fisher' | 'memory'> & {
+  readonly calibration: string;
+};
+
+async function copyOfCalibration(
   context: PipelineContext,
-  { index, targets }: Opened,
-  request: Pick<CalibrateRequest, 'samples' | 'context' | 'fisher' | 'memory'> & { readonly calibration: string },
+  opened: Opened,
+  request: CalibrationWanted,
   out: string,
 ): Promise<CalibrationReport> {
-  const samples = request.samples ?? DEFAULTS.samples;
-  const contextLength = request.context ?? DEFAULTS.context;
-  const report = await computeCalibration(context, {
-    index,
-    targets,
-    calibration: request.calibration,
-    samples,
-    contextLength,
-    model: await modelHash(context, logicalTensors(index)),
-    fisher: request.fisher ?? false,
-    held: heldAtATime(context, request.memory),
-    out,
-  });
-  await recordRate(context, 'calibrate', index.parameters * samples * contextLength, report.seconds);
-  return report;
+  const { file, report } = await calibrationOnce(context, opened, request);
+  await copyWhole(context, file, out);
+  return { ...report, out };
 }
 
 /** The statistics of a calibration text, computed once and found again by the content of model and text. */
-async function cachedCalibration(
+async function calibrationOnce(
   context: PipelineContext,
-  opened: Opened,
-  request: Pick<CalibrateRequest, 'samples' | 'context' | 'fisher' | 'memory'> & { readonly calibration: string },
-): Promise<CalibrationSource> {
-  const { index, targets } = opened;
+  { index, targets }: Opened,
+  request: CalibrationWanted,
+): Promise<{ file: string; report: CalibrationReport }> {
+  const model = await modelHash(context, logicalTensors(index));
+  const samples = request.samples ?? DEFAULTS.samples;
+  const contextLength = request.context ?? DEFAULTS.context;
   const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
+  const { calibration, fisher = false } = request;
   const key = {
     version: EVALUATION_VERSION,
-    model: await modelHash(context, logicalTensors(index)),
+    model,
     config: index.config,
     tokenizer: context.digest(tokenizer.source),
     targets: targets.map(target => target.name),
-    text: context.digest((await readTextFile(context.files, request.calibration)).text),
-    samples: request.samples ?? DEFAULTS.samples,
-    context: request.context ?? DEFAULTS.context,
-    fisher: request.fisher ?? false,
+    text: context.digest((await readTextFile(context.files, calibration)).text),
+    samples,
+    context: contextLength,
+    fisher,
     backend: backendOf(context),
   };
-  const file = cachePath(context, 'calibration', key, '.safetensors');
-  await makeRoom(context, file);
-  await once<true>(context, file, {
-    find: async () => (await markUsed(context, file)) || undefined,
-    async make() {
-      await runCalibration(context, opened, request, file);
-      return true;
+  const { file, value } = await cachedFileOnce<CalibrationReport>(context, 'calibration', key, {
+    extension: '.safetensors',
+    async make(out, claim) {
+      const onProgress = (done: number): void => claim.progress({ done, total: samples });
+      const held = heldAtATime(context, request.memory);
+      const input = { index, targets, calibration, samples, contextLength, model, fisher, held, out, onProgress };
+      const report = await computeCalibration(context, input);
+      await recordRate(context, 'calibrate', index.parameters * samples * contextLength, report.seconds);
+      return report;
     },
     onWait: waitReporter(context, 'calibrate', index.label),
   });
-  return openCalibration(context, file, targets);
+  return { file, report: { ...value, out: file } };
 }
 
 // --- For a compression ----------------------------------------------------------------------------------------------------
@@ -210,12 +206,18 @@ async function statisticsMetric(
       return kfacMetric(
         calibration === undefined
           ? await openCalibration(context, await statisticsFile(context, opened, file!), opened.targets)
-          : await cachedCalibration(context, opened, {
-              calibration,
-              ...(request.samples !== undefined && { samples: request.samples }),
-              ...(request.context !== undefined && { context: request.context }),
-              ...(request.memory !== undefined && { memory: request.memory }),
-            }),
+          : await openCalibration(
+              context,
+              (
+                await calibrationOnce(context, opened, {
+                  calibration,
+                  ...(request.samples !== undefined && { samples: request.samples }),
+                  ...(request.context !== undefined && { context: request.context }),
+                  ...(request.memory !== undefined && { memory: request.memory }),
+                })
+              ).file,
+              opened.targets,
+            ),
       );
   }
 }
