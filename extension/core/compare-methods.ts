@@ -18,7 +18,8 @@ export async function compareMethods(context: PipelineContext, request: MethodsR
   const ids = wanted.map(findMethod);
   const rows: MethodsRow[] = [];
   let dense = 0;
-  for (const id of ids) {
+  const start = context.now();
+  for (const [at, id] of ids.entries()) {
     const method: Method = registry[id];
     const named = { method: id, label: method.label, source: method.source };
     const out = joinPath(
@@ -30,7 +31,14 @@ export async function compareMethods(context: PipelineContext, request: MethodsR
       // A method that is chosen without statistics is given none, so that they are not computed for nothing.
       const { calibration, ...rest } = shared;
       const statistics = method.metrics[0] === 'plain' ? { plain: true } : { calibration };
-      const report = await compress(context, { ...rest, ...statistics, method: id, budget, out, overwrite: true });
+      const report = await compress(oneOf(context, method.label, at, ids.length, start), {
+        ...rest,
+        ...statistics,
+        method: id,
+        budget,
+        out,
+        overwrite: true,
+      });
       dense = report.before.perplexity!;
       rows.push({
         ...named,
@@ -53,6 +61,24 @@ export async function compareMethods(context: PipelineContext, request: MethodsR
     effectiveBits,
     dense,
     rows: [...found, ...rows.filter(row => row.refused !== undefined)],
+  };
+}
+
+/** The context of one method's compression, whose progress tells how far all of them are. */
+function oneOf(context: PipelineContext, label: string, at: number, all: number, start: number): PipelineContext {
+  return {
+    ...context,
+    report: ({ whole, item, ...progress }) => {
+      const share = (at + (whole?.share ?? 0)) / all;
+      const elapsed = (context.now() - start) / 1000;
+      // Methods take about the same time each, once statistics are there.
+      const secondsLeft = share > 0 ? (elapsed * (1 - share)) / share : 0;
+      context.report({
+        ...progress,
+        item: item === undefined ? label : `${label}, ${item}`,
+        ...(whole && { whole: { ...whole, share, elapsed, secondsLeft } }),
+      });
+    },
   };
 }
 

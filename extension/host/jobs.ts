@@ -169,8 +169,8 @@ async function offerNext(studio: Studio, job: Job): Promise<void> {
     // Every view that shows them has them already.
     vscode.window.setStatusBarMessage(`${done}.`, 5000);
     return;
-  } else if (job.method === 'compare') {
-    actions['Show Differences'] = () => openRun(studio, job);
+  } else if (job.method === 'compare' || job.method === 'methods') {
+    actions[job.method === 'compare' ? 'Show Differences' : 'Show Methods'] = () => openRun(studio, job);
   }
   const chosen = await vscode.window.showInformationMessage(done, ...Object.keys(actions));
   if (chosen !== undefined) await actions[chosen]?.();

@@ -31,6 +31,7 @@ export async function navigate(
     case 'heatmap':
     case 'allocation':
     case 'perplexity':
+    case 'methods':
     case 'compare':
       panels.show(to, { ...(model !== undefined && { model }), ...(other !== undefined && { other }) });
       return;

@@ -15,6 +15,8 @@ export async function openRun(studio: Pick<Studio, 'navigate'>, job: Job): Promi
       return studio.navigate({ to: 'checkpoint', model: job.result?.out ?? model });
     case 'statistics':
       return studio.navigate({ to: 'checkpoint', model });
+    case 'methods':
+      return studio.navigate({ to: 'methods', model });
     case 'compare':
       return studio.navigate({ to: 'compare', model, other: job.params.b });
   }

@@ -21,6 +21,7 @@ import { compare } from './panels/compare';
 import { compress } from './panels/compress';
 import type { Controller, PanelContext } from './panels/controller';
 import { heatmap } from './panels/heatmap';
+import { methods } from './panels/methods';
 import { perplexity } from './panels/perplexity';
 import type { Studio } from './studio';
 
@@ -33,10 +34,11 @@ const controllers: { [N in PanelName]: Controller<N> } = {
   allocation,
   perplexity,
   compare,
+  methods,
 };
 
 /** Panels in tabs of their own; the checkpoint panel lives in the custom editor. */
-export const tabPanels = ['compress', 'heatmap', 'allocation', 'perplexity', 'compare'] as const;
+export const tabPanels = ['compress', 'heatmap', 'allocation', 'perplexity', 'compare', 'methods'] as const;
 export type TabPanel = (typeof tabPanels)[number];
 
 const titles: Record<TabPanel, string> = {
@@ -45,6 +47,7 @@ const titles: Record<TabPanel, string> = {
   allocation: 'Allocation',
   perplexity: 'Perplexity',
   compare: 'Compare',
+  methods: 'Methods',
 };
 /** What a panel is called: a repository of the hub by its name, anything else by its last part. */
 const nameOf = (model: string): string => hubRepository(model)?.name ?? path.basename(model);

@@ -123,6 +123,11 @@ function outcome(job: Job): string {
     return `${formatBits(effectiveBits)} bits · ${formatBytes(after.bytes)} · ${method}${perplexity}`;
   }
   if (job.method === 'evaluate' && job.result) return `perplexity ${formatNumber(job.result.perplexity)}`;
+  if (job.method === 'methods' && job.result) {
+    const [best] = job.result.rows;
+    const of = `${job.result.rows.length} at ${formatBits(job.result.effectiveBits)} bits`;
+    return best?.perplexity === undefined ? of : `${of} · best ${best.label}, ${formatNumber(best.perplexity)}`;
+  }
   if (job.method === 'export' && job.result) return formatBytes(job.result.bytes);
   return '';
 }

@@ -4,7 +4,7 @@ import type { ErrorData } from '../core/errors';
 import type { Sayable } from '../core/requests/requests';
 import type { Progress } from '../core/progress';
 
-export type PanelName = 'checkpoint' | 'compress' | 'heatmap' | 'allocation' | 'perplexity' | 'compare';
+export type PanelName = 'checkpoint' | 'compress' | 'heatmap' | 'allocation' | 'perplexity' | 'compare' | 'methods';
 
 /**
  * What a panel is of. The host's page is `<body data-panel="NAME" data-target="JSON"><main id="root"></main></body>` with
@@ -73,7 +73,7 @@ export interface Destination {
  */
 export interface JobView {
   id: string;
-  method: 'compress' | 'evaluate' | 'export' | 'sweep' | 'statistics' | 'compare';
+  method: 'compress' | 'evaluate' | 'export' | 'sweep' | 'statistics' | 'compare' | 'methods';
   /** Such as `Compress tiny-books-4m`. */
   title: string;
   /** The checkpoint it works on: a path. */

@@ -1,7 +1,14 @@
 /** What the parameters of every panel's requests must be; the compiler holds each schema to the types of panels.ts. */
 import * as v from 'valibot';
 import { budgetSchema, factors, overrides, selection } from '../core/requests/fields';
-import { compressRequest, evaluateRequest, sayable, sweepRequest, type Sayable } from '../core/requests/requests';
+import {
+  compressRequest,
+  evaluateRequest,
+  methodsRequest,
+  sayable,
+  sweepRequest,
+  type Sayable,
+} from '../core/requests/requests';
 import type { RequestSchemas } from './channel';
 import type {
   AllocationRequests,
@@ -10,6 +17,7 @@ import type {
   CompareRequests,
   CompressRequests,
   HeatmapRequests,
+  MethodsRequests,
   MetricId,
   PerplexityRequests,
 } from './panels';
@@ -33,7 +41,7 @@ const common: RequestSchemas<CommonRequests> = {
   copyCommand: commandLine,
   navigate: v.strictObject({
     to: v.picklist([
-      ...(['checkpoint', 'compress', 'heatmap', 'allocation', 'perplexity', 'compare'] as const),
+      ...(['checkpoint', 'compress', 'heatmap', 'allocation', 'perplexity', 'compare', 'methods'] as const),
       ...(['export', 'health', 'explorer', 'settings', 'output'] as const),
     ]),
     model: optionalText,
@@ -72,6 +80,7 @@ export const panelRequests: {
   allocation: RequestSchemas<AllocationRequests>;
   perplexity: RequestSchemas<PerplexityRequests>;
   compare: RequestSchemas<CompareRequests>;
+  methods: RequestSchemas<MethodsRequests>;
 } = {
   checkpoint: {
     ...common,
@@ -121,5 +130,10 @@ export const panelRequests: {
     choose: v.strictObject({ side: v.picklist(['a', 'b']), path: optionalText }),
     structure: nothing,
     values: nothing,
+  },
+  methods: {
+    ...common,
+    load: nothing,
+    start: methodsRequest.schema,
   },
 };

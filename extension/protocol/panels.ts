@@ -14,8 +14,8 @@ import type { CheckpointProblem, Role, StorageFormat } from '../core/checkpoint/
 import type { FactorStorage } from '../core/options/types';
 import type { MetricKind, SweepRecipe } from '../core/options/recipe';
 import type { CompareReport, PreviewReport, SpectrumReport, TensorStatistics } from '../core/analysis/types';
-import type { CompressReport, EstimateReport } from '../core/reports';
-import type { CompressRequest, EvaluateRequest, SweepRequest } from '../core/requests/requests';
+import type { CompressReport, EstimateReport, MethodsReport } from '../core/reports';
+import type { CompressRequest, EvaluateRequest, MethodsRequest, SweepRequest } from '../core/requests/requests';
 import type { DeviceReport } from './engine';
 import type { EvaluateReport } from '../core/evaluation/types';
 import type { CommonEvents, CommonRequests, Destination, JobView, ModelHeader, TargetMatrix } from './panelCommon';
@@ -429,6 +429,31 @@ export interface PerplexityEvents extends CommonEvents {
   changed: PerplexityView;
 }
 
+// --- Methods ------------------------------------------------------------------------------------------------------
+
+export interface MethodsView {
+  header: ModelHeader;
+  canCompute: boolean;
+  /** What can be compared, in the registry's order. */
+  methods: { id: string; label: string; source: string; description: string }[];
+  /** Comparisons of this checkpoint's files as they are, newest first. */
+  comparisons: { job: string; date: number; request: MethodsRequest; report: MethodsReport }[];
+  /** To begin with: the last request on this checkpoint, or what other panels used. */
+  form: Pick<MethodsRequest, 'effectiveBits' | 'samples' | 'context' | 'windows'> & {
+    calibration?: string;
+    evalText?: string;
+  };
+}
+
+export interface MethodsRequests extends CommonRequests {
+  load: [null, MethodsView];
+  /** Compresses with every chosen method: a job, whose result comes with `changed`. */
+  start: [MethodsRequest, { job: string }];
+}
+export interface MethodsEvents extends CommonEvents {
+  changed: MethodsView;
+}
+
 // --- Compare ------------------------------------------------------------------------------------------------------
 
 export interface CompareView {
@@ -460,4 +485,5 @@ export interface Panels {
   allocation: { requests: AllocationRequests; events: AllocationEvents };
   perplexity: { requests: PerplexityRequests; events: PerplexityEvents };
   compare: { requests: CompareRequests; events: CompareEvents };
+  methods: { requests: MethodsRequests; events: MethodsEvents };
 }

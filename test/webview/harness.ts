@@ -20,6 +20,7 @@ interface HandlersOf {
   allocation: Handlers<Panels['allocation']['requests']>;
   perplexity: Handlers<Panels['perplexity']['requests']>;
   compare: Handlers<Panels['compare']['requests']>;
+  methods: Handlers<Panels['methods']['requests']>;
 }
 
 const here = path.dirname(fileURLToPath(import.meta.url));

@@ -34,6 +34,7 @@ export function openJob(host: CommonHost, job: JobView): void {
   if (method === 'compress') navigate(host, { to: 'compress', model, job: id });
   else if (method === 'sweep') navigate(host, { to: 'allocation', model });
   else if (method === 'evaluate') navigate(host, { to: 'perplexity', model });
+  else if (method === 'methods') navigate(host, { to: 'methods', model });
   else if (method === 'compare' && other !== undefined) navigate(host, { to: 'compare', model, other });
   else navigate(host, { to: 'checkpoint', model });
 }

@@ -429,6 +429,7 @@ export const sayable = {
   plan: planRequest,
   evaluate: evaluateRequest,
   export: exportRequest,
+  methods: methodsRequest,
 };
 
 /** A request with its name among them. */

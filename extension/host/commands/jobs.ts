@@ -97,5 +97,7 @@ function commandOf(job: Job): Sayable {
       return { command: 'stats', request: job.params };
     case 'compare':
       return { command: 'compare', request: job.params };
+    case 'methods':
+      return { command: 'methods', request: job.params };
   }
 }

@@ -4,7 +4,7 @@ import type { EngineParams, EngineResult } from '../../protocol/engine';
 import type { Progress } from '../../core/progress';
 
 /** Long work that outlives the panel it was started from. */
-export type JobMethod = 'compress' | 'evaluate' | 'export' | 'sweep' | 'statistics' | 'compare';
+export type JobMethod = 'compress' | 'evaluate' | 'export' | 'sweep' | 'statistics' | 'compare' | 'methods';
 
 /**
  * A sweep's table is megabytes and lies in the file the request names; statistics are kept tensor by tensor as they come.
@@ -42,7 +42,9 @@ export interface JobOf<M extends JobMethod> {
 }
 export type Job = { [M in JobMethod]: JobOf<M> }[JobMethod];
 
-const jobMethods = ['compress', 'evaluate', 'export', 'sweep', 'statistics', 'compare'] as const satisfies JobMethod[];
+const jobMethods = [
+  ...(['compress', 'evaluate', 'export', 'sweep', 'statistics', 'compare', 'methods'] as const),
+] as const satisfies JobMethod[];
 
 export const isJob = (value: unknown): value is Job => {
   if (typeof value !== 'object' || value === null) return false;

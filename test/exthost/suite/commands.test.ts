@@ -32,6 +32,7 @@ describe('commands', () => {
       ['showHeatmap', 'Heatmap: tiny-books-4m'],
       ['showAllocation', 'Allocation: tiny-books-4m'],
       ['showPerplexity', 'Perplexity: tiny-books-4m'],
+      ['compareMethods', 'Methods: tiny-books-4m'],
     ] as const) {
       const tabs = () => vscode.window.tabGroups.all.flatMap(group => group.tabs).filter(tab => tab.label === title);
       await vscode.commands.executeCommand(`lqStudio.${command}`, { model: sample() });
