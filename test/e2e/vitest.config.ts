@@ -7,6 +7,7 @@ export default defineConfig({
     include: ['test/exthost/*.test.ts', 'test/e2e/**/*.test.ts'],
     testTimeout: 180_000,
     hookTimeout: 240_000,
+    expect: { poll: { timeout: 10_000 } },
     pool: 'forks',
     poolOptions: { forks: { singleFork: true } },
     fileParallelism: false,

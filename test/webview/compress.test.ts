@@ -286,6 +286,27 @@ describe('compress panel', () => {
     await panel.close();
   });
 
+  it('says which programs will load it before, and after the job how to load it', async () => {
+    const panel = await open(compressView());
+    const estimate = panel.page.getByRole('complementary', { name: 'Estimate' });
+    await estimate.getByText('Will it load?').waitFor();
+    expect(await estimate.getByRole('row', { name: /^LQ Studio/ }).textContent()).toContain('yes');
+    await panel.close();
+    const job = doneJob();
+    const done = await open({ ...compressView(job), show: { job: job.id } });
+    const written = done.page.getByRole('region', { name: 'What was written' });
+    await written.waitFor();
+    expect(await written.textContent()).toContain('All 39 weights read back');
+    expect(await written.getByRole('row', { name: /^transformers/ }).textContent()).toContain(
+      'no: it has no loader for this layout',
+    );
+    await written.getByRole('button', { name: 'Copy' }).click();
+    await expect
+      .poll(() => done.asked.find(([method]) => method === 'copy')?.[1])
+      .toEqual({ text: 'lq-studio eval . --text eval.txt' });
+    await done.close();
+  });
+
   it('starts once at a double click', async () => {
     let answer: () => void = () => undefined;
     const view = compressView();

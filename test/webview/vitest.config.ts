@@ -7,6 +7,7 @@ export default defineConfig({
     include: ['test/webview/**/*.test.ts'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    expect: { poll: { timeout: 10_000 } },
     pool: 'forks',
     poolOptions: { forks: { maxForks: 2 } },
   },

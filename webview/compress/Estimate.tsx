@@ -18,6 +18,7 @@ import { sizeUnit, writeSize } from './form';
 import { Fact } from '../shared/Panel';
 import { Icon } from '../shared/icons';
 import type { CompressHost } from './host';
+import { Loads } from './Loads';
 
 const stages: { key: keyof EstimateReport['seconds']; label: string }[] = [
   { key: 'baseline', label: 'Evaluation of the original' },
@@ -131,6 +132,7 @@ export function Estimate({
           <Icon name="warning" /> {note.slice(0, 400)}
         </p>
       ))}
+      <Loads verdicts={estimate.loads} />
       {tight && (
         <p class="bad">
           <Icon name="warning" /> More memory than the {formatBytes(device.memoryFree)} free on{' '}

@@ -21,6 +21,7 @@ import { Icon } from '../shared/icons';
 import { Name } from '../shared/Name';
 import { Table } from '../shared/Table';
 import type { CompressHost } from './host';
+import { DeliveredFiles } from './Loads';
 
 export function JobResult(props: {
   host: CompressHost;
@@ -142,6 +143,7 @@ export function JobResult(props: {
           <Icon name="warning" /> {warning.slice(0, 500)}
         </p>
       ))}
+      <DeliveredFiles host={host} delivered={report.delivered} />
       <Matrices host={host} report={report} />
     </div>
   );
