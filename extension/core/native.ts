@@ -153,6 +153,8 @@ export interface EncodedSource {
   /** Seed of the transform's signs. */
   seed: number;
   parts: Partial<Record<EncodedPart, ByteRange>>;
+  /** As of `EncodeDestination`. */
+  highFirst?: true;
   l1?: FactorSource;
   l2?: FactorSource;
 }
@@ -202,6 +204,8 @@ export interface NativeEncodeCosts {
 /** Where an encoding is written. Files exist with their final size; ranges have the exact part sizes. */
 export interface EncodeDestination {
   parts: Partial<Record<EncodedPart, ByteRange>>;
+  /** Of codes of 4 bits: the first of a byte is in its high half, not in the low one. */
+  highFirst?: true;
   l1?: FactorSource;
   l2?: FactorSource;
 }

@@ -140,6 +140,10 @@ EncodedPlaces parse_encoded_places(const Napi::Value& value, const EncodeOptionA
                                                   " bytes, its option gives " + std::to_string(bytes));
     }
   }
+  places.high_first = member(value, "highFirst").ToBoolean();
+  if (places.high_first && (option.option.grid == GridKind::trellis || option.option.bits != 4)) {
+    throw Napi::TypeError::New(value.Env(), "only codes of 4 bits have halves of a byte");
+  }
   if (option.option.rank == 0) return places;
   places.l1 = parse_factor(member(value, "l1"));
   places.l2 = parse_factor(member(value, "l2"));
@@ -168,15 +172,33 @@ EncodedBuffers::EncodedBuffers(const EncodeOptionArgument& option, int64_t rows,
   }
 }
 
+namespace {
+
+void swap_halves(std::vector<uint8_t>& codes) {
+  for (uint8_t& byte : codes) byte = static_cast<uint8_t>(byte << 4 | byte >> 4);
+}
+
+constexpr size_t kCodes = static_cast<size_t>(EncodedPart::codes);
+
+}  // namespace
+
 void EncodedBuffers::read(const EncodedPlaces& places) {
   for (size_t i = 0; i < parts.size(); ++i) {
     if (places.parts[i]) read_bytes(*places.parts[i], parts[i].data());
   }
+  if (places.high_first) swap_halves(parts[kCodes]);
 }
 
 void EncodedBuffers::write(const EncodedPlaces& places) const {
   for (size_t i = 0; i < parts.size(); ++i) {
-    if (places.parts[i]) write_bytes(*places.parts[i], parts[i].data());
+    if (!places.parts[i]) continue;
+    if (places.high_first && i == kCodes) {
+      std::vector<uint8_t> codes = parts[i];
+      swap_halves(codes);
+      write_bytes(*places.parts[i], codes.data());
+    } else {
+      write_bytes(*places.parts[i], parts[i].data());
+    }
   }
 }
 

@@ -79,6 +79,8 @@ struct EncodeOptionArgument {
 
 struct EncodedPlaces {
   std::array<std::optional<ByteRange>, kPartCount> parts;
+  // Of codes of 4 bits: the first of a byte is in its high half, as bitsandbytes stores them, not in the low one.
+  bool high_first = false;
   std::optional<FactorSource> l1, l2;
 };
 

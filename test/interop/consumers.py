@@ -5,12 +5,14 @@ as JSON: writes the logits of the tokens to OUT.f32 and every weight to OUT/NAME
   transformers   a folder of safetensors
   gguf           a folder with one GGUF file, read by transformers
   mlx            a folder of mlx-lm, run by MLX on the CPU
+  bitsandbytes   a folder of NF4, computed with in fp32: the file's own type is that of its dense weights
 """
 
 import json
 import sys
 from pathlib import Path
 
+import bitsandbytes
 import mlx.core as mx
 import mlx_lm
 import numpy as np
@@ -24,7 +26,23 @@ request = json.load(sys.stdin)
 
 def load(consumer, folder):
     where = {"gguf_file": next(Path(folder).glob("*.gguf")).name} if consumer == "gguf" else {}
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **where).eval()
+    return in_fp32(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **where).eval())
+
+
+def linears_of_4_bits(model):
+    return [(name, m) for name, m in model.named_modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+
+
+def in_fp32(model):
+    # Beside 4-bit weights, transformers keeps the others in their own type whatever it is asked for.
+    for weight in model.parameters():
+        if weight.is_floating_point():
+            weight.data = weight.data.float()
+    for _, layer in linears_of_4_bits(model):
+        layer.compute_dtype = layer.weight.quant_state.dtype = torch.float32
+        # Processors with AVX512-BF16 have a path of their own, which rounds scales to bf16.
+        layer.support_avx512bf16_for_cpu = False
+    return model
 
 
 def wide(array):
@@ -55,7 +73,11 @@ def dump(consumer, folder, out):
     model(torch.tensor([request["tokens"]])).logits[0].float().contiguous().numpy().tofile(f"{out}.f32")
     Path(out).mkdir()
     shapes = {}
-    for name, weight in model.state_dict().items():
+    decoded = {
+        f"{name}.weight": bitsandbytes.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+        for name, layer in linears_of_4_bits(model)
+    }
+    for name, weight in {**model.state_dict(), **decoded}.items():
         if name.endswith(".weight"):
             weight.float().contiguous().numpy().tofile(Path(out) / f"{name}.f32")
             shapes[name] = list(weight.shape)

@@ -47,6 +47,13 @@ const CASES: readonly Case[] = [
     program: /^transformers/,
   },
   { target: 'mlx', loader: 'mlx', size: '7.1MB', files: /\.safetensors$/, program: /^mlx-lm/ },
+  {
+    target: 'bitsandbytes',
+    loader: 'bitsandbytes',
+    size: '7.12MB',
+    files: /\.safetensors$/,
+    program: /^transformers/,
+  },
 ];
 
 const floats = (file: string): Float32Array => new Float32Array(new Uint8Array(readFileSync(file)).buffer);

@@ -2,6 +2,7 @@
 import { LqError } from '../errors';
 import { consumers, type ConsumerId } from '../options/consumers';
 import type { CompressRequest } from '../requests/requests';
+import { bitsandbytesTarget } from './bitsandbytes/target';
 import { compressedTensorsTarget } from './compressed-tensors/target';
 import { denseTarget } from './dense/target';
 import { ggufTarget } from './gguf/target';
@@ -14,6 +15,7 @@ const targets: Readonly<Record<ConsumerId, Target>> = {
   'compressed-tensors': compressedTensorsTarget,
   gguf: ggufTarget,
   mlx: mlxTarget,
+  bitsandbytes: bitsandbytesTarget,
 };
 
 /** The target of a request. @throws LqError 'usage' for a format beside one that a consumer reads alone. */

@@ -9,6 +9,7 @@ import { readPacked } from '../packed/reader';
 import { quoteName } from '../text';
 import { logicalTensors } from './logical';
 import { mxBlocks } from './mx-blocks';
+import { nf4Blocks } from './nf4-blocks';
 import { MLX_SYMMETRIC, packedIntegers } from './packed-integers';
 
 /** Formats whose tensors are looked up by other ways, and adapters, which are no weights. */
@@ -27,7 +28,7 @@ function refuse({ name, dtype, format, parts }: LogicalTensor): never {
 
 /**
  * Where the weight of a name is: a stored tensor or a slice of one, `NAME[3]`, a packed matrix of ours, symmetric integers of
- * compressed-tensors, MXFP4, or a tensor of a GGUF file by the name it has in transformers. Undefined when there is none.
+ * compressed-tensors, MXFP4, NF4 of bitsandbytes, or a tensor of a GGUF file by the name it has in transformers. Undefined when there is none.
  * @throws LqError 'packed-format' when the checkpoint is packed and damaged; the lookup throws 'unsupported-dtype' for a
  *   tensor whose values cannot be read.
  */
@@ -51,7 +52,12 @@ export function weightLookup(index: CheckpointIndex): (name: string) => WeightSo
   const stored = (name: string): WeightSource | undefined => {
     const other = foreign.get(name);
     if (other)
-      return packedIntegers(other, symmetric.has(other.parts[0]?.file ?? '')) ?? mxBlocks(other) ?? refuse(other);
+      return (
+        packedIntegers(other, symmetric.has(other.parts[0]?.file ?? '')) ??
+        mxBlocks(other) ??
+        nf4Blocks(other) ??
+        refuse(other)
+      );
     const tensor = index.byName.get(name);
     return packed.get(name)?.source ?? (tensor && tensorSource(tensor));
   };

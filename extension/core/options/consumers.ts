@@ -19,6 +19,7 @@ export const consumers = {
   },
   gguf: { label: 'GGUF', readers: 'llama.cpp, Ollama, LM Studio', methods: ['gguf'] },
   mlx: { label: 'MLX', readers: 'mlx-lm', methods: ['integers'] },
+  bitsandbytes: { label: 'bitsandbytes NF4', readers: 'transformers, peft', methods: ['nf4'] },
 } as const satisfies Record<string, Consumer>;
 
 export type ConsumerId = keyof typeof consumers;

@@ -319,7 +319,7 @@ function faultOf(index: CheckpointIndex): LqError | undefined {
           tensor: name,
         },
       );
-    if (!['lq', 'gguf', 'compressed-tensors', 'mlx'].includes(format)) return refused();
+    if (!['lq', 'gguf', 'compressed-tensors', 'mlx', 'bitsandbytes'].includes(format)) return refused();
     try {
       if (lookup(name) === undefined) return refused();
     } catch (error) {

@@ -110,7 +110,13 @@ const transformers: Program = {
       odd(weights, [2, 3, 4, 5, 6, 7, 8]),
       note('with the package compressed-tensors'),
     ],
-    bitsandbytes: model => [among(TRANSFORMERS, notAmong, model), note('with the package bitsandbytes; 0.50 was read')],
+    bitsandbytes: (model, weights) => [
+      among(TRANSFORMERS, notAmong, model),
+      weights.some(({ shape: [rows = 0] }) => rows % 32 !== 0)
+        ? note('not on processors with AVX512-BF16: 32 does not divide the rows of every matrix')
+        : undefined,
+      note('with the package bitsandbytes; 0.50 was read'),
+    ],
     lora: always(note('with peft, on the model that the adapter was made for')),
     mlx: always(no('it reads the layout of MLX on Apple’s GPUs alone')),
     exl3: always(no('it has no loader for EXL3')),
@@ -208,6 +214,7 @@ const lqStudio: Program = {
     'compressed-tensors': (_, weights) => [
       weights.some(({ asymmetric }) => asymmetric) ? no('zero points are shown and not computed with') : undefined,
     ],
+    bitsandbytes: always(note('NF4 with scales of one level is computed with')),
     mlx: always(note('computed with where biases are those of symmetric integers, as it writes them')),
   },
 };

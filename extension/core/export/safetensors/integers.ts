@@ -1,6 +1,6 @@
 /**
- * Targets of programs that store symmetric integers as we do, codes in little-endian streams and a scale a group: widths and
- * groups are chosen by the program. What differs is how tensors are called and what is said beside them.
+ * Targets of programs that store codes in rows and a scale a group, each its own tensor: widths and groups are chosen by the
+ * program. What differs is how tensors are called and what is said beside them.
  */
 import { tensorBytes, type TensorSpec } from '../../checkpoint/serialize';
 import { tensorSource } from '../../checkpoint/sources';
@@ -11,6 +11,7 @@ import { joinPath } from '../../files/paths';
 import { logicalTensors } from '../../logical/logical';
 import { withoutTargets } from '../../logical/targets';
 import type { Opened } from '../../opened';
+import type { NativeBook } from '../../native';
 import { nativeOption } from '../../options/native-option';
 import { describeOption, optionParts } from '../../options/option';
 import type { Option } from '../../options/types';
@@ -38,13 +39,25 @@ export interface IntegerFormat {
   /** As inspection recognises it. */
   readonly format: StorageFormat;
   readonly load: readonly Lines[];
+  /** How inspection names a scheme; default `INT4 g128`. */
+  typeOf?(scheme: Scheme): string;
+  /** Levels, where they are not those of this program. */
+  readonly book?: NativeBook;
+  /** Codes of 4 bits have the first of a byte in its high half. */
+  readonly highFirst?: true;
   /** Of every safetensors file. */
   readonly metadata: Readonly<Record<string, string>>;
   /** The scheme of an option at this width, undefined where the format has none. */
   schemeOf(option: Option, cols: number): Scheme | undefined;
   tensorsOf(matrix: string, scheme: Scheme, scale: TensorSpec, rows: number, cols: number): IntegerTensors;
-  /** Content of those of the others that no weight decides. */
-  constantsOf(tensors: IntegerTensors, rows: number, cols: number): ReadonlyMap<string, Uint8Array>;
+  /** Content of those of the others that no weight decides. @param dtype of the dense matrix */
+  constantsOf(
+    tensors: IntegerTensors,
+    rows: number,
+    cols: number,
+    scheme: Scheme,
+    dtype: string,
+  ): ReadonlyMap<string, Uint8Array>;
   /** Writes the rest of the others, from what was encoded. */
   complete?(lane: PipelineContext, scheme: Scheme, tensors: IntegerTensors, placeOf: PlaceOf): Promise<void>;
   /** What matrices must share an option, if any. */
@@ -207,7 +220,13 @@ async function writePlan(
       name,
       weights: height * cols,
       tensors: listOf(tensors),
-      constants: format.constantsOf(tensors, height, cols),
+      constants: format.constantsOf(
+        tensors,
+        height,
+        cols,
+        format.schemeOf(option, cols)!,
+        index.byName.get(name)!.dtype,
+      ),
     };
   });
   const shards = shardsOf(index, replacements, format.metadata, headers);
@@ -251,7 +270,7 @@ async function writePlan(
 
 /** The folder as it reads back. */
 function storedAs(
-  { format, schemeOf }: IntegerFormat,
+  { format, schemeOf, typeOf = ({ bits, size }) => `INT${bits} g${size}` }: IntegerFormat,
   index: CheckpointIndex,
   chosen: ReadonlyMap<string, Option>,
 ): StoredModel {
@@ -262,7 +281,7 @@ function storedAs(
       model.weights.flatMap(({ name, shape }) => {
         const option = chosen.get(name);
         const scheme = option && schemeOf(option, shape.at(-1) ?? 0);
-        return scheme ? [[name, { format, dtype: `INT${scheme.bits} g${scheme.size}` }] as const] : [];
+        return scheme ? [[name, { format, dtype: typeOf(scheme) }] as const] : [];
       }),
     ),
   );
@@ -298,9 +317,12 @@ async function encodeMatrix(
     lane.native.encode(
       lane.device,
       source,
-      nativeOption(option),
+      nativeOption(option, format.book),
       { metric: own.native, seed },
-      { parts: { codes: placeOf(tensors.codes), group_scales: placeOf(tensors.scales) } },
+      {
+        ...(format.highFirst && { highFirst: true }),
+        parts: { codes: placeOf(tensors.codes), group_scales: placeOf(tensors.scales) },
+      },
       control,
     ),
   );

@@ -6,7 +6,7 @@ import type { GridKind } from './kind';
 export const nf: GridKind<GridOf<'nf'>> = {
   label: ({ bits }) => `NF${bits}`,
   rate: ({ bits }) => bits,
-  scales: ['two-level', 'group', 'row'],
+  scales: ['two-level', 'group', 'row', 'searched'],
   transforms: ['none', 'hadamard'],
   roundings: ['nearest', 'feedback', 'descent'],
   usual: { transform: 'none', rounding: 'nearest' },

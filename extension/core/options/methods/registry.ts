@@ -4,6 +4,7 @@ import { gguf } from './gguf';
 import { integers } from './integers';
 import { frontier } from './frontier';
 import { lqLora } from './lq-lora';
+import { nf4 } from './nf4';
 import type { Method, MethodSettings } from './method';
 import { eora, gptq, higgs, leanquant, lqer, quip, rtn, zeroquantV2 } from './published';
 
@@ -12,6 +13,7 @@ export const methods = {
   frontier,
   gguf,
   integers,
+  nf4,
   gptq,
   rtn,
   quip,
