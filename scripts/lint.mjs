@@ -1,4 +1,4 @@
-// Everything a machine can say about style: ESLint with the import boundaries and circles, prettier, clang-format.
+// Everything a machine can say about style: what nothing uses, ESLint with the import boundaries and circles, prettier, clang-format.
 //   node scripts/lint.mjs [--fix]
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
@@ -20,6 +20,18 @@ const clangFormat = path.join(deps, 'clang-format');
 unpackWheels(clangFormat, ['clang-format==14.0.6']);
 
 const checks = [
+  // Before ESLint, which takes a minute.
+  [
+    'unused files, exports and dependencies',
+    process.execPath,
+    [
+      tool('knip', 'bin', 'knip.js'),
+      '--config',
+      'scripts/lint/knip.jsonc',
+      '--no-progress',
+      '--treat-config-hints-as-errors',
+    ],
+  ],
   [
     'eslint',
     process.execPath,

@@ -36,7 +36,7 @@ Chart.register(
   Tooltip,
 );
 
-export interface Axis {
+interface Axis {
   label: string;
   format: (value: number) => string;
   log?: boolean;
@@ -45,7 +45,7 @@ export interface Axis {
   /** Names of the positions, for bars; values are then 0, 1, 2, ... Without names a bar stands at its x. */
   categories?: readonly string[];
 }
-export interface Point {
+interface Point {
   x: number;
   y: number;
 }

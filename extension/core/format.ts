@@ -92,15 +92,8 @@ export function formatDate(milliseconds: number): string {
   return new Date(milliseconds).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 }
 
-/** The last part of a path, for a label whose title is the whole. */
-export function baseName(path: string): string {
-  return (
-    path
-      .replace(/[/\\]+$/, '')
-      .split(/[/\\]/)
-      .pop() ?? path
-  );
-}
+/** The last part of a path, trailing separators aside; the root is its own. */
+export const baseName = (path: string): string => /([^/\\]+)[/\\]*$/.exec(path)?.[1] ?? path.slice(0, 1);
 
 /** What a stage does, in words. */
 export const stageTitles: Readonly<Record<Stage, string>> = {

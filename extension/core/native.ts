@@ -184,12 +184,12 @@ export interface Mxfp4Source {
 export type WeightSource = DenseSource | LqSource | EncodedSource | GgufSource | Mxfp4Source;
 
 /** How an encoding is judged and found. */
-export interface EncodeParameters {
+interface EncodeParameters {
   metric: NativeMetric;
   seed: number;
 }
 
-export interface NativeEncodeCosts {
+interface NativeEncodeCosts {
   /** In the metric, one an option. */
   costs: Float64Array;
   /** Plain squared errors; NaN where the cost was predicted. */
@@ -210,7 +210,7 @@ export interface EncodeDestination {
   l2?: FactorSource;
 }
 
-export interface NativeEncoding {
+interface NativeEncoding {
   /** Cost in the metric and plain squared error, factors in fp32. */
   cost: number;
   squaredError: number;
@@ -272,12 +272,11 @@ export interface NativeSweepOption {
   rank: number;
 }
 
-export interface NativeSweepResult {
+interface NativeSweepResult {
   costs: Float64Array;
   squaredErrors: Float64Array;
   quantizedCosts: Float64Array;
   iterations: Int32Array;
-  bestIterations: Int32Array;
   /** Squared norms of W, plain and weighted. */
   norm: number;
   weightedNorm: number;
@@ -429,7 +428,7 @@ export interface NativeLanguageModelConfig {
 
 export type NativeActivation = 'silu' | 'gelu_tanh' | 'gelu' | 'relu' | 'relu_squared' | 'gelu_quick' | 'identity';
 
-export interface NativeLayerTraits {
+interface NativeLayerTraits {
   /** Tokens attended to; 0: all before. */
   window: number;
   rotary: 'standard' | 'local' | 'none';
@@ -703,7 +702,7 @@ export interface NativeTokenizer {
   idOf(token: string): Promise<number | undefined>;
 }
 
-export interface NativeArrayOps {
+interface NativeArrayOps {
   quantize(
     device: string,
     weights: Float32Array,

@@ -1,7 +1,7 @@
 /** Opening what requests name. */
 import { logicalTensors } from './logical/logical';
 import { openCheckpoint } from './logical/open';
-import { baseName } from './files/paths';
+import { baseName } from './format';
 import { targetTensors } from './checkpoint/slices';
 import { coverageOf, selectTargets, type Coverage } from './logical/targets';
 import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';

@@ -134,7 +134,7 @@ function passesOver(targets: readonly LogicalTensor[], held: number): number {
 }
 
 /** The metric of a request where that is known before its statistics are computed. */
-export const knownMetricOf = (
+const knownMetricOf = (
   context: PipelineContext,
   request: CompressRequest,
   { opened }: PreparedTarget,

@@ -35,7 +35,7 @@ export interface Progress {
 }
 
 /** A request of several stages as one bar. */
-export interface WholeProgress {
+interface WholeProgress {
   /** What it goes through, in order; `at` is the index of the one at work. */
   stages: Stage[];
   at: number;

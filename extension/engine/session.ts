@@ -20,7 +20,7 @@ export const defaultCache = (): string => path.join(homedir(), '.cache', 'lq-stu
  * The devices a setting names. 'auto' is every accelerator, else the CPU; 'cuda' is every CUDA device. The choice is
  * reported with every result. A named device that is not there is an error, never a fall back.
  */
-export function resolveDevices(native: NativeModule, setting: string): NativeDevice[] {
+function resolveDevices(native: NativeModule, setting: string): NativeDevice[] {
   const { devices, problems } = native.devices();
   const accelerators = devices.filter(({ id }) => id !== 'cpu');
   if (setting === 'auto') return accelerators.length > 0 ? accelerators : devices.filter(({ id }) => id === 'cpu');

@@ -8,7 +8,7 @@ interface CheckpointDocument extends vscode.CustomDocument {
 }
 
 /** One for shards and GGUF files, one that the index can be opened with. */
-export const editorTypes = ['lqStudio.checkpoint', 'lqStudio.checkpointIndex'] as const;
+const editorTypes = ['lqStudio.checkpoint', 'lqStudio.checkpointIndex'] as const;
 
 /** The read-only editor of `.safetensors` and `.gguf` files and, when chosen, of indexes. */
 export class CheckpointEditor implements vscode.CustomReadonlyEditorProvider<CheckpointDocument>, vscode.Disposable {

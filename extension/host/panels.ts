@@ -38,7 +38,7 @@ const controllers: { [N in PanelName]: Controller<N> } = {
 };
 
 /** Panels in tabs of their own; the checkpoint panel lives in the custom editor. */
-export const tabPanels = ['compress', 'heatmap', 'allocation', 'perplexity', 'compare', 'methods'] as const;
+const tabPanels = ['compress', 'heatmap', 'allocation', 'perplexity', 'compare', 'methods'] as const;
 export type TabPanel = (typeof tabPanels)[number];
 
 const titles: Record<TabPanel, string> = {
@@ -58,7 +58,7 @@ interface Shown {
   tensor?: string;
 }
 
-export const viewType = (name: PanelName): string => `lqStudio.${name}`;
+const viewType = (name: PanelName): string => `lqStudio.${name}`;
 
 /** Opens panels, answers them, and brings them back after a reload. */
 export class Panels implements vscode.Disposable {

@@ -19,7 +19,7 @@ export async function offerCommandLine(context: vscode.ExtensionContext): Promis
 }
 
 /** On desktops the extension host is Electron, which is a plain Node when it is told so. */
-export const shellScript = (node: string, cli: string): string =>
+const shellScript = (node: string, cli: string): string =>
   `#!/bin/sh\nELECTRON_RUN_AS_NODE=1 exec ${quoted(node)} ${quoted(cli)} "$@"\n`;
 
 const quoted = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;

@@ -179,7 +179,7 @@ export const nodeFiles: WritableFileSystem = {
 };
 
 /** The typed form of what Node's fs threw: 'file-not-found', 'disk-full', 'output-exists' or 'io'. Other errors pass unchanged. */
-export function fileError(error: unknown, path: string): unknown {
+function fileError(error: unknown, path: string): unknown {
   const code = systemCode(error);
   if (code === undefined) return error;
   const where = { file: path };

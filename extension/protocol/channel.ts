@@ -25,14 +25,12 @@ export interface Port {
 
 /** Method -> [params, result]; event -> data. */
 export type RequestMap<R> = Record<keyof R, [unknown, unknown]>;
-export type Params<R extends RequestMap<R>, M extends keyof R> = R[M][0];
-export type Result<R extends RequestMap<R>, M extends keyof R> = R[M][1];
 
 /** What the parameters of every request must be: the end that answers trusts none. */
 export type RequestSchemas<R extends RequestMap<R>> = { [M in keyof R]: v.GenericSchema<unknown, R[M][0]> };
 
 /** What a handler is given beside its parameters. */
-export interface RequestContext {
+interface RequestContext {
   /** Aborted when the other end cancels, another page takes its place, or the channel closes. */
   signal: AbortSignal;
   progress(progress: Progress): void;

@@ -23,7 +23,6 @@ import type {
   SpectrumRequest,
   StatisticsRequest,
 } from '../core/requests/requests';
-import type { ErrorData } from '../core/errors';
 import type { EvaluateReport } from '../core/evaluation/types';
 import type { Progress } from '../core/progress';
 import type { CompressReport, EstimateReport, ExportReport, MethodsReport } from '../core/reports';
@@ -66,7 +65,7 @@ export interface DoctorReport {
 }
 
 /** Method name -> [request, result]. */
-export interface EngineMethods {
+interface EngineMethods {
   handshake: [{ version: number; client: string }, { version: number; engine: string; pid: number }];
   doctor: [JobSettings, DoctorReport];
   statistics: [StatisticsRequest, TensorStatistics[]];
@@ -99,6 +98,3 @@ export interface EngineNotifications {
   progress: { request: number; progress: Progress };
   log: { level: 'info' | 'warning' | 'error'; message: string };
 }
-
-/** Error payload inside a JSON-RPC error response. */
-export type EngineError = ErrorData;

@@ -377,7 +377,7 @@ export interface AllocationEvents extends CommonEvents {
 
 // --- Perplexity ---------------------------------------------------------------------------------------------------
 
-export interface RecipeEntry {
+interface RecipeEntry {
   key: string;
   value: string;
   /** What to open when it is clicked. */

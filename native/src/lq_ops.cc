@@ -184,20 +184,18 @@ Napi::Value sweep_op(const Napi::CallbackInfo& info) {
     const size_t n = call->out.size();
     auto costs = Napi::Float64Array::New(env, n), squared = Napi::Float64Array::New(env, n);
     auto quantized = Napi::Float64Array::New(env, n);
-    auto iterations = Napi::Int32Array::New(env, n), best = Napi::Int32Array::New(env, n);
+    auto iterations = Napi::Int32Array::New(env, n);
     for (size_t i = 0; i < n; ++i) {
       costs[i] = call->out[i].cost;
       squared[i] = call->out[i].squared_error;
       quantized[i] = call->out[i].cost_quantized;
       iterations[i] = call->out[i].iterations;
-      best[i] = call->out[i].best_iteration;
     }
     Napi::Object o = Napi::Object::New(env);
     o.Set("costs", costs);
     o.Set("squaredErrors", squared);
     o.Set("quantizedCosts", quantized);
     o.Set("iterations", iterations);
-    o.Set("bestIterations", best);
     o.Set("norm", call->norm.squared);
     o.Set("weightedNorm", call->norm.weighted);
     return o;

@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { hostname, totalmem, userInfo } from 'node:os';
 import path from 'node:path';
 
-export const NODES = ['n1', 'n2'] as const;
+const NODES = ['n1', 'n2'] as const;
 
 export interface Slurm {
   /** For programs that talk to it: sbatch, scontrol, squeue, scancel. */

@@ -8,7 +8,7 @@ import { loadNative } from '../../extension/engine/load';
 import type { DenseSource, LqParameters, NativeSweepOption } from '../../extension/core/native';
 
 export const native = loadNative(path.resolve('dist/native'));
-export const SAMPLE = path.resolve('media/sample/tiny-books-4m');
+const SAMPLE = path.resolve('media/sample/tiny-books-4m');
 export { paperGrid };
 
 export const PARAMETERS: LqParameters = {
@@ -32,7 +32,7 @@ export const option = (recorded: Recorded, rank: number): NativeSweepOption => (
 });
 
 /** A tensor of a safetensors file, from its header. */
-export function tensor(file: string, name: string): DenseSource {
+function tensor(file: string, name: string): DenseSource {
   const content = readFileSync(file);
   const start = 8 + Number(content.readBigUInt64LE());
   const header = JSON.parse(content.subarray(8, start).toString()) as Record<

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { serializeHeader, type TensorSpec } from '../../extension/core/checkpoint/serialize';
 
 /** Writes a safetensors file of zeros; the data is a hole in the file and takes no disk. */
-export function writeZeros(file: string, tensors: TensorSpec[], metadata: Record<string, string> = {}): void {
+function writeZeros(file: string, tensors: TensorSpec[], metadata: Record<string, string> = {}): void {
   const header = serializeHeader(tensors, metadata);
   mkdirSync(path.dirname(file), { recursive: true });
   const handle = openSync(file, 'w');
@@ -17,11 +17,11 @@ export function writeZeros(file: string, tensors: TensorSpec[], metadata: Record
 }
 
 /** A name that would be markup, a link, a command and a path if anything took it for more than text. */
-export const hostileName =
+const hostileName =
   `</script><img src=x onerror="document.title='owned'"><b>[x](command:workbench.action.quit)</b>\u202e$(alert)../../` +
   'A'.repeat(9_900);
 
-export const hostileMetadata = {
+const hostileMetadata = {
   format: 'pt',
   description: `<script>document.title='owned'</script><iframe src="javascript:parent.document.title='owned'"></iframe>`,
   '<img src=x onerror=alert(1)>': 'x',

@@ -94,7 +94,7 @@ function row(name: string, role: Role, layer: number, shape: number[], file: num
   };
 }
 
-export function rows(a: Architecture, files: number): TensorRow[] {
+function rows(a: Architecture, files: number): TensorRow[] {
   const of = (layer: number) => Math.min(files - 1, Math.floor((layer * files) / a.layers));
   const matrices = targets(a).map(target =>
     row(target.name, target.role, target.layer, target.shape, of(target.layer)),

@@ -25,10 +25,10 @@ interface HandlersOf {
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const root = path.resolve(here, '../..');
-export const screenshots = path.join(root, '.artifacts', 'webview');
+const screenshots = path.join(root, '.artifacts', 'webview');
 
 export const themes = ['dark', 'light', 'hc-black', 'hc-light'] as const;
-export type ThemeName = (typeof themes)[number];
+type ThemeName = (typeof themes)[number];
 const bodyClasses: Record<ThemeName, string> = {
   dark: 'vscode-dark',
   light: 'vscode-light',
@@ -46,7 +46,7 @@ const defaultStyles = `@layer vscode-default {
 }`;
 
 /** The theme's colours as VS Code sets them, and the fonts of a Linux desktop. */
-export function themeVariables(theme: ThemeName): Record<string, string> {
+function themeVariables(theme: ThemeName): Record<string, string> {
   return {
     ...(JSON.parse(readFileSync(path.join(here, 'themes', `${theme}.json`), 'utf8')) as Record<string, string>),
     '--vscode-font-family': 'system-ui, "Ubuntu", "Droid Sans", sans-serif',

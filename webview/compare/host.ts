@@ -3,4 +3,3 @@ import type { CompareEvents, CompareRequests } from '../../extension/protocol/pa
 import { connectHost } from '../shared/host';
 
 export const host = connectHost<CompareRequests, CompareEvents>();
-export type CompareHost = typeof host;

@@ -4,7 +4,7 @@ import type { FactorStorage } from '../../extension/core/options/types';
 import type { CompressRequest } from '../../extension/core/requests/requests';
 import type { CompressView, MethodChoice, TargetChoice } from '../../extension/protocol/panels';
 
-export type Importance = 'plain' | 'calibration' | 'fisher';
+type Importance = 'plain' | 'calibration' | 'fisher';
 export interface Form {
   budgetKind: Budget['kind'];
   budget: string;

@@ -3,4 +3,3 @@ import type { HeatmapEvents, HeatmapRequests } from '../../extension/protocol/pa
 import { connectHost } from '../shared/host';
 
 export const host = connectHost<HeatmapRequests, HeatmapEvents>();
-export type HeatmapHost = typeof host;

@@ -26,7 +26,7 @@ function Canvas({ spec, label, onReady }: { spec: ChartSpec; label: string; onRe
 }
 
 /** The rows behind a picture. Long ones are cut here, never in the exported file. */
-export function DataTable({ data, label }: { data: Data; label: string }) {
+function DataTable({ data, label }: { data: Data; label: string }) {
   const limit = 500;
   return (
     <div class="data-table" tabIndex={0} role="region" aria-label={`${label}, as a table`}>

@@ -7,7 +7,7 @@ import { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from 'pr
 import { fitColumns, type Column, type Sort } from './columns';
 
 /** Matches `.grid-row` in grid.css. */
-export const ROW_HEIGHT = 22;
+const ROW_HEIGHT = 22;
 /** Rows kept above and below the visible ones, so that a fast wheel meets no blank. */
 const OVERSCAN = 12;
 

@@ -14,7 +14,7 @@ export interface Picture {
   limit: number;
 }
 
-export function drawPicture(canvas: HTMLCanvasElement, picture: Picture): void {
+function drawPicture(canvas: HTMLCanvasElement, picture: Picture): void {
   const { rows, cols, values, scale, limit } = picture;
   canvas.width = Math.max(1, cols);
   canvas.height = Math.max(1, rows);

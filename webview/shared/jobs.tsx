@@ -29,7 +29,7 @@ const resume = (host: CommonHost, job: JobView) => host.request('resumeJob', { j
 const remove = (host: CommonHost, job: JobView) => host.request('removeJob', { job: job.id }).catch(notifyError);
 
 /** Where a job is shown. */
-export function openJob(host: CommonHost, job: JobView): void {
+function openJob(host: CommonHost, job: JobView): void {
   const { method, model, other, id } = job;
   if (method === 'compress') navigate(host, { to: 'compress', model, job: id });
   else if (method === 'sweep') navigate(host, { to: 'allocation', model });

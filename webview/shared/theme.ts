@@ -96,7 +96,7 @@ observer.observe(document.documentElement, { attributes: true, attributeFilter: 
 observer.observe(document.body, { attributes: true, attributeFilter: ['class'] });
 
 /** In the display's own values, where equal steps look about equal. */
-export function mix(a: Rgb, b: Rgb, share: number): Rgb {
+function mix(a: Rgb, b: Rgb, share: number): Rgb {
   const at = (i: 0 | 1 | 2) => Math.round(a[i] * (1 - share) + b[i] * share);
   return [at(0), at(1), at(2)];
 }

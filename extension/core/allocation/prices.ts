@@ -9,7 +9,7 @@ import type { SweepRow, SweepTable } from '../sensitivity/types';
 import type { PlanRow } from './types';
 
 /** Another option of a matrix beside the one it has. */
-export interface Step {
+interface Step {
   /** The option for people. */
   readonly label: string;
   /** More bytes, or fewer. */

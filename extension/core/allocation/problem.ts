@@ -7,7 +7,7 @@
  */
 
 /** One item's Pareto front: sizes strictly ascending, costs strictly descending. */
-export interface Item {
+interface Item {
   readonly sizes: Float64Array;
   readonly costs: Float64Array;
   /** Index of each choice as the caller numbered it. */

@@ -1,7 +1,7 @@
 import type { SpectrumReport } from './types';
 
 /** Shares of the energy that a report gives the rank for. */
-export const ENERGY_SHARES = [0.5, 0.9, 0.95, 0.99] as const;
+const ENERGY_SHARES = [0.5, 0.9, 0.95, 0.99] as const;
 
 /** Below this distance from the chord a curve is taken for straight. */
 const LEAST_BEND = 0.05;

@@ -1,6 +1,6 @@
 /** config.json and its kin as Python's json module reads them: with NaN and Infinity, and a byte order mark passed over. */
 import { LqError } from '../errors';
-import { baseName } from '../files/paths';
+import { baseName } from '../format';
 import type { FileSystem } from '../files/types';
 import { foreignContent } from './foreign';
 

@@ -97,18 +97,3 @@ function blockOf(segments: readonly string[]): number {
   }
   return -1;
 }
-
-/** Roles of the linear weights inside transformer blocks: what LQ-LoRA decomposes (method section 1). */
-export const BLOCK_LINEAR_ROLES: ReadonlySet<Role> = new Set<Role>([
-  'q',
-  'k',
-  'v',
-  'o',
-  'qkv',
-  'gate',
-  'up',
-  'down',
-  'gate_up',
-  'fc1',
-  'fc2',
-]);

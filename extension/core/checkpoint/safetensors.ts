@@ -7,7 +7,7 @@ import { LqError, type ErrorCode } from '../errors';
 import { dtypeBits, isDtype } from '../dtypes';
 import { foreignContent } from './foreign';
 import { JsonCursor } from './json';
-import { baseName } from '../files/paths';
+import { baseName } from '../format';
 import { quoteName } from '../text';
 import type { TensorInfo } from './types';
 import type { Dtype } from '../dtypes';

@@ -1,7 +1,8 @@
 /** `*.safetensors.index.json`: which shard holds which tensor. */
 import { LqError } from '../errors';
 import { JsonCursor } from './json';
-import { baseName, folderOf, isContained, joinPath } from '../files/paths';
+import { folderOf, isContained, joinPath } from '../files/paths';
+import { baseName } from '../format';
 import { quoteName } from '../text';
 import { compareNatural } from './order';
 import type { FileSystem } from '../files/types';

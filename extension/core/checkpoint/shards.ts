@@ -1,5 +1,5 @@
 /** File names shared by every folder export: outputs are sharded like their source. */
-import { baseName } from '../files/paths';
+import { baseName } from '../format';
 import { INDEX_SUFFIX } from './shard-index';
 import type { CheckpointIndex } from './types';
 

@@ -34,7 +34,7 @@ export interface DecompositionInput {
 }
 
 /** Relative errors of one matrix, ||W - W'|| / ||W|| under the metric. */
-export interface DecomposedMatrix {
+interface DecomposedMatrix {
   readonly name: string;
   /** Without the low-rank part, of an option that went through the LQ iteration. */
   readonly errorQuantized?: number;

@@ -14,7 +14,7 @@ import { FAMILIES, resolveFamily } from './families/registry';
 import { readRope } from './rope';
 
 /** Values of `model_type` that can be run. */
-export const SUPPORTED_FAMILIES: readonly string[] = [...FAMILIES.values()].map(({ type }) => type);
+const SUPPORTED_FAMILIES: readonly string[] = [...FAMILIES.values()].map(({ type }) => type);
 
 export interface Architecture {
   readonly config: NativeLanguageModelConfig;

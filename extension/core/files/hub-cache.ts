@@ -2,7 +2,8 @@
  * The cache of the Hugging Face hub: `models--org--name` holds `blobs`, `refs` with the commit of each branch, and a folder of
  * links for each commit in `snapshots`. Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
  */
-import { baseName, folderOf, joinPath } from './paths';
+import { folderOf, joinPath } from './paths';
+import { baseName } from '../format';
 import type { FileSystem } from './types';
 
 /** A repository in the cache. */

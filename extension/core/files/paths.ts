@@ -12,11 +12,6 @@ export function trimPath(path: string): string {
   return trimmed === '' ? path.slice(0, 1) : trimmed;
 }
 
-export function baseName(path: string): string {
-  const trimmed = trimPath(path);
-  return trimmed.slice(lastSeparator(trimmed) + 1) || trimmed;
-}
-
 export function folderOf(path: string): string {
   const trimmed = trimPath(path);
   const at = lastSeparator(trimmed);

@@ -6,7 +6,8 @@ import { INDEX_SUFFIX } from '../checkpoint/shard-index';
 import type { CheckpointProblem } from '../checkpoint/types';
 import { LqError } from '../errors';
 import { hubRepository, hubSnapshot } from '../files/hub-cache';
-import { baseName, folderOf, joinPath } from '../files/paths';
+import { folderOf, joinPath } from '../files/paths';
+import { baseName } from '../format';
 import type { FileSystem } from '../files/types';
 import { quoteName } from '../text';
 

@@ -11,7 +11,7 @@ const FLOATS: ReadonlySet<string> = new Set(['F32', 'F16', 'BF16']);
 const TABLES: ReadonlySet<Role> = new Set<Role>(['embedding', 'position', 'rotary']);
 
 /** Weights inside the repeated blocks that are no targets, for one reason. */
-export interface LeftOut {
+interface LeftOut {
   readonly reason: string;
   readonly tensors: number;
   readonly weights: number;
@@ -123,7 +123,7 @@ export function withoutTargets(
  * The matrices that have a row for every token: the embedding and the head, one where they are tied. Those that are stored as
  * floats.
  */
-export function tokenMatrices(logical: readonly LogicalTensor[]): LogicalTensor[] {
+function tokenMatrices(logical: readonly LogicalTensor[]): LogicalTensor[] {
   const tables = logical.filter(
     tensor =>
       isTokenRole(tensor) &&

@@ -10,10 +10,10 @@ const SCALE_BITS: Readonly<Record<ScaleType, number>> = { bf16: 16, fp16: 16, fp
 /** Configuration of factors stored at NF8 (method: (8, 8, fp32, 64, 256)). */
 export const NF8_FACTORS: QuantConfig = { b0: 8, b1: 8, b2: 'fp32', B0: 64, B1: 256 };
 
-export const scaleBits = (type: ScaleType): number => SCALE_BITS[type];
+const scaleBits = (type: ScaleType): number => SCALE_BITS[type];
 
 /** Blocks of B0 weights; the last one may be short. */
-export const blockCount = (config: QuantConfig, count: number): number => Math.ceil(count / config.B0);
+const blockCount = (config: QuantConfig, count: number): number => Math.ceil(count / config.B0);
 
 /** Groups of B1 blocks; the last one may be short. */
 export const groupCount = (config: QuantConfig, count: number): number =>
@@ -79,5 +79,3 @@ export function paperConfig({ transform, grid, scales, rounding }: Option): Quan
   const { b1, b2, B0, B1 } = scales;
   return { b0: grid.bits, b1, b2, B0, B1 };
 }
-
-export const isPaperOption = (option: Option): boolean => paperConfig(option) !== undefined;

@@ -19,7 +19,7 @@ const FIRST_VERSION = 1;
 /** Value of `format` in `__metadata__`, and `quant_method` in config.json. */
 export const PACKED_FORMAT = 'lq-studio';
 /** Key of `__metadata__` that holds the JSON of a `ShardDescription`. */
-export const DESCRIPTION_KEY = 'lq_studio';
+const DESCRIPTION_KEY = 'lq_studio';
 export const SIDECAR_FILE = 'lq_studio.json';
 
 const FILE_PREFIX = 'lq-';
@@ -60,7 +60,7 @@ const FACTOR_DTYPES = { bf16: 'BF16', fp32: 'F32' } as const;
 export const partPrefix = (matrix: string): string => `${matrix}.lq`;
 
 /** The four tensors of one quantised array of `count` elements, under `prefix`. */
-export function quantizedParts(prefix: string, config: QuantConfig, count: number): TensorSpec[] {
+function quantizedParts(prefix: string, config: QuantConfig, count: number): TensorSpec[] {
   const bytes = partBytes(config, count);
   return [
     { name: `${prefix}.codes`, dtype: 'U8', shape: [bytes.codes] },

@@ -1,6 +1,7 @@
 /** Where every byte of a packed checkpoint goes, decided before anything is computed or written. */
 import type { EncodeDestination, EncodedSource, LqDestination, LqSource } from '../native';
-import { baseName, joinPath } from '../files/paths';
+import { joinPath } from '../files/paths';
+import { baseName } from '../format';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../checkpoint/serialize';
 import type { CheckpointIndex, TensorInfo } from '../checkpoint/types';
 import { LqError } from '../errors';

@@ -17,14 +17,7 @@ import { NF8_FACTORS, paperConfig } from '../options/config';
 import { nativeOption } from '../options/native-option';
 import { optionParts } from '../options/option';
 import type { FactorStorage, Option } from '../options/types';
-import {
-  DESCRIPTION_KEY,
-  matrixParts,
-  parseShardMetadata,
-  partPrefix,
-  type MatrixDescription,
-  type ShardDescription,
-} from './format';
+import { matrixParts, parseShardMetadata, partPrefix, type MatrixDescription, type ShardDescription } from './format';
 
 /** One matrix of a packed checkpoint. */
 export interface PackedMatrix {
@@ -41,11 +34,6 @@ export interface PackedMatrix {
   readonly parts: readonly TensorInfo[];
   /** Bytes of all parts. */
   readonly bytes: number;
-}
-
-/** True when a shard says that it is of this format, whatever its version. */
-export function isPacked(index: CheckpointIndex): boolean {
-  return index.shards.some(shard => DESCRIPTION_KEY in shard.metadata);
 }
 
 /**

@@ -235,7 +235,7 @@ const UNITS: Readonly<Record<string, number>> = {
 };
 
 /** A size with an optional decimal (GB) or binary (GiB) unit, in bytes. @throws LqError 'usage'. */
-export function parseSize(text: string, flag = 'size'): number {
+function parseSize(text: string, flag = 'size'): number {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?B)?\s*$/i.exec(text);
   const unit = UNITS[(match?.[2] ?? 'B').toUpperCase()];
   if (match === null || unit === undefined)

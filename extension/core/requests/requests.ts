@@ -64,12 +64,10 @@ export const cacheRequest = describeRequest(
       request.limit !== undefined && request.clear === true ? 'give --limit or --clear, not both' : undefined,
   ],
 );
-export type CacheRequest = RequestOf<typeof cacheRequest>;
 
 // --- Looking ------------------------------------------------------------------------------------------------------------
 
 export const inspectRequest = describeRequest('inspect', { ...model, ...settings });
-export type InspectRequest = RequestOf<typeof inspectRequest>;
 
 /** Which programs load a checkpoint. */
 export const loadsRequest = describeRequest('loads', { ...model, ...settings });
@@ -175,10 +173,6 @@ export const calibrateRequest = describeRequest(
   ],
 );
 export type CalibrateRequest = RequestOf<typeof calibrateRequest>;
-
-/** What a matrix may become. */
-export const methodRequest = describeRequest('method', method);
-export type MethodRequest = RequestOf<typeof methodRequest>;
 
 /** Where the result will run: the options are then those of its format, and sizes are of its file. */
 const consumer = {
@@ -286,7 +280,7 @@ export const evaluateRequest = describeRequest('eval', {
 export type EvaluateRequest = RequestOf<typeof evaluateRequest>;
 
 /** Float types that weights are written in. */
-export const FLOAT_TYPES = ['bf16', 'fp16', 'fp32'] as const;
+const FLOAT_TYPES = ['bf16', 'fp16', 'fp32'] as const;
 export type FloatType = (typeof FLOAT_TYPES)[number];
 
 const FORMATS = ['packed', 'dense'] as const;
@@ -327,6 +321,8 @@ const compressFields = {
 };
 export const compressRequest = describeRequest('compress', compressFields, [oneWeighting]);
 export type CompressRequest = RequestOf<typeof compressRequest>;
+/** What of it says what a matrix may become. */
+export type MethodRequest = Pick<CompressRequest, keyof typeof method>;
 /** `compress` as a command: with a shard it is a worker's part of the sweep. */
 export const compressCommandRequest = describeRequest('compress', { ...compressFields, shard }, [oneWeighting]);
 

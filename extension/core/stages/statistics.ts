@@ -6,7 +6,7 @@ import { EVALUATION_VERSION, readTextFile } from '../evaluation/text';
 import { TextTokenizer } from '../evaluation/tokenizer';
 import { readWindows, type Windows } from '../evaluation/windows';
 import type { CheckpointIndex } from '../checkpoint/types';
-import { baseName } from '../files/paths';
+import { baseName } from '../format';
 import { logicalTensors } from '../logical/logical';
 import { openCheckpoint } from '../logical/open';
 import { isTokenRole } from '../logical/targets';

@@ -13,7 +13,7 @@ import type { WritableFileSystem } from '../files/types';
 import { LqError } from '../errors';
 import { CLAIM_SUFFIX, mayBeAtWork, type Claimant } from './claims';
 
-export const CACHE_KINDS = [
+const CACHE_KINDS = [
   'hash',
   'sweep',
   'plan',

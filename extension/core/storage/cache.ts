@@ -36,7 +36,7 @@ export async function readCached<T>(context: PipelineContext, kind: CacheKind, k
 }
 
 /** Notes that an entry is used, so that the size limit spares it; false when there is none. */
-export async function markUsed({ files }: PipelineContext, path: string): Promise<boolean> {
+async function markUsed({ files }: PipelineContext, path: string): Promise<boolean> {
   const stat = await files.stat(path);
   if (stat === undefined) return false;
   // A cache on a read-only disk is still a cache.

@@ -26,7 +26,7 @@ export interface Claimant {
 }
 
 /** How far the holder of a claim is, in units of its own. */
-export interface ClaimProgress {
+interface ClaimProgress {
   readonly done: number;
   readonly total: number;
 }

@@ -10,7 +10,8 @@
  * A folder that is replaced steps aside as `<out>.<owner>.replaced` for the moment between two renames. A run that dies in that
  * moment leaves it there, and the next one puts it back.
  */
-import { baseName, joinPath, folderOf, trimPath } from '../files/paths';
+import { joinPath, folderOf, trimPath } from '../files/paths';
+import { baseName } from '../format';
 import { backendOf, type PipelineContext } from '../context';
 import type { WritableFileSystem } from '../files/types';
 import { LqError } from '../errors';

@@ -14,7 +14,7 @@ import { modelOf, tensorOf, type Element } from '../tree';
 export type Argument = Element | vscode.Uri | Named | undefined;
 
 /** Names from code, or from the menu of a panel: which says the tensor, and is of the active checkpoint. */
-export interface Named {
+interface Named {
   model?: string;
   tensor?: string;
 }

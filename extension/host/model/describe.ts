@@ -70,7 +70,7 @@ export function describeTensor(tensor: LogicalTensor, model: Model, statistics?:
   return sections.join('\n\n');
 }
 
-export function describeStatistics(statistics: TensorStatistics): string {
+function describeStatistics(statistics: TensorStatistics): string {
   const { count, zeros, nans, infs } = statistics;
   const faults = [
     ...(nans > 0 ? [`${formatInteger(nans)} NaN (first at ${formatInteger(statistics.firstNan)})`] : []),
@@ -150,5 +150,5 @@ export function describeShard(shard: ShardInfo, tensors: readonly LogicalTensor[
   return `${name}\n\n${formatCount(parametersOf(tensors))} parameters in ${formatInteger(shard.tensors)} tensors, ${formatBytes(shard.bytes)}`;
 }
 
-export const parametersOf = (tensors: readonly LogicalTensor[]): number =>
+const parametersOf = (tensors: readonly LogicalTensor[]): number =>
   tensors.reduce((sum, tensor) => sum + tensor.parameters, 0);

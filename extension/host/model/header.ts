@@ -71,6 +71,6 @@ export function targetMatrices(
   return selectTargets(tensors, include, exclude).map(targetMatrix);
 }
 
-export function targetMatrix({ name, role, layer, shape }: LogicalTensor): TargetMatrix {
+function targetMatrix({ name, role, layer, shape }: LogicalTensor): TargetMatrix {
   return { name, role, layer, shape: [shape[0]!, shape[1]!] };
 }

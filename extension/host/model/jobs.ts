@@ -10,7 +10,7 @@ export type JobMethod = 'compress' | 'evaluate' | 'export' | 'sweep' | 'statisti
  * A sweep's table is megabytes and lies in the file the request names; statistics are kept tensor by tensor as they come.
  * Their jobs keep no result.
  */
-export type JobResult<M extends JobMethod> = M extends 'sweep' | 'statistics' ? null : EngineResult<M>;
+type JobResult<M extends JobMethod> = M extends 'sweep' | 'statistics' ? null : EngineResult<M>;
 
 /** `interrupted`: the editor or the engine went away. What was finished is in the cache, so the same request goes on. */
 export type JobStatus = 'queued' | 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted';
@@ -63,7 +63,7 @@ export const isJob = (value: unknown): value is Job => {
 };
 
 /** Where jobs are remembered; RecordStore is the real one. */
-export interface JobStore {
+interface JobStore {
   all(): Promise<Job[]>;
   put(job: Job): Promise<void>;
   remove(id: string): Promise<void>;

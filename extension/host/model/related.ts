@@ -16,7 +16,7 @@ const finished = <M extends Job['method']>(jobs: readonly Job[], method: M): Fin
   jobs.filter((job): job is Job & Finished<M> => job.method === method && job.status === 'done' && Boolean(job.result));
 
 /** All finished compressions, newest first. */
-export function compressions(jobs: readonly Job[]): Compression[] {
+function compressions(jobs: readonly Job[]): Compression[] {
   return finished(jobs, 'compress').map(job => ({
     job,
     original: job.params.model,

@@ -33,7 +33,7 @@ export const contents = fc.record({
   metadata,
 });
 
-export const validFile = contents.map(({ tensors, metadata: texts }) => {
+const validFile = contents.map(({ tensors, metadata: texts }) => {
   const header = serializeHeader(tensors, texts);
   const file = new Uint8Array(header.fileBytes);
   file.set(header.bytes);

@@ -1,7 +1,7 @@
 /** Small GGUF files made by our writer, with data of zeros. */
 import { serializeGguf, type GgufField, type GgufTensorSpec } from '../../../extension/core/checkpoint/gguf/serialize';
 
-export const fields = (more: Record<string, GgufField> = {}): Map<string, GgufField> =>
+const fields = (more: Record<string, GgufField> = {}): Map<string, GgufField> =>
   new Map<string, GgufField>([
     ['general.architecture', { type: 'string', value: 'llama' }],
     ['llama.embedding_length', { type: 'u32', value: 256 }],
@@ -17,7 +17,7 @@ export const fields = (more: Record<string, GgufField> = {}): Map<string, GgufFi
     ...Object.entries(more),
   ]);
 
-export const tensors: readonly GgufTensorSpec[] = [
+const tensors: readonly GgufTensorSpec[] = [
   { name: 'token_embd.weight', type: 'Q6_K', shape: [8, 256] },
   { name: 'output_norm.weight', type: 'F32', shape: [256] },
   { name: 'blk.0.attn_q.weight', type: 'Q4_K', shape: [256, 256] },

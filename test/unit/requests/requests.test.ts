@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { commands } from '../../../extension/cli/commands';
 import { parse } from '../../../extension/cli/command';
+import * as v from 'valibot';
 import { LqError } from '../../../extension/core/errors';
+import { describeRequest, type RequestOf } from '../../../extension/core/requests/describe';
+import { numberFlag, path } from '../../../extension/core/requests/field';
 import { compressRequest, sayable, sweepRequest, type Sayable } from '../../../extension/core/requests/requests';
 
 const minimal = { model: '/m', out: '/o', budget: { kind: 'bits', value: 2.75 }, plain: true } as const;
@@ -146,6 +149,25 @@ describe('requests', () => {
   it('accepts a request with and without its optional fields', () => {
     expect(compressRequest.problem(minimal)).toBeUndefined();
     expect(sweepRequest.problem({ model: '/m', plain: true })).toBeUndefined();
+  });
+
+  it('has a new field once it is in the table: its type, check, flag, help and command line follow', () => {
+    const table = { model: { schema: path, positional: 'MODEL' } };
+    const before = describeRequest('try', table);
+    const after = describeRequest('try', {
+      ...table,
+      depth: {
+        schema: v.exactOptional(v.pipe(v.number(), v.integer('expected a whole number'))),
+        spoken: numberFlag('depth', 'N', 'how deep'),
+      },
+    });
+    const request: RequestOf<typeof after> = { model: '/m', depth: 3 };
+    expect(before.problem(request)).toBe('depth: there is no such field');
+    expect(after.problem(request)).toBeUndefined();
+    expect(after.problems({ ...request, depth: 0.5 })).toEqual({ depth: 'expected a whole number' });
+    expect(after.flags).toEqual({ depth: { value: 'N', description: 'how deep' } });
+    expect(after.words(request)).toEqual(['try', '/m', '--depth', '3']);
+    expect(after.read(['/m'], { depth: '3' }, file => file)).toEqual(request);
   });
 
   it('tells a form what is wrong by field', () => {

@@ -117,7 +117,7 @@ export const sweepJob: JobView = {
   progress: { stage: 'sweep', done: 300_000, total: 2_899_968, count: { done: 3, total: 28 } },
 };
 
-export function compressReport(): CompressReport {
+function compressReport(): CompressReport {
   const { plan } = makePlan(tiny, { budget: form.budget, factors: 'nf8', overrides: [] });
   const { matrices, seconds: _unused, ...summary } = plan;
   return {

@@ -1,6 +1,6 @@
 /** Reading a GGUF header forwards, a window of the file at a time, without trusting a length in it. */
 import { LqError, type ErrorCode } from '../../errors';
-import { baseName } from '../../files/paths';
+import { baseName } from '../../format';
 import type { FileSystem } from '../../files/types';
 
 const FIRST_WINDOW = 64 * 1024;

@@ -1,6 +1,7 @@
 /** A GGUF checkpoint: one file, or the parts of a split one. */
 import { LqError } from '../../errors';
-import { baseName, folderOf, joinPath } from '../../files/paths';
+import { folderOf, joinPath } from '../../files/paths';
+import { baseName } from '../../format';
 import { quoteName } from '../../text';
 import type { FileSystem } from '../../files/types';
 import type { CheckpointProblem, ShardInfo, TensorInfo } from '../types';

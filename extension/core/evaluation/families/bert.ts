@@ -3,7 +3,7 @@ import { readActivation } from './activations';
 import { everyLayer, unrotated, type Family, type FamilyParts } from './family';
 
 /** Names of a block in BERT and what was made from it. */
-export const bertModules = {
+const bertModules = {
   ...{ q: 'attention.self.query', k: 'attention.self.key', v: 'attention.self.value', o: 'attention.output.dense' },
   ...{ attention_output_norm: 'attention.output.LayerNorm', mlp_output_norm: 'output.LayerNorm' },
   ...{ up: 'intermediate.dense', down: 'output.dense' },

@@ -68,7 +68,7 @@ export const eitherWay = (
 ];
 
 /** Every expert a module of its own, as transformers saves most families. */
-export const separate = (module: string): ExpertMatrices => ({
+const separate = (module: string): ExpertMatrices => ({
   kind: 'separate',
   gate: `${module}.*.gate_proj`,
   up: `${module}.*.up_proj`,

@@ -71,7 +71,7 @@ export interface OuterNames {
 export type LayerRotary = 'standard' | 'local' | 'none';
 
 /** Bases of layers that see everything, and of those that see a window. */
-export interface RopeThetas {
+interface RopeThetas {
   readonly full: number;
   readonly sliding: number;
 }

@@ -2,7 +2,7 @@ import { everyLayer, unrotated, type Family } from './family';
 import { transformerNames } from './names';
 
 /** Names of a block in GPT-2 and GPT-BigCode. */
-export const gpt2Modules = {
+const gpt2Modules = {
   ...{ input_norm: 'ln_1', post_attention_norm: 'ln_2' },
   ...{ qkv: 'attn.c_attn', o: 'attn.c_proj', up: 'mlp.c_fc', down: 'mlp.c_proj' },
 };

@@ -1,11 +1,11 @@
 import { everyLayer, type Family, type FamilyParts } from './family';
 
 /** Names of a block's two norms, both after what they normalise. */
-export const olmoNorms = {
+const olmoNorms = {
   attention_output_norm: 'post_attention_layernorm',
   mlp_output_norm: 'post_feedforward_layernorm',
 };
-export const olmoParts = (): FamilyParts => ({ normPlaces: 'after', headNorm: 'together' });
+const olmoParts = (): FamilyParts => ({ normPlaces: 'after', headNorm: 'together' });
 
 /** OLMo 2: norms after attention and MLP alone, and of queries and keys over all heads together. */
 export const olmo2: Family = {

@@ -7,7 +7,7 @@ import {
   type GgufTensorSpec,
   type SerializedGguf,
 } from '../../checkpoint/gguf/serialize';
-import { ggufTypeNamed, type GgufType } from '../../checkpoint/gguf/types';
+import type { GgufType } from '../../checkpoint/gguf/types';
 import { placeOf } from '../../checkpoint/roles';
 import type { CheckpointIndex } from '../../checkpoint/types';
 import { LqError } from '../../errors';
@@ -129,11 +129,4 @@ function mostly(specs: readonly { type: TypeName; shape: readonly number[] }[]):
   for (const { type, shape } of specs)
     weights.set(type, (weights.get(type) ?? 0) + shape.reduce((product, size) => product * size, 1));
   return [...weights].sort((a, b) => b[1] - a[1])[0]?.[0] ?? 'F32';
-}
-
-/** Why a matrix cannot have a type, as the end of a sentence, or undefined. */
-export function typeFault(type: TypeName, cols: number): string | undefined {
-  const found = ggufTypeNamed(type)?.type;
-  if (!found) return `GGUF has no type ${type}`;
-  return cols % found.weights === 0 ? undefined : `${cols} columns are no whole blocks of ${found.weights}`;
 }

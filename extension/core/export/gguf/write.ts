@@ -26,7 +26,7 @@ export interface GgufJob {
 }
 
 /** The name of the file in the folder: that of the model. */
-export const ggufFileName = (label: string): string => `${label.replace(/[^\w.-]+/g, '-').replace(/\.gguf$/, '')}.gguf`;
+const ggufFileName = (label: string): string => `${label.replace(/[^\w.-]+/g, '-').replace(/\.gguf$/, '')}.gguf`;
 
 /** @throws LqError 'output-exists', 'disk-full', 'not-finite', 'io', 'cancelled'. */
 export function writeGguf(context: PipelineContext, job: GgufJob): Promise<MadeFolder<Record>> {

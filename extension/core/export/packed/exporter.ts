@@ -1,5 +1,6 @@
 /** A packed checkpoint under another path, bit for bit. Making one from a dense checkpoint is compression. */
-import { baseName, folderOf, joinPath } from '../../files/paths';
+import { folderOf, joinPath } from '../../files/paths';
+import { baseName } from '../../format';
 import type { CheckpointIndex } from '../../checkpoint/types';
 import { LqError } from '../../errors';
 import type { Meant } from '../delivered';

@@ -12,7 +12,7 @@ const GRIDS: readonly (readonly [bits: number, ...sizes: number[]])[] = [
 ];
 
 /** Symmetric integers with a bf16 scale a group, as several programs store them. */
-export const integerOption = (bits: number, size: number): Option => ({
+const integerOption = (bits: number, size: number): Option => ({
   transform: 'none',
   grid: { kind: 'int', bits, symmetric: true },
   scales: { kind: 'searched', size, type: 'bf16' },

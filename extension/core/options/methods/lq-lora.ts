@@ -2,7 +2,7 @@ import { gridOptions, paperGrid } from '../config';
 import type { Method } from './method';
 
 /** The paper's rank where a request has none. */
-export const PAPER_RANKS: readonly number[] = [16];
+const PAPER_RANKS: readonly number[] = [16];
 
 export const lqLora: Method = {
   label: 'LQ-LoRA',
