@@ -72,7 +72,7 @@ export interface LqSource {
 }
 
 /** A step of an option that turns the inputs' coordinates before anything is rounded. */
-export type NativeTransform = 'none' | 'hadamard';
+export type NativeTransform = 'none' | 'hadamard' | 'scaled';
 
 /** What a weight, divided by its scale, is rounded to (native/include/lq/encode.h has every formula). */
 export type NativeGrid =
@@ -80,6 +80,8 @@ export type NativeGrid =
   /** A book of 2^bits bf16 levels, fitted to the matrix. */
   | { kind: 'fitted'; bits: number }
   | { kind: 'int'; bits: number; symmetric: boolean }
+  /** No codes: the low-rank part alone. */
+  | { kind: 'zero' }
   | { kind: 'fp4' }
   /** `bits` every `step` weights, from 2^states states. */
   | { kind: 'trellis'; bits: number; step: number; states: number; tailBiting: boolean }
@@ -140,7 +142,8 @@ export type EncodedPart =
   | 'row_scales'
   | 'multiplier'
   | 'book'
-  | 'starts';
+  | 'starts'
+  | 'input_scales';
 
 /** An encoded matrix on disk. `l1`, `l2` are absent at rank 0. */
 export interface EncodedSource {

@@ -246,7 +246,9 @@ async function freeName(files: WritableFileSystem, out: string): Promise<string>
 
 /** A rank beyond the shorter side of a matrix stores more than the matrix. */
 function requireRanks(request: CompressRequest, targets: readonly LogicalTensor[]): void {
-  const rank = Math.max(0, ...optionsOf(request).map(option => option.rank));
+  const ranks = optionsOf(request).map(option => option.rank);
+  // Of a method's own ranks those that fit are taken.
+  const rank = request.ranks === undefined ? Math.min(...ranks) : Math.max(...ranks);
   const smallest = targets.reduce((least, each) => (Math.min(...each.shape) < Math.min(...least.shape) ? each : least));
   const most = Math.min(...smallest.shape);
   if (rank <= most) return;

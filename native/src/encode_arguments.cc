@@ -45,11 +45,11 @@ T named(const Napi::Value& value, const char* name, const std::pair<const char*,
   throw Napi::TypeError::New(value.Env(), std::string("unknown ") + name + " " + given);
 }
 
-constexpr std::pair<const char*, Transform> kTransforms[] = {{"none", Transform::none},
-                                                             {"hadamard", Transform::hadamard}};
-constexpr std::pair<const char*, GridKind> kGrids[] = {{"nf", GridKind::nf},           {"fitted", GridKind::fitted},
-                                                       {"int", GridKind::integer},     {"fp4", GridKind::fp4},
-                                                       {"trellis", GridKind::trellis}, {"gguf", GridKind::gguf}};
+constexpr std::pair<const char*, Transform> kTransforms[] = {
+    {"none", Transform::none}, {"hadamard", Transform::hadamard}, {"scaled", Transform::scaled}};
+constexpr std::pair<const char*, GridKind> kGrids[] = {
+    {"nf", GridKind::nf},           {"fitted", GridKind::fitted}, {"int", GridKind::integer}, {"fp4", GridKind::fp4},
+    {"trellis", GridKind::trellis}, {"gguf", GridKind::gguf},     {"zero", GridKind::zero}};
 constexpr std::pair<const char*, ScaleKind> kScales[] = {{"two-level", ScaleKind::two_level},
                                                          {"group", ScaleKind::group},
                                                          {"row", ScaleKind::row},
@@ -89,7 +89,7 @@ EncodeOptionArgument parse_encode_option(const Napi::Value& value) {
     o.block_type = static_cast<int32_t>(format->type);
     o.block_weights = format->weights;
     o.block_bytes = format->bytes;
-  } else {
+  } else if (o.grid != GridKind::zero) {
     o.bits = o.grid == GridKind::fp4 ? 4 : bounded(grid, "bits", 1, 16);
   }
   o.step = 1;

@@ -23,13 +23,14 @@ EncodeOption trellis(int32_t bits, int32_t step, Rounding rounding = Rounding::f
 }
 
 std::string name_of(const EncodeOption& o, int64_t rows, int64_t cols) {
-  constexpr const char* kGrids[] = {"nf", "fitted", "int", "fp4", "trellis"};
+  constexpr const char* kGrids[] = {"nf", "fitted", "int", "fp4", "trellis", "gguf", "zero"};
   constexpr const char* kScales[] = {"two-level", "group", "row", "block", "searched"};
   constexpr const char* kRoundings[] = {"nearest", "feedback", "descent"};
   std::string name = std::string("encode ") + kGrids[static_cast<int>(o.grid)] + " " + std::to_string(o.bits);
   if (o.step == 2) name += "/2";
   if (o.grid == GridKind::trellis) name += " L=" + std::to_string(o.states) + (o.tail_biting ? " ring" : "");
   if (o.transform == Transform::hadamard) name += " hadamard";
+  if (o.transform == Transform::scaled) name += " scaled";
   return name + " " + kScales[static_cast<int>(o.scales)] + " " + kRoundings[static_cast<int>(o.rounding)] + " rank " +
          std::to_string(o.rank) + " " + shape_name(rows, cols);
 }
@@ -264,6 +265,10 @@ void check_scalar(Suite& suite) {
       options.back().symmetric = true;
     }
   }
+  for (const ScaleKind scales : {ScaleKind::group, ScaleKind::row}) {
+    for (const int32_t bits : {3, 4})
+      options.push_back(scalar(GridKind::integer, bits, scales, Rounding::nearest, Transform::scaled));
+  }
   const Problem kfac(37, 80, MetricKind::kfac), plain(37, 80, MetricKind::plain), fisher(37, 80, MetricKind::fisher);
   for (EncodeOption o : options) {
     if (o.grid == GridKind::nf) o.book = book(o.bits);
@@ -276,6 +281,18 @@ void check_scalar(Suite& suite) {
     // An accelerator leaves some options to the CPU.
     if (!std::isnan(descent)) suite.at_most(name_of(o, 37, 80) + " descends", descent, feedback * (1 + 1e-6));
     if (o.bits > 2) suite.at_most(name_of(o, 37, 80) + " against nearest", feedback, nearest);
+  }
+  // A low-rank part alone: what it leaves falls with its rank.
+  double before = std::numeric_limits<double>::infinity();
+  for (const int32_t rank : {1, 4, 16, 32}) {
+    EncodeOption o = scalar(GridKind::zero, 0, ScaleKind::block, Rounding::nearest);
+    o.rank = rank;
+    check_one(suite, plain, o);
+    check_one(suite, fisher, o);
+    const double cost = check_one(suite, kfac, o);
+    if (std::isnan(cost)) continue;
+    suite.at_most(name_of(o, 37, 80) + " against a lower rank", cost, before);
+    before = cost;
   }
   // A group and a row longer than a backend's stretch of columns.
   const Problem wide(20, 300, MetricKind::kfac);

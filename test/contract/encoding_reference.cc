@@ -119,7 +119,7 @@ std::vector<float> decoded(const EncodedView& e, const std::vector<float>& l1, c
         }
       }
     }
-  } else {
+  } else if (o.grid != GridKind::zero) {
     const double fp4[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
     for (int64_t i = 0; i < rows * cols; ++i) {
       const uint32_t code = field(part(EncodedPart::codes), i, o.bits);
@@ -148,7 +148,7 @@ std::vector<float> decoded(const EncodedView& e, const std::vector<float>& l1, c
     std::memcpy(&multiplier, part(EncodedPart::multiplier), 4);
   QuantizedView q{o.config, nullptr, rows * cols, nullptr, part(EncodedPart::scales), part(EncodedPart::groups), 0};
   if (o.scales == ScaleKind::two_level) std::memcpy(&q.offset, part(EncodedPart::offset), 4);
-  for (int64_t i = 0; i < rows * cols; ++i) {
+  for (int64_t i = 0; i < rows * cols && o.grid != GridKind::zero; ++i) {
     float scale = 0;
     if (o.scales == ScaleKind::row) {
       scale = static_cast<float>(stored_half(part(EncodedPart::row_scales), i / cols));
@@ -190,6 +190,11 @@ std::vector<float> decoded(const EncodedView& e, const std::vector<float>& l1, c
         const float scaled = y[p] * c;
         y[p] = z >> 63 != 0 ? -scaled : scaled;
       }
+    }
+  }
+  if (o.transform == Transform::scaled) {
+    for (int64_t i = 0; i < rows * cols; ++i) {
+      w[static_cast<size_t>(i)] /= static_cast<float>(stored_half(part(EncodedPart::input_scales), i % cols));
     }
   }
   for (float& x : w) x *= multiplier;

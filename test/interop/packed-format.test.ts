@@ -60,7 +60,9 @@ it.each([
   ['a low-rank part beside a trellis', 4.6, ['--method', 'frontier', '--rank', '16', '--no-second-pass']],
   ['embedding and head', 3.1, ['--method', 'frontier', '--embeddings', '--no-second-pass']],
   ['integers with zero points', 3.1, ['--method', 'gptq']],
+  ['integers of scaled inputs', 3.1, ['--method', 'awq']],
   ['rotated integers with row scales', 3.1, ['--method', 'quip']],
+  ['low-rank factors alone', 5, ['--method', 'fwsvd']],
   ['rotated fitted books', 3.1, ['--method', 'higgs']],
   ['the paper’s options without a low-rank part', 3.1, ['--method', 'lq-lora', '--rank', '0', '--metric', 'fisher']],
 ])('%s are rebuilt to the bit', async (name, bits, args) => {

@@ -135,6 +135,8 @@ def decoded(part, shape, option, books, seed):
     """A matrix without its low-rank part."""
     (rows, cols), grid, scales = shape, option["grid"], option["scales"]
     kind, count = grid["kind"], rows * cols
+    if kind == "zero":
+        return np.zeros(shape, F32)
     if scales["kind"] == "two-level":
         scale = two_level(part, count, scales).reshape(rows, cols)
     elif scales["kind"] == "group":
@@ -155,8 +157,8 @@ def decoded(part, shape, option, books, seed):
         else:
             values = {"nf": lambda: np.asarray(books[f"nf{bits}"], F32), "fitted": lambda: floats(part("book")), "fp4": lambda: FP4}[kind]()[codes]
         y = values * scale
-    w = unrotated(y, seed) if option["transform"] == "hadamard" else y
-    return w if scales["kind"] == "two-level" else w * floats(part("multiplier"))[0]
+    undo = {"none": lambda: y, "hadamard": lambda: unrotated(y, seed), "scaled": lambda: y / floats(part("input_scales"))}
+    return undo[option["transform"]]() * (1 if scales["kind"] == "two-level" else floats(part("multiplier"))[0])
 
 
 def read_file(path):

@@ -5,7 +5,7 @@ import { gridKind, isGridKind } from './grids/registry';
 import { bytesOfPart, type Part } from './parts';
 import { isRounding, roundingLabel } from './roundings';
 import { isScaleKind, scaleKind } from './scales/registry';
-import { isTransform, transformLabel } from './transforms';
+import { isTransform, transformFault, transformLabel, transformParts } from './transforms';
 import type { FactorStorage, Option } from './types';
 
 /** One line for people: `NF3 b1=4 bf16 64x256 r16`, `Trellis 2.5 bits`, `INT4 asym g128 feedback`. */
@@ -40,8 +40,12 @@ export function optionFits({ grid, rank }: Option, rows: number, cols: number): 
 }
 
 /** The stored parts of a [rows, cols] matrix, low-rank factors apart, in the order of the packed format. */
-export function optionParts({ grid, scales }: Option, rows: number, cols: number): Part[] {
-  return [...gridKind(grid).parts(grid, rows, cols), ...scaleKind(scales).parts(scales, grid, rows, cols)];
+export function optionParts({ transform, grid, scales }: Option, rows: number, cols: number): Part[] {
+  return [
+    ...gridKind(grid).parts(grid, rows, cols),
+    ...scaleKind(scales).parts(scales, grid, rows, cols),
+    ...transformParts(transform, cols),
+  ];
 }
 
 /** Bytes of one low-rank factor of `count` elements. */
@@ -78,9 +82,10 @@ export function optionFault(value: unknown): string | undefined {
   const { transform, grid, scales, rounding, rank } = value as unknown as Option;
   if (!Number.isSafeInteger(rank) || rank < 0) return `a rank is a whole number, not ${String(rank)}`;
   const kind = gridKind(grid);
-  const fault = kind.fault(grid) ?? scaleKind(scales).fault(scales);
+  const fault = kind.fault(grid) ?? scaleKind(scales).fault(scales) ?? transformFault(value as unknown as Option);
   if (fault !== undefined) return fault;
   const label = kind.label(grid);
+  if (kind.empty === true && rank === 0) return 'an option without codes has a low-rank part';
   if (!kind.scales.includes(scales.kind)) return `${label} has no ${scales.kind} scales`;
   if (!kind.transforms.includes(transform)) return `${label} is not combined with the transform ${transform}`;
   if (!kind.roundings.includes(rounding)) return `${label} is not combined with the rounding ${rounding}`;

@@ -117,7 +117,8 @@ Status decode(const EncodedView& e, const float* l1, const float* l2, float* out
   for (int32_t which = 0; which < (trellis ? o.step : 0); ++which) {
     values[which] = trellis_values(o.states, step_bits(o, which));
   }
-  const Grid grid = trellis ? Grid{} : stored_grid(e);
+  const bool zero = o.grid == GridKind::zero;
+  const Grid grid = trellis || zero ? Grid{} : stored_grid(e);
   std::vector<float> block_scales, group_scales;
   if (o.scales == ScaleKind::two_level) decode_scales(two_level_view(e), block_scales);
   if (o.scales == ScaleKind::searched) {
@@ -135,7 +136,9 @@ Status decode(const EncodedView& e, const float* l1, const float* l2, float* out
       return;
     }
     float* rows = out + b * e.cols;
-    if (trellis) {
+    if (zero) {
+      std::fill_n(rows, (end - b) * e.cols, 0.0f);
+    } else if (trellis) {
       decode_trellis(e, values, b, end, rows);
     } else {
       decode_grid(e, grid, b, end, rows);
@@ -162,6 +165,9 @@ Status decode(const EncodedView& e, const float* l1, const float* l2, float* out
         }
       }
       if (o.transform == Transform::hadamard) rotation.inverse(w);
+      if (o.transform == Transform::scaled) {
+        for (int64_t j = 0; j < e.cols; ++j) w[j] /= load_f16(part(e, EncodedPart::input_scales), j);
+      }
       for (int64_t j = 0; j < e.cols && multiplier != 1; ++j) w[j] *= multiplier;
       for (int64_t k = 0; k < o.rank; ++k) {
         const float left = l1[i * o.rank + k];

@@ -63,7 +63,9 @@ Status run_low_rank(const EncodeMatrix& matrix, const EncodedView& out, float* l
   std::vector<float> rest = space.target, target(rest.size()), target_h(space.target_h.size()), error(rest.size());
   LowRank best;
   Parts parts(out);
-  for (int32_t round = 0; round < kAlternations; ++round) {
+  // Without codes there is nothing to alternate with.
+  const int32_t rounds = out.option.grid == GridKind::zero ? 1 : kAlternations;
+  for (int32_t round = 0; round < rounds; ++round) {
     LowRank factors;
     const Status factored = low_rank_of(matrix, space, rest, rank, &factors);
     if (failed(factored)) return factored;
@@ -119,6 +121,7 @@ EncodeCost EncodeRun::cost() const {
 std::unique_ptr<EncodeRun> make_run(const EncodeMatrix& matrix, const EncodeTarget& target, const EncodedView& out,
                                     float* error) {
   if (out.option.grid == GridKind::gguf) return make_block_run(matrix, target, out, error);
+  if (out.option.grid == GridKind::zero) return make_zero_run(matrix, target, out, error);
   return out.option.grid == GridKind::trellis ? make_trellis_run(matrix, target, out, error)
                                               : make_scalar_run(matrix, target, out, error);
 }

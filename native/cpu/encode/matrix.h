@@ -16,10 +16,11 @@ constexpr int64_t kPanelRows = 64;
 
 // Coordinates of one transform. The metric's H is held as scale * h with mean diagonal 1.
 struct EncodeSpace {
-  const Rotation* rotation = nullptr;  // null: the coordinates of the weight
-  std::vector<float> target;           // [rows, cols]
-  std::vector<float> h;                // [cols, cols]; empty where errors of different columns do not meet
-  std::vector<float> target_h;         // target h; empty without h
+  const Rotation* rotation = nullptr;  // null: the coordinates of the weight, but for column_scale
+  std::vector<float> column_scale;  // [cols], as fp16 has them: columns are multiplied with them; empty: they are not
+  std::vector<float> target;        // [rows, cols]
+  std::vector<float> h;             // [cols, cols]; empty where errors of different columns do not meet
+  std::vector<float> target_h;      // target h; empty without h
   // H = N D N' with D block diagonal and N upper, the identity in D's blocks: rounding a block of columns, its target
   // is w + sum over the columns k before it of (w_k - q_k) N_k. Only what is above the blocks is filled.
   std::vector<float> by_tile, by_column;  // N for blocks of kTileSide columns, and of one
@@ -68,7 +69,10 @@ class EncodeMatrix {
   Status make_space(Transform transform, const Needs& needs);
 
   std::unique_ptr<Rotation> rotation_;
-  std::unique_ptr<EncodeSpace> spaces_[2];
+  // What the columns of a scaled space are multiplied with, for H = h.
+  std::vector<float> input_scales(const std::vector<double>& h) const;
+
+  std::unique_ptr<EncodeSpace> spaces_[kTransformCount];
   mutable std::atomic<bool> is_stopped_ = false;
 };
 

@@ -33,7 +33,15 @@ Status check_trellis(const EncodeOption& o) {
 
 Status check_option(const EncodeOption& o) {
   if (o.rank < 0) return error(StatusCode::invalid_argument, -1, "negative rank");
+  if (o.transform == Transform::scaled &&
+      (o.grid != GridKind::integer || !(o.scales == ScaleKind::group || o.scales == ScaleKind::row) || o.rank > 0)) {
+    return unsupported("scaled inputs go with integer grids with group or row scales, without a low-rank part");
+  }
   if (o.grid == GridKind::trellis) return check_trellis(o);
+  if (o.grid == GridKind::zero) {
+    if (o.scales == ScaleKind::block && o.transform == Transform::none && o.rank > 0) return ok();
+    return unsupported("without codes there is a low-rank part, and neither scales nor a transform");
+  }
   if ((o.grid == GridKind::gguf) != (o.scales == ScaleKind::block)) {
     return unsupported("scales inside blocks go with the block types of GGUF, and only with them");
   }

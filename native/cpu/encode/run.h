@@ -41,6 +41,8 @@ std::unique_ptr<EncodeRun> make_trellis_run(const EncodeMatrix& matrix, const En
                                             const EncodedView& out, float* error);
 std::unique_ptr<EncodeRun> make_block_run(const EncodeMatrix& matrix, const EncodeTarget& target,
                                           const EncodedView& out, float* error);
+std::unique_ptr<EncodeRun> make_zero_run(const EncodeMatrix& matrix, const EncodeTarget& target, const EncodedView& out,
+                                         float* error);
 std::unique_ptr<EncodeRun> make_scalar_run(const EncodeMatrix& matrix, const EncodeTarget& target,
                                            const EncodedView& out, float* error);
 

@@ -74,6 +74,9 @@ class ScalarRun final : public EncodeRun {
   void finish() override {
     const auto part = [&](EncodedPart p) { return out_.parts[static_cast<size_t>(p)]; };
     if (part(EncodedPart::codes) == nullptr) return;
+    for (size_t j = 0; j < space_.column_scale.size(); ++j) {
+      store_f16(part(EncodedPart::input_scales), static_cast<int64_t>(j), space_.column_scale[j]);
+    }
     if (option_.grid == GridKind::fitted) {
       for (int32_t i = 0; i < (1 << option_.bits); ++i) {
         const uint16_t bits = to_bf16(grid_.table.levels[i]);

@@ -16,7 +16,9 @@ bool trellis_here(const EncodeOption& o) {
 bool scalar_here(const EncodeOption& o) {
   const bool fitted = o.grid == GridKind::fitted;
   const bool known = o.scales == ScaleKind::two_level || o.scales == ScaleKind::group || o.scales == ScaleKind::row;
-  if (o.grid == GridKind::gguf || !known || o.rounding == Rounding::descent) return false;
+  if (o.grid == GridKind::gguf || o.transform == Transform::scaled || !known || o.rounding == Rounding::descent) {
+    return false;
+  }
   if (o.bits < 2 || o.bits > (fitted || o.grid == GridKind::fp4 ? 4 : 8)) return false;
   if (o.grid == GridKind::fp4 && o.bits != 4) return false;
   if (o.grid == GridKind::nf && (o.book == nullptr || o.book->bits != o.bits)) return false;

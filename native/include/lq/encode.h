@@ -49,8 +49,12 @@
 
 namespace lq {
 
-enum class Transform : int32_t { none = 0, hadamard };
-enum class GridKind : int32_t { nf = 0, fitted, integer, fp4, trellis, gguf };
+// scaled: inputs are divided by a number each, which is stored, and columns multiplied with it (AWQ, arXiv 2306.00978);
+// integer grids without a low-rank part alone.
+enum class Transform : int32_t { none = 0, hadamard, scaled };
+constexpr int32_t kTransformCount = 3;
+// zero: no codes at all, the low-rank part is everything; with ScaleKind::block.
+enum class GridKind : int32_t { nf = 0, fitted, integer, fp4, trellis, gguf, zero };
 // block: inside the codes, of a gguf grid. searched: a scale a group as other programs store it, of least error and not
 // of the absmax; symmetric integers, nf and fp4.
 enum class ScaleKind : int32_t { two_level = 0, group, row, block, searched };
@@ -88,10 +92,12 @@ enum class EncodedPart : int32_t {
   multiplier,    // group and row scales: fp32
   book,          // fitted: 2^bits bf16, ascending
   starts,        // trellis, not tail-biting: fields of L - floor(K / V) bits, one a tile
+  input_scales,  // scaled: fp16, one a column
 };
-constexpr int32_t kPartCount = 10;
-constexpr const char* kPartNames[kPartCount] = {"codes",       "scales",     "groups",     "offset", "group_scales",
-                                                "group_zeros", "row_scales", "multiplier", "book",   "starts"};
+constexpr int32_t kPartCount = 11;
+constexpr const char* kPartNames[kPartCount] = {"codes",        "scales",      "groups",      "offset",
+                                                "group_scales", "group_zeros", "row_scales",  "multiplier",
+                                                "book",         "starts",      "input_scales"};
 
 constexpr int64_t kTileSide = 16;
 
@@ -154,6 +160,8 @@ constexpr int64_t part_bytes(const EncodeOption& o, int64_t rows, int64_t cols, 
       return o.grid == GridKind::fitted ? int64_t{2} << o.bits : 0;
     case EncodedPart::starts:
       return trellis && !o.tail_biting ? (tiles_along(rows) * tiles_along(cols) * start_bits(o) + 7) / 8 : 0;
+    case EncodedPart::input_scales:
+      return o.transform == Transform::scaled ? cols * 2 : 0;
   }
   return 0;
 }

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { requireOneRank } from '../../../extension/core/allocation/plan';
 import { paperOption } from '../../../extension/core/options/config';
 import { trellisOption } from '../../../extension/core/options/methods/frontier';
-import { findMethod, METHOD_IDS, methodOptions } from '../../../extension/core/options/methods/registry';
+import { findMethod, METHOD_IDS, methodOptions, methods } from '../../../extension/core/options/methods/registry';
 import {
   describeOption,
   optionFault,
@@ -87,6 +87,8 @@ describe('an option', () => {
     [{ transform: 'fourier' as never }, /no transform "fourier"/],
     [{ rounding: 'up' as never }, /no rounding "up"/],
     [{ rank: -1 }, /whole number, not -1/],
+    [{ transform: 'scaled', rank: 8 }, /without a low-rank part/],
+    [{ grid: { kind: 'zero' }, scales: { kind: 'block' }, rounding: 'nearest' }, /without codes has a low-rank part/],
   ])('%j does not exist, and says why', (change, reason) => {
     expect(optionFault(change && { ...int4, ...change })).toMatch(reason);
     expect(optionFault(int4)).toBeUndefined();
@@ -99,6 +101,15 @@ describe('methods', () => {
     expect(options.length).toBeGreaterThan(3);
     expect(new Set(options.map(optionKey)).size).toBe(options.length);
     for (const option of options) expect(optionFault(option)).toBeUndefined();
+  });
+
+  it('has every published method that can be asked for by name', () => {
+    const names = 'lq-lora frontier gptq rtn awq quip higgs leanquant lqer eora zeroquant-v2 fwsvd'.split(' ');
+    expect(names.map(findMethod)).toEqual(names);
+    for (const id of names.map(findMethod)) expect(methods[id].source).not.toBe('');
+    // A low-rank part is stored where it earns its bytes.
+    for (const id of ['lqer', 'eora', 'zeroquant-v2'] as const)
+      expect(new Set(methodOptions(id, {}).map(({ rank }) => rank))).toContain(0);
   });
 
   it('lq-lora is the paper’s 243 at a rank', () => {
@@ -119,7 +130,6 @@ describe('methods', () => {
   });
 
   it('refuses by name what it cannot do, and settings a method does not have', () => {
-    expect(() => findMethod('awq')).toThrow(/scale for every input column/);
     expect(() => findMethod('magic')).toThrow(/no method "magic".*lq-lora, frontier/);
     expect(() => methodOptions('gptq', { ranks: [4] })).toThrow(/GPTQ has no setting "ranks"/);
   });

@@ -136,7 +136,7 @@ describe('requests', () => {
     [{ model: '/m', budget: minimal.budget, plain: true }, 'out: is missing'],
     [{ ...minimal, ranks: [1.5] }, 'ranks.0: expected a whole number'],
     [{ ...minimal, ranks: [-1] }, 'ranks.0: expected at least 0'],
-    [{ ...minimal, method: 'awq' }, 'AWQ needs a stored scale'],
+    [{ ...minimal, method: 'magic' }, 'There is no method "magic"'],
     [{ ...minimal, include: 'q_proj' }, 'include: expected Array'],
     [{ ...minimal, patients: 3 }, 'patients: there is no such field'],
     [{ ...minimal, calibration: '/c.txt' }, 'one of --calibration'],

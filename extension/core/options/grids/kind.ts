@@ -15,6 +15,8 @@ export interface GridKind<G extends Grid> {
   readonly usual: { readonly transform: Transform; readonly rounding: Rounding };
   /** Why its own numbers are refused, as the end of a sentence, or undefined. */
   fault(grid: G): string | undefined;
+  /** Whether it stores nothing and a low-rank part has to be everything. */
+  readonly empty?: true;
   /** Whether a [rows, cols] matrix can have it; default yes. */
   fits?(grid: G, rows: number, cols: number): boolean;
   /** Everything stored for the codes of a [rows, cols] matrix, scales apart. */

@@ -7,8 +7,9 @@ import { int } from './int';
 import type { GridKind } from './kind';
 import { nf } from './nf';
 import { trellis } from './trellis';
+import { zero } from './zero';
 
-const grids: { readonly [K in Grid['kind']]: GridKind<GridOf<K>> } = { nf, fitted, int, fp4, trellis, gguf };
+const grids: { readonly [K in Grid['kind']]: GridKind<GridOf<K>> } = { nf, fitted, int, fp4, trellis, gguf, zero };
 
 export const isGridKind = (kind: unknown): kind is Grid['kind'] => Object.hasOwn(grids, kind as string);
 

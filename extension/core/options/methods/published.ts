@@ -9,11 +9,11 @@ const BITS = [2, 3, 4, 8] as const;
 const GROUPS = [32, 64, 128] as const;
 
 /** INT with a zero point for every group, as GPTQ's and AWQ's formats have it. */
-const integers = (rounding: Option['rounding'], ranks: readonly number[]): Option[] =>
+const integers = (rounding: Option['rounding'], ranks: readonly number[], transform: Transform = 'none'): Option[] =>
   BITS.flatMap(bits =>
     GROUPS.flatMap(size =>
       ranks.map((rank): Option => ({
-        transform: 'none',
+        transform,
         grid: { kind: 'int', bits, symmetric: false },
         scales: { kind: 'group', size, type: 'fp16' },
         rounding,
@@ -53,6 +53,16 @@ export const gptq: Method = {
   options: () => integers('feedback', [0]),
 };
 
+export const awq: Method = {
+  label: 'AWQ',
+  source: 'Lin et al., 2023, arXiv 2306.00978',
+  description: 'Integers rounded to nearest, inputs scaled by a power of their size that is searched for each matrix.',
+  metrics: ['kfac'],
+  secondPass: false,
+  settings: [],
+  options: () => integers('nearest', [0], 'scaled'),
+};
+
 export const quip: Method = {
   label: 'QuIP',
   source: 'Chee et al., 2023, arXiv 2307.13304; the Hadamard rotation of QuIP#, arXiv 2402.04396',
@@ -90,7 +100,7 @@ export const leanquant: Method = {
   options: () => books('none', 'feedback'),
 };
 
-const RANKS: readonly number[] = [8, 16, 32];
+const RANKS: readonly number[] = [0, 8, 16, 32];
 
 export const lqer: Method = {
   label: 'LQER',
@@ -120,4 +130,27 @@ export const zeroquantV2: Method = {
   secondPass: false,
   settings: ['ranks'],
   options: ({ ranks = RANKS }) => integers('nearest', ranks),
+};
+
+/** From 1 bit a weight of a narrow matrix to 8 of a wide one, with factors at NF8. */
+const WHOLE_RANKS: readonly number[] = [8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048];
+
+export const fwsvd: Method = {
+  label: 'FWSVD',
+  source: 'Hsu et al., 2022, arXiv 2207.00112',
+  description:
+    'Two low-rank factors in place of each matrix, weighted by the Fisher information; ranks chosen by the program.',
+  metrics: ['fisher', 'kfac', 'plain'],
+  secondPass: false,
+  settings: ['ranks'],
+  options: ({ ranks = WHOLE_RANKS }) =>
+    ranks
+      .filter(rank => rank > 0)
+      .map(rank => ({
+        transform: 'none',
+        grid: { kind: 'zero' },
+        scales: { kind: 'block' },
+        rounding: 'nearest',
+        rank,
+      })),
 };
