@@ -41,10 +41,7 @@ export function selectTargets(
   exclude: readonly string[] = [],
   embeddings = false,
 ): LogicalTensor[] {
-  const outer = embeddings ? tokenMatrices(logical) : [];
-  if (embeddings && outer.length === 0)
-    throw new LqError('no-targets', 'There is no embedding and no head that is stored as floats.');
-  const added = new Set(outer.map(({ name }) => name));
+  const added = new Set(embeddings ? requireTokenMatrices(logical).map(({ name }) => name) : []);
   const included = include.length > 0 ? anyGlob(include) : undefined;
   const excluded = anyGlob(exclude);
   const reasonOf = reasonsIn(logical);
@@ -65,12 +62,17 @@ export function selectTargets(
     }
   }
   if (targets.length > 0) return targets;
+  throw nothingLeft(stored, included !== undefined || exclude.length > 0);
+}
+
+/** @param stored a weight that is no target for how it is stored; @param chosen whether patterns chose */
+function nothingLeft(stored: LogicalTensor | undefined, chosen: boolean): LqError {
   const reason = stored
     ? `the linear weights are stored as ${stored.dtype} (${stored.format}); compression starts from a dense checkpoint`
-    : included || exclude.length > 0
+    : chosen
       ? 'no linear weight is left by the given include and exclude patterns'
       : 'no linear weight inside repeated blocks was found; choose weights with include patterns';
-  throw new LqError('no-targets', `Nothing to compress: ${reason}.`, stored ? { tensor: stored.name } : {});
+  return new LqError('no-targets', `Nothing to compress: ${reason}.`, stored ? { tensor: stored.name } : {});
 }
 
 /**
@@ -135,6 +137,13 @@ function tokenMatrices(logical: readonly LogicalTensor[]): LogicalTensor[] {
   // Types of segments have a table too, and what classifies has few rows.
   const tokens = Math.max(0, ...tables.map(({ shape }) => shape[0]!));
   return tables.filter(({ shape }) => shape[0] === tokens);
+}
+
+function requireTokenMatrices(logical: readonly LogicalTensor[]): LogicalTensor[] {
+  const found = tokenMatrices(logical);
+  if (found.length === 0)
+    throw new LqError('no-targets', 'There is no embedding and no head that is stored as floats.');
+  return found;
 }
 
 /** Whether a target is outside of the blocks, an embedding or a head: no statistics of blocks speak of it. */
