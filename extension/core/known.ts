@@ -11,7 +11,7 @@ import type { MetricKind, MetricRecipe } from './options/recipe';
 import type { Metric } from './sensitivity/metric';
 import { readCached, writeCached } from './storage/cache';
 
-type Text = Pick<CompressRequest, 'calibration' | 'fisher' | 'samples' | 'context'>;
+type Text = Pick<CompressRequest, 'calibration' | 'fisher' | 'samples' | 'context' | 'parts'>;
 
 /** A metric by the hashes that costs are kept under. */
 export interface KnownMetric {
@@ -42,6 +42,7 @@ async function metricKey(context: PipelineContext, { index, targets }: Opened, k
     targets: targets.map(({ name }) => name),
     samples: request.samples ?? DEFAULTS.samples,
     context: request.context ?? DEFAULTS.context,
+    ...(request.parts !== undefined && { parts: request.parts }),
   };
 }
 

@@ -53,7 +53,9 @@ export const handlers: Handlers = {
   compare: checked(compareRequest, (params, job) => inspection.compare(createContext(params, job), params)),
   health: checked(healthRequest, (params, job) => inspection.health(createContext(params, job), params)),
   fisher: checked(fisherRequest, (params, job) => fisher(createContext(params, job), params)),
-  calibrate: checked(calibrateRequest, (params, job) => calibrate(createContext(params, job), params)),
+  calibrate: checked(calibrateRequest, ({ shard, ...params }, job) =>
+    calibrate(createContext(params, job), params, shard === undefined ? undefined : parseShard(shard, process.env)),
+  ),
   sweep: checked(sweepRequest, (params, job) => sweep(createContext(params, job), params)),
   sweepShard: checked(sweepShardRequest, (params, job) =>
     sweepShard(createContext(params, job), params, parseShard(params.shard, process.env)),

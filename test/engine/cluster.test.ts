@@ -48,14 +48,12 @@ function start(args: string[], environment: NodeJS.ProcessEnv = {}): Worker {
   return { child, ended };
 }
 const signal = ({ child }: Worker, name: NodeJS.Signals): void => void process.kill(-child.pid!, name);
-const claims = (cache: string): string[] =>
-  existsSync(path.join(cache, 'sweep'))
-    ? readdirSync(path.join(cache, 'sweep')).filter(name => name.endsWith('.claim'))
-    : [];
-const claimed = async (cache: string, by: number): Promise<void> => {
+const claims = (cache: string, kind = 'sweep'): string[] =>
+  existsSync(path.join(cache, kind)) ? readdirSync(path.join(cache, kind)).filter(name => name.endsWith('.claim')) : [];
+const claimed = async (cache: string, by: number, kind = 'sweep'): Promise<void> => {
   for (;;) {
-    for (const name of claims(cache)) {
-      const file = path.join(cache, 'sweep', name);
+    for (const name of claims(cache, kind)) {
+      const file = path.join(cache, kind, name);
       const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
       if (text.includes(`"pid":${by},`)) return;
     }
@@ -135,6 +133,43 @@ describe('workers of one sweep', () => {
   });
 });
 
+describe('workers of one calibration', () => {
+  const CALIBRATE = [
+    ...['calibrate', sample, '--calibration', calibration, '--samples', '10', '--context', '256', '--parts', '4'],
+    ...['--device', 'cpu', '--threads', '1', '--json'],
+  ];
+
+  it('share its parts, one of them stopped for longer than its heartbeat: all have what one process has', async () => {
+    const alone = await lqStudio([...CALIBRATE, '--cache', at('calibrate-alone'), '--out', at('alone.stats')]);
+    expect(alone.code, alone.stderr).toBe(0);
+    const cache = at('calibrate-four');
+    const workers = [1, 2, 3, 4].map(i =>
+      start([...CALIBRATE, '--cache', cache, '--out', at(`${i}.stats`), '--shard', `${i}/4`], {
+        LQ_STUDIO_CLAIM_TIMEOUT: '1.5',
+      }),
+    );
+    const stopped = workers[0]!;
+    await claimed(cache, await engineOf(stopped), 'calibration');
+    signal(stopped, 'SIGSTOP');
+    for (const { code, stderr } of await Promise.all(workers.slice(1).map(({ ended }) => ended)))
+      expect(code, stderr).toBe(0);
+    signal(stopped, 'SIGCONT');
+    const { code, stderr, stdout } = await stopped.ended;
+    expect(code, stderr).toBe(0);
+    const [one, other] = [alone.stdout, stdout].map(
+      text => JSON.parse(text) as { samples: number; losses: number[]; warnings: string[] },
+    );
+    expect(one!.losses).toHaveLength(10);
+    expect(other).toMatchObject({ samples: 10, losses: one!.losses, warnings: one!.warnings });
+    for (const i of [1, 2, 3, 4])
+      expect(readFileSync(at(`${i}.stats`)).equals(readFileSync(at('alone.stats'))), `${i}`).toBe(true);
+    // Four parts and their sum.
+    const files = readdirSync(path.join(cache, 'calibration'));
+    expect(files.filter(name => name.endsWith('.safetensors'))).toHaveLength(5);
+    expect(claims(cache, 'calibration')).toEqual([]);
+  });
+});
+
 describe('job scripts', () => {
   const job = [
     '--out',
@@ -180,6 +215,18 @@ describe('job scripts', () => {
       wrap: ['env', `PATH=${bin}:${process.env['PATH']}`],
     });
     expect(JSON.parse(submitted.stdout)).toMatchObject({ submitted: expect.stringContaining('44') as string });
+  });
+
+  it('let workers share the windows where statistics add up', async () => {
+    const job = ['--out', at('shared'), '--bits', '3', '--cache', at('cluster'), '--calibration', calibration];
+    const { code, stdout } = await lqStudio(['cluster', 'slurm', sample, ...job, '--workers', '6']);
+    expect(code).toBe(0);
+    expect(stdout.match(/lq-studio compress .*--parts 6/g)).toHaveLength(2);
+    const refused = [...job, '--method', 'lq-lora', '--parts', '2', '--json'];
+    const { stdout: said } = await lqStudio(['compress', sample, ...refused]);
+    expect(JSON.parse(said)).toMatchObject({
+      error: { code: 'usage', message: expect.stringContaining('--parts') as string },
+    });
   });
 
   it('for Kubernetes: one indexed job a step', async () => {

@@ -1,6 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { LqError } from '../../core/errors';
-import { clusterRequest, type ClusterRequest } from '../../core/requests/requests';
+import { methodFor } from '../../core/options/consumers';
+import type { Method } from '../../core/options/methods/method';
+import { methods } from '../../core/options/methods/registry';
+import { DEFAULTS } from '../../core/requests/defaults';
+import { clusterRequest, type ClusterRequest, type CompressRequest } from '../../core/requests/requests';
 import { kubernetesManifests } from '../cluster/kubernetes';
 import type { ClusterJob } from '../cluster/job';
 import { slurmScript } from '../cluster/slurm';
@@ -30,16 +34,17 @@ export const clusterCommand = define({
       ...compress
     } = request;
     // The machine that asks need not have what the workers have.
-    const { device: _device, ...estimated } = compress;
+    const { device: _device, parts: _parts, ...estimated } = compress;
     const estimate = await engine.request('estimate', estimated, { signal });
     const { baseline, fisher, sweep, decompose, evaluate } = estimate.seconds;
+    const shared = withParts(compress, workers);
     const job: ClusterJob = {
       program,
-      compress,
+      compress: shared,
       workers,
       gpus,
       memory: estimate.peakMemory,
-      seconds: { workers: fisher + sweep / workers, gather: baseline + decompose + evaluate },
+      seconds: { workers: fisher / (shared.parts ?? 1) + sweep / workers, gather: baseline + decompose + evaluate },
     };
     const script = scriptFor(request, job, hosts);
     if (wanted === true) return submit(script, terminal.json);
@@ -47,6 +52,13 @@ export const clusterCommand = define({
     return { scheduler, script, estimate };
   },
 });
+
+/** Statistics that add up are shared by the workers as the sweep is. */
+function withParts(compress: CompressRequest, workers: number): CompressRequest {
+  const method: Method = methods[methodFor(compress.for ?? 'packed', compress.method, DEFAULTS.method)];
+  const addsUp = compress.calibration !== undefined && (compress.metric ?? method.metrics[0]) === 'kfac';
+  return addsUp && workers > 1 ? { parts: workers, ...compress } : compress;
+}
 
 function scriptFor(request: ClusterRequest, job: ClusterJob, hosts: readonly string[]): string {
   switch (request.scheduler) {

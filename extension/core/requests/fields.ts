@@ -293,6 +293,16 @@ const budgetFlags: Spoken<Budget> = {
   ],
 };
 
+/** Parts of the calibration text whose statistics are computed each for itself and added up in their order. */
+export const parts = field(
+  v.exactOptional(whole(1)),
+  numberFlag(
+    'parts',
+    'N',
+    'compute K-FAC statistics in N parts of the windows, which workers share, and add them up (default: 1)',
+  ),
+);
+
 /** Bytes of statistics that are held at a time. */
 export const memory = field(
   v.exactOptional(v.pipe(v.number(), v.minValue(1, 'expected a size'))),

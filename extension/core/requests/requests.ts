@@ -28,6 +28,7 @@ import {
   iteration,
   measured,
   memory,
+  parts,
   method,
   model,
   outFile,
@@ -143,6 +144,16 @@ export const fisherRequest = describeRequest('fisher', {
 });
 export type FisherRequest = RequestOf<typeof fisherRequest>;
 
+/** What a worker is among those that share its cache, see `parseShard`. */
+const shard = {
+  schema: v.exactOptional(v.string()),
+  spoken: textFlag(
+    'shard',
+    'auto|I/N',
+    'be worker I of N that share the cache: do first what no other has (auto: as Slurm or Kubernetes says)',
+  ),
+};
+
 export const calibrateRequest = describeRequest(
   'calibrate',
   {
@@ -155,6 +166,8 @@ export const calibrateRequest = describeRequest(
     samples,
     context,
     memory,
+    parts,
+    shard,
     fisher: {
       schema: v.exactOptional(v.boolean()),
       spoken: switchFlag('fisher', 'keep the elementwise Fisher information too, as `fisher` would'),
@@ -170,6 +183,10 @@ export const calibrateRequest = describeRequest(
   [
     ({ calibration, merge }) =>
       (calibration === undefined) === (merge === undefined) ? 'give --calibration FILE or --merge FILEs' : undefined,
+    ({ merge, parts: wanted, shard: worker }) =>
+      merge !== undefined && (wanted !== undefined || worker !== undefined)
+        ? 'give --parts and --shard with a calibration text'
+        : undefined,
   ],
 );
 export type CalibrateRequest = RequestOf<typeof calibrateRequest>;
@@ -203,15 +220,6 @@ const fisherOrPlain = (request: { fisher?: string; plain?: boolean }): string | 
 export const sweepRequest = describeRequest('sweep', sweepFields, [fisherOrPlain]);
 export type SweepRequest = RequestOf<typeof sweepRequest>;
 
-/** What a worker is among those that share its cache, see `parseShard`. */
-const shard = {
-  schema: v.exactOptional(v.string()),
-  spoken: textFlag(
-    'shard',
-    'auto|I/N',
-    'be worker I of N that share the cache: measure what no other has, then end (auto: as Slurm or Kubernetes says)',
-  ),
-};
 /** `sweep` as a command: with a shard it is a worker's part. */
 export const sweepCommandRequest = describeRequest('sweep', { ...sweepFields, shard }, [fisherOrPlain]);
 
@@ -224,6 +232,7 @@ export const sweepShardRequest = describeRequest(
     samples: { schema: samples.schema },
     context: { schema: context.schema },
     memory: { schema: memory.schema },
+    parts: { schema: parts.schema },
     ...consumer,
     ...method,
     ...iteration,
@@ -292,6 +301,7 @@ const compressFields = {
   calibration: { schema: v.exactOptional(path), spoken: calibrationFlag },
   samples,
   memory,
+  parts,
   secondPass,
   alpha,
   ...method,

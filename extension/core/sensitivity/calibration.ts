@@ -54,6 +54,8 @@ export interface CalibrationInput {
   readonly calibration: string;
   readonly samples: number;
   readonly contextLength: number;
+  /** The first of them that is taken, with `count` from there on; absent: all. */
+  readonly part?: { readonly first: number; readonly count: number };
   /** Hash of the weights that the network is made of, see `modelHash`. */
   readonly model: string;
   /** Whether F is kept elementwise too. */
@@ -85,7 +87,8 @@ export async function computeCalibration(
   context: PipelineContext,
   input: CalibrationInput,
 ): Promise<CalibrationReport> {
-  const { index, targets, calibration, samples, contextLength, out } = input;
+  const { index, targets, calibration, contextLength, out } = input;
+  const { first: firstWindow, count: samples } = input.part ?? { first: 0, count: input.samples };
   const start = context.now();
   const model = describeModel(index, { context: contextLength });
   const readers = readersOf(targetPlaces(model, targets, 'Calibration statistics'), targets);
@@ -95,9 +98,10 @@ export async function computeCalibration(
     tokenizer,
     model.config.vocab,
     calibration,
-    { context: contextLength, windows: samples, masked: model.masked },
+    { context: contextLength, windows: firstWindow + samples, masked: model.masked },
     context.signal,
   );
+  const tokens = windows.tokens.subarray(firstWindow * contextLength);
   const counts: Counts = { samples, context: contextLength, tokens: samples * contextLength };
   const header = serializeHeader(
     tensorsOf(readers, input.fisher),
@@ -134,7 +138,7 @@ export async function computeCalibration(
         const found = await callNative(
           context,
           { file: index.path },
-          control => opened.calibrate(windows.tokens, contextLength, wanted, control),
+          control => opened.calibrate(tokens, contextLength, wanted, control),
           done => {
             report(group * samples + done);
             input.onProgress?.((group * samples + done) / groups);

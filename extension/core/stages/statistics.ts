@@ -21,7 +21,8 @@ import { computeFisher, modelHash, openFisher } from '../sensitivity/fisher';
 import { fisherMetric, kfacMetric, plainMetric, type Metric } from '../sensitivity/metric';
 import { measuredPrices, withPrices } from '../sensitivity/prices';
 import type { CalibrationReport, FisherReport } from '../sensitivity/types';
-import { cachedFileOnce, cachePath, makeRoom, waitReporter } from '../storage/cache';
+import { shardOrder, type Shard } from '../shards';
+import { cachedFileOnce, cachePath, findCachedFile, makeRoom, waitReporter } from '../storage/cache';
 import { copyWhole } from '../storage/copy';
 
 // --- Fisher information -------------------------------------------------------------------------------------------------
@@ -54,7 +55,7 @@ async function fisherOnce(
     backend: backendOf(context),
   };
   const { calibration } = request;
-  const { file, value } = await cachedFileOnce<FisherReport>(context, 'fisher', key, {
+  const found = await cachedFileOnce<FisherReport>(context, 'fisher', key, {
     extension: '.safetensors',
     async make(out, claim) {
       const onProgress = (done: number): void => claim.progress({ done, total: samples });
@@ -65,24 +66,36 @@ async function fisherOnce(
     },
     onWait: waitReporter(context, 'fisher', index.label),
   });
+  const { file, value } = found!;
   return { file, report: { ...value, out: file } };
 }
 
 // --- Moments of inputs and Fisher information of outputs ------------------------------------------------------------------
 
-export async function calibrate(context: PipelineContext, request: CalibrateRequest): Promise<CalibrationReport> {
+/** As one of several workers it does first what no other is at; each ends with the whole. */
+export async function calibrate(
+  context: PipelineContext,
+  request: CalibrateRequest,
+  shard?: Shard,
+): Promise<CalibrationReport> {
   const { calibration, merge, imatrix, out } = request;
   const opened = await open(context.files, request);
   const report =
     merge === undefined
-      ? await copyOfCalibration(context, opened, { ...request, calibration: calibration! }, out)
+      ? await copyOfCalibration(
+          context,
+          opened,
+          { parts: shard?.count ?? 1, ...request, calibration: calibration! },
+          out,
+          shard,
+        )
       : await mergeCalibration(context, merge, await modelHash(context, logicalTensors(opened.index)), out);
   if (imatrix === undefined) return report;
   await exportImportance(context, out, baseName(calibration ?? merge!.join(' + ')), imatrix);
   return { ...report, imatrix };
 }
 
-type CalibrationWanted = Pick<CalibrateRequest, 'samples' | 'context' | 'fisher' | 'memory'> & {
+type CalibrationWanted = Pick<CalibrateRequest, 'samples' | 'context' | 'fisher' | 'memory' | 'parts'> & {
   readonly calibration: string;
 };
 
@@ -91,23 +104,46 @@ async function copyOfCalibration(
   opened: Opened,
   request: CalibrationWanted,
   out: string,
+  shard: Shard | undefined,
 ): Promise<CalibrationReport> {
-  const { file, report } = await calibrationOnce(context, opened, request);
+  const { file, report } = await calibrationOnce(context, opened, request, shard);
   await copyWhole(context, file, out);
   return { ...report, out };
 }
 
-/** The statistics of a calibration text, computed once and found again by the content of model and text. */
+/** How the statistics of one text are computed: whole, or in parts of its windows. */
+interface CalibrationWork {
+  readonly index: CheckpointIndex;
+  readonly targets: Opened['targets'];
+  readonly calibration: string;
+  readonly samples: number;
+  readonly contextLength: number;
+  readonly model: string;
+  readonly fisher: boolean;
+  readonly held: number;
+  /** What all of it is kept under. */
+  readonly key: Readonly<Record<string, unknown>>;
+}
+
+type Calibrated = { file: string; value: CalibrationReport };
+
+/**
+ * The statistics of a calibration text, computed once and found again by the content of model and text. In parts, each is
+ * computed by the first process that comes to it, those of its own stripe first, and the parts are added up in their order: the
+ * result depends on how many there are and on nothing else.
+ */
 async function calibrationOnce(
   context: PipelineContext,
   { index, targets }: Opened,
   request: CalibrationWanted,
+  shard: Shard = { index: 0, count: 1 },
 ): Promise<{ file: string; report: CalibrationReport }> {
   const model = await modelHash(context, logicalTensors(index));
   const samples = request.samples ?? DEFAULTS.samples;
   const contextLength = request.context ?? DEFAULTS.context;
   const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
   const { calibration, fisher = false } = request;
+  const parts = Math.min(request.parts ?? 1, samples);
   const key = {
     version: EVALUATION_VERSION,
     model,
@@ -119,20 +155,87 @@ async function calibrationOnce(
     context: contextLength,
     fisher,
     backend: backendOf(context),
+    ...(parts > 1 && { parts }),
   };
-  const { file, value } = await cachedFileOnce<CalibrationReport>(context, 'calibration', key, {
+  const held = heldAtATime(context, request.memory);
+  const work: CalibrationWork = { index, targets, calibration, samples, contextLength, model, fisher, held, key };
+  const { file, value } =
+    parts === 1 ? (await calibratePart(context, work))! : await addParts(context, work, parts, shard);
+  return { file, report: { ...value, out: file } };
+}
+
+/** The statistics of some windows, or of all. Undefined when another process is at them and the caller is not `patient`. */
+function calibratePart(
+  context: PipelineContext,
+  { key, ...work }: CalibrationWork,
+  part?: { readonly first: number; readonly count: number },
+  patient = true,
+): Promise<Calibrated | undefined> {
+  const { index, contextLength } = work;
+  const total = part?.count ?? work.samples;
+  return cachedFileOnce<CalibrationReport>(context, 'calibration', part === undefined ? key : { ...key, part }, {
     extension: '.safetensors',
     async make(out, claim) {
-      const onProgress = (done: number): void => claim.progress({ done, total: samples });
-      const held = heldAtATime(context, request.memory);
-      const input = { index, targets, calibration, samples, contextLength, model, fisher, held, out, onProgress };
-      const report = await computeCalibration(context, input);
-      await recordRate(context, 'calibrate', index.parameters * samples * contextLength, report.seconds);
+      const onProgress = (done: number): void => claim.progress({ done, total });
+      const report = await computeCalibration(context, { ...work, ...(part && { part }), out, onProgress });
+      await recordRate(context, 'calibrate', index.parameters * total * contextLength, report.seconds);
       return report;
+    },
+    ...(patient && { onWait: waitReporter(context, 'calibrate', index.label) }),
+  });
+}
+
+async function addParts(
+  context: PipelineContext,
+  work: CalibrationWork,
+  parts: number,
+  shard: Shard,
+): Promise<Calibrated> {
+  const { key, samples, index, model } = work;
+  const found = await findCachedFile<CalibrationReport>(context, 'calibration', key, '.safetensors');
+  if (found !== undefined) return found;
+  const cut = (part: number): number => Math.floor((part * samples) / parts);
+  const ranges = Array.from({ length: parts }, (_, part) => ({ first: cut(part), count: cut(part + 1) - cut(part) }));
+  let done = 0;
+  const order = shardOrder(
+    ranges.map(({ count }) => count),
+    shard,
+  );
+  // First what nobody is at, then what others did not finish.
+  for (const patient of [false, true])
+    for (const part of order) {
+      const { first, count } = ranges[part]!;
+      const report: PipelineContext['report'] = progress =>
+        context.report({
+          ...progress,
+          done: Math.min(samples, done + (count * progress.done) / progress.total),
+          total: samples,
+        });
+      const own = await calibratePart({ ...context, report }, work, { first, count }, patient);
+      if (own !== undefined && !patient) done += count;
+    }
+  const sum = await cachedFileOnce<CalibrationReport>(context, 'calibration', key, {
+    extension: '.safetensors',
+    async make(out) {
+      const all: Calibrated[] = [];
+      for (const range of ranges) all.push((await calibratePart(context, work, range))!);
+      const files = all.map(({ file }) => file);
+      const merged = await mergeCalibration(context, files, model, out);
+      const reports = all.map(({ value }) => value);
+      // A sentence on the text is every part's; one on what a part did not reach is of that part.
+      const shared = reports[0]!.warnings.filter(warning =>
+        reports.every(({ warnings }) => warnings.includes(warning)),
+      );
+      return {
+        ...merged,
+        losses: reports.flatMap(({ losses }) => losses),
+        warnings: [...new Set([...shared, ...merged.warnings])],
+        seconds: reports.reduce((seconds, each) => seconds + each.seconds, merged.seconds),
+      };
     },
     onWait: waitReporter(context, 'calibrate', index.label),
   });
-  return { file, report: { ...value, out: file } };
+  return sum!;
 }
 
 // --- For a compression ----------------------------------------------------------------------------------------------------
@@ -145,16 +248,17 @@ export async function metricOf(
   context: PipelineContext,
   opened: Opened,
   method: ChosenMethod,
-  request: Statistics & Pick<CompressRequest, 'samples' | 'context' | 'memory'>,
+  request: Statistics & Pick<CompressRequest, 'samples' | 'context' | 'memory' | 'parts'>,
+  shard?: Shard,
 ): Promise<Metric> {
   const { fisher: file, calibration } = request;
   // Fisher information of another origin may be of these matrices too.
   const known =
     method.metric === 'fisher' && file !== undefined ? await openCheckpoint(context.files, file) : undefined;
   const outer = opened.targets.filter(target => isTokenRole(target) && !known?.byName.has(target.name));
-  if (outer.length === 0 || method.metric === 'plain') return statisticsMetric(context, opened, method, request);
+  if (outer.length === 0 || method.metric === 'plain') return statisticsMetric(context, opened, method, request, shard);
   const blocks = { ...opened, targets: opened.targets.filter(target => !outer.includes(target)) };
-  const metric = await statisticsMetric(context, blocks, method, request);
+  const metric = await statisticsMetric(context, blocks, method, request, shard);
   if (calibration !== undefined) {
     const windows = await calibrationWindows(context, opened.index, { ...request, calibration }, PRICE_WINDOWS);
     return withPrices(metric, await measuredPrices(context, opened.index, outer, windows));
@@ -186,7 +290,8 @@ async function statisticsMetric(
   context: PipelineContext,
   opened: Opened,
   { metric }: ChosenMethod,
-  request: Statistics & Pick<CompressRequest, 'samples' | 'context' | 'memory'>,
+  request: Statistics & Pick<CompressRequest, 'samples' | 'context' | 'memory' | 'parts'>,
+  shard?: Shard,
 ): Promise<Metric> {
   const { calibration, fisher: file } = request;
   switch (metric) {
@@ -209,12 +314,18 @@ async function statisticsMetric(
           : await openCalibration(
               context,
               (
-                await calibrationOnce(context, opened, {
-                  calibration,
-                  ...(request.samples !== undefined && { samples: request.samples }),
-                  ...(request.context !== undefined && { context: request.context }),
-                  ...(request.memory !== undefined && { memory: request.memory }),
-                })
+                await calibrationOnce(
+                  context,
+                  opened,
+                  {
+                    calibration,
+                    ...(request.samples !== undefined && { samples: request.samples }),
+                    ...(request.context !== undefined && { context: request.context }),
+                    ...(request.memory !== undefined && { memory: request.memory }),
+                    ...(request.parts !== undefined && { parts: request.parts }),
+                  },
+                  shard,
+                )
               ).file,
               opened.targets,
             ),

@@ -30,7 +30,10 @@ export interface Subject {
 }
 
 type SubjectRequest = Parameters<typeof chooseMethod>[1] &
-  Pick<CompressRequest, 'model' | 'include' | 'exclude' | 'embeddings' | 'for' | 'format' | 'factors'>;
+  Pick<
+    CompressRequest,
+    'model' | 'include' | 'exclude' | 'embeddings' | 'for' | 'format' | 'factors' | 'calibration' | 'parts'
+  >;
 
 /** Whether embedding and head are among the targets: not where the format's own program has them. */
 function embeddingsOf({ embeddings }: Target, asked: boolean): boolean {
@@ -42,6 +45,8 @@ function embeddingsOf({ embeddings }: Target, asked: boolean): boolean {
 /** @throws LqError those of `chooseMethod`, `open` and the target's `prepare`. */
 export async function subjectOf({ files }: PipelineContext, request: SubjectRequest): Promise<Subject> {
   const method = await chooseMethod(files, request);
+  if (request.parts !== undefined && (method.metric !== 'kfac' || request.calibration === undefined))
+    throw new LqError('usage', 'Statistics in parts are those of K-FAC from a calibration text: leave out --parts.');
   const target = targetOf(request);
   const embeddings = embeddingsOf(target, request.embeddings ?? false);
   const found = await open(files, { ...request, embeddings }, method.options);
@@ -89,7 +94,7 @@ export async function sweepShard(
 ): Promise<ShardReport> {
   const { method, prepared } = await subjectOf(context, request);
   for (const note of method.notes) context.log('warning', note);
-  const metric = await metricOf(context, prepared.opened, method, request);
+  const metric = await metricOf(context, prepared.opened, method, request, shard);
   const cached = request.calibration === undefined ? undefined : metric.file;
   const release = cached === undefined ? undefined : await holdEntry(context, cached);
   try {

@@ -97,9 +97,22 @@ export async function cachedOnce<T>(
   });
 }
 
+/** The file of an entry and what is said of it, when both are there. */
+export async function findCachedFile<T>(
+  context: PipelineContext,
+  kind: CacheKind,
+  key: unknown,
+  extension: '.safetensors',
+): Promise<{ file: string; value: T } | undefined> {
+  const file = cachePath(context, kind, key, extension);
+  if (!(await markUsed(context, file))) return undefined;
+  const value = await readCached<T>(context, kind, key);
+  return value === undefined ? undefined : { file, value };
+}
+
 /**
  * As `cachedOnce` for a result that is a file and what is to be said of it: `<key><extension>` beside `<key>.json`. `make`
- * writes the file under the name it is given. Waits for another process that is at it.
+ * writes the file under the name it is given.
  */
 export async function cachedFileOnce<T>(
   context: PipelineContext,
@@ -108,18 +121,14 @@ export async function cachedFileOnce<T>(
   job: {
     readonly extension: '.safetensors';
     make(partial: string, claim: Claim): Promise<T>;
-    onWait: (holder: ClaimRecord) => void;
+    onWait?: (holder: ClaimRecord) => void;
   },
-): Promise<{ file: string; value: T }> {
+): Promise<{ file: string; value: T } | undefined> {
   const { files } = context;
   const file = cachePath(context, kind, key, job.extension);
   await makeRoom(context, file);
-  const found = await once<{ file: string; value: T }>(context, file, {
-    async find() {
-      if (!(await markUsed(context, file))) return undefined;
-      const value = await readCached<T>(context, kind, key);
-      return value === undefined ? undefined : { file, value };
-    },
+  return once<{ file: string; value: T }>(context, file, {
+    find: () => findCachedFile<T>(context, kind, key, job.extension),
     async make(claim) {
       const partial = siblingOf(context, file);
       try {
@@ -133,9 +142,8 @@ export async function cachedFileOnce<T>(
         await files.remove(partial);
       }
     },
-    onWait: job.onWait,
+    ...(job.onWait !== undefined && { onWait: job.onWait }),
   });
-  return found!;
 }
 
 /** Keeps an entry from being cleaned away, by any process, until the returned function is called. */

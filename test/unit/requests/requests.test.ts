@@ -71,6 +71,7 @@ const everything: Sayable[] = [
       budget: { kind: 'effective-bits', value: 2.25 },
       calibration: '/c.txt',
       samples: 16,
+      parts: 8,
       secondPass: false,
       alpha: 0.25,
       method: 'frontier',

@@ -2,10 +2,10 @@ import type { Option } from '../types';
 import type { Method } from './method';
 
 /** Weights a scale, as bitsandbytes counts them. */
-export const NF4_BLOCKS = [32, 64, 128, 256, 512, 1024, 2048, 4096] as const;
+const NF4_BLOCKS = [32, 64, 128, 256, 512, 1024, 2048, 4096] as const;
 
 /** NF4 with a scale a block of a row, in fp32. */
-export const nf4Option = (size: number): Option => ({
+const nf4Option = (size: number): Option => ({
   transform: 'none',
   grid: { kind: 'nf', bits: 4 },
   scales: { kind: 'searched', size, type: 'fp32' },
