@@ -22,6 +22,7 @@ const WINDOWS = 8;
 const folder = mkdtempSync(path.join(tmpdir(), 'lq-interop-'));
 const packed = path.join(folder, 'packed');
 const dense = path.join(folder, 'dense');
+const adapter = path.join(folder, 'adapter');
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Runs a program that prints JSON. Asynchronous, so that the test runner's own messages are answered meanwhile. */
@@ -72,6 +73,7 @@ describe('a compressed checkpoint', () => {
   let compressed: CompressReport;
   let theirPerplexity: { perplexity: number; tokens: number };
   let refused: { error?: string; message?: string };
+  let losses: { base: number; adapted: number; trained: number; tensors: number };
 
   beforeAll(async () => {
     compressed = await studio<CompressReport>(
@@ -92,24 +94,34 @@ describe('a compressed checkpoint', () => {
       ],
     );
     await studio<ExportReport>('export', packed, '--format', 'dense', '--out', dense);
+    await studio<ExportReport>('export', packed, '--format', 'peft', '--dtype', 'fp32', '--out', adapter);
     const jobs = [
       ['perplexity', dense, evaluation, WINDOWS],
       ['refuse', packed],
       ['logits', dense, rawLogits('dense')],
       ['packed-logits', packed, dense, rawLogits('packed')],
+      ['adapter', adapter, evaluation, rawLogits('adapter')],
     ];
-    const results = await peer<[typeof theirPerplexity, typeof refused]>(
+    const results = await peer<[typeof theirPerplexity, typeof refused, unknown, unknown, typeof losses]>(
       'run_model.py',
       [],
       JSON.stringify({ tokens: TOKENS, jobs }),
     );
-    [theirPerplexity, refused] = results;
+    [theirPerplexity, refused, , , losses] = results;
+  });
+
+  it('is loaded by peft as an adapter on its base, which starts lower than without it and learns', () => {
+    expect(losses.tensors).toBe(2 * 28);
+    expect(largestDifference(theirLogits('adapter'), theirLogits('packed'))).toBeLessThan(1e-3);
+    expect(losses.adapted).toBeLessThan(losses.base);
+    expect(losses.trained).toBeLessThan(losses.adapted - 0.01);
   });
 
   it('has the size and bits it was planned with', async () => {
     expect(compressed.matrices).toHaveLength(28);
     expect(compressed.bits).toBeLessThanOrEqual(2.75);
-    expect((await studio<{ bytes: number }>('inspect', packed)).bytes).toBe(compressed.bytes);
+    const { shards } = await studio<{ shards: { bytes: number }[] }>('inspect', packed);
+    expect(shards.reduce((sum, { bytes }) => sum + bytes, 0)).toBe(compressed.bytes);
   });
 
   it('as dense export: stock transformers gives the logits of our runtime', async () => {

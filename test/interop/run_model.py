@@ -5,6 +5,8 @@ JSON and prints the results of the jobs as one line of JSON: importing torch tak
   refuse FOLDER               what loading the folder ends with
   perplexity FOLDER TEXT N    over the first N windows of 512 tokens, no BOS
   logits FOLDER OUT           of the tokens, raw fp32 into OUT
+  adapter FOLDER TEXT OUT     peft's adapter of FOLDER on the base in it: logits of the tokens into OUT; losses of eight windows
+                              without it, with it, and after ten steps of training on them
   packed-logits PACKED FOLDER OUT   the same with the weights that packed_reader decodes, in the model of FOLDER
 """
 
@@ -13,6 +15,7 @@ import math
 import sys
 
 import torch
+from peft import PeftModel
 from packed_reader import floats, read
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -59,7 +62,31 @@ def packed_logits(packed, folder, out):
     return write_logits(model, out)
 
 
+def adapter(folder, text, out):
+    tokenizer = AutoTokenizer.from_pretrained(f"{folder}/base")
+    with open(text, encoding="utf8") as file:
+        ids = tokenizer(file.read(), add_special_tokens=False)["input_ids"]
+    batch = torch.tensor(ids[: 8 * 128]).reshape(8, 128)
+    model = PeftModel.from_pretrained(load(f"{folder}/base"), folder, is_trainable=True)
+    write_logits(model, out)
+    with model.disable_adapter():
+        base = model(batch, labels=batch).loss.item()
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3)
+    losses = []
+    with torch.enable_grad():
+        for _ in range(10):
+            loss = model(batch, labels=batch).loss
+            losses.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    after = model(batch, labels=batch).loss.item()
+    return {"base": base, "adapted": losses[0], "trained": after, "tensors": len(trained)}
+
+
 commands = {
+    "adapter": adapter,
     "refuse": refuse,
     "perplexity": perplexity,
     "logits": lambda folder, out: write_logits(load(folder), out),

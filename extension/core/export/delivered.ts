@@ -6,6 +6,7 @@ import { callNative, type PipelineContext } from '../context';
 import type { Dtype } from '../dtypes';
 import { LqError } from '../errors';
 import { joinPath } from '../files/paths';
+import { baseName } from '../format';
 import { weightLookup } from '../logical/lookup';
 import { openComplete } from '../opened';
 import { loads, type Verdict } from './loads/loads';
@@ -34,6 +35,8 @@ export interface Meant {
   readonly stored: StoredModel;
   /** Squared errors of encoded matrices, as they were written, by name. */
   readonly squaredErrors: ReadonlyMap<string, number>;
+  /** The model lies in this subfolder, beside an adapter to so many of its matrices. */
+  readonly adapted?: { readonly base: string; readonly matrices: readonly string[] };
 }
 
 /** Relative difference of two sums of the same squares in another order. */
@@ -49,12 +52,14 @@ export async function readBack(
   context: PipelineContext,
   folder: string,
   source: CheckpointIndex,
-  { format, load, stored, squaredErrors }: Meant,
+  { format, load, stored, squaredErrors, adapted }: Meant,
 ): Promise<Delivered> {
-  const index = await openComplete(context.files, folder);
+  const index = await openComplete(context.files, adapted ? joinPath(folder, adapted.base) : folder);
   const found = storedModel(index);
   requireSame(index.file, stored, found);
   await requireValues(context, source, index, squaredErrors);
+  const adapter = adapted && storedModel(await openComplete(context.files, folder));
+  if (adapter) requireAdapter(joinPath(folder, 'adapter_model.safetensors'), adapted.matrices, adapter);
   const files = await filesOf(context, folder);
   return {
     format,
@@ -64,11 +69,19 @@ export async function readBack(
       ...(squaredErrors.size > 0
         ? [`The values of all ${squaredErrors.size} encoded matrices read back with the errors they were written with.`]
         : []),
+      ...(adapter ? [`The adapter reads back with factors of ${adapter.weights.length} matrices.`] : []),
     ],
-    loads: loads(found),
+    loads: loads(adapter ?? found),
     load: [...load],
-    carried: files.map(({ name }) => name).filter(isCarried),
+    carried: files.map(({ name }) => name).filter(name => isCarried(baseName(name))),
   };
+}
+
+function requireAdapter(file: string, meant: readonly string[], { weights }: StoredModel): void {
+  const found = new Set(weights.filter(({ format }) => format === 'lora').map(({ name }) => name));
+  for (const name of meant)
+    if (!found.has(name))
+      throw new LqError('io', `What was written reads back otherwise: ${name} has no factors.`, { file, tensor: name });
 }
 
 function requireSame(file: string, meant: StoredModel, found: StoredModel): void {
@@ -125,11 +138,13 @@ async function requireValues(
   }
 }
 
-async function filesOf({ files }: PipelineContext, folder: string): Promise<Delivered['files']> {
+async function filesOf(context: PipelineContext, folder: string, prefix = ''): Promise<Delivered['files']> {
+  const { files } = context;
   const found: Delivered['files'] = [];
   for (const name of (await files.list(folder)).sort()) {
     const stat = await files.stat(joinPath(folder, name));
-    if (stat && !stat.directory && name !== 'journal.json') found.push({ name, bytes: stat.bytes });
+    if (stat?.directory) found.push(...(await filesOf(context, joinPath(folder, name), `${prefix}${name}/`)));
+    else if (stat && `${prefix}${name}` !== 'journal.json') found.push({ name: `${prefix}${name}`, bytes: stat.bytes });
   }
   return found;
 }

@@ -7,8 +7,9 @@ import { dense } from './dense/exporter';
 import type { Exporter } from './exporter';
 import { gguf } from './gguf/exporter';
 import { packed } from './packed/exporter';
+import { peft } from './peft/exporter';
 
-export const exporters: readonly Exporter[] = [packed, dense, gguf];
+export const exporters: readonly Exporter[] = [packed, dense, gguf, peft];
 
 /** Throws `usage` for a format that does not exist, naming those that do. */
 export function findExporter(id: string): Exporter {

@@ -28,6 +28,8 @@ export interface FolderJob<R> {
   fill(output: Output<R>): Promise<void>;
   /** Small files beside them, by name. */
   readonly texts: ReadonlyMap<string, string>;
+  /** Where small files of the source go, a subfolder; default the folder itself. */
+  readonly sideFolder?: string;
   /** Which small files of the source come along, see `copySideFiles`. */
   readonly side?: 'legal';
   meant(done: ReadonlyMap<string, R>): Meant;
@@ -58,7 +60,8 @@ export async function writeFolder<R>(context: PipelineContext, job: FolderJob<R>
   const { folder, done } = output;
   try {
     await job.fill(output);
-    await copySideFiles(context, index, folder, job.side);
+    const { sideFolder } = job;
+    await copySideFiles(context, index, sideFolder === undefined ? folder : joinPath(folder, sideFolder), job.side);
     for (const [name, text] of texts) await context.files.writeAtomic(joinPath(folder, name), text);
     const delivered = await readBack(context, folder, index, job.meant(done));
     return {

@@ -26,7 +26,7 @@ import { copyTensors } from '../../storage/copy';
 import type { Output } from '../../storage/output';
 import type { FloatType } from '../../requests/requests';
 import type { ExportContext, Exported, Exporter } from '../exporter';
-import { writeFolder } from '../folder';
+import { writeFolder, type FolderJob } from '../folder';
 import { storedModel, withStored, type StoredModel } from '../loads/stored';
 import { codeBlocks } from '../readme';
 import { indexText } from '../safetensors/folder';
@@ -71,31 +71,63 @@ interface Shard {
 }
 
 async function exportDense({ pipeline, index, out, overwrite, dtype }: ExportContext): Promise<Exported> {
-  const fault = faultOf(index);
-  if (fault) throw fault;
-  const rebuilt = new Map(rebuiltOf(index, dtype).map(weight => [weight.name, weight]));
-  const shards = shardsOf(index, rebuilt);
-  const changed = new Map(
-    [...rebuilt.values()].map(weight => [weight.name, { format: 'dense', dtype: weight.dtype }] as const),
-  );
+  const weights = await denseWeights(pipeline, index, { ...(dtype && { dtype }) });
   const made = await writeFolder<null>(pipeline, {
     ...{ index, out, overwrite },
     fingerprint: [dense.id, dtype],
     shared: false,
-    items: rebuilt.size + 1,
-    files: shards,
-    fill: output => fill(pipeline, index, shards, rebuilt, output),
-    texts: await textsOf(pipeline, index, shards, rebuilt, dtype),
+    items: weights.items,
+    files: weights.files,
+    fill: weights.fill,
+    texts: new Map([...weights.texts, ['README.md', readme(index, dtype)]]),
     meant: () => ({
       format: dtype === undefined ? dense.label : `${dense.label}, ${DTYPES[dtype].dtype}`,
       load: loadLines(index),
-      stored: withoutGguf(withStored(storedModel(index), changed)),
+      stored: weights.stored,
       squaredErrors: new Map(),
     }),
   });
+  return { ...made, bytes: weights.tensorBytes };
+}
+
+/** A dense folder's files and how they are filled, for one that may lie within another folder. */
+export interface DenseWeights extends Pick<FolderJob<null>, 'files' | 'texts' | 'fill' | 'items'> {
+  readonly stored: StoredModel;
+  readonly tensorBytes: number;
+}
+
+/**
+ * @param options.within a subfolder, ending with a slash
+ * @param options.sourceOf another source of a weight that is computed
+ * @throws LqError for what has no dense form, by name.
+ */
+export async function denseWeights(
+  context: PipelineContext,
+  index: CheckpointIndex,
+  {
+    dtype,
+    within = '',
+    sourceOf = source => source,
+  }: { dtype?: FloatType; within?: string; sourceOf?: (source: WeightSource) => WeightSource },
+): Promise<DenseWeights> {
+  const fault = faultOf(index);
+  if (fault) throw fault;
+  const rebuilt = new Map(
+    rebuiltOf(index, dtype).map(weight => [weight.name, { ...weight, source: sourceOf(weight.source) }]),
+  );
+  const shards = shardsOf(index, rebuilt);
+  const changed = new Map(
+    [...rebuilt.values()].map(weight => [weight.name, { format: 'dense', dtype: weight.dtype }] as const),
+  );
+  const files = shards.map(shard => ({ ...shard, file: `${within}${shard.file}` }));
+  const texts = await textsOf(context, index, shards, rebuilt, dtype);
   return {
-    ...made,
-    bytes: shards.reduce((sum, { tensors }) => tensors.reduce((own, { bytes }) => own + bytes, sum), 0),
+    files,
+    texts: new Map([...texts].map(([name, text]) => [`${within}${name}`, text])),
+    fill: output => fill(context, index, files, rebuilt, output),
+    items: rebuilt.size + 1,
+    stored: withoutGguf(withStored(storedModel(index), changed)),
+    tensorBytes: shards.reduce((sum, { tensors }) => tensors.reduce((own, { bytes }) => own + bytes, sum), 0),
   };
 }
 
@@ -245,7 +277,7 @@ async function rebuild(
   );
 }
 
-/** Index, configuration and README.md. */
+/** Index and configuration. */
 async function textsOf(
   { files }: PipelineContext,
   index: CheckpointIndex,
@@ -264,17 +296,17 @@ async function textsOf(
     const plain = [...rebuilt.values()].some(({ source: from }) => from.kind !== 'dense') ? unmarkConfig(text) : text;
     texts.set('config.json', dtype === undefined ? plain : withDtype(plain, DTYPES[dtype].torch));
   }
-  texts.set(
-    'README.md',
-    [
-      `# ${index.label}, dense`,
-      '',
-      `Written by LQ Studio from ${index.label}: every weight as it is decoded, in ${dtype === undefined ? 'its own float type' : DTYPES[dtype].dtype}.`,
-      '',
-      ...codeBlocks(loadLines(index)),
-    ].join('\n'),
-  );
   return texts;
+}
+
+function readme(index: CheckpointIndex, dtype: FloatType | undefined): string {
+  return [
+    `# ${index.label}, dense`,
+    '',
+    `Written by LQ Studio from ${index.label}: every weight as it is decoded, in ${dtype === undefined ? 'its own float type' : DTYPES[dtype].dtype}.`,
+    '',
+    ...codeBlocks(loadLines(index)),
+  ].join('\n');
 }
 
 /** As torch calls the type of the largest tensors. */
