@@ -1,12 +1,13 @@
 import { formatBytes } from '../../core/format';
 import { cacheRequest } from '../../core/requests/requests';
 import { cacheUsage } from '../../core/storage/cache-folder';
-import { cleanFolder } from '../../node/cache';
+import { cleanFolder, workersOf } from '../../node/cache';
 import { nodeFiles } from '../../node/files';
 import { define } from '../command';
 
 export const cacheCommand = define({
-  summary: 'Show what the cache of reusable results holds, or remove results from it; other files are never touched.',
+  summary:
+    'Show what the cache of reusable results holds and who is at work on it, or remove results from it; other files are never touched.',
   request: cacheRequest,
   examples: ['lq-studio cache --limit 20GB', 'lq-studio cache --clear --cache /scratch/lq-studio'],
   async run({ request: { cache, limit, clear }, terminal }) {
@@ -14,7 +15,10 @@ export const cacheCommand = define({
     if (limit === undefined && clear !== true) {
       const usage = await cacheUsage(nodeFiles, folder);
       terminal.print(`${folder}: ${usage.entries} results, ${formatBytes(usage.bytes)}`);
-      return { folder, ...usage };
+      const workers = await workersOf(folder);
+      for (const { kind, host, pid, share } of workers)
+        terminal.print(`  ${kind}: ${host} (process ${pid}), ${Math.floor(100 * share)} %`);
+      return { folder, ...usage, atWork: workers };
     }
     const cleaned = await cleanFolder(folder, limit ?? 0);
     const kept = cleaned.inUse > 0 ? `; ${cleaned.inUse} in use were kept` : '';

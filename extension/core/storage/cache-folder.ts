@@ -11,7 +11,7 @@
 import { joinPath } from '../files/paths';
 import type { WritableFileSystem } from '../files/types';
 import { LqError } from '../errors';
-import { CLAIM_SUFFIX, mayBeAtWork, type Claimant } from './claims';
+import { CLAIM_SUFFIX, mayBeAtWork, readClaim, shareOf, type Claimant } from './claims';
 
 const CACHE_KINDS = [
   'hash',
@@ -108,6 +108,34 @@ export async function cacheUsage(files: WritableFileSystem, folder: string): Pro
 
 const isOurs = async (files: WritableFileSystem, folder: string): Promise<boolean> =>
   (await isTagged(files, folder)) || (await holdsOnlyEntries(files, folder));
+
+/** A piece of work that a process has claimed. */
+export interface AtWork {
+  readonly kind: CacheKind;
+  readonly host: string;
+  readonly pid: number;
+  /** How much of the piece is done, from 0 to 1, by the last heartbeat. */
+  readonly share: number;
+}
+
+/** Who is making entries, on this machine and others, as their claims say; nobody in a folder that is absent or not ours. */
+export async function atWork(context: Cleaner, folder: string): Promise<AtWork[]> {
+  const { files } = context;
+  const found: AtWork[] = [];
+  if ((await files.stat(folder)) === undefined || !(await isOurs(files, folder))) return found;
+  for (const kind of CACHE_KINDS) {
+    const room = joinPath(folder, kind);
+    if ((await files.stat(room))?.directory !== true) continue;
+    for (const name of await files.list(room)) {
+      if (!KEYED.test(name) || !name.endsWith(CLAIM_SUFFIX)) continue;
+      const path = joinPath(room, name);
+      const record = await readClaim(files, path);
+      if (record === undefined || !(await mayBeAtWork(context, path))) continue;
+      found.push({ kind, host: record.host, pid: record.pid, share: shareOf(record) });
+    }
+  }
+  return found;
+}
 
 export interface Cleaned extends CacheUsage {
   /** Removed. */

@@ -14,7 +14,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { PipelineContext } from '../../../extension/core/context';
 import { cachePath, holdEntry, readCached, writeCached } from '../../../extension/core/storage/cache';
-import { cacheUsage, cleanCache, openCacheFolder } from '../../../extension/core/storage/cache-folder';
+import { atWork, cacheUsage, cleanCache, openCacheFolder } from '../../../extension/core/storage/cache-folder';
 import { claimPath, takeClaim } from '../../../extension/core/storage/claims';
 import { nodeFiles } from '../../../extension/node/files';
 import { identity } from '../../../extension/node/identity';
@@ -155,5 +155,24 @@ describe('a folder of ours', () => {
     utimesSync(half, 1, 1);
     expect(await clean(0)).toMatchObject({ removedEntries: 3, inUse: 0 });
     expect(left()).toEqual([tag()]);
+  });
+});
+
+describe('who is at work', () => {
+  it('is read from the claims: what, where, how far; not from those of processes that are gone', async () => {
+    await openCacheFolder(nodeFiles, context.cache);
+    const of = (kind: string, digit: string): string => path.join(context.cache, kind, `${digit.repeat(64)}.json`);
+    for (const kind of ['sweep', 'output']) mkdirSync(path.join(context.cache, kind), { recursive: true });
+    const brisk = { ...context, claimTimeout: 120 };
+    const claim = (await takeClaim(brisk, claimPath(of('sweep', 'a'))))!;
+    const gone = { ...brisk, self: { ...brisk.self, pid: 4_000_000 } };
+    const other = (await takeClaim(gone, claimPath(of('output', 'b'))))!;
+    claim.progress({ done: 3, total: 4 });
+    await new Promise(resolve => setTimeout(resolve, 100));
+    const { host, pid } = context.self;
+    expect(await atWork(brisk, context.cache)).toEqual([{ kind: 'sweep', host, pid, share: 0.75 }]);
+    await claim.release();
+    await other.release();
+    expect(await atWork(brisk, context.cache)).toEqual([]);
   });
 });
