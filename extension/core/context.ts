@@ -14,6 +14,7 @@ export interface PipelineContext {
   readonly device: string;
   /** A device id for every matrix that may be worked on at once (`overLanes`); one device appears once or more often. */
   readonly lanes: readonly string[];
+  readonly precision: Precision;
   /** Threads of a native call on the CPU; 0: all cores. */
   readonly threads: number;
   /** Folder of reusable results. */
@@ -34,6 +35,28 @@ export interface PipelineContext {
 
 /** The kind of backend at work. Its results differ from another kind's by rounding, so cached results are kept apart. */
 export const backendOf = (context: PipelineContext): 'cpu' | 'cuda' => (context.device === 'cpu' ? 'cpu' : 'cuda');
+
+/** What products of language models are computed in. */
+export interface Precision {
+  /**
+   * `bf16`: sums of two bf16 terms an operand, added up in fp32 (native/include/lq/language_model.h). `tensor-cores`: CUDA's, of
+   * bf16 operands, in two terms where weights are no bf16 numbers.
+   */
+  readonly used: 'fp32' | 'bf16' | 'tensor-cores';
+  /** Whether it was asked for, or chosen for the machine. */
+  readonly asked: boolean;
+}
+
+/**
+ * What figures of a language model are cached under. A precision that the machine chose differs from another's by less than
+ * kinds of backends do and is kept with them, as instruction sets are; who asks for one gets figures of that one.
+ */
+export const arithmeticOf = (context: PipelineContext): string =>
+  context.precision.asked ? `${backendOf(context)} ${context.precision.used}` : backendOf(context);
+
+/** What the addon is told of it. */
+export const nativePrecision = ({ precision }: Pick<PipelineContext, 'precision'>): { precision?: 'bf16' } =>
+  precision.used === 'bf16' ? { precision: 'bf16' } : {};
 
 /** The devices at work as a result names them: 'cpu', 'cuda:0', 'cuda:0 + cuda:1'. */
 export const devicesOf = (context: PipelineContext): string => [...new Set(context.lanes)].join(' + ');

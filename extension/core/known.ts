@@ -3,7 +3,7 @@
  * remembers which content files of a size and a time were last seen to have. For estimates alone: work itself looks again.
  */
 import type { CheckpointIndex } from './checkpoint/types';
-import { backendOf, type PipelineContext } from './context';
+import { arithmeticOf, type PipelineContext } from './context';
 import type { Opened } from './opened';
 import type { CompressRequest } from './requests/requests';
 import { DEFAULTS } from './requests/defaults';
@@ -37,7 +37,7 @@ const shardsOf = (index: CheckpointIndex): string[] => index.shards.map(({ file 
 async function metricKey(context: PipelineContext, { index, targets }: Opened, kind: MetricKind, request: Text) {
   return {
     metric: kind,
-    backend: backendOf(context),
+    backend: arithmeticOf(context),
     files: await seen(context, [...shardsOf(index), request.calibration, request.fisher]),
     targets: targets.map(({ name }) => name),
     samples: request.samples ?? DEFAULTS.samples,
@@ -77,7 +77,7 @@ const baselineKey = async (
   { evalText, context: length, windows }: Pick<CompressRequest, 'evalText' | 'context' | 'windows'>,
 ) => ({
   baseline: [length ?? DEFAULTS.context, windows],
-  backend: backendOf(context),
+  backend: arithmeticOf(context),
   files: await seen(context, [...shardsOf(index), evalText]),
 });
 

@@ -238,6 +238,8 @@ export interface NativeDevice {
   memoryFree: number;
   /** Calls that may run at once. */
   lanes: number;
+  /** Of the CPU: its instructions for products in bf16. */
+  bf16?: 'none' | 'avx512-bf16' | 'amx';
 }
 
 export interface NativeStatistics {
@@ -427,6 +429,10 @@ export interface NativeLanguageModelConfig {
    * sequence has as many, one at least.
    */
   maskToken?: number;
+  /**
+   * Of products on the CPU, default fp32: bf16 are operands as sums of two bf16 terms, with sums in fp32. CUDA has its own.
+   */
+  precision?: 'fp32' | 'bf16';
 }
 
 export type NativeActivation = 'silu' | 'gelu_tanh' | 'gelu' | 'relu' | 'relu_squared' | 'gelu_quick' | 'identity';

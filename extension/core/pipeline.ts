@@ -248,11 +248,12 @@ const asStage = (context: PipelineContext, stage: Stage): PipelineContext => ({
 
 const measureOf = (report: EvaluateReport | undefined): Omit<Measure, 'bytes'> => {
   if (report === undefined) return {};
-  const { perplexity, tokens, windows, reference } = report;
+  const { perplexity, tokens, windows, precision, reference } = report;
   return {
     perplexity,
     tokens,
     windows,
+    precision,
     ...(reference !== undefined && { kl: reference.kl, sameTop: reference.sameTop }),
   };
 };

@@ -1,4 +1,5 @@
 /** What the pipeline's requests that span several stages report. */
+import type { EvaluateReport } from './evaluation/types';
 import type { ErrorCode } from './errors';
 import type { Plan } from './allocation/types';
 import type { Budget } from './options/budget';
@@ -30,6 +31,8 @@ export interface Measure {
   perplexity?: number;
   tokens?: number;
   windows?: number;
+  /** What products were computed in. */
+  precision?: EvaluateReport['precision'];
   /** Of what was made: how far its predictions are from the original's (core/evaluation/types.ts). */
   kl?: { mean: number; p99: number };
   sameTop?: number;

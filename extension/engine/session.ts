@@ -2,10 +2,11 @@
 import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
 import path from 'node:path';
-import type { PipelineContext } from '../core/context';
+import type { PipelineContext, Precision } from '../core/context';
 import { LqError } from '../core/errors';
 import { nodeFiles } from '../node/files';
 import { claimTimeout, identity } from '../node/identity';
+import type { PrecisionSetting } from '../core/requests/fields';
 import type { JobSettings } from '../core/requests/requests';
 import { loadNative } from './load';
 import type { NativeDevice, NativeModule } from '../core/native';
@@ -41,14 +42,44 @@ export function lanesOf(devices: readonly Pick<NativeDevice, 'id' | 'lanes'>[]):
   );
 }
 
-export function createContext(settings: JobSettings, job: Job): PipelineContext {
+/**
+ * What products of language models are computed in on a device. 'auto' is bf16 where there is AMX, whose products are faster than
+ * fp32's as two terms too, and fp32 elsewhere.
+ * @throws LqError 'device-unavailable' for what the device does not have.
+ */
+export function resolvePrecision(
+  { id, bf16 = 'none' }: Pick<NativeDevice, 'id' | 'bf16'>,
+  setting: PrecisionSetting,
+): Precision {
+  const asked = setting !== 'auto';
+  if (id !== 'cpu') {
+    if (!asked) return { used: 'tensor-cores', asked };
+    throw new LqError(
+      'device-unavailable',
+      `${id} chooses the precision of its products itself; --precision is for the CPU.`,
+    );
+  }
+  if (setting === 'bf16' && bf16 === 'none')
+    throw new LqError(
+      'device-unavailable',
+      'This processor has no instructions for products in bf16 (AVX512-BF16 or AMX); use --precision fp32.',
+    );
+  return { used: setting === 'bf16' || (!asked && bf16 === 'amx') ? 'bf16' : 'fp32', asked };
+}
+
+export function createContext(
+  settings: JobSettings & { readonly precision?: PrecisionSetting },
+  job: Job,
+): PipelineContext {
   const native = loadNative(nativeFolder());
-  const lanes = lanesOf(resolveDevices(native, settings.device ?? 'auto'));
+  const devices = resolveDevices(native, settings.device ?? 'auto');
+  const lanes = lanesOf(devices);
   return {
     native,
     files: nodeFiles,
     device: lanes[0]!,
     lanes,
+    precision: resolvePrecision(devices[0]!, settings.precision ?? 'auto'),
     threads: settings.threads ?? 0,
     cache: settings.cache ?? defaultCache(),
     seed: settings.seed ?? 0,

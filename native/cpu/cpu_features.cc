@@ -32,7 +32,15 @@ CpuFeatures cpu_features() {
   if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, kLeaf1Avx2)) return {};
   const uint64_t state = enabled_state();
   if (!has(state, kYmmState) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !has(b, bit_AVX2)) return {};
-  return {.avx2 = true, .avx512 = has(state, kZmmState) && has(b, kLeaf7Avx512)};
+  constexpr uint32_t kLeaf7Amx = 1u << 22 | 1u << 24;  // AMX-BF16 and AMX-TILE, in EDX
+  constexpr uint32_t kSubleafBf16 = 1u << 5;           // AVX512-BF16, in EAX of subleaf 1
+  constexpr uint64_t kTileState = 0x60000;             // the tiles' configuration and data
+  CpuFeatures found{.avx2 = true,
+                    .avx512 = has(state, kZmmState) && has(b, kLeaf7Avx512),
+                    .avx512_bf16 = false,
+                    .amx_bf16 = has(state, kTileState) && has(d, kLeaf7Amx)};
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) found.avx512_bf16 = found.avx512 && has(a, kSubleafBf16);
+  return found;
 }
 
 #else

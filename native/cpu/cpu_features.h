@@ -6,6 +6,8 @@ namespace lq::cpu {
 struct CpuFeatures {
   bool avx2;    // AVX2, FMA and F16C
   bool avx512;  // avx2, and AVX-512 F, BW, VL and DQ
+  bool avx512_bf16;
+  bool amx_bf16;  // with tiles
 };
 
 // Asks CPUID directly: the compilers' __builtin_cpu_supports needs a runtime that not every toolchain links into a

@@ -1,6 +1,7 @@
 // The addon's surface: extension/core/native.ts, method by method.
 #include <napi.h>
 
+#include "bf16/bf16.h"
 #include "language_model.h"
 #include "ops.h"
 #include "threads.h"
@@ -24,6 +25,8 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
     o.Set("memoryTotal", static_cast<double>(d.memory_total));
     o.Set("memoryFree", static_cast<double>(d.memory_free));
     o.Set("lanes", device->gate.lanes());
+    constexpr const char* kBf16[] = {"none", "avx512-bf16", "amx"};
+    if (device->id == "cpu") o.Set("bf16", kBf16[static_cast<int32_t>(cpu::bf16::available())]);
     list.Set(list.Length(), o);
   }
   for (const FoundLibrary& library : Devices::get().libraries()) {

@@ -164,6 +164,7 @@ void parse_parts(const Napi::Object& o, ConfigArrays* arrays, LanguageModelConfi
   const int64_t pairs = (c->rotary.dim > 0 ? c->rotary.dim : c->head_dim) / 2;
   c->rotary.short_factors = numbers(rope, "shortFactors", pairs, &arrays->short_factors);
   c->rotary.long_factors = numbers(rope, "longFactors", pairs, &arrays->long_factors);
+  c->precision = one_of<Precision>(o, "precision", {"fp32", "bf16"});
   c->masked = !o.Get("maskToken").IsUndefined();
   c->mask_token = integer_or(o, "maskToken", 0);
   if (o.Get("experts").IsObject()) c->moe = parse_experts(o.Get("experts").As<Napi::Object>());

@@ -628,6 +628,21 @@ std::vector<LanguageModelCheck> check_language_model(Backend& backend, const Lan
   return all;
 }
 
+std::vector<LanguageModelCheck> check_language_model_in_bf16(Backend& backend,
+                                                             const LanguageModelTolerance& tolerance) {
+  std::vector<LanguageModelCheck> all;
+  for (const auto& list : {cases(), cases_of_other_families(), cases_of_parts()}) {
+    for (Case c : list) {
+      c.config.precision = Precision::bf16;
+      const std::string name = std::string(c.name) + " in bf16";
+      c.name = name.c_str();
+      const std::vector<LanguageModelCheck> checks = check_case(backend, c, tolerance);
+      all.insert(all.end(), checks.begin(), checks.end());
+    }
+  }
+  return all;
+}
+
 std::vector<LanguageModelCheck> check_cpu_language_model_memory() {
   Checks checks("memory");
   constexpr int32_t kSequences = 5, kContext = 9;

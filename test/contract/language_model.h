@@ -28,6 +28,8 @@ struct LanguageModelTolerance {
 // reference, gradients by finite differences; packed models against the same ones expanded; errors, cancellation and
 // progress.
 std::vector<LanguageModelCheck> check_language_model(Backend& backend, const LanguageModelTolerance& tolerance);
+// The models alone, in products of bf16 terms; none where the CPU has no instructions for them.
+std::vector<LanguageModelCheck> check_language_model_in_bf16(Backend& backend, const LanguageModelTolerance& tolerance);
 
 // The CPU model gives the same squared gradients when activations are computed again instead of kept, and when
 // sequences go in several batches.

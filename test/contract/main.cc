@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "bf16/bf16.h"
 #include "language_model.h"
 #include "suite.h"
 
@@ -39,7 +40,7 @@ std::unique_ptr<Backend> open_library(const char* path, const char* device) {
   return backend;
 }
 
-// The CUDA backend's products have operands of 16 bits of mantissa and fp32 sums.
+// The CUDA backend's products, and the CPU's in bf16, have operands of 16 bits of mantissa and fp32 sums.
 constexpr LanguageModelTolerance kTwoPlanes{5e-5, 5e-4, 2e-3, 5e-5};
 
 // A part of the suite, by the name --only takes.
@@ -55,6 +56,10 @@ void add(Suite& suite, const std::vector<LanguageModelCheck>& checks) {
 constexpr Part kParts[] = {
     {"quantization", [](Suite& suite, bool) { check_quantization(suite); }},
     {"packed-product", [](Suite& suite, bool) { check_packed_product(suite); }},
+    {"bf16-products",
+     [](Suite& suite, bool on_cpu) {
+       if (on_cpu) check_bf16_products(suite);
+     }},
     {"encoding", check_encoding},
     {"factorization", [](Suite& suite, bool) { check_factorization(suite); }},
     {"decomposition", [](Suite& suite, bool) { check_decomposition(suite); }},
@@ -63,6 +68,9 @@ constexpr Part kParts[] = {
      [](Suite& suite, bool on_cpu) {
        add(suite, check_language_model(suite.backend, on_cpu ? LanguageModelTolerance{} : kTwoPlanes));
        if (on_cpu) add(suite, check_cpu_language_model_memory());
+       if (on_cpu && cpu::bf16::available() != cpu::bf16::Instructions::none) {
+         add(suite, check_language_model_in_bf16(suite.backend, kTwoPlanes));
+       }
      }},
 };
 

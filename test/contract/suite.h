@@ -45,6 +45,8 @@ void check_factorization(Suite& suite);
 void check_decomposition(Suite& suite);
 void check_inspection(Suite& suite);
 void check_packed_product(Suite& suite);
+// Products of bf16 terms on the CPU, with all instructions for them that it has.
+void check_bf16_products(Suite& suite);
 // On an accelerator, what it does not encode is expected to be refused.
 void check_encoding(Suite& suite, bool on_cpu);
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { NativeModule } from '../../extension/core/native';
+import { resolvePrecision } from '../../extension/engine/session';
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'lq-devices-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
@@ -37,6 +38,21 @@ function devices(folder: string, libraryPath?: string): ReturnType<NativeModule[
   const env = { ...process.env, ...(libraryPath !== undefined && { LD_LIBRARY_PATH: libraryPath }) };
   return JSON.parse(execFileSync(process.execPath, ['-p', program], { env, encoding: 'utf8' })) as never;
 }
+
+describe('precision', () => {
+  it('is what the machine is good at, what was asked for, or refused', () => {
+    const cpu = (bf16: 'none' | 'avx512-bf16' | 'amx') => ({ id: 'cpu', bf16 });
+    expect(resolvePrecision(cpu('amx'), 'auto')).toEqual({ used: 'bf16', asked: false });
+    // Two products of terms are no faster than one of fp32 there.
+    expect(resolvePrecision(cpu('avx512-bf16'), 'auto').used).toBe('fp32');
+    expect(resolvePrecision(cpu('avx512-bf16'), 'bf16').used).toBe('bf16');
+    expect(resolvePrecision(cpu('amx'), 'fp32')).toEqual({ used: 'fp32', asked: true });
+    expect(resolvePrecision({ id: 'cuda:0' }, 'auto').used).toBe('tensor-cores');
+    const refused = expect.objectContaining({ code: 'device-unavailable' });
+    expect(() => resolvePrecision(cpu('none'), 'bf16')).toThrow(refused);
+    expect(() => resolvePrecision({ id: 'cuda:0' }, 'fp32')).toThrow(refused);
+  });
+});
 
 describe('devices', () => {
   it('says where the CUDA backend would be', () => {

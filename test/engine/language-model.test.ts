@@ -67,6 +67,25 @@ describe('the language model of the sample checkpoint', () => {
     expect(Math.abs(logSumExp - golden.logits_pos63_logsumexp)).toBeLessThan(1e-4);
   });
 
+  it('has the same perplexity in bf16 terms, to far below what a reader sees, or is refused by name', async () => {
+    const index = await openCheckpoint(nodeFiles, SAMPLE);
+    const measure = (used: 'fp32' | 'bf16') =>
+      evaluateCheckpoint({ ...pipeline(), precision: { used, asked: true } }, index, EVALUATION, {
+        context: 512,
+        windows: 8,
+      });
+    const single = await measure('fp32');
+    expect(single.precision).toBe('fp32');
+    if (pipeline().native.devices().devices[0]!.bf16 === 'none') {
+      await expect(measure('bf16')).rejects.toThrow(/no instructions for products in bf16/);
+      return;
+    }
+    const terms = await measure('bf16');
+    expect(terms.precision).toBe('bf16');
+    expect(terms.perplexity).not.toBe(single.perplexity);
+    expect(Math.abs(terms.perplexity / single.perplexity - 1)).toBeLessThan(5e-6);
+  });
+
   it('begins windows with its beginning-of-sequence token on request', async () => {
     const index = await openCheckpoint(nodeFiles, SAMPLE);
     const plain = await evaluateCheckpoint(pipeline(), index, EVALUATION, { context: 64, windows: 4 });

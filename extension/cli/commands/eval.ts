@@ -10,7 +10,7 @@ export const evalCommand = define({
     const report = await engine.request('evaluate', request, { signal, onProgress: terminal.progress });
     terminal.print(
       `perplexity ${report.perplexity.toFixed(4)} over ${report.tokens} tokens, ${report.windows} windows of ` +
-        `${report.context}, in ${formatDuration(report.seconds)} on ${report.device}`,
+        `${report.context}, in ${formatDuration(report.seconds)} on ${report.device} (${report.precision})`,
     );
     if (report.reference !== undefined)
       terminal.print(`original ${report.reference.perplexity.toFixed(4)}, ${divergenceLine(report.reference)}`);

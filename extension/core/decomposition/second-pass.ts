@@ -10,7 +10,7 @@
  */
 import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex } from '../checkpoint/types';
-import { callNative, nativeError, stageReporter, type PipelineContext } from '../context';
+import { callNative, nativeError, nativePrecision, stageReporter, type PipelineContext } from '../context';
 import { LqError } from '../errors';
 import { describeModel, forWindows, requireMask, type ModelDescription } from '../evaluation/language-model';
 import { BLOCK_INPUTS, inputKey, inputOf } from '../evaluation/weights';
@@ -204,7 +204,13 @@ function groupsOf(model: ModelDescription, matrices: readonly Matrix[]): Group[]
 async function open(context: PipelineContext, model: ModelDescription, windows: Windows): Promise<NativeLayerPass> {
   const { config, weights, file } = model;
   try {
-    return await context.native.openLayerPass(context.device, config, [...weights], windows.tokens, windows.context);
+    return await context.native.openLayerPass(
+      context.device,
+      { ...config, ...nativePrecision(context) },
+      [...weights],
+      windows.tokens,
+      windows.context,
+    );
   } catch (error) {
     throw nativeError(error, { file });
   }

@@ -64,6 +64,7 @@ export async function evaluateCheckpoint(
     bos: options.bos ?? false,
     seconds: (context.now() - start) / 1000,
     device: context.device,
+    precision: context.precision.used,
     warnings: [...windows.notes, ...model.warnings],
   };
 

@@ -4,7 +4,7 @@ import { joinPath } from '../files/paths';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { sliceName } from '../checkpoint/slices';
 import { LqError } from '../errors';
-import { nativeError, type PipelineContext } from '../context';
+import { nativeError, nativePrecision, type PipelineContext } from '../context';
 import { logicalTensors } from '../logical/logical';
 import { weightLookup } from '../logical/lookup';
 import { languageModelConfig } from './architecture';
@@ -94,7 +94,9 @@ export async function withLanguageModel<T>(
   requireMask(description);
   let model: NativeLanguageModel;
   try {
-    model = await context.native.openLanguageModel(context.device, config, [...weights]);
+    model = await context.native.openLanguageModel(context.device, { ...config, ...nativePrecision(context) }, [
+      ...weights,
+    ]);
   } catch (error) {
     throw nativeError(error, { file });
   }

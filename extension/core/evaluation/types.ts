@@ -1,4 +1,5 @@
 /** What an evaluation reports. */
+import type { Precision } from '../context';
 
 /** How predictions differ from another model's, whose tokens are predicted in the same pass. */
 export interface ReferenceReport {
@@ -22,6 +23,8 @@ export interface EvaluateReport {
   bos: boolean;
   seconds: number;
   device: string;
+  /** What products were computed in. */
+  precision: Precision['used'];
   /** What the figure rests on that a reader may not expect, one sentence each. */
   warnings: string[];
   /** When a reference was given. */

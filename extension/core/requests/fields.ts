@@ -74,6 +74,16 @@ export const context = field(
   v.exactOptional(whole(2)),
   numberFlag('context', 'N', `tokens a window for calibration and evaluation (default: ${DEFAULTS.context})`),
 );
+const PRECISIONS = ['auto', 'fp32', 'bf16'] as const;
+export const precision = field(
+  v.exactOptional(v.picklist(PRECISIONS)),
+  choiceFlag(
+    'precision',
+    PRECISIONS,
+    'products of language models on the CPU: fp32, or pairs of bf16 terms with sums in fp32 (default: auto, bf16 where there is AMX)',
+  ),
+);
+export type PrecisionSetting = (typeof PRECISIONS)[number];
 export const windows = field(
   v.exactOptional(whole(1)),
   numberFlag('windows', 'N', 'evaluate the first N windows only'),

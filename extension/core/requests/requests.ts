@@ -34,6 +34,7 @@ import {
   outFile,
   outFolder,
   overrides,
+  precision,
   samples,
   secondPass,
   selection,
@@ -138,6 +139,7 @@ export const fisherRequest = describeRequest('fisher', {
   calibration: { schema: path, spoken: pathFlag('calibration', 'FILE', 'calibration text') },
   samples,
   context,
+  precision,
   ...outFile,
   ...selection,
   ...settings,
@@ -168,6 +170,7 @@ export const calibrateRequest = describeRequest(
     memory,
     parts,
     shard,
+    precision,
     fisher: {
       schema: v.exactOptional(v.boolean()),
       spoken: switchFlag('fisher', 'keep the elementwise Fisher information too, as `fisher` would'),
@@ -275,6 +278,7 @@ export const evaluateRequest = describeRequest('eval', {
   ...model,
   text: { schema: path, spoken: pathFlag('text', 'FILE', 'evaluation text') },
   context,
+  precision,
   windows,
   bos: {
     schema: v.exactOptional(v.boolean()),
@@ -313,6 +317,7 @@ const compressFields = {
     spoken: pathFlag('eval-text', 'FILE', 'measure perplexity on this text before and after'),
   },
   context,
+  precision,
   windows,
   ...consumer,
   format: {
@@ -406,6 +411,7 @@ export const methodsRequest = describeRequest('methods', {
   },
   samples,
   context,
+  precision,
   windows,
   ...selection,
   ...settings,

@@ -150,7 +150,8 @@ export async function computeCalibration(
     });
   });
   const warnings = [...windows.notes, ...model.warnings];
-  return describe(context, out, targets, { ...counts, losses: [...losses], warnings }, start);
+  const { used: precision } = context.precision;
+  return describe(context, out, targets, { ...counts, losses: [...losses], precision, warnings }, start);
 }
 
 /**
@@ -440,7 +441,7 @@ async function describe(
   context: PipelineContext,
   out: string,
   targets: readonly Pick<LogicalTensor, 'name'>[],
-  known: Pick<CalibrationReport, 'samples' | 'context' | 'tokens' | 'losses' | 'warnings'>,
+  known: Pick<CalibrationReport, 'samples' | 'context' | 'tokens' | 'losses' | 'precision' | 'warnings'>,
   start: number,
 ): Promise<CalibrationReport> {
   const { index, inputs } = await openStatistics(context, out);

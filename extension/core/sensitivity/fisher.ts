@@ -115,6 +115,7 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
     losses: [...losses],
     matrices,
     seconds: (context.now() - start) / 1000,
+    precision: context.precision.used,
     warnings: [
       ...windows.notes,
       ...model.warnings,

@@ -5,7 +5,7 @@
 import { tensorBytes } from '../checkpoint/serialize';
 import { contentHash, denseSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
-import { backendOf, callNative, type PipelineContext } from '../context';
+import { arithmeticOf, callNative, type PipelineContext } from '../context';
 import { windowDivergence } from '../evaluation/divergence';
 import { describeModel, forWindows } from '../evaluation/language-model';
 import { EVALUATION_VERSION } from '../evaluation/text';
@@ -50,7 +50,7 @@ export async function measuredPrices(
   for (const target of targets) {
     const key = {
       version: EVALUATION_VERSION,
-      backend: backendOf(context),
+      backend: arithmeticOf(context),
       model,
       config: index.config,
       matrix: [target.name, await contentHash(context, target)],

@@ -1,4 +1,5 @@
 /** Options and their costs: what the allocation program chooses from. */
+import type { Precision } from '../context';
 import type { DenseSource } from '../native';
 import type { Role } from '../checkpoint/types';
 import type { Coverage } from '../logical/targets';
@@ -68,6 +69,7 @@ export interface FisherReport {
   losses: number[];
   matrices: { name: string; sum: number; max: number }[];
   seconds: number;
+  precision: Precision['used'];
   /** As in an evaluation's report. */
   warnings: string[];
 }
@@ -113,6 +115,8 @@ export interface CalibrationReport {
   /** By matrix: the mean of its Fisher information, its input's name and mean square. */
   matrices: { name: string; input: string; fisherMean: number; inputMeanSquare: number }[];
   seconds: number;
+  /** What products were computed in; absent for files that were added up. */
+  precision?: Precision['used'];
   /** What the figures rest on that a reader may not expect, one sentence each. */
   warnings: string[];
   /** The importance matrix that was written too. */

@@ -1,6 +1,6 @@
 /** Perplexity of a checkpoint, and that of an original measured once. */
 import type { CheckpointIndex } from '../checkpoint/types';
-import { backendOf, type PipelineContext } from '../context';
+import { arithmeticOf, type PipelineContext } from '../context';
 import { recordRate } from '../estimate';
 import { evaluateCheckpoint } from '../evaluation/checkpoint';
 import { EVALUATION_VERSION, readTextFile } from '../evaluation/text';
@@ -44,7 +44,7 @@ export async function evaluateOnce(
     text: context.digest(text),
     notes,
     window: [request.context ?? DEFAULTS.context, request.windows, request.bos],
-    backend: backendOf(context),
+    backend: arithmeticOf(context),
   };
   const report = await cachedOnce<EvaluateReport>(context, 'evaluation', key, {
     make: () => evaluate(context, request),

@@ -1,5 +1,5 @@
 /** Statistics of a calibration text: computed once, found again by the content of model and text. */
-import { backendOf, callNative, type PipelineContext } from '../context';
+import { arithmeticOf, callNative, type PipelineContext } from '../context';
 import { recordRate } from '../estimate';
 import { describeModel } from '../evaluation/language-model';
 import { EVALUATION_VERSION, readTextFile } from '../evaluation/text';
@@ -52,7 +52,7 @@ async function fisherOnce(
     text: context.digest((await readTextFile(context.files, request.calibration)).text),
     samples,
     context: contextLength,
-    backend: backendOf(context),
+    backend: arithmeticOf(context),
   };
   const { calibration } = request;
   const found = await cachedFileOnce<FisherReport>(context, 'fisher', key, {
@@ -154,7 +154,7 @@ async function calibrationOnce(
     samples,
     context: contextLength,
     fisher,
-    backend: backendOf(context),
+    backend: arithmeticOf(context),
     ...(parts > 1 && { parts }),
   };
   const held = heldAtATime(context, request.memory);

@@ -96,7 +96,7 @@ function measuredAlongside(compression: Compression, original: Model): Perplexit
   const { evalText, context = 512 } = job.params;
   if (evalText === undefined) return [];
   const measure = (
-    { perplexity = 0, tokens = 0, windows = 0, kl, sameTop }: Measure,
+    { perplexity = 0, tokens = 0, windows = 0, precision = 'fp32', kl, sameTop }: Measure,
     model: string,
   ): EvaluateReport => ({
     ...(kl &&
@@ -112,6 +112,7 @@ function measuredAlongside(compression: Compression, original: Model): Perplexit
     bos: false,
     seconds: report.seconds['evaluate'] ?? 0,
     device: job.params.device ?? 'auto',
+    precision,
     warnings: [],
   });
   const date = job.ended ?? job.created;

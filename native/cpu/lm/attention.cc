@@ -89,8 +89,8 @@ void attention_forward(const Batch& batch, const AttentionPattern& pattern, int6
     for (int64_t first = 0; first < batch.context; first += kQueries) {
       const Block b = block_at(batch, pattern.window, first);
       const int64_t keys = b.end - b.begin;
-      batch.gemm(false, true, b.count, keys, dim, scale, q + b.first * q_size + column, q_size, k + b.begin * kv_size,
-                 kv_size, 0.0f, scratch, keys);
+      batch.product(false, true, b.count, keys, dim, scale, q + b.first * q_size + column, q_size,
+                    k + b.begin * kv_size, kv_size, 0.0f, scratch, keys);
       if (c.attention.alibi != nullptr) add_distances(c.attention, column / dim, b, scratch);
       if (cap > 0) kernels().soft_cap(scratch, b.count * keys, cap);
       for (int64_t i = 0; i < b.count; ++i) {
@@ -100,8 +100,8 @@ void attention_forward(const Batch& batch, const AttentionPattern& pattern, int6
         if (pattern.sinks != nullptr) sum = add_sink(pattern.sinks[column / dim], sum, keys, scratch + i * keys);
         if (lse_of_head != nullptr) lse_of_head[position] = sum;
       }
-      batch.gemm(false, false, b.count, dim, keys, 1.0f, scratch, keys, v + b.begin * kv_size, kv_size, 0.0f,
-                 out + b.first * q_size + column, q_size);
+      batch.product(false, false, b.count, dim, keys, 1.0f, scratch, keys, v + b.begin * kv_size, kv_size, 0.0f,
+                    out + b.first * q_size + column, q_size);
     }
   }
 }
@@ -127,8 +127,8 @@ void attention_backward(const Batch& batch, const AttentionPattern& pattern, int
       float* p = scratch;
       float* ds = p + b.count * keys;
       float* capped = ds + b.count * keys;
-      batch.gemm(false, true, b.count, keys, dim, scale, q + at, q_size, k + key_at, kv_size, 0.0f, p, keys);
-      batch.gemm(false, true, b.count, keys, dim, 1.0f, d_out + at, q_size, v + key_at, kv_size, 0.0f, ds, keys);
+      batch.product(false, true, b.count, keys, dim, scale, q + at, q_size, k + key_at, kv_size, 0.0f, p, keys);
+      batch.product(false, true, b.count, keys, dim, 1.0f, d_out + at, q_size, v + key_at, kv_size, 0.0f, ds, keys);
       if (c.attention.alibi != nullptr) add_distances(c.attention, column / dim, b, p);
       if (cap > 0) {
         kernels().soft_cap(p, b.count * keys, cap);
@@ -142,9 +142,9 @@ void attention_backward(const Batch& batch, const AttentionPattern& pattern, int
         kernels().softmax_backward(p + i * keys, delta, scale, keys, ds + i * keys);
       }
       if (cap > 0) kernels().soft_cap_backward(capped, b.count * keys, cap, ds);
-      batch.gemm(true, false, keys, dim, b.count, 1.0f, p, keys, d_out + at, q_size, 1.0f, dv + key_at, kv_size);
-      batch.gemm(false, false, b.count, dim, keys, 1.0f, ds, keys, k + key_at, kv_size, 0.0f, d_out + at, q_size);
-      batch.gemm(true, false, keys, dim, b.count, 1.0f, ds, keys, q + at, q_size, 1.0f, dk + key_at, kv_size);
+      batch.product(true, false, keys, dim, b.count, 1.0f, p, keys, d_out + at, q_size, 1.0f, dv + key_at, kv_size);
+      batch.product(false, false, b.count, dim, keys, 1.0f, ds, keys, k + key_at, kv_size, 0.0f, d_out + at, q_size);
+      batch.product(true, false, keys, dim, b.count, 1.0f, ds, keys, q + at, q_size, 1.0f, dk + key_at, kv_size);
     }
   }
 }

@@ -75,13 +75,36 @@ void Batch::gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64
   }
 }
 
+void Batch::product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
+                    int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) const {
+  if (config.precision == Precision::fp32) {
+    return gemm(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  }
+  check();
+  cpu::bf16::product(cpu::bf16::available(), alpha, {a, lda, transpose_a}, {b, ldb, transpose_b}, m, n, k, beta != 0, c,
+                     ldc);
+}
+
+cpu::bf16::PackedMatrix* Batch::packed(const cpu::bf16::View& weight, int64_t depth, int64_t columns) const {
+  const std::lock_guard<std::mutex> lock(packing_);
+  return &packed_.try_emplace({weight.data, weight.transposed}, weight, depth, columns).first->second;
+}
+
 void Batch::linear(const float* x, const float* weight, int64_t rows, int64_t in, int64_t out, bool accumulate,
                    float* y) const {
+  if (config.precision == Precision::bf16) {
+    return cpu::bf16::product(cpu::bf16::available(), {x, in, false}, packed({weight, in, true}, in, out), rows,
+                              accumulate, y, out, [&] { check(); });
+  }
   gemm(false, true, rows, out, in, 1.0f, x, in, weight, in, accumulate ? 1.0f : 0.0f, y, out);
 }
 
 void Batch::linear_backward(const float* dy, const float* weight, int64_t rows, int64_t in, int64_t out,
                             bool accumulate, float* dx) const {
+  if (config.precision == Precision::bf16) {
+    return cpu::bf16::product(cpu::bf16::available(), {dy, out, false}, packed({weight, in, false}, out, in), rows,
+                              accumulate, dx, in, [&] { check(); });
+  }
   gemm(false, false, rows, in, out, 1.0f, dy, out, weight, in, accumulate ? 1.0f : 0.0f, dx, in);
 }
 

@@ -5,10 +5,14 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
+#include "bf16/bf16.h"
 #include "lm/rotary.h"
 #include "lq/language_model.h"
 #include "threads.h"
@@ -89,6 +93,14 @@ class Batch {
   void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
             int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) const;
 
+  // The same in the model's precision, beta 0 or 1.
+  void product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
+               int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) const;
+
+  // The products with weights are in the model's precision. In bf16 a weight is packed when it is first met and kept
+  // under its address: whoever puts others there forgets them first, not on the pool.
+  void forget_weights() const { packed_.clear(); }
+
   // y [rows, out] = x [rows, in] W^T (+ y when accumulate), W [out, in].
   void linear(const float* x, const float* weight, int64_t rows, int64_t in, int64_t out, bool accumulate,
               float* y) const;
@@ -100,6 +112,11 @@ class Batch {
   const Control& control_;
   mutable std::vector<Buffer> scratch_;
   mutable std::array<Buffer, static_cast<size_t>(Shared::count)> shared_;
+
+  cpu::bf16::PackedMatrix* packed(const cpu::bf16::View& weight, int64_t depth, int64_t columns) const;
+
+  mutable std::mutex packing_;
+  mutable std::map<std::pair<const float*, bool>, cpu::bf16::PackedMatrix> packed_;
 };
 
 }  // namespace lq::lm

@@ -290,6 +290,12 @@ Status create_language_model(const LanguageModelConfig& config, const WeightProv
     std::snprintf(status.message, sizeof status.message, "impossible dimensions of a language model");
     return status;
   }
+  if (config.precision == Precision::bf16 && cpu::bf16::available() == cpu::bf16::Instructions::none) {
+    status.code = StatusCode::unsupported;
+    std::snprintf(status.message, sizeof status.message,
+                  "this processor has no instructions for products in bf16 (AVX512-BF16 or AMX)");
+    return status;
+  }
   *out = new (std::nothrow) CpuLanguageModel(config, provider, memory);
   if (*out == nullptr) status.code = StatusCode::out_of_memory;
   return status;

@@ -95,7 +95,9 @@ Routing route(const Batch& batch, const RouterWeights& w, const float* x) {
   batch.for_rows([&](int64_t first, int64_t count, int32_t) {
     float* logits = &r.logits[first * m.experts];
     for (int64_t i = 0; i < count && w.bias != nullptr; ++i) std::copy_n(w.bias, m.experts, logits + i * m.experts);
-    batch.linear(x + first * hidden, w.weight, count, hidden, m.experts, w.bias != nullptr, logits);
+    // In fp32: a choice between experts that are close must not depend on rounding.
+    batch.gemm(false, true, count, m.experts, hidden, 1.0f, x + first * hidden, hidden, w.weight, hidden,
+               w.bias != nullptr ? 1.0f : 0.0f, logits, m.experts);
     std::vector<double> scratch(2 * m.experts + m.top_k);
     for (int64_t row = first; row < first + count; ++row) {
       choose(m, w.correction, &r.logits[row * m.experts], scratch.data(), &r.experts[row * m.top_k],
@@ -144,7 +146,8 @@ void route_backward(const Batch& batch, const RouterWeights& w, const Routing& r
         break;
     }
   }
-  batch.linear_backward(scratch, w.weight, count, batch.config.hidden, m.experts, true, dx);
+  const int64_t hidden = batch.config.hidden;
+  batch.gemm(false, false, count, hidden, m.experts, 1.0f, scratch, m.experts, w.weight, hidden, 1.0f, dx, hidden);
 }
 
 float lone_weight(const LanguageModelConfig& c, const Routing& r, int64_t row, int64_t expert) {

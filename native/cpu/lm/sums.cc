@@ -128,8 +128,8 @@ void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& 
       const int64_t row = g->sequences != nullptr ? g->sequences[s] : s * batch.context;
       const int64_t length = g->sequences != nullptr ? g->sequences[s + 1] - row : batch.context;
       if (length == 0) continue;
-      batch.gemm(true, false, rows, g->in, length, 1.0f, g->dy + row * g->out + first, g->out, g->x + row * g->in,
-                 g->in, 0.0f, gradient, g->in);
+      batch.product(true, false, rows, g->in, length, 1.0f, g->dy + row * g->out + first, g->out, g->x + row * g->in,
+                    g->in, 0.0f, gradient, g->in);
       for (int64_t r = 0; r < rows; ++r) {
         const float* row_of = gradient + r * g->in;
         const int64_t to = g->runs.at(first + r);

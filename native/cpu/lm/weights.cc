@@ -211,6 +211,7 @@ void Weights::load(int32_t layer, WeightKind kind, int32_t expert, int64_t count
 }
 
 LayerWeights Weights::layer(const Batch& batch, int32_t layer) {
+  batch.forget_weights();
   const LanguageModelConfig& c = config_;
   // The largest fused tensor is read behind the block's own, and taken apart from there.
   const MatrixShape qkv = matrix_shape(c, layer, WeightKind::qkv);
@@ -258,6 +259,7 @@ LayerWeights Weights::layer(const Batch& batch, int32_t layer) {
 }
 
 void Weights::Experts::load(const Batch& batch, const int32_t* experts, int64_t count, ExpertWeights* out) {
+  batch.forget_weights();
   const LanguageModelConfig& c = weights_->config_;
   int64_t each = 0;
   for (const auto& [kind, field] : kExpertTensors) each += expert_tensor_size(c, kind);
@@ -289,6 +291,7 @@ void Weights::Experts::load(const Batch& batch, const int32_t* experts, int64_t 
 }
 
 HeadWeights Weights::head(const Batch& batch) {
+  batch.forget_weights();
   const LanguageModelConfig& c = config_;
   const HeadParts& h = c.head;
   const int64_t hidden = c.hidden, width = head_width(c), vocab = c.vocab;
@@ -320,6 +323,7 @@ HeadWeights Weights::head(const Batch& batch) {
 }
 
 void Weights::embed(const Batch& batch, const int32_t* tokens, int64_t count, float* x) {
+  batch.forget_weights();
   const LanguageModelConfig& c = config_;
   const EmbeddingParts& e = c.embedding;
   const int64_t hidden = c.hidden, width = embedding_width(c), table = c.vocab * width;

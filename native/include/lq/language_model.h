@@ -121,6 +121,11 @@ struct HeadParts {
   double softcap;         // logits become c tanh(logit / c); 0: none
 };
 
+// Of products on the CPU: fp32, or operands as sums of two bf16 terms with sums in fp32, whose errors are 2^-16 of each
+// term. Routers and second moments are fp32 in either case. CUDA's tensor cores take bf16 operands anyway, with second
+// terms where weights are no bf16 numbers, and leave this alone.
+enum class Precision : int32_t { fp32 = 0, bf16 };
+
 struct LanguageModelConfig {
   int32_t layers, hidden, heads, kv_heads, head_dim, intermediate, vocab, max_positions;
   float rms_eps;  // of norms of either kind
@@ -151,6 +156,7 @@ struct LanguageModelConfig {
   // predicted; there are as many in every sequence, one at least.
   bool masked;
   int32_t mask_token;
+  Precision precision;  // bf16: unsupported where the processor has no instructions for it
 };
 
 inline LayerTraits traits_of(const LanguageModelConfig& c, int32_t layer) {

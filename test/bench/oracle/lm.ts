@@ -54,6 +54,7 @@ const context: PipelineContext = {
   cache: folder,
   seed: 0,
   self: identity,
+  precision: { used: 'fp32', asked: false },
   claimTimeout: claimTimeout(),
   signal: new AbortController().signal,
   digest: text => createHash('sha256').update(text).digest('hex'),

@@ -74,6 +74,7 @@ export function context(changes: Partial<WritableFileSystem> = {}, signal?: Abor
     cache,
     seed: 1,
     self: identity,
+    precision: { used: 'fp32', asked: false },
     claimTimeout: 60_000,
     signal: signal ?? new AbortController().signal,
     digest: text => createHash('sha256').update(text).digest('hex'),

@@ -21,6 +21,7 @@ const everything: Sayable[] = [
       calibration: '/c.txt',
       samples: 7,
       context: 128,
+      precision: 'bf16',
       out: '/f',
       include: ['*q*'],
       exclude: ['x'],
@@ -59,7 +60,15 @@ const everything: Sayable[] = [
   },
   {
     command: 'evaluate',
-    request: { model: '/m', text: '/t.txt', reference: '/original', context: 64, windows: 3, bos: true },
+    request: {
+      model: '/m',
+      text: '/t.txt',
+      reference: '/original',
+      context: 64,
+      windows: 3,
+      precision: 'fp32',
+      bos: true,
+    },
   },
   { command: 'export', request: { model: '/m', format: 'dense', dtype: 'fp16', out: '/o', overwrite: true } },
   {
@@ -92,6 +101,7 @@ const everything: Sayable[] = [
       memory: 1e9,
       evalText: '/e.txt',
       context: 256,
+      precision: 'auto',
       windows: 10,
       for: 'packed',
       format: 'dense',

@@ -20,6 +20,7 @@ export function perplexityView(): PerplexityView {
     bos: false,
     seconds: 23,
     device: 'CPU',
+    precision: 'fp32' as const,
     warnings: [],
   };
   const run = (bits: number, perplexity: number, weighting: string): PerplexityRun => ({
