@@ -123,6 +123,8 @@ export interface TargetChoice {
   request: Pick<CompressRequest, 'for' | 'format'>;
   /** Ids of the methods that make it, the usual one first. */
   methods: string[];
+  /** Whether embedding and head can be compressed, always are, or never. */
+  embeddings: 'asked' | 'always' | 'never';
 }
 
 /** A set of options to choose from. */

@@ -286,6 +286,24 @@ describe('compress panel', () => {
     await panel.close();
   });
 
+  it('compresses embedding and head where they can be and are asked for', async () => {
+    const panel = await open(compressView());
+    const { page } = panel;
+    const last = () => panel.asked.filter(([method]) => method === 'estimate').at(-1)?.[1];
+    const box = page.getByRole('checkbox', { name: 'Embedding and head too' });
+    await box.waitFor();
+    await expect.poll(last).not.toHaveProperty('embeddings');
+    await box.click();
+    await expect.poll(last).toHaveProperty('embeddings', true);
+    const program = page.getByRole('region', { name: 'Where will it run' });
+    await program.locator('vscode-dropdown').click();
+    await program.getByRole('option', { name: /GGUF/ }).click();
+    await expect.poll(() => box.count()).toBe(0);
+    await expect.poll(last).toMatchObject({ for: 'gguf' });
+    expect(last()).not.toHaveProperty('embeddings');
+    await panel.close();
+  });
+
   it('says which programs will load it before, and after the job how to load it', async () => {
     const panel = await open(compressView());
     const estimate = panel.page.getByRole('complementary', { name: 'Estimate' });

@@ -360,6 +360,13 @@ function Group(props: { title: string; about?: string; children: ComponentChildr
   );
 }
 
+/** What is compressed, by what becomes of embedding and head. */
+const ABOUT = {
+  asked: 'Linear weights of the repeated blocks. Norms stay as they are.',
+  always: 'Linear weights of the repeated blocks, embedding and head. Norms stay as they are.',
+  never: 'Linear weights of the repeated blocks. Embeddings, head and norms stay as they are.',
+} as const;
+
 /** Include and exclude patterns with the matrices they leave, counted as they are typed. */
 function Matrices(props: {
   host: CompressHost;
@@ -370,6 +377,7 @@ function Matrices(props: {
 }) {
   const { host, view, form, set } = props;
   const total = view.targets.length;
+  const target = targetOf(form, view);
   const [matched, setMatched] = useState<{ names: string[]; parameters: number }>();
   useEffect(() => {
     const include = splitGlobs(form.include);
@@ -390,7 +398,14 @@ function Matrices(props: {
     };
   }, [form.include, form.exclude]);
   return (
-    <Group title="Matrices" about="Linear weights of the repeated blocks. Embeddings, head and norms stay as they are.">
+    <Group title="Matrices" about={ABOUT[target.embeddings]}>
+      {target.embeddings === 'asked' && (
+        <Field label="" note="A share of a small model, and next to nothing of a large one.">
+          <Checkbox checked={form.embeddings} onChange={value => set('embeddings', value)}>
+            Embedding and head too
+          </Checkbox>
+        </Field>
+      )}
       <TextInput
         label="Only"
         name="Only these matrices"

@@ -20,6 +20,7 @@ export interface Form {
   fisher: string;
   samples: string;
   secondPass: boolean;
+  embeddings: boolean;
   include: string;
   exclude: string;
   evalText: string;
@@ -77,6 +78,7 @@ export function toForm(request: CompressRequest, view: Choices): Form {
     fisher: request.fisher ?? '',
     samples: text(request.samples),
     secondPass: request.secondPass ?? true,
+    embeddings: request.embeddings ?? false,
     include: globs(request.include),
     exclude: globs(request.exclude),
     evalText: request.evalText ?? '',
@@ -101,7 +103,7 @@ const emptyForm = toForm(
   { model: '', out: '', budget: { kind: 'bits', value: 0 } },
   {
     header: { bytes: 0 } as CompressView['header'],
-    consumers: [{ id: '', label: '', readers: '', request: {}, methods: [''] }],
+    consumers: [{ id: '', label: '', readers: '', request: {}, methods: [''], embeddings: 'never' }],
     methods: [],
     paper: {},
   },
@@ -194,6 +196,7 @@ export function toRequest(form: Form, view: CompressView): { request?: CompressR
     ...weightingOf(form),
     ...(method.secondPass && form.importance === 'calibration' && !form.secondPass && { secondPass: false }),
     ...(form.evalText !== '' && { evalText: form.evalText }),
+    ...(target.embeddings === 'asked' && form.embeddings && { embeddings: true }),
     ...(include.length > 0 && { include }),
     ...(exclude.length > 0 && { exclude }),
     ...(form.overrides.length > 0 && { overrides: form.overrides }),

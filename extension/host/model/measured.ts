@@ -1,7 +1,6 @@
 /** Which runs say something about the plans of a table of costs: those that were planned from the same options, weighed alike. */
 import { baseName } from '../../core/format';
-import type { MethodSettings } from '../../core/options/methods/method';
-import { methodOptions, methods, type MethodId } from '../../core/options/methods/registry';
+import { optionsOf } from '../../core/method';
 import type { SweepTable } from '../../core/sensitivity/types';
 import type { PlanPrediction } from '../../protocol/panels';
 import type { Compression } from './related';
@@ -15,11 +14,7 @@ export function isOfTable({ job, report }: Compression, table: SweepTable, file:
   const { method, metric } = report.recipe;
   if (method !== table.recipe.method || metric.kind !== table.recipe.metric.kind) return false;
   if (job.params.sweepOut === file) return true;
-  // A format has options of its own, and a method that is not known any more no options that could be compared.
-  if (job.params.for !== undefined || !Object.hasOwn(methods, method)) return false;
-  const id = method as MethodId;
-  const settings = Object.fromEntries(methods[id].settings.map(name => [name, job.params[name]])) as MethodSettings;
-  return sortedOptions(methodOptions(id, settings)) === sortedOptions(table.options);
+  return sortedOptions(optionsOf(job.params)) === sortedOptions(table.options);
 }
 
 /**

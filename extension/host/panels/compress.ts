@@ -1,3 +1,4 @@
+import { targetOf } from '../../core/export/targets';
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
@@ -109,7 +110,8 @@ function targetChoices(): TargetChoice[] {
   const usual = [DEFAULTS.method, ...any.filter(id => id !== DEFAULTS.method)];
   const listed = CONSUMER_IDS.map(id => {
     const { label, readers, methods: own }: Consumer = consumers[id];
-    return { id, label, readers, request: { for: id }, methods: own ? [...own] : usual };
+    const request = { for: id };
+    return { id, label, readers, request, methods: own ? [...own] : usual, ...embeddingsOf(request) };
   });
   const dense = {
     id: 'dense',
@@ -117,8 +119,12 @@ function targetChoices(): TargetChoice[] {
     readers: 'transformers, vLLM',
     request: { format: 'dense' } as const,
   };
-  return [...listed, { ...dense, methods: usual }];
+  return [...listed, { ...dense, methods: usual, ...embeddingsOf(dense.request) }];
 }
+
+const embeddingsOf = (request: TargetChoice['request']): Pick<TargetChoice, 'embeddings'> => ({
+  embeddings: targetOf(request).embeddings,
+});
 
 /** Methods that are of one format alone. */
 const only: ReadonlySet<string> = new Set(CONSUMER_IDS.flatMap(id => (consumers[id] as Consumer).methods ?? []));

@@ -34,7 +34,7 @@ describe('a compression and a table of costs', () => {
     expect(isOfTable(compression({}), table('frontier'), '/t.json')).toBe(true);
     expect(isOfTable(compression({ tailBiting: true }), table('frontier'), '/t.json')).toBe(false);
     expect(isOfTable(compression({}, { kind: 'plain' }), table('frontier'), '/t.json')).toBe(false);
-    const paper = compression({ ranks: [8] }, { method: 'lq-lora' });
+    const paper = compression({ method: 'lq-lora', ranks: [8] }, { method: 'lq-lora' });
     expect(isOfTable(paper, table('lq-lora', [8]), '/t.json')).toBe(true);
     expect(isOfTable(paper, table('lq-lora', [8, 16]), '/t.json')).toBe(false);
   });

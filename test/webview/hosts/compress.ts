@@ -36,10 +36,12 @@ export function compressView(...jobs: JobState[]): CompressView {
       {
         ...{ id: 'packed', label: 'Packed LQ checkpoint', readers: 'LQ Studio', request: { for: 'packed' } },
         methods: ['frontier', 'lq-lora', 'gptq'],
+        embeddings: 'asked',
       },
       {
         ...{ id: 'gguf', label: 'GGUF', readers: 'llama.cpp, Ollama, LM Studio', request: { for: 'gguf' } },
         methods: ['gguf'],
+        embeddings: 'always',
       },
     ],
     methods: [
