@@ -1,33 +1,17 @@
+// How options take turns in the slots. What a slot is made of, and how many there are, is in engine_memory.cc.
 #include "lq/engine.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "lq/engine_memory.h"
 #include "quant/pack.h"
 
 namespace lq::cuda {
 namespace {
 
-constexpr int kRankMultiple = 16;
 constexpr uint32_t kInfinity = 0x7f800000u;
-
-// Steps of subspace iteration every LQ iteration takes. On a small matrix a step costs next to nothing and the spectrum
-// of the residual is coarse; on a large one the factors follow the slowly changing residual well with one.
-int factorization_steps(int64_t rows, int64_t cols) {
-  const int64_t count = rows * cols;
-  if (count <= int64_t{1} << 14) return 24;
-  if (count <= int64_t{1} << 20) return 4;
-  return count < int64_t{1} << 22 ? 2 : 1;
-}
-
-// Parts the inner dimension of a sketch with `outer` rows is cut into, so that one slot alone keeps a device busy. It
-// follows from the shape only: the sums are the same whatever else runs and wherever.
-int sketch_splits(int64_t outer, int64_t inner) {
-  constexpr int64_t kBlocks = 96, kMostSplits = 8;
-  return static_cast<int>(
-      std::clamp<int64_t>(ceil_div(kBlocks, outer / kTile), 1, std::min(kMostSplits, inner / kTile)));
-}
 
 bool same_book(const CodeBook& a, const CodeBook& b) {
   return a.bits == b.bits && std::memcmp(a.levels, b.levels, sizeof(float) << a.bits) == 0;
@@ -42,32 +26,6 @@ void copy_on_device(const Stream& stream, __half* target, const __half* source, 
   check(cudaMemcpyAsync(target, source, static_cast<size_t>(count) * sizeof(__half), cudaMemcpyDeviceToDevice,
                         stream.get()),
         "copying on the device");
-}
-
-// The fields that follow from the shape, the rank and the device.
-void shape_workspace(int64_t rows, int64_t cols, int64_t rank, Workspace* ws) {
-  ws->padded_rows = static_cast<int32_t>(round_up(rows, kTile));
-  ws->padded_cols = static_cast<int32_t>(round_up(cols, kTile));
-  ws->rank = static_cast<int32_t>(std::min({rank, rows, cols}));
-  ws->padded_rank = static_cast<int32_t>(round_up(ws->rank, kRankMultiple));
-  ws->steps = factorization_steps(rows, cols);
-  ws->column_splits = sketch_splits(ws->padded_rows, ws->padded_cols);
-  ws->row_splits = sketch_splits(ws->padded_cols, ws->padded_rows);
-}
-
-int64_t gram_chunks(const Workspace& ws) { return ceil_div(ws.padded_rows, kGramRows); }
-
-int64_t most_blocks(const std::vector<SweepOption>& options, int64_t count) {
-  int64_t most = 0;
-  for (const SweepOption& option : options) most = std::max(most, block_count(option.config, count));
-  return most;
-}
-
-// Bytes a slot takes.
-int64_t slot_bytes(const Workspace& ws, int64_t max_blocks) {
-  const int64_t rank = ws.padded_rank;
-  return ws.matrix_size() * 2 + ws.u_size() * 4 * (1 + ws.column_splits) + ws.z_size() * 4 * (1 + ws.row_splits) +
-         max_blocks * 4 + rank * rank * 4 * (gram_chunks(ws) + 1) + int64_t{ws.tiles()} * kTileWarps * 16;
 }
 
 }  // namespace
@@ -131,84 +89,6 @@ Engine::Engine(const Stream& stream, const DeviceProblem& matrix, const LqProble
   const int64_t fitting = (memory - problem_bytes(problem)) / slot_bytes(ws_, max_blocks_);
   slots_ = static_cast<int>(std::clamp<int64_t>(fitting, 1, std::min<int64_t>(wanted, kMaxSlots)));
   allocate();
-}
-
-int64_t Engine::problem_bytes(const LqProblem& problem) {
-  Workspace ws{};
-  shape_workspace(problem.weight.rows, problem.weight.cols, 0, &ws);
-  // The weights as stored and padded, Fisher, and the scaled weights of the first factorisation with its products.
-  const int64_t stored = problem.weight.rows * problem.weight.cols * dtype_bits(problem.weight.dtype) / 8;
-  return stored + ws.matrix_size() * (4 + (problem.fisher != nullptr ? 4 : 0) + 4 + 1);
-}
-
-MemoryNeed Engine::need(const LqProblem& problem, const std::vector<SweepOption>& options) {
-  // Fewer slots than this leave a device idle; a lane waits for the others to go rather than run so.
-  constexpr int64_t kWorthwhileSlots = 16;
-  Workspace ws{};
-  shape_workspace(problem.weight.rows, problem.weight.cols, options.front().rank, &ws);
-  const int64_t slot = slot_bytes(ws, most_blocks(options, problem.weight.rows * problem.weight.cols));
-  const int64_t slots = std::min<int64_t>(static_cast<int64_t>(options.size()), kMaxSlots);
-  const int64_t fixed = problem_bytes(problem);
-  return {fixed + slot * std::min(slots, kWorthwhileSlots), fixed + slot * slots};
-}
-
-void Engine::allocate() {
-  const int64_t rank = ws_.padded_rank;
-  for (;; slots_ /= 2) {
-    try {
-      const int64_t slots = slots_;
-      residual_ = DeviceBuffer<__half>(stream_, slots * ws_.matrix_size());
-      u_ = DeviceBuffer<__half>(stream_, slots * ws_.u_size());
-      z_ = DeviceBuffer<__half>(stream_, slots * ws_.z_size());
-      best_u_ = DeviceBuffer<__half>(stream_, slots * ws_.u_size());
-      best_z_ = DeviceBuffer<__half>(stream_, slots * ws_.z_size());
-      y_sums_ = DeviceBuffer<float>(stream_, slots * ws_.column_splits * ws_.u_size());
-      z_sums_ = DeviceBuffer<float>(stream_, slots * ws_.row_splits * ws_.z_size());
-      gram_ = DeviceBuffer<float>(stream_, slots * gram_chunks(ws_) * rank * rank);
-      whitening_ = DeviceBuffer<float>(stream_, slots * rank * rank);
-      scales_ = DeviceBuffer<float>(stream_, slots * max_blocks_);
-      minimum_ = DeviceBuffer<uint32_t>(stream_, slots);
-      errors_ = DeviceBuffer<double>(stream_, slots * ws_.tiles() * kTileWarps * 2);
-      slot_options_ = DeviceBuffer<SlotOption>(stream_, slots);
-      states_ = DeviceBuffer<SlotState>(stream_, slots);
-      scale_slots_ = DeviceBuffer<ScaleSlot>(stream_, slots);
-      break;
-    } catch (const Failure& failure) {
-      if (failure.status.code != StatusCode::device_memory || slots_ == 1) throw;
-      release();
-    }
-  }
-  host_slot_options_.assign(static_cast<size_t>(slots_), SlotOption{});
-  // The padding of the residual is never written again.
-  residual_.clear();
-  states_.clear();
-  ws_.residual = residual_.get();
-  ws_.u = u_.get();
-  ws_.z = z_.get();
-  ws_.best_u = best_u_.get();
-  ws_.best_z = best_z_.get();
-  ws_.y_sums = y_sums_.get();
-  ws_.z_sums = z_sums_.get();
-  ws_.gram = gram_.get();
-  ws_.whitening = whitening_.get();
-  ws_.scales = scales_.get();
-  ws_.max_blocks = max_blocks_;
-  ws_.minimum = minimum_.get();
-  ws_.errors = errors_.get();
-  ws_.books = books_.get();
-  ws_.options = slot_options_.get();
-  ws_.states = states_.get();
-}
-
-// What a failed attempt left must be gone before the next, or fewer slots need more memory than many.
-void Engine::release() {
-  for (DeviceBuffer<__half>* buffer : {&residual_, &u_, &z_, &best_u_, &best_z_}) *buffer = {};
-  for (DeviceBuffer<float>* buffer : {&y_sums_, &z_sums_, &gram_, &whitening_, &scales_}) *buffer = {};
-  minimum_ = {};
-  errors_ = {};
-  slot_options_ = {};
-  states_ = {};
-  scale_slots_ = {};
 }
 
 void Engine::assign(int slot, int option, Start start, int max_iterations, bool keep_best) {

@@ -1,3 +1,22 @@
+// x W' for W = Q + L1 L2 as it is stored: out = x Q' + (x L2') L1', in bf16 with fp32 sums.
+//
+// The memory plan. Q is never made dense: a block of threads streams its 128 rows of codes, 2 to 4 bits a weight, from
+// global into shared memory, 128 columns a stage, with the fields of their scales and the activations of the same
+// columns. A ring of two to eight stages (as many as 96 KB hold beside the table of levels, so that every architecture
+// takes one block and large ones two) is under way at once: the copies are asynchronous, and a stage is refilled as
+// soon as every warp is through with it. From there a code goes to registers, through the table (a copy of it a lane,
+// so that no two meet in a bank) into the left operand of an mma, and no further. Sums stay in registers until the row
+// is finished.
+//
+// The low-rank part goes first, in a launch of its own: x L2' is [tokens, rank], tens of kilobytes in a buffer that the
+// workspace keeps. The second launch may begin while it runs and waits for it only where it reads it.
+//
+// A matrix has fewer row tiles than a large device has multiprocessors, so the columns are split until all are busy.
+// Each split leaves fp32 sums in the workspace, and the one that comes last, which a counter a tile tells, adds them up
+// in the order of the splits: the result does not depend on who comes when. Sums, counters and x L2' grow to the
+// largest product seen and are kept; nothing else is allocated.
+//
+// Where everything lies inside of a stage and a warp is told in fused_product.cuh.
 #include <algorithm>
 
 #include "quant/fused_product.cuh"
