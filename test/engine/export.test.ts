@@ -5,6 +5,7 @@ import { openCheckpoint } from '../../extension/core/logical/open';
 import { tensorSource } from '../../extension/core/checkpoint/sources';
 import type { CheckpointIndex, TensorInfo } from '../../extension/core/checkpoint/types';
 import type { PipelineContext } from '../../extension/core/context';
+import { compress } from '../../extension/core/pipeline';
 import { findExporter } from '../../extension/core/export/exporters';
 import { readPacked } from '../../extension/core/packed/reader';
 import { createPackedOutput } from '../../extension/core/packed/writer';
@@ -18,6 +19,7 @@ import type { NativeDecomposition } from '../../extension/core/native';
 import { nodeFiles } from '../../extension/node/files';
 import { context, RECIPE, temporary } from '../unit/export/harness';
 import { bf16, decodeFile } from './format';
+import { frontierRequest, tinyContext, writeTinyModel } from './tiny';
 
 const SAMPLE = path.resolve('media/sample/tiny-books-4m');
 const pipeline: PipelineContext = { ...context(), native: loadNative(path.resolve('dist/native')) };
@@ -208,5 +210,44 @@ describe('GGUF exported as dense', () => {
       expect([name, squaredError]).toEqual([name, 0]);
     }
     expect(back.config).toMatchObject({ model_type: 'llama', num_hidden_layers: 4, num_key_value_heads: 4 });
+  });
+});
+
+describe('a compression whose codes a disk does not hold', () => {
+  const { folder, remove } = temporary();
+  afterAll(() => remove());
+
+  it('is refused by the name of the matrix, since its values read back with another error', async () => {
+    const model = writeTinyModel(folder);
+    const out = path.join(folder, 'out');
+    const good = tinyContext(path.join(folder, 'cache'));
+    const damaged: PipelineContext = {
+      ...good,
+      native: {
+        ...good.native,
+        async encode(device, weight, option, parameters, destination, control) {
+          const encoding = await good.native.encode(device, weight, option, parameters, destination, control);
+          const { path: file, offset } = destination.parts.codes!;
+          const bytes = readFileSync(file);
+          bytes[offset] = bytes[offset]! ^ 0x77;
+          writeFileSync(file, bytes);
+          return encoding;
+        },
+      },
+    };
+    const request = {
+      ...frontierRequest(model, out),
+      for: 'compressed-tensors' as const,
+      budget: { kind: 'bits' as const, value: 5 },
+    };
+    await expect(compress(damaged, request)).rejects.toMatchObject({
+      code: 'io',
+      message: expect.stringContaining('squared error') as unknown,
+      tensor: expect.stringContaining('model.layers.') as unknown,
+    });
+    expect(existsSync(out)).toBe(false);
+    // A disk that keeps what it is given.
+    const kept = tinyContext(path.join(folder, 'cache'));
+    await compress(kept, { ...request, out: `${out}-good` });
   });
 });

@@ -19,6 +19,8 @@ const format: IntegerFormat = {
     },
   ],
   schemeOf: wholeGroups,
+  // One group a row looks like one scale a row.
+  typeOf: ({ bits, size }, cols) => (size === cols ? `INT${bits}` : `INT${bits} g${size}`),
   tensorsOf(matrix, { bits }, scale, rows, cols) {
     const module = moduleOf(matrix);
     return {

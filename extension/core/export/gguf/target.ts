@@ -74,7 +74,7 @@ function fittingTargets(
       ...(foreign.length > 0 ? [`GGUF has no matrix of their own for ${named(foreign)}.`] : []),
       ...(odd.length > 0 ? [`32 does not divide the columns of ${named(odd)}, which stay in their float type.`] : []),
       ...(wide.length > 0
-        ? [`256 does not divide the columns of ${named(wide)}: only types of 4.5 bits and more fit them.`]
+        ? [`256 does not divide the columns of ${named(wide)}: only types of 4.25 bits and more fit them.`]
         : []),
     ],
   };

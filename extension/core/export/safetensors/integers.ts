@@ -40,7 +40,7 @@ export interface IntegerFormat {
   readonly format: StorageFormat;
   readonly load: readonly Lines[];
   /** How inspection names a scheme; default `INT4 g128`. */
-  typeOf?(scheme: Scheme): string;
+  typeOf?(scheme: Scheme, cols: number): string;
   /** Levels, where they are not those of this program. */
   readonly book?: NativeBook;
   /** Codes of 4 bits have the first of a byte in its high half. */
@@ -281,7 +281,7 @@ function storedAs(
       model.weights.flatMap(({ name, shape }) => {
         const option = chosen.get(name);
         const scheme = option && schemeOf(option, shape.at(-1) ?? 0);
-        return scheme ? [[name, { format, dtype: typeOf(scheme) }] as const] : [];
+        return scheme ? [[name, { format, dtype: typeOf(scheme, shape.at(-1) ?? 0) }] as const] : [];
       }),
     ),
   );
