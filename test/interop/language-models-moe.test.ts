@@ -20,6 +20,7 @@ const CASES = [
   'gpt-oss',
   'gpt-oss-plain',
   'gpt-oss-mxfp4',
+  'granitemoe',
   'mixtral-together',
   'qwen2-moe-together',
   'qwen3-moe-together',

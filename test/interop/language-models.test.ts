@@ -21,6 +21,7 @@ const CASES = [
   'qwen3',
   'qwen3-biases',
   'ministral',
+  'ministral3',
   'gemma',
   'gemma2',
   'gemma2-uncapped',

@@ -68,6 +68,21 @@ CASES = {
             sliding_window=5,
         ),
     ),
+    "ministral3": (
+        "Ministral3",
+        dict(
+            head_dim=12,
+            sliding_window=9,
+            **rope(
+                "yarn",
+                factor=4.0,
+                original_max_position_embeddings=40,
+                mscale=1.0,
+                mscale_all_dim=0.5,
+                llama_4_scaling_beta=0.3,
+            ),
+        ),
+    ),
     "gemma": ("Gemma", dict(head_dim=12)),
     "gemma2": (
         "Gemma2",

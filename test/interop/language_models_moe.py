@@ -80,6 +80,18 @@ CASES = {
         "GptOss",
         dict(num_local_experts=3, num_experts_per_tok=2, hidden_size=64, intermediate_size=32, head_dim=16),
     ),
+    "granitemoe": (
+        "GraniteMoe",
+        dict(
+            num_local_experts=5,
+            num_experts_per_tok=2,
+            attention_bias=True,
+            embedding_multiplier=2.5,
+            attention_multiplier=0.4,
+            residual_multiplier=0.7,
+            logits_scaling=1.6,
+        ),
+    ),
     "mixtral-together": ("Mixtral", dict(num_local_experts=4, num_experts_per_tok=2)),
     "qwen2-moe-together": ("Qwen2Moe", dict(**ROUTED, shared_expert_intermediate_size=36)),
     "qwen3-moe-together": ("Qwen3Moe", dict(**ROUTED, head_dim=12, mlp_only_layers=[0])),
@@ -108,6 +120,9 @@ def stored(name, tensor, family, together):
     kind = re.search(r"experts\.(gate_up_proj|down_proj)$", name)
     if not kind:
         return {name: tensor}
+    if family == "GraniteMoe":
+        linear = "input_linear" if kind[1] == "gate_up_proj" else "output_linear"
+        return {f"{name[: kind.start()]}{linear}.weight[{e}]": matrix for e, matrix in enumerate(tensor)}
     if family == "GptOss" or together:
         return {f"{name}[{e}]": matrix.T if family == "GptOss" else matrix for e, matrix in enumerate(tensor)}
     gate, up, down = ("w1", "w3", "w2") if family == "Mixtral" else ("gate_proj", "up_proj", "down_proj")

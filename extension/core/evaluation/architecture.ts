@@ -54,6 +54,7 @@ export function languageModelConfig(
   const kvHeads = keyValueHeads(reader, family, heads);
   const headDim = reader.count('head_dim', family.headDim ?? Math.floor(hidden / heads));
   if (heads % kvHeads !== 0) reader.refuse(`${heads} attention heads cannot share ${kvHeads} key-value heads`);
+  refuseGrowingQueries(reader, family, context);
   const { warnings, rotatedShare, ...rotary } = readRope(reader, maxPositions, family);
   const experts = family.experts?.read(reader, layers);
   const parts = family.parts?.(reader);
@@ -96,6 +97,21 @@ export function languageModelConfig(
 function refuseNulls(reader: ConfigReader, { neverNull = [] }: Family): void {
   for (const key of ['hidden_act', 'tie_word_embeddings', 'rms_norm_eps', ...neverNull])
     if (reader.stated(key) && !reader.has(key)) reader.refuse(`${key} in config.json is null`);
+}
+
+/** Queries scaled by 1 + beta log(1 + floor(position / original length)): by 1 before that length. */
+function refuseGrowingQueries(reader: ConfigReader, { growingQueries = false }: Family, context: number): void {
+  for (const key of ['rope_scaling', 'rope_parameters']) {
+    const rope = reader.object(key);
+    if (!rope?.has('llama_4_scaling_beta')) continue;
+    if (!growingQueries)
+      reader.refuse('Queries that are scaled by their position (llama_4_scaling_beta) are not supported');
+    const original = rope.count('original_max_position_embeddings');
+    if (Number.isFinite(context) && context > original)
+      reader.refuse(
+        `A context of ${context} tokens is beyond the ${original} from which on queries are scaled by their position (llama_4_scaling_beta), which is not supported`,
+      );
+  }
 }
 
 /** Dimensions are rotated in pairs. */

@@ -174,7 +174,11 @@ function matricesOf(tensor: LogicalTensor): readonly LogicalTensor[] {
 
 /** Experts that are stored together; kernels of convolutions have three dimensions too. */
 function holdsMatrices({ name, shape }: LogicalTensor): boolean {
-  return /(?:^|\.)experts\./.test(name) && shape.every(size => size > 1) && !isBias(name);
+  return (
+    /(?:^|\.)(?:experts|block_sparse_moe\.(?:input|output)_linear)\./.test(name) &&
+    shape.every(size => size > 1) &&
+    !isBias(name)
+  );
 }
 
 const isBias = (name: string): boolean => /(?:^|[._])(?:bias|beta)$/.test(name);

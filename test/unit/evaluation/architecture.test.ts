@@ -164,6 +164,7 @@ describe('the architecture in config.json', () => {
     [{ model_type: 'mistral', layer_types: ['full_attention'] }, /names 1 layers/],
     [{ model_type: 'qwen2', layer_types: ['sliding_attention', 'sliding_attention'] }, /no window is in use/],
     [{ partial_rotary_factor: 0.5 }, /0\.5 of each head/],
+    [{ rope_parameters: { rope_type: 'default', llama_4_scaling_beta: 0.1 } }, /llama_4_scaling_beta/],
     [{ quantization_config: { quant_method: 'gptq' } }, /gptq/],
     [{ num_key_value_heads: 3 }, /4 attention heads/],
     [{ hidden_size: undefined }, /hidden_size/],

@@ -36,6 +36,8 @@ export interface Family {
   readonly ropeTheta?: number | RopeThetas;
   /** Length before a rotary scaling where the config does not say; else the length it is now said to have. */
   readonly originalPositions?: number;
+  /** Whether queries are scaled by their position from the length before the rotary scaling on, up to which alone it is run. */
+  readonly growingQueries?: boolean;
   /** Whether masked tokens are predicted. */
   readonly masked?: boolean;
   /** Share of each head that is rotated where the config has none; families without this field rotate all. */

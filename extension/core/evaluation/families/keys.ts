@@ -54,5 +54,5 @@ export const INERT_KEYS: readonly string[] = [
 export const ROPE_KEYS: readonly string[] = [
   ...['rope_type', 'type', 'rope_theta', 'partial_rotary_factor', 'factor', 'original_max_position_embeddings'],
   ...['low_freq_factor', 'high_freq_factor', 'attention_factor', 'beta_fast', 'beta_slow', 'mscale', 'mscale_all_dim'],
-  ...['truncate', 'short_factor', 'long_factor'],
+  ...['truncate', 'short_factor', 'long_factor', 'llama_4_scaling_beta', 'max_position_embeddings'],
 ];

@@ -31,9 +31,11 @@ import { gemma } from './gemma';
 import { gemma2 } from './gemma2';
 import { gemma3 } from './gemma3';
 import { granite } from './granite';
+import { graniteMoe } from './granitemoe';
 import { llama } from './llama';
 import { glm4Moe } from './glm4-moe';
 import { ministral } from './ministral';
+import { ministral3 } from './ministral3';
 import { mistral } from './mistral';
 import { mixtral } from './mixtral';
 import { olmo2 } from './olmo2';
@@ -53,6 +55,7 @@ export const FAMILIES: ReadonlyMap<unknown, Family> = new Map(
     ...[llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3, granite, smollm3, olmo2, olmo3, stablelm, starcoder2],
     ...[
       ministral,
+      ministral3,
       seedOss,
       arcee,
       phi,
@@ -68,7 +71,7 @@ export const FAMILIES: ReadonlyMap<unknown, Family> = new Map(
       bloom,
       mpt,
     ],
-    ...[mixtral, qwen2Moe, qwen3Moe, olmoe, glm4Moe, gptOss],
+    ...[mixtral, qwen2Moe, qwen3Moe, olmoe, glm4Moe, gptOss, graniteMoe],
     ...[cohere, cohere2, nemotron, glm, glm4, olmo],
     ...[bert, roberta, xlmRoberta, camembert, distilbert, electra, modernbert],
   ].map(family => [family.type, family]),
