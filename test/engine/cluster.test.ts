@@ -170,6 +170,34 @@ describe('workers of one calibration', () => {
   });
 });
 
+describe('workers of a compression by the default method', () => {
+  it('share statistics and sweep, and what gathers them writes what one process writes', async () => {
+    const words = (out: string, cache: string): string[] => [
+      ...['compress', sample, '--out', at(out), '--cache', at(cache), '--calibration', calibration, '--samples', '6'],
+      ...['--context', '128', '--parts', '2', '--bits', '3', '--include', '*layers.0*', '--no-second-pass'],
+      ...['--device', 'cpu', '--threads', '1'],
+    ];
+    const workers = [1, 2].map(i => start([...words('default', 'default-two'), '--shard', `${i}/2`]));
+    const ends = await Promise.all(workers.map(({ ended }) => ended));
+    for (const { code, stderr } of ends) expect(code, stderr).toBe(0);
+    const computed = ends.flatMap(({ stdout }) => (JSON.parse(stdout.trim()) as ShardReport).computed);
+    expect(new Set(computed).size).toBe(7);
+    expect(computed).toHaveLength(7);
+    for (const [out, cache] of [
+      ['default', 'default-two'],
+      ['default-alone', 'default-one'],
+    ] as const) {
+      const { code, stderr } = await lqStudio(words(out, cache));
+      expect(code, stderr).toBe(0);
+    }
+    for (const name of readdirSync(at('default-alone')))
+      expect(
+        readFileSync(path.join(at('default'), name)).equals(readFileSync(path.join(at('default-alone'), name))),
+        name,
+      ).toBe(true);
+  });
+});
+
 describe('job scripts', () => {
   const job = [
     '--out',
