@@ -20,7 +20,7 @@ const INDEPENDENT: ReadonlySet<string> = new Set<keyof Request>([
 export async function sweepFile(studio: Pick<Studio, 'storage'>, model: Model, request: Request): Promise<string> {
   // The paper's bits leave factors out, and with them the options without any.
   const paperBits = request.budget?.kind === 'bits';
-  const fields = Object.entries(request).filter(([name, value]) => value !== undefined && !INDEPENDENT.has(name));
+  const fields = Object.entries(request).filter(([name]) => !INDEPENDENT.has(name));
   const key = JSON.stringify([model.version, paperBits, fields.sort(([a], [b]) => (a < b ? -1 : 1))]);
   const folder = path.join(studio.storage, 'sweeps');
   await nodeFiles.makeFolder(folder);

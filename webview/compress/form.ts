@@ -154,6 +154,17 @@ const wholeNumbers =
     return undefined;
   };
 
+/** Which matrices are compressed. */
+function selectionOf(form: Form, target: TargetChoice): Pick<CompressRequest, 'include' | 'exclude' | 'embeddings'> {
+  const include = splitGlobs(form.include);
+  const exclude = splitGlobs(form.exclude);
+  return {
+    ...(target.embeddings === 'asked' && form.embeddings && { embeddings: true }),
+    ...(include.length > 0 && { include }),
+    ...(exclude.length > 0 && { exclude }),
+  };
+}
+
 /** Either a request, or what is wrong by field. Settings the form does not show are taken from the view. */
 export function toRequest(form: Form, view: CompressView): { request?: CompressRequest; problems: Problems } {
   const problems: Problems = {};
@@ -178,8 +189,6 @@ export function toRequest(form: Form, view: CompressView): { request?: CompressR
   if (Object.keys(problems).length > 0) return { problems };
 
   const { form: base, header, paper } = view;
-  const include = splitGlobs(form.include);
-  const exclude = splitGlobs(form.exclude);
   const unit = sizeUnit(header.bytes).bytes;
   const chosen = ranks.filter(rank => rank !== undefined);
   const request: CompressRequest = {
@@ -196,9 +205,7 @@ export function toRequest(form: Form, view: CompressView): { request?: CompressR
     ...weightingOf(form),
     ...(method.secondPass && form.importance === 'calibration' && !form.secondPass && { secondPass: false }),
     ...(form.evalText !== '' && { evalText: form.evalText }),
-    ...(target.embeddings === 'asked' && form.embeddings && { embeddings: true }),
-    ...(include.length > 0 && { include }),
-    ...(exclude.length > 0 && { exclude }),
+    ...selectionOf(form, target),
     ...(form.overrides.length > 0 && { overrides: form.overrides }),
     ...(form.overwrite && { overwrite: true }),
   };
