@@ -1,6 +1,6 @@
 /**
  * Language-model tokens a second, forward and with squared gradients, beside transformers on the CPU: the same windows, the
- * same two sums checked first, runs in turn, the best of each.
+ * same two sums checked first, runs in turn, the best of each; in fp32, and in bf16 where the processor has it.
  *   npm run bench:lm [-- --model FOLDER] [--text FILE] [--windows 32] [--context 512] [--rounds 5]
  */
 import { spawn } from 'node:child_process';
@@ -54,7 +54,11 @@ const { tokens, windows } = await readWindows(
   path.resolve(values.text),
   { context, windows: Number(values.windows) },
 );
-const model = await native.openLanguageModel('cpu', description.config, [...description.weights]);
+const [device] = native.devices().devices;
+const precisions = device!.bf16 === 'none' ? (['fp32'] as const) : (['fp32', 'bf16'] as const);
+const open = (precision: (typeof precisions)[number]) =>
+  native.openLanguageModel('cpu', { ...description.config, precision }, [...description.weights]);
+let model = await open('fp32');
 const folder = mkdtempSync(path.join(tmpdir(), 'lq-bench-'));
 const accumulators = path.join(folder, 'fisher');
 let end = 0;
@@ -103,6 +107,7 @@ async function ask(line: string): Promise<unknown> {
 const theirs = {
   forward: async (batch: number) => (await ask(`forward ${batch}`)) as Run,
   fisher: async () => (await ask('fisher')) as Run,
+  dtype: (name: string) => ask(`dtype ${name}`),
 };
 const versions = (await ask(JSON.stringify([...tokens]))) as Record<string, string | number>;
 
@@ -111,42 +116,58 @@ function validate(what: string, worst: number, allowed: number): void {
   if (!good) process.exitCode = 1;
   print(`${what}: worst difference ${worst.toExponential(1)}, allowed ${allowed} ${good ? 'ok' : 'NOT ok'}`);
 }
-const [ourForward, theirForward] = [await ours.forward(), await theirs.forward(BATCHES[0]!)];
-validate(
-  'losses',
-  Math.max(...ourForward.losses.map((loss, i) => Math.abs(loss - theirForward.losses[i]!))),
-  LOSS_TOLERANCE,
-);
-const [ourFisher, theirFisher] = [await ours.fisher(), await theirs.fisher()];
-validate(
-  'sums of squared gradients (relative)',
-  Math.max(...Object.entries(theirFisher.sums).map(([name, sum]) => Math.abs(ourFisher.sums[name]! / sum - 1))),
-  SUM_TOLERANCE,
-);
+// Both of ours against theirs in fp32.
+const [theirForward, theirFisher] = [await theirs.forward(BATCHES[0]!), await theirs.fisher()];
+for (const precision of precisions) {
+  model.close();
+  model = await open(precision);
+  const [ourForward, ourFisher] = [await ours.forward(), await ours.fisher()];
+  validate(
+    `losses, ${precision}`,
+    Math.max(...ourForward.losses.map((loss, i) => Math.abs(loss - theirForward.losses[i]!))),
+    LOSS_TOLERANCE,
+  );
+  validate(
+    `sums of squared gradients (relative), ${precision}`,
+    Math.max(...Object.entries(theirFisher.sums).map(([name, sum]) => Math.abs(ourFisher.sums[name]! / sum - 1))),
+    SUM_TOLERANCE,
+  );
+}
 if (process.exitCode === 1) process.exit();
 
-const best = { forward: Infinity, fisher: Infinity, peerForward: Infinity, peerFisher: Infinity };
-for (let round = 0; round < Number(values.rounds); round++) {
-  // As many tries on either side: on a busy machine the best of more runs would win by luck.
-  for (const batch of BATCHES) {
-    best.forward = Math.min(best.forward, (await ours.forward()).seconds);
-    best.peerForward = Math.min(best.peerForward, (await theirs.forward(batch)).seconds);
+const measure = async (): Promise<{ forward: number; fisher: number; peerForward: number; peerFisher: number }> => {
+  const best = { forward: Infinity, fisher: Infinity, peerForward: Infinity, peerFisher: Infinity };
+  for (let round = 0; round < Number(values.rounds); round++) {
+    // As many tries on either side: on a busy machine the best of more runs would win by luck.
+    for (const batch of BATCHES) {
+      best.forward = Math.min(best.forward, (await ours.forward()).seconds);
+      best.peerForward = Math.min(best.peerForward, (await theirs.forward(batch)).seconds);
+    }
+    best.fisher = Math.min(best.fisher, (await ours.fisher()).seconds);
+    best.peerFisher = Math.min(best.peerFisher, (await theirs.fisher()).seconds);
   }
-  best.fisher = Math.min(best.fisher, (await ours.fisher()).seconds);
-  best.peerFisher = Math.min(best.peerFisher, (await theirs.fisher()).seconds);
+  return best;
+};
+const measured = [];
+for (const precision of precisions) {
+  model.close();
+  model = await open(precision);
+  await theirs.dtype(precision === 'fp32' ? 'float32' : 'bfloat16');
+  measured.push({ precision, ...(await measure()) });
 }
 peer.stdin.end();
 model.close();
 rmSync(folder, { recursive: true });
 
 const rate = (seconds: number): string => String(Math.round((windows * context) / seconds)).padStart(12);
-const [device] = native.devices().devices;
 print(`\n${index.label}, ${windows} windows of ${context}; ${device!.name}, ${device!.detail}`);
 print(
-  `torch ${versions['torch']!}, transformers ${versions['transformers']!}, ${versions['threads']!} threads, fp32, best batch of ${BATCHES.join(', ')}`,
+  `torch ${versions['torch']!}, transformers ${versions['transformers']!}, ${versions['threads']!} threads, best batch of ${BATCHES.join(', ')}`,
 );
 print('tokens/s         LQ Studio  transformers   ratio');
 const line = (name: string, our: number, their: number): void =>
   print(`${name.padEnd(14)}${rate(our)}  ${rate(their)}   ${(their / our).toFixed(2)}`);
-line('forward', best.forward, best.peerForward);
-line('with Fisher', best.fisher, best.peerFisher);
+for (const { precision, forward, fisher, peerForward, peerFisher } of measured) {
+  line(`forward ${precision}`, forward, peerForward);
+  line(`Fisher ${precision}`, fisher, peerFisher);
+}

@@ -3,6 +3,7 @@
 usage: lm_transformers.py MODEL CONTEXT, then a line of token ids on standard input, then commands, a line each:
   forward BATCH   losses of all windows, BATCH at a time
   fisher          mean squared gradient of the blocks' matrices, one window a backward pass
+  dtype NAME      float32 or bfloat16 from now on
 Answers each with a line of JSON: seconds, losses, and for fisher the sum by weight.
 """
 
@@ -21,7 +22,7 @@ tokens = torch.tensor(json.loads(sys.stdin.readline())).view(-1, int(sys.argv[2]
 
 
 def cross_entropy(rows):
-    logits = model(rows, use_cache=False).logits[:, :-1]
+    logits = model(rows, use_cache=False).logits[:, :-1].float()
     return torch.nn.functional.cross_entropy(logits.transpose(1, 2), rows[:, 1:], reduction="none").mean(1)
 
 
@@ -31,7 +32,7 @@ def forward(batch):
 
 
 def fisher():
-    sums = {name: torch.zeros_like(p) for name, p in weights.items()}
+    sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in weights.items()}
     losses = []
     for row in tokens:
         loss = cross_entropy(row[None])[0]
@@ -39,7 +40,7 @@ def fisher():
         losses.append(loss.item())
         with torch.no_grad():
             for name, p in weights.items():
-                sums[name].addcmul_(p.grad, p.grad)
+                sums[name].add_(p.grad.float().square_())
                 p.grad = None
     return losses, {name: (s / len(tokens)).sum(dtype=torch.float64).item() for name, s in sums.items()}
 
@@ -47,6 +48,8 @@ def fisher():
 print(json.dumps({"torch": torch.__version__, "transformers": transformers.__version__, "threads": torch.get_num_threads()}), flush=True)
 for line in sys.stdin:
     command, *arguments = line.split()
+    if command == "dtype":
+        model.to(getattr(torch, arguments[0]))
     start = time.perf_counter()
-    losses, sums = forward(int(arguments[0])) if command == "forward" else fisher()
+    losses, sums = ([], {}) if command == "dtype" else forward(int(arguments[0])) if command == "forward" else fisher()
     print(json.dumps({"seconds": time.perf_counter() - start, "losses": losses, "sums": sums}), flush=True)
