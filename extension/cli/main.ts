@@ -1,9 +1,9 @@
 /** `lq-studio`: the pipeline without an editor. Starts the same engine, speaks the same protocol. */
-import { homedir } from 'node:os';
 import path from 'node:path';
 import { LqError } from '../core/errors';
 import { printable, printableJson, shortened } from '../core/text';
 import { createEngineClient } from '../engine/client';
+import { cacheFolder } from '../node/cache';
 import type { Given } from '../core/requests/field';
 import { help, parse, type Command } from './command';
 import { commands } from './commands';
@@ -36,7 +36,7 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 async function execute(command: Command, positionals: string[], given: Given, terminal: Terminal): Promise<void> {
-  const request = command.request.read(positionals, { cache: defaultCache(), ...given }, file => path.resolve(file));
+  const request = command.request.read(positionals, { cache: cacheFolder(), ...given }, file => path.resolve(file));
   const abort = new AbortController();
   const engine = createEngineClient({
     entry: path.join(__dirname, 'engine.js'),
@@ -61,8 +61,6 @@ async function execute(command: Command, positionals: string[], given: Given, te
     engine.dispose();
   }
 }
-
-const defaultCache = (): string => process.env['LQ_STUDIO_CACHE'] ?? path.join(homedir(), '.cache', 'lq-studio');
 
 function fail(error: LqError, terminal: Terminal): number {
   terminal.clear();

@@ -5,12 +5,13 @@ import type { JobSettings } from '../core/requests/requests';
 import { version } from '../../package.json';
 import { nodeFiles } from '../node/files';
 import { loadNative } from './load';
-import { defaultCache, nativeFolder } from './session';
+import { cacheFolder } from '../node/cache';
+import { nativeFolder } from './session';
 
 export async function doctor(settings: JobSettings): Promise<DoctorReport> {
   const native = loadNative(nativeFolder());
   const { devices, libraries, problems } = native.devices();
-  const folder = settings.cache ?? defaultCache();
+  const folder = settings.cache ?? cacheFolder();
   return {
     version,
     node: process.version,

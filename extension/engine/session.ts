@@ -1,9 +1,9 @@
 /** From a request's settings to the context its stages run in: native module, device, threads, cache. */
 import { createHash } from 'node:crypto';
-import { homedir } from 'node:os';
 import path from 'node:path';
 import type { PipelineContext, Precision } from '../core/context';
 import { LqError } from '../core/errors';
+import { cacheFolder } from '../node/cache';
 import { nodeFiles } from '../node/files';
 import { claimTimeout, identity } from '../node/identity';
 import type { PrecisionSetting } from '../core/requests/fields';
@@ -14,8 +14,6 @@ import type { Job } from './server';
 
 /** The addon and the libraries it needs lie beside the engine's bundle. */
 export const nativeFolder = (): string => path.join(__dirname, 'native');
-
-export const defaultCache = (): string => path.join(homedir(), '.cache', 'lq-studio');
 
 /**
  * The devices a setting names. 'auto' is every accelerator, else the CPU; 'cuda' is every CUDA device. The choice is
@@ -81,7 +79,7 @@ export function createContext(
     lanes,
     precision: resolvePrecision(devices[0]!, settings.precision ?? 'auto'),
     threads: settings.threads ?? 0,
-    cache: settings.cache ?? defaultCache(),
+    cache: settings.cache ?? cacheFolder(),
     seed: settings.seed ?? 0,
     self: identity,
     claimTimeout: claimTimeout(),

@@ -32,6 +32,11 @@ export class Engine implements Pick<EngineClient, 'request'>, vscode.Disposable 
     return this.current;
   }
 
+  /** Of its process, undefined while none runs. */
+  async pid(): Promise<number | undefined> {
+    return (await this.client)?.pid;
+  }
+
   async request<M extends EngineMethod>(
     method: M,
     params: EngineParams<M>,

@@ -16,6 +16,7 @@ import { StatisticsCache } from './model/statistics';
 import { navigate } from './navigate';
 import { Panels } from './panels';
 import { RunTree } from './runs';
+import { Workers } from './workers';
 import { keepStatistics } from './statistics';
 import { Status } from './status';
 import type { Studio } from './studio';
@@ -82,8 +83,11 @@ export function activate(context: vscode.ExtensionContext): Internals | undefine
   );
   own(view.onDidExpandElement(({ element }) => tree.keepExpanded(element, true)));
   own(view.onDidCollapseElement(({ element }) => tree.keepExpanded(element, false)));
-  const runs = own(new RunTree(studio));
-  own(vscode.window.createTreeView('lqStudio.runs', { treeDataProvider: runs, canSelectMany: true }));
+  const workers = own(new Workers(studio));
+  const runs = own(new RunTree(studio, workers));
+  const list = own(vscode.window.createTreeView('lqStudio.runs', { treeDataProvider: runs, canSelectMany: true }));
+  own(list.onDidChangeVisibility(({ visible }) => workers.watch(visible)));
+  workers.watch(list.visible);
   const status = own(new Status(engine, jobs));
   own(registerCommands(studio, { tree, view }, problems));
   own(

@@ -6,12 +6,15 @@ import {
   formatDate,
   formatDuration,
   formatNumber,
+  formatPercent,
   formatProgress,
 } from '../core/format';
 import { methodLabel, shownName } from './model/describe';
 import { isActive, isResumable, type Job, type JobManager, type JobStatus } from './model/jobs';
 import { isOlder } from './older';
+import type { AtWork } from '../core/storage/cache-folder';
 import type { Studio } from './studio';
+import type { Workers } from './workers';
 
 /**
  * The view of jobs at work, left behind and finished, newest first. Its elements are their ids: a job is another object
@@ -24,8 +27,13 @@ export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposab
 
   private readonly jobs: JobManager;
 
-  constructor(private readonly studio: Pick<Studio, 'jobs' | 'models'>) {
+  /** @param workers processes elsewhere that share the cache: one line over all of them, which opens to each */
+  constructor(
+    private readonly studio: Pick<Studio, 'jobs' | 'models'>,
+    private readonly workers?: Pick<Workers, 'all' | 'onDidChange'>,
+  ) {
     this.jobs = studio.jobs;
+    workers?.onDidChange(() => this.refresh());
     const statuses = new Map<string, JobStatus>();
     this.stop = this.jobs.onChange(job => {
       // A change of progress repaints one line, anything else may reorder them.
@@ -41,12 +49,16 @@ export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposab
   }
 
   getChildren(element?: string): string[] {
+    const workers = this.workers?.all() ?? [];
+    if (element === WORKERS) return workers.map((_, index) => `${WORKERS}${index}`);
     if (element !== undefined) return [];
     const all = this.jobs.all();
-    return [...all.filter(job => job.pinned), ...all.filter(job => !job.pinned)].map(job => job.id);
+    const jobs = [...all.filter(job => job.pinned), ...all.filter(job => !job.pinned)].map(job => job.id);
+    return workers.length > 0 ? [WORKERS, ...jobs] : jobs;
   }
 
   async getTreeItem(id: string): Promise<vscode.TreeItem> {
+    if (id.startsWith(WORKERS)) return workerItem(id, this.workers?.all() ?? []);
     const job = this.jobs.get(id);
     if (!job) return new vscode.TreeItem('Removed');
     const elsewhere = this.jobs.isElsewhere(job);
@@ -68,6 +80,32 @@ export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposab
     this.stop();
     this.changed.dispose();
   }
+}
+
+/** The line over all workers of the cache; with a number that of one. No id of a job begins so. */
+const WORKERS = 'workers:';
+
+function workerItem(id: string, workers: readonly AtWork[]): vscode.TreeItem {
+  const one = workers[Number(id.slice(WORKERS.length))];
+  if (id !== WORKERS && one !== undefined) {
+    const item = new vscode.TreeItem(`${one.host}, process ${one.pid}`);
+    item.description = `${one.kind}, ${formatPercent(one.share)}`;
+    item.iconPath = new vscode.ThemeIcon('loading~spin');
+    item.contextValue = 'worker';
+    return item;
+  }
+  const hosts = new Set(workers.map(({ host }) => host));
+  const item = new vscode.TreeItem('At work on the cache', vscode.TreeItemCollapsibleState.Expanded);
+  item.description = [
+    workers.length === 1 ? '1 piece' : `${workers.length} pieces`,
+    hosts.size > 1 && `on ${hosts.size} hosts`,
+  ]
+    .filter(Boolean)
+    .join(' ');
+  item.iconPath = new vscode.ThemeIcon('server-process');
+  item.tooltip = 'Pieces of work that other processes do on this cache folder, by their last word';
+  item.contextValue = 'workers';
+  return item;
 }
 
 /** What a line is called: what was made, where something was. */

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { hostname } from 'node:os';
 import * as vscode from 'vscode';
+import type { AtWork } from '../../../extension/core/storage/cache-folder';
 import type { Studio } from '../../../extension/host/studio';
 import { RunTree } from '../../../extension/host/runs';
+import { Workers } from '../../../extension/host/workers';
 import { eventually, inWorkspace, internals, labelOf } from './internals';
 
 const sample = () => inWorkspace('tiny-books-4m').fsPath;
@@ -78,6 +81,54 @@ describe('the list of runs', () => {
       () => (studio.active()?.model === inWorkspace('small-lq').fsPath ? true : undefined),
       'its heatmap opening',
     );
+  });
+
+  it('shows the workers of a cluster on its cache in one line that opens to each', async () => {
+    const seen: AtWork[] = [
+      { kind: 'sweep', host: 'node1', pid: 17, share: 0.43 },
+      { kind: 'sweep', host: 'node2', pid: 4, share: 0 },
+    ];
+    const shared = new RunTree(studio, { all: () => seen, onDidChange: new vscode.EventEmitter<void>().event });
+    const [first] = shared.getChildren();
+    const line = await shared.getTreeItem(first!);
+    assert.equal(labelOf(line), 'At work on the cache');
+    assert.equal(line.description, '2 pieces on 2 hosts');
+    const each = await Promise.all(shared.getChildren(first).map(id => shared.getTreeItem(id)));
+    assert.deepEqual(
+      each.map(item => [labelOf(item), item.description]),
+      [
+        ['node1, process 17', 'sweep, 43 %'],
+        ['node2, process 4', 'sweep, 0 %'],
+      ],
+    );
+    shared.dispose();
+  });
+
+  it('finds on the cache the claims of other hosts, and none of its own engine', async () => {
+    const cache = inWorkspace('shared-cache');
+    await vscode.workspace.getConfiguration('lqStudio').update('cache.folder', cache.fsPath, true);
+    const workers = new Workers(studio);
+    try {
+      await compressed(studio, 'on-shared-lq', 4);
+      const pid = await studio.engine.pid();
+      assert.ok(pid !== undefined);
+      const claim = (host: string, of: number) =>
+        JSON.stringify({ owner: `${host} ${of}`, host, space: host, pid: of, progress: { done: 3, total: 4 } });
+      const put = (key: string, text: string) =>
+        vscode.workspace.fs.writeFile(
+          vscode.Uri.joinPath(cache, 'sweep', `${key.repeat(64)}.json.claim`),
+          new TextEncoder().encode(text),
+        );
+      await put('a', claim('node1', 17));
+      await put('b', claim(hostname(), pid));
+      await workers.look();
+      assert.deepEqual(workers.all(), [{ kind: 'sweep', host: 'node1', pid: 17, share: 0.75 }]);
+    } finally {
+      workers.dispose();
+      await vscode.workspace.getConfiguration('lqStudio').update('cache.folder', undefined, true);
+      await vscode.workspace.fs.delete(cache, { recursive: true });
+      await vscode.workspace.fs.delete(inWorkspace('on-shared-lq'), { recursive: true });
+    }
   });
 
   it('clears what failed and nothing else, and removes what is asked for', async () => {
