@@ -40,8 +40,11 @@ std::unique_ptr<Backend> open_library(const char* path, const char* device) {
   return backend;
 }
 
-// The CUDA backend's products, and the CPU's in bf16, have operands of 16 bits of mantissa and fp32 sums.
+// The CUDA backend's products have operands of 16 bits of mantissa and fp32 sums.
 constexpr LanguageModelTolerance kTwoPlanes{5e-5, 5e-4, 2e-3, 5e-5};
+// So have the CPU's in pairs of bf16 terms, which may move a perplexity by 1e-4 of itself. These models are made to
+// amplify rounding: which of them comes near the limit depends on how the processor's other operations round.
+constexpr LanguageModelTolerance kBf16Terms{1e-4, 5e-4, 2e-3, 1e-4};
 
 // A part of the suite, by the name --only takes.
 struct Part {
@@ -69,7 +72,7 @@ constexpr Part kParts[] = {
        add(suite, check_language_model(suite.backend, on_cpu ? LanguageModelTolerance{} : kTwoPlanes));
        if (on_cpu) add(suite, check_cpu_language_model_memory());
        if (on_cpu && cpu::bf16::available() != cpu::bf16::Instructions::none) {
-         add(suite, check_language_model_in_bf16(suite.backend, kTwoPlanes));
+         add(suite, check_language_model_in_bf16(suite.backend, kBf16Terms));
        }
      }},
 };
