@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { PipelineContext } from '../../extension/core/context';
 import type { NativeModule } from '../../extension/core/native';
 import { compress } from '../../extension/core/pipeline';
 import type { Stage } from '../../extension/core/progress';
@@ -22,17 +23,26 @@ import {
 const { folder, clean } = workFolder();
 let model: string;
 const undisturbed = new Map<string, { report: CompressReport; content: ReadonlyMap<string, Buffer> }>();
-const methods = { paper: paperRequest, frontier: frontierRequest, dense: denseRequest } as const;
+/** An engine chooses what products are computed in by the machine: both sides are told. */
+const methods = {
+  paper: (...args: Parameters<typeof paperRequest>) => inFp32(paperRequest(...args)),
+  frontier: (...args: Parameters<typeof paperRequest>) => inFp32(frontierRequest(...args)),
+  dense: (...args: Parameters<typeof paperRequest>) => inFp32({ ...paperRequest(...args), format: 'dense' }),
+} as const;
 
-function denseRequest(...args: Parameters<typeof paperRequest>): CompressRequest {
-  return { ...paperRequest(...args), format: 'dense' };
+function inFp32(request: CompressRequest): CompressRequest {
+  return { ...request, precision: 'fp32' };
 }
+const contextOf = (...args: Parameters<typeof tinyContext>): PipelineContext => ({
+  ...tinyContext(...args),
+  precision: { used: 'fp32', asked: true },
+});
 
 beforeAll(async () => {
   model = writeTinyModel(folder);
   for (const [method, request] of Object.entries(methods)) {
     const asked = request(model, path.join(folder, method));
-    const report = await compress(tinyContext(path.join(folder, 'undisturbed')), asked);
+    const report = await compress(contextOf(path.join(folder, 'undisturbed')), asked);
     undisturbed.set(method, { report, content: contentOf(asked.out) });
   }
 }, 60_000);
@@ -118,7 +128,7 @@ it.each(stages)('%s, in %s from %d on', async (method, stage, share) => {
     decompose: (...args) => (encoded++, native.decompose(...args)),
     encode: (...args) => (encoded++, native.encode(...args)),
   };
-  const report = await compress(tinyContext(cache, counting), request);
+  const report = await compress(contextOf(cache, counting), request);
   const wanted = undisturbed.get(method)!;
   expect([report.matrices, report.before, report.after]).toEqual([
     wanted.report.matrices,
