@@ -71,7 +71,7 @@ describe('in Restricted Mode', () => {
     const title = 'LQ Studio: Compress Checkpoint';
     expect(await editor.offered('LQ Studio: Show Heatmap')).toBe(true);
     expect(await editor.offered(title)).toBe(false);
-    const button = await editor.lineButton(editor.treeItem(/^Checkpoint tiny-books-4m/), 'Compress Checkpoint');
+    const button = await editor.lineButton(editor.treeItem(/^Checkpoint tiny-books-4m/), 'Compress Checkpoint…');
     expect(await button.getAttribute('aria-disabled')).toBe('true');
   });
 

@@ -105,31 +105,36 @@ export class Editor {
     await row.click();
   }
 
-  /** Opens the box that a key opens; a window that is busy, closing an editor for one, may not take the key. */
-  private async quickInput(key: string): Promise<Locator> {
+  /**
+   * Types into the box that a key opens, until something is listed. A window that is busy, closing an editor or another such
+   * box, may not take the key or may close what it opened.
+   */
+  private async listed(key: string, text: string): Promise<Locator> {
     const input = this.page.locator('.quick-input-widget input.input');
+    const rows = this.page.locator('.quick-input-list .monaco-list-row');
     await expect
       .poll(
         async () => {
+          await this.page.keyboard.press('Escape');
           await this.page.keyboard.press(key);
-          return input.waitFor({ timeout: 1500 }).then(
-            () => true,
-            () => false,
-          );
+          return input
+            .fill(text, { timeout: 1500 })
+            .then(() => rows.first().waitFor({ timeout: 1500 }))
+            .then(
+              () => true,
+              () => false,
+            );
         },
-        { timeout: 30_000, message: `${key} opens a box` },
+        { timeout: 30_000, message: `${key} lists ${text}` },
       )
       .toBe(true);
-    return input;
+    return rows;
   }
 
   /** Whether the palette offers a command: it leaves out those that are disabled. */
   async offered(title: string): Promise<boolean> {
-    const input = await this.quickInput('F1');
-    await input.fill(`>${title}`);
-    const rows = this.page.locator('.quick-input-list .monaco-list-row');
     // Something is always listed, if only that nothing matches.
-    await rows.first().waitFor();
+    const rows = await this.listed('F1', `>${title}`);
     const found = await rows.filter({ hasText: title }).count();
     await this.page.keyboard.press('Escape');
     return found > 0;
@@ -234,9 +239,7 @@ export class Editor {
    * @returns when the file was chosen, by performance.now()
    */
   async openFile(relative: string): Promise<number> {
-    const input = await this.quickInput('Control+P');
-    await input.fill(relative);
-    const rows = this.page.locator('.quick-input-list .monaco-list-row');
+    const rows = await this.listed('Control+P', relative);
     const row = rows.filter({ hasText: path.basename(relative) }).first();
     await row.waitFor();
     const chosen = performance.now();
