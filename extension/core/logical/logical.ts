@@ -25,7 +25,7 @@ import type { LogicalTensor, TensorInfo } from '../checkpoint/types';
 /** In the order in which they are asked; the first that knows a tensor has it. */
 const FORMATS: readonly Format[] = [
   { endings: [], recognise: recogniseGguf },
-  { endings: ['codes'], recognise: recogniseLq },
+  { endings: ['codes', 'l1'], recognise: recogniseLq },
   gptqAndAwq,
   marlin,
   bitsandbytes4,
