@@ -2,19 +2,20 @@
 import type { PipelineContext } from './context';
 import { LqError, type ErrorData } from './errors';
 import { joinPath } from './files/paths';
-import { findMethod, METHOD_IDS, methods as registry } from './options/methods/registry';
+import { GENERAL_METHODS } from './options/consumers';
+import { findMethod, methods as registry } from './options/methods/registry';
 import type { Method } from './options/methods/method';
 import { compress } from './pipeline';
 import type { MethodsReport, MethodsRow } from './reports';
 import type { MethodsRequest } from './requests/requests';
 
 /**
- * Compresses with every method and measures perplexity; the checkpoints are removed again, statistics and costs stay in the
+ * Compresses with the given methods, else every one that is of no format's own types, and measures perplexity; the checkpoints are removed again, statistics and costs stay in the
  * cache. A method that cannot meet the size says so in its row; any other failure ends the comparison.
  * @throws LqError those of `compress`.
  */
 export async function compareMethods(context: PipelineContext, request: MethodsRequest): Promise<MethodsReport> {
-  const { methods: wanted = METHOD_IDS, effectiveBits, ...shared } = request;
+  const { methods: wanted = GENERAL_METHODS, effectiveBits, ...shared } = request;
   const ids = wanted.map(findMethod);
   const rows: MethodsRow[] = [];
   let dense = 0;

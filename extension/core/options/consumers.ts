@@ -1,6 +1,6 @@
 /** Where a compressed checkpoint will run, and the methods whose options its format holds. */
 import { LqError } from '../errors';
-import { findMethod, type MethodId } from './methods/registry';
+import { findMethod, METHOD_IDS, type MethodId } from './methods/registry';
 
 export interface Consumer {
   /** For people: the format, and the programs that read it. */
@@ -25,6 +25,11 @@ export const consumers = {
 export type ConsumerId = keyof typeof consumers;
 
 export const CONSUMER_IDS = Object.keys(consumers) as [ConsumerId, ...ConsumerId[]];
+
+/** Methods that are of no one format's own types: what can be compared at equal bytes, and goes wherever any method does. */
+export const GENERAL_METHODS: readonly MethodId[] = METHOD_IDS.filter(id =>
+  CONSUMER_IDS.every(consumer => (consumers[consumer] as Consumer).methods?.includes(id) !== true),
+);
 
 /**
  * The method of a request: the one it names, or the usual one of where the result will run.

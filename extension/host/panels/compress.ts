@@ -2,7 +2,7 @@ import { targetOf } from '../../core/export/targets';
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 import { LqError } from '../../core/errors';
-import { CONSUMER_IDS, consumers, type Consumer } from '../../core/options/consumers';
+import { CONSUMER_IDS, consumers, GENERAL_METHODS, type Consumer } from '../../core/options/consumers';
 import type { Method } from '../../core/options/methods/method';
 import { METHOD_IDS, methods } from '../../core/options/methods/registry';
 import { DEFAULTS } from '../../core/requests/defaults';
@@ -106,8 +106,7 @@ async function viewOf(studio: Studio, model: Model): Promise<CompressView> {
 
 /** Every format that a compression can write, as the registries list them. */
 function targetChoices(): TargetChoice[] {
-  const any = METHOD_IDS.filter(id => !only.has(id));
-  const usual = [DEFAULTS.method, ...any.filter(id => id !== DEFAULTS.method)];
+  const usual = [DEFAULTS.method, ...GENERAL_METHODS.filter(id => id !== DEFAULTS.method)];
   const listed = CONSUMER_IDS.map(id => {
     const { label, readers, methods: own }: Consumer = consumers[id];
     const request = { for: id };
@@ -125,9 +124,6 @@ function targetChoices(): TargetChoice[] {
 const embeddingsOf = (request: TargetChoice['request']): Pick<TargetChoice, 'embeddings'> => ({
   embeddings: targetOf(request).embeddings,
 });
-
-/** Methods that are of one format alone. */
-const only: ReadonlySet<string> = new Set(CONSUMER_IDS.flatMap(id => (consumers[id] as Consumer).methods ?? []));
 
 const methodChoices = (): MethodChoice[] =>
   METHOD_IDS.map(id => {

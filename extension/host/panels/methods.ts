@@ -1,7 +1,7 @@
 import * as vscode from 'vscode';
-import { METHOD_IDS, methods as registry } from '../../core/options/methods/registry';
+import { methods as registry } from '../../core/options/methods/registry';
 import type { Method } from '../../core/options/methods/method';
-import { consumers, CONSUMER_IDS, type Consumer } from '../../core/options/consumers';
+import { GENERAL_METHODS } from '../../core/options/consumers';
 import { DEFAULTS } from '../../core/requests/defaults';
 import type { MethodsView } from '../../protocol/panels';
 import type { Job, JobOf } from '../model/jobs';
@@ -44,7 +44,7 @@ async function viewOf(studio: Studio, model: Model): Promise<MethodsView> {
   return {
     header: model.header,
     canCompute: vscode.workspace.isTrusted,
-    methods: ofPackedFiles().map(id => {
+    methods: GENERAL_METHODS.map(id => {
       const { label, source, description }: Method = registry[id];
       return { id, label, source, description };
     }),
@@ -56,12 +56,6 @@ async function viewOf(studio: Studio, model: Model): Promise<MethodsView> {
     })),
     form: formFrom(own[0]?.params, studio, model),
   };
-}
-
-/** Methods whose results are all packed files: those of another format's own types are not compared with them. */
-function ofPackedFiles(): typeof METHOD_IDS {
-  const elsewhere = new Set<string>(CONSUMER_IDS.flatMap(id => (consumers[id] as Consumer).methods ?? []));
-  return METHOD_IDS.filter(id => !elsewhere.has(id));
 }
 
 /** The last comparison's request, else what the compress form has. */
