@@ -46,7 +46,9 @@ void refuse_unsquarable(const MatrixView& m, int exponent, const std::string& fi
       cpu::to_float(m.data, m.dtype, first, n, values.data());
       large += std::count_if(values.begin(), values.begin() + n, [&](float x) { return std::fabs(x) > limit; });
     }
-    if (large > std::max<int64_t>(1, count / 1000)) return;
+    // Beyond this the scales and factors of such a weight could leave the range of fp32 themselves.
+    constexpr int kLargest = 124;
+    if (large > std::max<int64_t>(1, count / 1000) && exponent <= kLargest) return;
   }
   Status status{StatusCode::out_of_range, at, {}};
   std::strncpy(status.message, "the weight has a value too large to be squared", sizeof status.message - 1);

@@ -110,6 +110,7 @@ const tensors: Tensor[] = [
   matrix('half_limit_proj', 'F16', (_, x) => x),
   matrix('huge_proj', 'BF16', (i, x) => (i === 777 ? 1e38 : x)),
   matrix('wide_proj', 'F64', (_, x) => x),
+  matrix('limit_proj', 'F32', (_, x) => 3.4e38 * Math.sign(x)),
   { name: EXPERTS, dtype: 'BF16', shape: [3, 24, 40], fill: (_, x) => 0.1 * x },
   { name: 'model.layers.0.mlp.router.weight', dtype: 'BF16', shape: [3, 80], fill: (_, x) => x },
   { name: 'model.layers.0.conv1d.weight', dtype: 'F32', shape: [48, 1, 4], fill: (_, x) => x },
@@ -136,6 +137,7 @@ describe('a model of odd matrices', () => {
     const left = Object.fromEntries(report.coverage!.left.map(each => [each.example, each.reason]));
     expect(left).toEqual({
       'model.layers.0.huge_proj.weight': 'a value too large to be squared at flat index 777',
+      'model.layers.0.limit_proj.weight': 'a value too large to be squared at flat index 0',
       'model.layers.0.wide_proj.weight': expect.stringContaining('stored as F64') as string,
       'model.layers.0.mlp.router.weight': 'routers of experts',
       'model.layers.0.conv1d.weight': 'convolutions',
@@ -143,7 +145,7 @@ describe('a model of odd matrices', () => {
     });
     const { weights, blockWeights } = report.coverage!;
     expect(weights).toBe(8 * 48 * 80 + 3 * 24 * 40);
-    expect(blockWeights).toBe(weights + 2 * 48 * 80 + 3 * 80 + 48 * 4 + 80);
+    expect(blockWeights).toBe(weights + 3 * 48 * 80 + 3 * 80 + 48 * 4 + 80);
   });
 
   it('stores nothing worse than quantisation alone', () => {
@@ -199,6 +201,42 @@ it('ends with the index of the value when no matrix is left', async () => {
     code: 'out-of-range',
     tensor: 'model.layers.0.huge_proj.weight',
     details: { index: 5 },
+  });
+});
+
+it('ends at a NaN with its place and with what leaves it out', async () => {
+  const model = writeModel('broken', [
+    matrix('good_proj', 'F32', (_, x) => x),
+    matrix('nan_proj', 'F32', (i, x) => (i === 99 ? NaN : x)),
+  ]);
+  await expect(compress(model, 'broken-packed')).rejects.toMatchObject({
+    code: 'not-finite',
+    tensor: 'model.layers.0.nan_proj.weight',
+    details: { index: 99 },
+    message: expect.stringContaining('--exclude') as string,
+  });
+});
+
+describe.each(['compressed-tensors', 'mlx', 'bitsandbytes'] as const)('for %s', target => {
+  it('leaves a matrix as it is that is too large to be squared, and plans its bytes', async () => {
+    const model = writeModel(`large-${target}`, [
+      { name: 'model.layers.0.good_proj.weight', dtype: 'F32', shape: [64, 128], fill: (_, x) => x },
+      { name: 'model.layers.0.huge_proj.weight', dtype: 'F32', shape: [64, 128], fill: (i, x) => (i === 7 ? 1e38 : x) },
+    ]);
+    writeFileSync(path.join(model, 'config.json'), '{"model_type":"llama"}');
+    const report = await engine.request('compress', {
+      device: 'cpu',
+      cache: path.join(folder, 'cache'),
+      model,
+      out: path.join(folder, `large-${target}-out`),
+      budget: { kind: 'effective-bits', value: 5 },
+      for: target,
+      plain: true,
+    });
+    expect(report.matrices.map(({ name }) => name)).toEqual(['model.layers.0.good_proj.weight']);
+    const bytes = (await openCheckpoint(nodeFiles, report.output)).shards.reduce((sum, shard) => sum + shard.bytes, 0);
+    expect(report.bytes).toBe(bytes);
+    expect(bytes).toBeGreaterThan(4 * 64 * 128);
   });
 });
 

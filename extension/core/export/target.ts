@@ -3,6 +3,7 @@
  * them and at what size, and writes what the program chose; the stages in between are the same for all.
  */
 import type { Plan } from '../allocation/types';
+import type { LogicalTensor } from '../checkpoint/types';
 import type { PipelineContext } from '../context';
 import type { SecondPass } from '../decomposition/second-pass';
 import type { Windows } from '../evaluation/windows';
@@ -12,9 +13,9 @@ import type { Option } from '../options/types';
 import type { Stage } from '../progress';
 import type { CompressRequest } from '../requests/requests';
 import type { Metric } from '../sensitivity/metric';
+import type { SweepTable } from '../sensitivity/types';
 import type { Delivered } from './delivered';
 import type { StoredModel } from './loads/stored';
-import type { SweepTable } from '../sensitivity/types';
 
 export interface Target {
   /** The stages of its writing, in order. */
@@ -100,4 +101,15 @@ export function anyPlan({ matrices, bytesOf }: Sizes, options: readonly Option[]
       return option ? [[name, option] as const] : [];
     }),
   );
+}
+
+/** `kept` of sizes once the sweep has left out matrices that can be none: they stay, in `bytesAsIs` each. */
+export function keptBeside(
+  { kept }: Sizes,
+  targets: readonly LogicalTensor[],
+  table: SweepTable,
+  bytesAsIs: (target: LogicalTensor) => number = ({ bytes }) => bytes,
+): number {
+  const swept = new Set(table.matrices.map(({ name }) => name));
+  return targets.reduce((sum, target) => sum + (swept.has(target.name) ? 0 : bytesAsIs(target)), kept);
 }

@@ -68,7 +68,7 @@ export function selectTargets(
 /** @param stored a weight that is no target for how it is stored; @param chosen whether patterns chose */
 function nothingLeft(stored: LogicalTensor | undefined, chosen: boolean): LqError {
   const reason = stored
-    ? `the linear weights are stored as ${stored.dtype} (${stored.format}); compression starts from a dense checkpoint`
+    ? `the linear weights are stored as ${stored.dtype}${stored.format === 'dense' ? '' : ` (${stored.format})`}; compression starts from F32, BF16 or F16`
     : chosen
       ? 'no linear weight is left by the given include and exclude patterns'
       : 'no linear weight inside repeated blocks was found; choose weights with include patterns';

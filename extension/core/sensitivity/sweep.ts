@@ -89,7 +89,9 @@ export async function sweep(context: PipelineContext, input: SweepInput): Promis
         if (row !== BUSY) report(1, { partial: row });
         return row;
       } catch (error) {
-        if (!(error instanceof LqError) || error.code !== 'out-of-range') throw error;
+        if (!(error instanceof LqError)) throw error;
+        if (error.code === 'not-finite') throw withWayOut(error);
+        if (error.code !== 'out-of-range') throw error;
         dropped.push({ target, error });
         report(1);
         return undefined;
@@ -123,6 +125,14 @@ export async function sweep(context: PipelineContext, input: SweepInput): Promis
     device: devicesOf(context),
   };
 }
+
+/** A weight that is broken ends the job, unless the user says to do without it. */
+const withWayOut = ({ code, message, file, tensor, details }: LqError): LqError =>
+  new LqError(code, `${message} Exclude it (--exclude) to compress the others.`, {
+    ...(file !== undefined && { file }),
+    ...(tensor !== undefined && { tensor }),
+    ...(details !== undefined && { details }),
+  });
 
 /**
  * One worker's part of a sweep: matrices that no other worker has done or is at. What it measures is in the cache, where a

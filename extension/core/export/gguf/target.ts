@@ -8,7 +8,7 @@ import type { Opened } from '../../opened';
 import { optionFits, optionParts } from '../../options/option';
 import { bytesOfPart } from '../../options/parts';
 import type { Option } from '../../options/types';
-import type { PreparedTarget, Sizes, Target, WriteJob, Written } from '../target';
+import { keptBeside, type PreparedTarget, type Sizes, type Target, type WriteJob, type Written } from '../target';
 import { floatType, ggufReadme } from './exporter';
 import { ggufModel, type GgufModel, type TypeName } from './layout';
 import { outerMatrices, withOuterMatrices } from './outer';
@@ -22,6 +22,8 @@ export const ggufTarget: Target = {
     const model = await ggufModel(files, found.index);
     const { opened, notes } = fittingTargets(found, model, options);
     const sizes = fileSizes(model, opened, options);
+    const floatBits = bitsOf(floatType(model.index));
+    const bytesOfFloat = ({ parameters }: LogicalTensor): number => padded((parameters * floatBits) / 8);
     return {
       opened,
       notes,
@@ -34,7 +36,7 @@ export const ggufTarget: Target = {
         );
         return {
           ...table,
-          model: { ...table.model, keptBytes: sizes.kept },
+          model: { ...table.model, keptBytes: keptBeside(sizes, opened.targets, table, bytesOfFloat) },
           matrices: matrices.map((row, i) => ({ ...row, bytes: bytes[i]! })),
         };
       },

@@ -12,7 +12,7 @@ import { readBack } from '../delivered';
 import { storedModel, withStored, type StoredModel } from '../loads/stored';
 import { recipeReadme } from '../readme';
 import { packedFormat } from './exporter';
-import type { PreparedTarget, Sizes, Target, WriteJob, Written } from '../target';
+import { keptBeside, type PreparedTarget, type Sizes, type Target, type WriteJob, type Written } from '../target';
 
 export const packedTarget: Target = {
   stages: ['decompose'],
@@ -44,11 +44,10 @@ export function preparePacked(
     sizes,
     stored: chosen => packedStored(opened.index, chosen),
     complete(_, table) {
-      // Of matrices that turned out to be none the sweep says how large they stay.
-      const swept = new Set(table.matrices.map(({ name }) => name));
-      const dropped = opened.targets.filter(({ name }) => !swept.has(name));
-      const kept = dropped.reduce((sum, { bytes }) => sum + bytes, sizes.kept);
-      return Promise.resolve({ ...table, model: { ...table.model, keptBytes: kept } });
+      return Promise.resolve({
+        ...table,
+        model: { ...table.model, keptBytes: keptBeside(sizes, opened.targets, table) },
+      });
     },
   };
 }

@@ -19,7 +19,7 @@ import type { SweepRow } from '../../sensitivity/types';
 import { storedModel, withStored, type StoredModel } from '../loads/stored';
 import { recipeReadme, type Lines } from '../readme';
 import { quantizedConfig, shardsOf, writeReplaced, type PlacedTensor, type Replacement } from './folder';
-import type { PreparedTarget, Sizes, Target, WriteJob, Written } from '../target';
+import { keptBeside, type PreparedTarget, type Sizes, type Target, type WriteJob, type Written } from '../target';
 
 /** Bits and columns a scale of an option. */
 export interface Scheme {
@@ -114,7 +114,7 @@ function prepare(format: IntegerFormat, found: Opened, options: readonly Option[
     complete: (_, table) =>
       Promise.resolve({
         ...table,
-        model: { ...table.model, keptBytes: sizes.kept },
+        model: { ...table.model, keptBytes: keptBeside(sizes, opened.targets, table) },
         matrices: table.matrices.map(row => {
           const tie = format.tieOf?.(row);
           return {
