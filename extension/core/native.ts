@@ -361,13 +361,20 @@ export interface NativeLanguageModelConfig {
   /** The first block's attention reads the stream as it is; the head does. */
   noFirstNorm?: boolean;
   noLastNorm?: boolean;
-  /** With qkNorm: RMS of each head (the default), of all together, LayerNorm of each head, or that with weights of its own. */
-  headNorm?: 'each' | 'together' | 'layer' | 'layer_own';
+  /**
+   * With qkNorm: RMS of each head (the default), of all together, LayerNorm of each head, that with weights of its own, or RMS
+   * of each head without weights where it is rotated.
+   */
+  headNorm?: 'each' | 'together' | 'layer' | 'layer_own' | 'bare';
   /** Attention and MLP read the same, through the same norm or each through its own. */
   parallel?: boolean;
   sharedNorm?: boolean;
   /** Tokens attend to those after them too; a window is as wide to either side. */
   bothDirections?: boolean;
+  /** Windows are chunks of the sequence, which tokens attend within. */
+  chunked?: boolean;
+  /** Queries are multiplied with 1 + rate log(1 + floor((position + offset) / length)), in all layers or those not rotated. */
+  queryGrowth?: { rate: number; length: number; offset: number; unrotated: boolean };
   /** q, k and v are one tensor: one after another, or by key-value head with the queries of its group. */
   fusedQkv?: 'stacked' | 'grouped';
   /** gate and up are one tensor. */

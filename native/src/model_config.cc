@@ -82,9 +82,10 @@ AttentionParts parse_attention(const Napi::Object& o, const LanguageModelConfig&
   AttentionParts a{};
   a.fused = one_of<Fused>(o, "fusedQkv", kFused);
   a.both_directions = flag(o, "bothDirections");
+  a.chunked = flag(o, "chunked");
   a.parallel = flag(o, "parallel");
   a.shared_norm = flag(o, "sharedNorm");
-  a.head_norm = one_of<HeadNorm>(o, "headNorm", {"each", "together", "layer", "layer_own"});
+  a.head_norm = one_of<HeadNorm>(o, "headNorm", {"each", "together", "layer", "layer_own", "bare"});
   a.scale = number_or(o, "attentionScale", 0);
   a.softcap = number_or(o, "attentionSoftcap", 0);
   a.clamp = number_or(o, "attentionClamp", 0);
@@ -92,6 +93,11 @@ AttentionParts parse_attention(const Napi::Object& o, const LanguageModelConfig&
   a.alibi_rounded = flag(o, "alibiRounded");
   a.alibi_scale = number_or(o, "alibiScale", 0);
   a.sinks = flag(o, "sinks");
+  if (o.Get("queryGrowth").IsObject()) {
+    const auto growth = o.Get("queryGrowth").As<Napi::Object>();
+    a.growth = {number(growth, "rate"), number(growth, "length"), integer_or(growth, "offset", 0),
+                flag(growth, "unrotated")};
+  }
   return a;
 }
 

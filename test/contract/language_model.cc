@@ -171,6 +171,18 @@ std::vector<Case> cases_of_parts() {
              c.config.head.scale = 0.5;
              c.config.output_bias = c.config.mlp_bias = true;
            }),
+      vary("chunks, norms of heads without weights, queries that grow where nothing turns, as in Llama 4",
+           [](Case& c) {
+             c.config.traits = kWithoutRotation;
+             c.config.qk_norm = c.config.attention.chunked = c.config.rotary.interleaved = true;
+             c.config.attention.head_norm = HeadNorm::bare;
+             c.config.attention.growth = {0.4, 3, 1, true};
+             c.context = 70;
+           }),
+      vary("queries that grow in every layer, as in Ministral 3",
+           [](Case& c) {
+             c.config.attention.growth = {0.3, 5, 0, false};
+           }),
       vary("a layer without rotation, as in SmolLM3", [](Case& c) { c.config.traits = kWithoutRotation; }),
       vary("no norms before the halves, LayerNorm at the end",
            [](Case& c) {

@@ -139,7 +139,7 @@ ReferenceModel::ReferenceModel(const LanguageModelConfig& c, uint64_t seed) : co
     }
     if (c.attention.sinks) fill(layer, Kind::sinks, c.heads, 0, 1);
     if (c.output_bias) fill(layer, Kind::o_bias, c.hidden, 0, 0.5);
-    if (c.qk_norm) {
+    if (c.qk_norm && head_norm != HeadNorm::bare) {
       fill(layer, Kind::q_norm, own ? q : c.head_dim, around, 0.2);
       fill(layer, Kind::k_norm, own ? kv : c.head_dim, around, 0.2);
       if (head_norm == HeadNorm::layer) fill(layer, Kind::q_norm_bias, c.head_dim, 0, 0.3);
@@ -264,6 +264,11 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
   const bool together = head_norm == HeadNorm::together;
   const bool local = traits.rotary == LayerRotary::local;
   const double stretch = c.rope_type == RopeType::yarn && !local ? c.rope_attention_factor : 1;
+  // Llama 4 normalises heads after they are rotated, and those that are not at all.
+  const bool bare = head_norm == HeadNorm::bare;
+  const Vector ones(dim, 1.0);
+  const QueryGrowth& growth = c.attention.growth;
+  const bool grows = growth.rate != 0 && (!growth.unrotated || traits.rotary == LayerRotary::none);
   const auto normalize_head = [&](Kind norm, int64_t h, double* head) {
     const double* weight = at(layer, norm).data() + (head_norm == HeadNorm::layer_own ? h * dim : 0);
     if (head_norm == HeadNorm::each) return rms_norm(weight, c.norms.offset, c.rms_eps, head, dim);
@@ -283,7 +288,7 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
       if (normed && together) rms_norm(at(layer, norm).data(), c.norms.offset, c.rms_eps, y.data(), y.size());
       for (size_t h = 0; h < y.size() / dim; ++h) {
         double* head = y.data() + h * dim;
-        if (normed && !together) normalize_head(norm, static_cast<int64_t>(h), head);
+        if (normed && !together && !bare) normalize_head(norm, static_cast<int64_t>(h), head);
         if (!rotated || traits.rotary == LayerRotary::none) continue;
         for (int32_t i = 0; i < half; ++i) {
           double& low = head[c.rotary.interleaved ? 2 * i : i];
@@ -292,17 +297,25 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
           low = stretch * (a * std::cos(turn[i]) - b * std::sin(turn[i]));
           high = stretch * (b * std::cos(turn[i]) + a * std::sin(turn[i]));
         }
+        if (normed && bare) rms_norm(ones.data(), 0, c.rms_eps, head, dim);
       }
       out.push_back(y);
     }
     return out;
   };
-  const auto q = heads_of(Kind::q, Kind::q_bias, Kind::q_norm, c.qk_norm, true);
+  auto q = heads_of(Kind::q, Kind::q_bias, Kind::q_norm, c.qk_norm, true);
+  for (int64_t t = 0; grows && t < context; ++t) {
+    for (double& value : q[t]) {
+      value *= 1 + growth.rate * std::log(1 + std::floor(static_cast<double>(t + growth.offset) / growth.length));
+    }
+  }
   const auto k = heads_of(Kind::k, Kind::k_bias, Kind::k_norm, c.qk_norm, true);
   const auto v = heads_of(Kind::v, Kind::v_bias, Kind::q_norm, false, false);
   for (int64_t t = 0; t < context; ++t) {
     Vector attended(int64_t{c.heads} * dim, 0.0);
-    const int64_t first = traits.window > 0 ? std::max<int64_t>(0, t - traits.window + 1) : 0;
+    const int64_t first = traits.window == 0    ? 0
+                          : c.attention.chunked ? t - t % traits.window
+                                                : std::max<int64_t>(0, t - traits.window + 1);
     const int64_t last = !c.attention.both_directions ? t
                          : traits.window > 0          ? std::min(context - 1, t + traits.window - 1)
                                                       : context - 1;

@@ -21,6 +21,8 @@ const CASES = [
   'gpt-oss-plain',
   'gpt-oss-mxfp4',
   'granitemoe',
+  'llama4',
+  'llama4-plain',
   'mixtral-together',
   'qwen2-moe-together',
   'qwen3-moe-together',

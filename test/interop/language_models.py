@@ -76,7 +76,7 @@ CASES = {
             **rope(
                 "yarn",
                 factor=4.0,
-                original_max_position_embeddings=40,
+                original_max_position_embeddings=10,
                 mscale=1.0,
                 mscale_all_dim=0.5,
                 llama_4_scaling_beta=0.3,
@@ -265,8 +265,8 @@ def saved(model, folder):
 def make(name, family, changes, folder, stored=lambda name, tensor: {name: tensor}, save=saved):
     """`stored` gives the tensors of the checkpoint that a parameter of the model is, by name; `save` the model as it was saved."""
     torch.manual_seed(sum(name.encode()))
-    # Gemma 3's plain name is the configuration of the model with images.
-    kind = "Gemma3Text" if family == "Gemma3" else family
+    # The plain names of these are the configurations of models with images.
+    kind = f"{family}Text" if family in ("Gemma3", "Llama4") else family
     tied = dict(tie_word_embeddings=True) if family in TIED else {}
     config = getattr(transformers, f"{kind}Config")(**{**BASE, **tied, **changes})
     # Falcon's eager code adds its biases by distance twice: to the scores, and with the mask.

@@ -92,6 +92,40 @@ CASES = {
             logits_scaling=1.6,
         ),
     ),
+    "llama4": (
+        "Llama4",
+        dict(
+            num_local_experts=5,
+            num_experts_per_tok=2,
+            intermediate_size_mlp=44,
+            head_dim=12,
+            interleave_moe_layer_step=2,
+            num_hidden_layers=4,
+            no_rope_layer_interval=3,
+            attention_chunk_size=7,
+            floor_scale=5,
+            attn_scale=0.4,
+            attention_bias=True,
+            rms_norm_eps=0.01,
+        ),
+    ),
+    "llama4-plain": (
+        "Llama4",
+        dict(
+            num_local_experts=3,
+            num_experts_per_tok=1,
+            intermediate_size_mlp=44,
+            head_dim=16,
+            moe_layers=[0, 2],
+            no_rope_layers=[0, 1, 1],
+            attn_temperature_tuning=False,
+            use_qk_norm=False,
+            hidden_act="gelu",
+            layer_types=["chunked_attention", "full_attention", "chunked_attention"],
+            attention_chunk_size=10,
+            **rope("yarn", factor=4.0, original_max_position_embeddings=16),
+        ),
+    ),
     "mixtral-together": ("Mixtral", dict(num_local_experts=4, num_experts_per_tok=2)),
     "qwen2-moe-together": ("Qwen2Moe", dict(**ROUTED, shared_expert_intermediate_size=36)),
     "qwen3-moe-together": ("Qwen3Moe", dict(**ROUTED, head_dim=12, mlp_only_layers=[0])),
@@ -123,8 +157,9 @@ def stored(name, tensor, family, together):
     if family == "GraniteMoe":
         linear = "input_linear" if kind[1] == "gate_up_proj" else "output_linear"
         return {f"{name[: kind.start()]}{linear}.weight[{e}]": matrix for e, matrix in enumerate(tensor)}
-    if family == "GptOss" or together:
-        return {f"{name}[{e}]": matrix.T if family == "GptOss" else matrix for e, matrix in enumerate(tensor)}
+    if family in ("GptOss", "Llama4") or together:
+        turned = family in ("GptOss", "Llama4")
+        return {f"{name}[{e}]": matrix.T if turned else matrix for e, matrix in enumerate(tensor)}
     gate, up, down = ("w1", "w3", "w2") if family == "Mixtral" else ("gate_proj", "up_proj", "down_proj")
     base = name[: kind.start(1)]
     if family == "Mixtral":

@@ -54,7 +54,7 @@ export function languageModelConfig(
   const kvHeads = keyValueHeads(reader, family, heads);
   const headDim = reader.count('head_dim', family.headDim ?? Math.floor(hidden / heads));
   if (heads % kvHeads !== 0) reader.refuse(`${heads} attention heads cannot share ${kvHeads} key-value heads`);
-  refuseGrowingQueries(reader, family, context);
+  refuseGrowingQueries(reader, family);
   const { warnings, rotatedShare, ...rotary } = readRope(reader, maxPositions, family);
   const experts = family.experts?.read(reader, layers);
   const parts = family.parts?.(reader);
@@ -99,19 +99,11 @@ function refuseNulls(reader: ConfigReader, { neverNull = [] }: Family): void {
     if (reader.stated(key) && !reader.has(key)) reader.refuse(`${key} in config.json is null`);
 }
 
-/** Queries scaled by 1 + beta log(1 + floor(position / original length)): by 1 before that length. */
-function refuseGrowingQueries(reader: ConfigReader, { growingQueries = false }: Family, context: number): void {
-  for (const key of ['rope_scaling', 'rope_parameters']) {
-    const rope = reader.object(key);
-    if (!rope?.has('llama_4_scaling_beta')) continue;
-    if (!growingQueries)
-      reader.refuse('Queries that are scaled by their position (llama_4_scaling_beta) are not supported');
-    const original = rope.count('original_max_position_embeddings');
-    if (Number.isFinite(context) && context > original)
-      reader.refuse(
-        `A context of ${context} tokens is beyond the ${original} from which on queries are scaled by their position (llama_4_scaling_beta), which is not supported`,
-      );
-  }
+/** Queries scaled by their position are some families' alone. */
+function refuseGrowingQueries(reader: ConfigReader, { growingQueries = false }: Family): void {
+  const asked = ['rope_scaling', 'rope_parameters'].some(key => reader.object(key)?.has('llama_4_scaling_beta'));
+  if (asked && !growingQueries)
+    reader.refuse('Queries that are scaled by their position (llama_4_scaling_beta) are not supported');
 }
 
 /** Dimensions are rotated in pairs. */

@@ -332,7 +332,9 @@ function layerWeights(
       : linear('qkv', q + 2 * kv, c.hidden, c.attentionBias)),
     ...linear('o', c.hidden, q, c.outputBias),
     ...(c.sinks === true ? [{ kind: 'sinks', name: module('sinks'), shape: [1, c.heads] as const }] : []),
-    ...(c.qkNorm ? [...headNorm(c, 'q_norm', module, c.heads), ...headNorm(c, 'k_norm', module, c.kvHeads)] : []),
+    ...(c.qkNorm && c.headNorm !== 'bare'
+      ? [...headNorm(c, 'q_norm', module, c.heads), ...headNorm(c, 'k_norm', module, c.kvHeads)]
+      : []),
     ...(width === 0 ? [] : mlpWeights(c, width, linear)),
   ];
 }

@@ -22,6 +22,10 @@ struct Range {
 };
 Range keys_of(const Batch& batch, int64_t window, int64_t position) {
   const bool both = batch.config.attention.both_directions;
+  if (batch.config.attention.chunked && window > 0) {
+    const int64_t first = position / window * window;
+    return {first, both ? std::min(batch.context, first + window) : position + 1};
+  }
   const int64_t begin = window > 0 ? std::max<int64_t>(0, position - window + 1) : 0;
   if (!both) return {begin, position + 1};
   return {begin, window > 0 ? std::min(batch.context, position + window) : batch.context};

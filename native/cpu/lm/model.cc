@@ -274,10 +274,11 @@ bool plausible(const LanguageModelConfig& c) {
       c.rope_type != RopeType::longrope || (c.rotary.short_factors != nullptr && c.rotary.long_factors != nullptr);
   // One norm takes the place of the other, and a sum that is normalised has no other scale.
   const bool norms = !c.norms.of_sum || (!c.norms.after && !c.attention.parallel && c.residual_scale == 0);
+  const bool growth = c.attention.growth.rate == 0 || c.attention.growth.length > 0;
   const EmbeddingParts& e = c.embedding;
   const bool positions = e.positions == 0 || (e.position_offset >= (e.padding >= 0 ? 1 : 0));
   const bool mask = !c.masked || (c.mask_token >= 0 && c.mask_token < c.vocab);
-  return sizes && plausible_layers(c) && rotary && longrope && norms && positions && mask && e.width >= 0;
+  return sizes && plausible_layers(c) && rotary && longrope && growth && norms && positions && mask && e.width >= 0;
 }
 
 }  // namespace

@@ -91,6 +91,10 @@ RotaryTable rotary_table(const LanguageModelConfig& c, int64_t context) {
   return table;
 }
 
+double growth_at(const QueryGrowth& g, int64_t position) {
+  return 1 + g.rate * std::log1p(std::floor(static_cast<double>(position + g.offset) / g.length));
+}
+
 RotaryTable local_rotary_table(const LanguageModelConfig& c, int64_t context) {
   if (c.rotary.local_theta <= 0) return {};
   LanguageModelConfig local = c;

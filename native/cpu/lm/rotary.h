@@ -21,6 +21,9 @@ struct RotaryTable {
 std::vector<double> inverse_frequencies(const LanguageModelConfig& config, int64_t context);
 
 RotaryTable rotary_table(const LanguageModelConfig& config, int64_t context);
+// What queries at a position are multiplied with.
+double growth_at(const QueryGrowth& growth, int64_t position);
+
 // The second embedding's; empty when there is none.
 RotaryTable local_rotary_table(const LanguageModelConfig& config, int64_t context);
 

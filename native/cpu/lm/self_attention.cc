@@ -16,6 +16,7 @@ struct Heads {
   int64_t count;
   NormWeights norm;           // null: none
   const RotaryTable* rotary;  // null: none
+  const QueryGrowth* growth;  // null: none
 };
 
 Heads heads_of(const Batch& batch, const LayerWeights& w, bool keys) {
@@ -23,8 +24,10 @@ Heads heads_of(const Batch& batch, const LayerWeights& w, bool keys) {
   const RotaryTable* rotary = w.traits.rotary == LayerRotary::none    ? nullptr
                               : w.traits.rotary == LayerRotary::local ? &batch.local_rotary
                                                                       : &batch.rotary;
-  return keys ? Heads{c.kv_heads, {w.k_norm, w.k_norm_bias}, rotary}
-              : Heads{c.heads, {w.q_norm, w.q_norm_bias}, rotary};
+  const QueryGrowth& g = c.attention.growth;
+  const bool grows = g.rate != 0 && (rotary == nullptr || !g.unrotated);
+  return keys ? Heads{c.kv_heads, {w.k_norm, w.k_norm_bias}, rotary, nullptr}
+              : Heads{c.heads, {w.q_norm, w.q_norm_bias}, rotary, grows ? &g : nullptr};
 }
 
 // Calls fn(row of `rows` rows of `size`, their number, the norm) for what a norm of heads is of, in rows of all heads:
@@ -34,6 +37,7 @@ void for_norms(const LanguageModelConfig& c, int64_t rows, const Heads& heads, c
   const int64_t dim = c.head_dim, n = heads.count * dim;
   switch (c.attention.head_norm) {
     case HeadNorm::each:
+    case HeadNorm::bare:
     case HeadNorm::layer:
       return fn(int64_t{0}, rows * heads.count, dim, heads.norm);
     case HeadNorm::together:
@@ -54,6 +58,15 @@ void rotate(const Batch& batch, int64_t first, int64_t count, const Heads& heads
     const int64_t at = row % batch.context * half;
     turn(x + row * heads.count * dim, heads.count, dim, 2 * half, &heads.rotary->cosine[at], &heads.rotary->sine[at],
          inverse);
+  }
+}
+
+// Multiplies rows of queries by what they have grown to at their position; the transpose is the same.
+void grow(const Batch& batch, int64_t first, int64_t count, const Heads& heads, float* x) {
+  if (heads.growth == nullptr) return;
+  const int64_t n = heads.count * batch.config.head_dim;
+  for (int64_t row = first; row < first + count; ++row) {
+    kernels().scale(static_cast<float>(growth_at(*heads.growth, row % batch.context)), n, x + row * n);
   }
 }
 
@@ -82,6 +95,7 @@ void position_heads(const Batch& batch, int64_t first, int64_t count, const Head
     std::copy_n(raw + first * n, count * n, x + first * n);
   }
   rotate(batch, first, count, heads, x, false);
+  grow(batch, first, count, heads, x);
 }
 
 // The transpose of position_heads on gradients, in place of dx.
@@ -89,6 +103,7 @@ void position_heads_backward(const Batch& batch, int64_t first, int64_t count, c
                              float* dx) {
   const LanguageModelConfig& c = batch.config;
   const int64_t n = heads.count * c.head_dim;
+  grow(batch, first, count, heads, dx);
   rotate(batch, first, count, heads, dx, true);
   if (heads.norm.weight != nullptr) {
     for_norms(c, count, heads, [&](int64_t at, int64_t rows, int64_t size, const NormWeights& w) {

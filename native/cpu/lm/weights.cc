@@ -79,7 +79,7 @@ int64_t tensor_size(const LanguageModelConfig& c, int32_t layer, WeightKind kind
   const NormParts& n = c.norms;
   const bool layer_norms = n.kind == NormKind::layer;
   const auto head_norm = [&](int64_t all) -> int64_t {
-    if (!c.qk_norm) return 0;
+    if (!c.qk_norm || (c.attention.head_norm == HeadNorm::bare && traits.rotary == LayerRotary::none)) return 0;
     const HeadNorm kind_of = c.attention.head_norm;
     return kind_of == HeadNorm::together || kind_of == HeadNorm::layer_own ? all : c.head_dim;
   };
@@ -176,6 +176,8 @@ bool left_out(const LanguageModelConfig& c, NormTensor tensor) {
       return c.norms.bare || c.norms.unbiased;
     case NormTensor::head_bias:
       return c.attention.head_norm == HeadNorm::layer_own;
+    case NormTensor::head_weight:
+      return c.attention.head_norm == HeadNorm::bare;
     default:
       return false;
   }

@@ -21,8 +21,9 @@ enum class LayerRotary : int32_t { standard = 0, local, none };
 // with the queries of its group before its key and value, or (gate, up of experts) row by row in turn.
 enum class Fused : int32_t { none = 0, stacked, grouped, interleaved };
 // What normalises queries and keys: RMS of each head, RMS of all heads together (OLMo 2), LayerNorm of each head with
-// one weight and bias for all (Phi), LayerNorm of each head with a weight of its own and no bias (Cohere, StableLM).
-enum class HeadNorm : int32_t { each = 0, together, layer, layer_own };
+// one weight and bias for all (Phi), LayerNorm of each head with a weight of its own and no bias (Cohere, StableLM),
+// RMS of each head without a weight where it is rotated, by angles alone (Llama 4: before or after is the same).
+enum class HeadNorm : int32_t { each = 0, together, layer, layer_own, bare };
 
 // What may differ from layer to layer.
 struct LayerTraits {
@@ -68,19 +69,28 @@ struct NormParts {
   bool none_last;    // the head reads the last block's output as it is (BERT)
 };
 
+// Queries are multiplied with 1 + rate log(1 + floor((position + offset) / length)).
+struct QueryGrowth {
+  double rate, length;  // rate 0: they are not
+  int32_t offset;
+  bool unrotated;  // only in layers that do not rotate (Llama 4); else in all (Ministral 3)
+};
+
 struct AttentionParts {
   Fused fused;           // q, k and v are one tensor, and so are their biases
   bool both_directions;  // tokens attend to those after them too; a window is as wide to either side
-  bool parallel;         // the MLP reads the block's input, as attention does, not what attention made of it
-  bool shared_norm;      // with parallel: through the same norm
-  HeadNorm head_norm;    // with qk_norm
-  double scale;          // of scores; 0: 1 / sqrt(head_dim)
-  double softcap;        // scores become c tanh(score / c); 0: none
-  double clamp;          // q, k and v are cut to [-c, c]; 0: none
-  const float* alibi;    // [heads] slopes: slope * (position of the key - own one) is added to scores; null: none
-  bool alibi_rounded;    // what is added is slope * position of the key, rounded to bf16 (Falcon)
-  double alibi_scale;    // and multiplied by this; 0: 1
-  bool sinks;            // each head has a further logit in its softmax, which attends to nothing
+  bool chunked;        // a window is a chunk of the sequence, the first from its beginning: tokens attend within theirs
+  bool parallel;       // the MLP reads the block's input, as attention does, not what attention made of it
+  bool shared_norm;    // with parallel: through the same norm
+  HeadNorm head_norm;  // with qk_norm
+  double scale;        // of scores; 0: 1 / sqrt(head_dim)
+  double softcap;      // scores become c tanh(score / c); 0: none
+  double clamp;        // q, k and v are cut to [-c, c]; 0: none
+  const float* alibi;  // [heads] slopes: slope * (position of the key - own one) is added to scores; null: none
+  bool alibi_rounded;  // what is added is slope * position of the key, rounded to bf16 (Falcon)
+  double alibi_scale;  // and multiplied by this; 0: 1
+  bool sinks;          // each head has a further logit in its softmax, which attends to nothing
+  QueryGrowth growth;
 };
 
 struct RotaryParts {
@@ -183,6 +193,9 @@ inline const char* part_beyond_cuda(const LanguageModelConfig& c) {
   if (c.attention.alibi_rounded) return "rounded attention biases by distance";
   if (c.embedding.width != 0 && c.embedding.width != c.hidden) return "projected embeddings";
   if (c.head.transform) return "a transform before the head";
+  if (c.attention.chunked) return "attention by chunks";
+  if (c.attention.growth.rate != 0) return "queries that grow with their position";
+  if (c.attention.head_norm == HeadNorm::bare) return "norms of heads without weights";
   if (c.moe.experts > 0) return "experts";
   return nullptr;
 }

@@ -36,7 +36,7 @@ export interface Family {
   readonly ropeTheta?: number | RopeThetas;
   /** Length before a rotary scaling where the config does not say; else the length it is now said to have. */
   readonly originalPositions?: number;
-  /** Whether queries are scaled by their position from the length before the rotary scaling on, up to which alone it is run. */
+  /** Whether queries are scaled by their position, as the rotary scaling says. */
   readonly growingQueries?: boolean;
   /** Whether masked tokens are predicted. */
   readonly masked?: boolean;

@@ -24,5 +24,11 @@ export const ministral3: Family = {
   headDim: 128,
   epsilon: ['rms_norm_eps', 1e-5],
   growingQueries: true,
+  parts(config) {
+    const rope = config.object('rope_scaling') ?? config.object('rope_parameters');
+    if (rope?.has('llama_4_scaling_beta') !== true) return config.refuse('config.json has no llama_4_scaling_beta');
+    const length = rope.count('original_max_position_embeddings');
+    return { queryGrowth: { rate: rope.number('llama_4_scaling_beta'), length, offset: 0, unrotated: false } };
+  },
   windows: (config, layers) => everyLayer(config.number('sliding_window', 0), layers),
 };

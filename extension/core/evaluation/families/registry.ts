@@ -33,6 +33,7 @@ import { gemma3 } from './gemma3';
 import { granite } from './granite';
 import { graniteMoe } from './granitemoe';
 import { llama } from './llama';
+import { llama4 } from './llama4';
 import { glm4Moe } from './glm4-moe';
 import { ministral } from './ministral';
 import { ministral3 } from './ministral3';
@@ -71,7 +72,7 @@ export const FAMILIES: ReadonlyMap<unknown, Family> = new Map(
       bloom,
       mpt,
     ],
-    ...[mixtral, qwen2Moe, qwen3Moe, olmoe, glm4Moe, gptOss, graniteMoe],
+    ...[mixtral, qwen2Moe, qwen3Moe, olmoe, glm4Moe, gptOss, graniteMoe, llama4],
     ...[cohere, cohere2, nemotron, glm, glm4, olmo],
     ...[bert, roberta, xlmRoberta, camembert, distilbert, electra, modernbert],
   ].map(family => [family.type, family]),
