@@ -1,9 +1,10 @@
 // llama.cpp reads what `compress --for gguf` writes: same tokens, and a perplexity that differs from that of transformers, which
 // computes with the file's weights in fp32, by what llama.cpp rounds activations to (8 bits) alone.
-//   node scripts/test-llama.mjs [FILE.gguf [TEXT]]    by default a mixed file of the sample checkpoint
+//   node scripts/test-llama.mjs [FILE.gguf [TEXT]]    by default a mixed file of the sample checkpoint, and after it small random
+//                                                     models of every family that can be written, one of them in parts
 // The binding is built from source once, into .deps/llama.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { deps, inRoot, run } from './lib.mjs';
@@ -11,6 +12,12 @@ import { environmentBuiltFor, environmentFor } from './python.mjs';
 
 /** Windows of 512 tokens. */
 const WINDOWS = 4;
+/** Relative RMS of differences of logits in fp32. GELU comes from a table in fp16 there. */
+const EXACT = 1e-5;
+const BY_TABLE = 2e-3;
+const WITH_GELU = /^(?:gemma|starcoder2|gpt|falcon)/;
+/** Written in parts of this many bytes. */
+const SPLIT = { llama: 600_000 };
 /** Share of a perplexity that activations of 8 bits change. */
 const TOLERANCE = 0.01;
 
@@ -32,12 +39,41 @@ try {
   console.log(`${path.basename(file)}: perplexity ${found.llama.toFixed(4)} in llama.cpp,`);
   console.log(`${found.transformers.toFixed(4)} in transformers, ${(100 * apart).toFixed(3)} % apart`);
   const passed = [found.sameTokens, apart < TOLERANCE].filter(Boolean).length;
+  const families = given === undefined ? testFamilies() : { passed: 0, failed: 0 };
   if (!found.sameTokens) console.error('llama.cpp makes other tokens of the text.');
   if (apart >= TOLERANCE) console.error(`More than ${100 * TOLERANCE} % apart.`);
-  console.log(`${passed} passed, ${2 - passed} failed`);
-  process.exitCode = passed === 2 ? 0 : 1;
+  const failed = 2 - passed + families.failed;
+  console.log(`${passed + families.passed} passed, ${failed} failed`);
+  process.exitCode = failed === 0 ? 0 : 1;
 } finally {
   rmSync(work, { recursive: true, force: true });
+}
+
+/** A model of each family, written in fp32, has the logits in llama.cpp that transformers makes of its checkpoint. */
+function testFamilies() {
+  const folder = path.join(work, 'families');
+  mkdirSync(folder);
+  const script = inRoot('test', 'interop', 'llama', 'families.py');
+  const json = (program, ...args) => {
+    const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], maxBuffer: 1e8 };
+    return JSON.parse(execFileSync(program, [script, ...args], options));
+  };
+  const cases = json(path.join(deps, 'venv', 'bin', 'python'), 'make', folder, sample('tiny-books-4m'));
+  for (const name of cases) {
+    const out = path.join(folder, `${name}-gguf`);
+    const cli = [inRoot('dist', 'cli.js'), 'export', path.join(folder, name), '--format', 'gguf', '--dtype', 'fp32'];
+    const split = name in SPLIT ? ['--split-size', `${SPLIT[name]}`] : [];
+    const settings = ['--out', out, '--cache', path.join(work, 'cache')];
+    execFileSync(process.execPath, [...cli, ...split, ...settings], { stdio: ['ignore', 'ignore', 'inherit'] });
+    if (name in SPLIT && readdirSync(out).filter(file => file.endsWith('.gguf')).length < 2)
+      throw new Error(`${name} was not written in parts.`);
+  }
+  const found = json(python, 'compare', folder, ...cases);
+  const wrong = cases.filter(name => !(found[name] < (WITH_GELU.test(name) ? BY_TABLE : EXACT)));
+  for (const name of cases)
+    console.log(`  ${name}: ${typeof found[name] === 'number' ? found[name].toExponential(1) : found[name]}`);
+  if (wrong.length > 0) console.error(`Other logits in llama.cpp, or not loaded: ${wrong.join(', ')}.`);
+  return { passed: cases.length - wrong.length, failed: wrong.length };
 }
 
 /** A file of several types: two layers of the sample, embedding and head. */

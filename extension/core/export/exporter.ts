@@ -13,6 +13,8 @@ export interface ExportContext {
   readonly overwrite: boolean;
   /** The float type that weights are written in; undefined: that of the original. */
   readonly dtype?: FloatType;
+  /** Bytes of a file, where it is to be several. */
+  readonly splitSize?: number;
 }
 
 export interface Exporter {
@@ -21,6 +23,8 @@ export interface Exporter {
   readonly description: string;
   /** Whether its float type can be chosen. */
   readonly dtypes?: true;
+  /** Whether its file can be split. */
+  readonly splits?: true;
   /** Whether it has a form for what a checkpoint holds, as far as headers say: menus leave it out otherwise. */
   accepts(index: CheckpointIndex): boolean;
   /** Makes the folder, whole or not at all. `bytes` counts tensors. */

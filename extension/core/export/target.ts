@@ -33,7 +33,7 @@ export interface Target {
     files: WritableFileSystem,
     found: Opened,
     options: readonly Option[],
-    request: Pick<CompressRequest, 'factors'>,
+    request: Pick<CompressRequest, 'factors' | 'splitSize'>,
   ): Promise<PreparedTarget>;
 }
 

@@ -18,8 +18,14 @@ const targets: Readonly<Record<ConsumerId, Target>> = {
   bitsandbytes: bitsandbytesTarget,
 };
 
-/** The target of a request. @throws LqError 'usage' for a format beside one that a consumer reads alone. */
-export function targetOf({ for: consumer = 'packed', format }: Pick<CompressRequest, 'for' | 'format'>): Target {
+/** The target of a request. @throws LqError 'usage' for a format beside one that a consumer reads alone, or parts of another than GGUF. */
+export function targetOf({
+  for: consumer = 'packed',
+  format,
+  splitSize,
+}: Pick<CompressRequest, 'for' | 'format' | 'splitSize'>): Target {
+  if (splitSize !== undefined && consumer !== 'gguf')
+    throw new LqError('usage', 'Only GGUF files are split by size: leave out --split-size.');
   if (consumer !== 'packed' && format !== undefined)
     throw new LqError('usage', `${consumers[consumer].label} has no other format; leave out --format ${format}.`);
   return format === 'dense' ? denseTarget : targets[consumer];

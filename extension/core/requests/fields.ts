@@ -322,6 +322,11 @@ export const memory = field(
   ),
 );
 
+export const splitSize = field(
+  v.exactOptional(v.pipe(v.number(), v.minValue(1, 'expected a size'))),
+  sizeFlag('split-size', 'GGUF: several files, each of at most this: 4GB, 500MiB, …'),
+);
+
 export const budgetSchema = v.strictObject({
   kind: v.picklist(['bits', 'effective-bits', 'bytes']),
   value: v.pipe(v.number(), v.finite()),

@@ -40,6 +40,7 @@ import {
   selection,
   settings,
   sizeFlag,
+  splitSize,
   windows,
 } from './fields';
 
@@ -324,6 +325,7 @@ const compressFields = {
     schema: v.exactOptional(v.picklist(FORMATS)),
     spoken: choiceFlag('format', FORMATS, 'what to write (default: packed)'),
   },
+  splitSize,
   /** The table of costs, as `sweep` would write it: other budgets can then be planned without measuring again. */
   sweepOut: {
     schema: v.exactOptional(path),
@@ -429,6 +431,7 @@ export const exportRequest = describeRequest('export', {
       'dense, gguf, peft: float type of the weights (default: that of the original)',
     ),
   },
+  splitSize,
   ...outFolder,
   ...settings,
 });

@@ -10,6 +10,8 @@ export async function exportCheckpoint(context: PipelineContext, request: Export
   const exporter = findExporter(request.format);
   if (request.dtype !== undefined && exporter.dtypes !== true)
     throw new LqError('usage', `${exporter.label} has no float type to choose; leave out --dtype.`);
+  if (request.splitSize !== undefined && exporter.splits !== true)
+    throw new LqError('usage', `${exporter.label} is not split by size; leave out --split-size.`);
   const start = context.now();
   const index = await openComplete(context.files, request.model);
   const result = await exporter.run({
@@ -18,6 +20,7 @@ export async function exportCheckpoint(context: PipelineContext, request: Export
     out: request.out,
     overwrite: request.overwrite ?? false,
     ...(request.dtype !== undefined && { dtype: request.dtype }),
+    ...(request.splitSize !== undefined && { splitSize: request.splitSize }),
   });
   const { out, files, bytes, delivered } = result;
   return { out, files, bytes, delivered, seconds: (context.now() - start) / 1000 };

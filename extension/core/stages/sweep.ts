@@ -32,7 +32,16 @@ export interface Subject {
 type SubjectRequest = Parameters<typeof chooseMethod>[1] &
   Pick<
     CompressRequest,
-    'model' | 'include' | 'exclude' | 'embeddings' | 'for' | 'format' | 'factors' | 'calibration' | 'parts'
+    | 'model'
+    | 'include'
+    | 'exclude'
+    | 'embeddings'
+    | 'for'
+    | 'format'
+    | 'factors'
+    | 'splitSize'
+    | 'calibration'
+    | 'parts'
   >;
 
 /** Whether embedding and head are among the targets: not where the format's own program has them. */

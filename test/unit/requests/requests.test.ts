@@ -70,7 +70,10 @@ const everything: Sayable[] = [
       bos: true,
     },
   },
-  { command: 'export', request: { model: '/m', format: 'dense', dtype: 'fp16', out: '/o', overwrite: true } },
+  {
+    command: 'export',
+    request: { model: '/m', format: 'dense', dtype: 'fp16', splitSize: 4_000_000_000, out: '/o', overwrite: true },
+  },
   {
     command: 'compress',
     request: {
@@ -78,6 +81,7 @@ const everything: Sayable[] = [
       out: '/o',
       overwrite: true,
       budget: { kind: 'effective-bits', value: 2.25 },
+      splitSize: 500_000_000,
       calibration: '/c.txt',
       samples: 16,
       parts: 8,

@@ -21,6 +21,7 @@ export function ggufConfig(
   if (typeof architecture !== 'string') return {};
   const own = (key: string): GgufValue | undefined => asNumber(metadata.get(`${architecture}.${key}`));
   if (!LLAMA_LIKE.has(architecture)) return { model_type: architecture };
+  if (own('expert_count')) return { model_type: `${architecture} with experts` };
   const hidden = own('embedding_length');
   const heads = own('attention.head_count');
   const headDim = own('attention.key_length') ?? own('rope.dimension_count') ?? quotient(hidden, heads);

@@ -51,7 +51,14 @@ export function ggufName(name: string): string | undefined {
   return layer === undefined ? `${mapped}.${leaf}` : `blk.${layer}.${mapped}.${leaf}`;
 }
 
-/** Which head count orders the rows of a tensor in pairs, when the architecture is `llama`: query heads or key heads. */
+/** What a tensor of a file is called here: as in transformers where the architecture is of the llama family. */
+export const logicalName = (architecture: unknown, name: string): string =>
+  (LLAMA_LIKE.has(architecture) ? modelName(name) : undefined) ?? name;
+
+/** Architectures that store rows of q and k in the order of rotary pairs (llama.cpp, conversion/, LlamaModel and its kin). */
+export const PAIRED: ReadonlySet<unknown> = new Set(['llama', 'granite', 'smollm3', 'arcee', 'olmo']);
+
+/** Which head count orders the rows of a tensor in pairs, when the architecture does: query heads or key heads. */
 export function pairedRows(name: string): 'heads' | 'kvHeads' | undefined {
   const match = /^blk\.\d+\.attn_([qk])\.(?:weight|bias)$/.exec(name);
   return match ? (match[1] === 'q' ? 'heads' : 'kvHeads') : undefined;

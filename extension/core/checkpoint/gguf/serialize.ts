@@ -35,10 +35,10 @@ export interface SerializedGguf {
 
 export const ALIGNMENT = 32;
 
-const padded = (offset: number): number => Math.ceil(offset / ALIGNMENT) * ALIGNMENT;
+export const padded = (offset: number): number => Math.ceil(offset / ALIGNMENT) * ALIGNMENT;
 
 /** Bytes of a tensor. @throws LqError 'tensor-size' for rows that are no whole blocks. */
-function ggufTensorBytes({ name, type, shape }: GgufTensorSpec): number {
+export function ggufTensorBytes({ name, type, shape }: GgufTensorSpec): number {
   const found = ggufTypeNamed(type);
   if (!found) throw new LqError('unsupported-dtype', `${quoteName(name)}: GGUF has no type ${type}`, { tensor: name });
   if ((shape.at(-1) ?? 1) % found.type.weights !== 0)

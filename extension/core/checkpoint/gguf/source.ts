@@ -4,7 +4,7 @@ import { LqError } from '../../errors';
 import type { DenseSource, GgufSource } from '../../native';
 import { quoteName } from '../../text';
 import type { TensorInfo } from '../types';
-import { pairedRows } from './names';
+import { PAIRED, pairedRows } from './names';
 import { ggufTypeNamed } from './types';
 import type { GgufMetadata } from './values';
 
@@ -12,8 +12,8 @@ import type { GgufMetadata } from './values';
 export const isReadable = (dtype: TensorInfo['dtype']): boolean => ggufTypeNamed(dtype)?.type.readable ?? false;
 
 /**
- * Where a tensor's values are. Rows are the innermost dimension; a vector is [1, n]. Rows of q and k that the architecture
- * `llama` stores in pairs come back in the order of transformers.
+ * Where a tensor's values are. Rows are the innermost dimension; a vector is [1, n]. Rows of q and k that some
+ * architectures store in pairs come back in the order of transformers.
  * @throws LqError 'unsupported-dtype' for a type whose values cannot be read.
  */
 export function ggufSource(tensor: TensorInfo, metadata: GgufMetadata): DenseSource | GgufSource {
@@ -33,15 +33,16 @@ export function ggufSource(tensor: TensorInfo, metadata: GgufMetadata): DenseSou
 
 /** Heads whose rows are stored in pairs, or undefined when the rows are in order. */
 function headsOf(name: string, metadata: GgufMetadata): number | undefined {
-  if (metadata.get('general.architecture') !== 'llama') return undefined;
+  const architecture = metadata.get('general.architecture');
+  if (typeof architecture !== 'string' || !PAIRED.has(architecture)) return undefined;
   const which = pairedRows(name);
   if (which === undefined) return undefined;
-  const heads = metadata.get('llama.attention.head_count');
-  const found = which === 'heads' ? heads : (metadata.get('llama.attention.head_count_kv') ?? heads);
+  const heads = metadata.get(`${architecture}.attention.head_count`);
+  const found = which === 'heads' ? heads : (metadata.get(`${architecture}.attention.head_count_kv`) ?? heads);
   if (typeof found === 'number' && Number.isInteger(found) && found > 0) return found;
   throw new LqError(
     'header-entry',
-    `${quoteName(name)}: its rows are ordered by heads, and llama.attention.head_count is no number of heads`,
+    `${quoteName(name)}: its rows are ordered by heads, and ${architecture}.attention.head_count is no number of heads`,
     { tensor: name },
   );
 }

@@ -14,14 +14,20 @@ export const gguf: Exporter = {
   label: 'GGUF',
   description: 'One file for llama.cpp, Ollama and LM Studio, weights in the float type of the original.',
   dtypes: true,
+  splits: true,
   accepts: index => index.gguf === undefined && index.config !== undefined,
-  async run({ pipeline, index, out, overwrite, dtype }) {
+  async run({ pipeline, index, out, overwrite, dtype, splitSize }) {
     if (index.gguf) throw new LqError('usage', `${index.label} is a GGUF file already.`, { file: index.file });
     const model = await ggufModel(pipeline.files, index);
     const type = dtype === undefined ? floatType(index) : TYPES[dtype];
     const types = new Map(model.weights.map(({ name }) => [name, type] as const));
-    const readme = ggufReadme(index.label, `All matrices are ${type}, vectors F32.`);
-    return writeGguf(pipeline, { model, types, out, overwrite, readme, fingerprint: 'float' });
+    for (const note of model.notes) pipeline.log('warning', note);
+    const parts = model.layout(types, splitSize).files.length;
+    const readme = ggufReadme(index.label, parts, `All matrices are ${type}, vectors F32.`);
+    return writeGguf(pipeline, {
+      ...{ model, types, out, overwrite, readme, fingerprint: 'float' },
+      ...(splitSize !== undefined && { splitSize }),
+    });
   },
 };
 
@@ -33,12 +39,12 @@ export function floatType(index: CheckpointIndex): TypeName {
   return [...bytes].sort((a, b) => b[1] - a[1])[0]?.[0] ?? 'F32';
 }
 
-export function ggufReadme(label: string, what: string): string {
+export function ggufReadme(label: string, parts: number, what: string): string {
   return [
     `# ${label}, GGUF`,
     '',
     `Written by LQ Studio from ${label}. ${what}`,
     '',
-    ...codeBlocks(loadLines(label)),
+    ...codeBlocks(loadLines(label, parts)),
   ].join('\n');
 }

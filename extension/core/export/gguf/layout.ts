@@ -1,21 +1,23 @@
 /** Which tensors a GGUF file of a checkpoint has, in which types, and exactly how large it will be. */
 import { llama3Divisors, ROPE_FREQS } from '../../checkpoint/gguf/config';
-import { ggufName, pairedRows } from '../../checkpoint/gguf/names';
-import {
-  serializeGguf,
-  type GgufTensorPlace,
-  type GgufTensorSpec,
-  type SerializedGguf,
-} from '../../checkpoint/gguf/serialize';
+import { logicalName, PAIRED, pairedRows } from '../../checkpoint/gguf/names';
+import type { GgufTensorPlace, GgufTensorSpec } from '../../checkpoint/gguf/serialize';
+import { serializeGgufParts } from '../../checkpoint/gguf/serialize-parts';
 import type { GgufType } from '../../checkpoint/gguf/types';
 import { placeOf } from '../../checkpoint/roles';
 import type { CheckpointIndex } from '../../checkpoint/types';
 import { LqError } from '../../errors';
 import { describeModel } from '../../evaluation/language-model';
+import { resolveFamily } from '../../evaluation/families/registry';
 import type { FileSystem } from '../../files/types';
-import type { NativeLanguageModelConfig, WeightSource } from '../../native';
-import { architectureOf, modelFields } from './fields';
+import type { ModelWeight, NativeLanguageModelConfig, WeightSource } from '../../native';
+import type { WrittenAs } from '../delivered';
 import type { StoredModel } from '../loads/stored';
+import type { Architecture } from './architectures/architecture';
+import { isNorm, isWide, tensorName } from './architectures/names';
+import { architectureOf } from './architectures/registry';
+import { modelFields } from './fields';
+import { requireFit, windowOf } from './fit';
 import { tokenizerFields } from './tokenizer';
 
 export type TypeName = GgufType['name'];
@@ -25,26 +27,59 @@ export interface GgufTensor {
   /** As transformers and this program call it. */
   readonly name: string;
   readonly source: WeightSource;
+  /** Of its own bytes: an expert's are within those of the tensor of all. */
   readonly place: GgufTensorPlace;
+  /** Which of the files it is in. */
+  readonly part: number;
   /** Heads whose rows are stored in the order of rotary pairs, or undefined. */
   readonly heads?: number;
+  /** Added to all of its values. */
+  readonly plus?: number;
 }
 
-export interface GgufLayout extends SerializedGguf {
+/** Numbers that are computed and not a weight's, and where they go. */
+interface GgufConstants {
+  readonly place: GgufTensorPlace;
+  readonly part: number;
+  readonly values: readonly number[];
+}
+
+export interface GgufLayout {
+  readonly files: readonly { readonly header: Uint8Array; readonly bytes: number }[];
+  /** Of all files. */
+  readonly fileBytes: number;
   readonly weights: readonly GgufTensor[];
-  /** Divisors of Llama 3's rotary scaling, and where they go. */
-  readonly divisors?: { readonly place: GgufTensorPlace; readonly values: readonly number[] };
+  /** Divisors of a rotary scaling. */
+  readonly constants: readonly GgufConstants[];
+}
+
+/** A weight and the tensor of the file that has its values, or is to. */
+interface NamedWeight {
+  readonly name: string;
+  readonly source: WeightSource;
+  /** Name in the file. */
+  readonly stored: string;
+  /** Of an expert: which of so many matrices of the tensor it is. */
+  readonly slice?: { readonly at: number; readonly count: number };
+  readonly kind: string;
 }
 
 /** Matrices of a model as `compress --for gguf` chooses types for them: all that are not vectors. */
 export interface GgufModel {
   readonly index: CheckpointIndex;
   readonly config: NativeLanguageModelConfig;
-  readonly weights: readonly { readonly name: string; readonly source: WeightSource }[];
-  /** The file's layout when matrices have these types; vectors are F32. */
-  layout(types: ReadonlyMap<string, TypeName>): GgufLayout;
-  /** The file as it reads back when matrices have these types. */
-  stored(types: ReadonlyMap<string, TypeName>): StoredModel;
+  readonly weights: readonly NamedWeight[];
+  /** What somebody should know beforehand, a sentence each. */
+  readonly notes: readonly string[];
+  /**
+   * The layout when matrices have these types, those of experts of a layer the same; vectors are F32.
+   * @param limit bytes of a file, where the model is to be several
+   */
+  layout(types: ReadonlyMap<string, TypeName>, limit?: number): GgufLayout;
+  /** The model as it reads back when matrices have these types, in so many files. */
+  stored(types: ReadonlyMap<string, TypeName>, parts: number): StoredModel;
+  /** What of the file as it reads back has a weight's values. */
+  written(weight: NamedWeight): WrittenAs;
 }
 
 /**
@@ -53,75 +88,133 @@ export interface GgufModel {
  */
 export async function ggufModel(files: FileSystem, index: CheckpointIndex): Promise<GgufModel> {
   const { config, weights } = describeModel(index);
-  const modelType = index.config?.model_type;
-  const tokenizer = await tokenizerFields(files, index, config.vocab);
-  const named = weights.map(({ name, source }) => {
-    const stored = ggufName(name);
-    if (stored === undefined)
-      throw new LqError('unsupported-model', `${name} has no name in GGUF.`, { file: index.file, tensor: name });
-    return { name, source, stored };
-  });
-  const paired = modelType === 'llama' || modelType === 'mistral';
-  const specsOf = (types: ReadonlyMap<string, TypeName>): GgufTensorSpec[] =>
-    named.map(({ name, source, stored }) => {
-      const vector = source.rows === 1;
-      return {
-        name: stored,
-        type: vector ? 'F32' : (types.get(name) ?? 'F32'),
-        shape: vector ? [source.cols] : [source.rows, source.cols],
-      };
+  const modelType = index.config && resolveFamily(index.config)?.family.type;
+  const architecture = architectureOf(modelType);
+  if (architecture === undefined)
+    throw new LqError('unsupported-model', `GGUF has no form for ${String(modelType)} that this program writes.`, {
+      file: index.file,
     });
-  const { rope } = config;
-  const divisors =
-    rope.type === 'llama3'
-      ? llama3Divisors(config.headDim, config.ropeTheta, {
-          factor: rope.factor!,
-          lowFreqFactor: rope.lowFreqFactor!,
-          highFreqFactor: rope.highFreqFactor!,
-          originalMaxPositions: rope.originalMaxPositions!,
-        })
-      : undefined;
+  requireFit(config, architecture, index.file);
+  const { positions } = windowOf(config, architecture, index.file);
+  const tokenizer = await tokenizerFields(files, index, config.vocab);
+  const named = weights.map(weight => namedWeight(weight, config, architecture, index.file));
+  const tensors = tensorsOf(named);
+  const constants = divisorsOf(config);
+  const specsOf = (types: ReadonlyMap<string, TypeName>): GgufTensorSpec[] => [
+    ...tensors.map(all => specOf(all, types)),
+    ...[...constants].map(([name, values]) => ({ name, type: 'F32' as const, shape: [values.length] })),
+  ];
   return {
     index,
     config,
     weights: named,
-    stored(types) {
+    notes:
+      positions < config.maxPositions
+        ? [
+            `llama.cpp has no windows of attention for ${architecture.name}: the file says a context of ${positions} tokens, up to which there is no difference.`,
+          ]
+        : [],
+    written: ({ stored, slice }) => ({ name: logicalName(architecture.name, stored), ...(slice && { slice }) }),
+    stored: (types, parts) => ({
+      container: 'gguf',
+      architecture: architecture.name,
+      usualHeads: config.headDim * config.heads === config.hidden,
+      tokenizer: true,
+      parts,
+      weights: specsOf(types).map(({ name, type, shape }) => {
+        const logical = logicalName(architecture.name, name);
+        return {
+          ...{ name: logical, shape, dtype: type, format: 'gguf', asymmetric: false },
+          role: placeOf(logical).role,
+        };
+      }),
+    }),
+    layout(types, limit = Infinity) {
       const specs = specsOf(types);
-      const weights = named.map(({ name }, i) => ({ name, spec: specs[i]! }));
-      if (divisors)
-        weights.push({ name: ROPE_FREQS, spec: { name: ROPE_FREQS, type: 'F32', shape: [divisors.length] } });
+      const fields = new Map([
+        ...modelFields(config, architecture, index.label, mostly(specs), index.file),
+        ...tokenizer,
+      ]);
+      const parts = serializeGgufParts(fields, specs, limit);
+      const places = parts.flatMap(({ tensors: own }, part) => own.map(place => ({ place, part })));
       return {
-        container: 'gguf',
-        architecture: architectureOf(modelType),
-        usualHeads: config.headDim * config.heads === config.hidden,
-        tokenizer: true,
-        weights: weights.map(({ name, spec: { type, shape } }) => ({
-          ...{ name, shape, dtype: type, format: 'gguf', asymmetric: false },
-          role: placeOf(name).role,
-        })),
-      };
-    },
-    layout(types) {
-      const specs = specsOf(types);
-      const header = serializeGguf(
-        new Map([...modelFields(config, modelType, index.label, mostly(specs), index.file), ...tokenizer]),
-        [...specs, ...(divisors ? [{ name: ROPE_FREQS, type: 'F32' as const, shape: [divisors.length] }] : [])],
-      );
-      return {
-        ...header,
-        weights: named.map(({ name, source, stored }, i) => {
-          const which = paired ? pairedRows(stored) : undefined;
-          return {
-            name,
-            source,
-            place: header.tensors[i]!,
-            ...(which && { heads: which === 'heads' ? config.heads : config.kvHeads }),
-          };
-        }),
-        ...(divisors && { divisors: { place: header.tensors.at(-1)!, values: divisors } }),
+        files: parts.map(({ bytes: header, fileBytes: bytes }) => ({ header, bytes })),
+        fileBytes: parts.reduce((sum, { fileBytes }) => sum + fileBytes, 0),
+        weights: tensors.flatMap((all, i) => all.map(weight => placed(weight, places[i]!, config, architecture))),
+        constants: [...constants.values()].map((values, i) => ({ ...places[tensors.length + i]!, values })),
       };
     },
   };
+}
+
+function namedWeight(
+  { name, source, ...place }: ModelWeight,
+  { layerTraits, experts }: NativeLanguageModelConfig,
+  architecture: Architecture,
+  file: string,
+): NamedWeight {
+  const stored = tensorName(architecture, place, layerTraits?.[place.layer]?.routed === true);
+  if (stored === undefined)
+    throw new LqError('unsupported-model', `${name} has no name in GGUF.`, { file, tensor: name });
+  const { kind, expert } = place;
+  return { name, source, stored, kind, ...(expert !== undefined && { slice: { at: expert, count: experts!.count } }) };
+}
+
+/** Weights by the tensor they are stored in, each with its experts in order. */
+function tensorsOf(weights: readonly NamedWeight[]): NamedWeight[][] {
+  const found = new Map<string, NamedWeight[]>();
+  for (const weight of weights) found.set(weight.stored, [...(found.get(weight.stored) ?? []), weight]);
+  return [...found.values()];
+}
+
+const isVector = ({ source }: Pick<NamedWeight, 'source'>): boolean => source.rows === 1;
+
+function specOf(all: readonly NamedWeight[], types: ReadonlyMap<string, TypeName>): GgufTensorSpec {
+  const [{ stored: name, source, kind, slice, name: first }] = all as [NamedWeight];
+  const { rows, cols } = source;
+  if (isVector({ source }) && slice === undefined) return { name, type: 'F32', shape: [cols] };
+  const type = isWide(kind) ? 'F32' : (types.get(first) ?? 'F32');
+  const other = all.find(weight => (types.get(weight.name) ?? 'F32') !== (types.get(first) ?? 'F32'));
+  if (other)
+    throw new LqError('internal', `${other.name} has another type than ${first}, in one tensor.`, { tensor: name });
+  return { name, type, shape: slice === undefined ? [rows, cols] : [slice.count, rows, cols] };
+}
+
+function placed(
+  { name, source, slice, kind, stored }: NamedWeight,
+  { place, part }: { readonly place: GgufTensorPlace; readonly part: number },
+  { heads, kvHeads, normOffset = 0 }: NativeLanguageModelConfig,
+  architecture: Architecture,
+): GgufTensor {
+  const which = PAIRED.has(architecture.name) ? pairedRows(stored) : undefined;
+  const bytes = slice ? place.bytes / slice.count : place.bytes;
+  return {
+    name,
+    source,
+    place: slice ? { ...place, shape: place.shape.slice(1), offset: place.offset + slice.at * bytes, bytes } : place,
+    part,
+    ...(which && { heads: which === 'heads' ? heads : kvHeads }),
+    ...(isNorm(kind) && normOffset !== 0 && { plus: normOffset }),
+  };
+}
+
+/** Tensors of what a rotary scaling divides frequencies by. */
+function divisorsOf({ rope, headDim, ropeTheta }: NativeLanguageModelConfig): Map<string, readonly number[]> {
+  if (rope.type === 'llama3') {
+    const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = rope;
+    const scaling = {
+      factor: factor!,
+      lowFreqFactor: lowFreqFactor!,
+      highFreqFactor: highFreqFactor!,
+      originalMaxPositions: originalMaxPositions!,
+    };
+    return new Map([[ROPE_FREQS, llama3Divisors(headDim, ropeTheta, scaling)]]);
+  }
+  if (rope.type !== 'longrope') return new Map();
+  return new Map([
+    ['rope_factors_long.weight', rope.longFactors!],
+    ['rope_factors_short.weight', rope.shortFactors!],
+  ]);
 }
 
 function mostly(specs: readonly { type: TypeName; shape: readonly number[] }[]): string {

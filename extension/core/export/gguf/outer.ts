@@ -18,10 +18,11 @@ export function outerMatrices(
   options: readonly Option[],
 ): (GgufModel['weights'][number] & { readonly source: DenseSource; readonly tensor: LogicalTensor })[] {
   const logical = new Map(logicalTensors(index).map(tensor => [tensor.name, tensor]));
-  return weights.flatMap(({ name, source }) => {
+  return weights.flatMap(weight => {
+    const { name, source } = weight;
     const tensor = logical.get(name);
     if (source.rows === 1 || source.kind !== 'dense' || blocks.has(name) || !isOuter(tensor)) return [];
-    return options.some(option => optionFits(option, source.rows, source.cols)) ? [{ name, source, tensor }] : [];
+    return options.some(option => optionFits(option, source.rows, source.cols)) ? [{ ...weight, source, tensor }] : [];
   });
 }
 

@@ -1,5 +1,6 @@
 /** Block types of GGUF chosen by the program: what of the file it decides, exact sizes, and writing what it chose. */
-import { ALIGNMENT } from '../../checkpoint/gguf/serialize';
+import { padded as paddedBytes } from '../../checkpoint/gguf/serialize';
+import { PART_BYTES } from '../../checkpoint/gguf/serialize-parts';
 import type { LogicalTensor } from '../../checkpoint/types';
 import type { PipelineContext } from '../../context';
 import { LqError } from '../../errors';
@@ -8,9 +9,17 @@ import type { Opened } from '../../opened';
 import { optionFits, optionParts } from '../../options/option';
 import { bytesOfPart } from '../../options/parts';
 import type { Option } from '../../options/types';
-import { keptBeside, type PreparedTarget, type Sizes, type Target, type WriteJob, type Written } from '../target';
+import {
+  anyPlan,
+  keptBeside,
+  type PreparedTarget,
+  type Sizes,
+  type Target,
+  type WriteJob,
+  type Written,
+} from '../target';
 import { floatType, ggufReadme } from './exporter';
-import { ggufModel, type GgufModel, type TypeName } from './layout';
+import { ggufModel, type GgufLayout, type GgufModel, type TypeName } from './layout';
 import { outerMatrices, withOuterMatrices } from './outer';
 import { bitsOf, writeGguf } from './write';
 
@@ -18,29 +27,38 @@ export const ggufTarget: Target = {
   stages: ['export'],
   layerOrder: false,
   embeddings: 'always',
-  async prepare(files, found, options): Promise<PreparedTarget> {
+  async prepare(files, found, options, { splitSize }): Promise<PreparedTarget> {
     const model = await ggufModel(files, found.index);
     const { opened, notes } = fittingTargets(found, model, options);
-    const sizes = fileSizes(model, opened, options);
+    const sizes = fileSizes(model, opened, options, splitSize);
+    // A tensor that no part holds is named now.
+    if (splitSize !== undefined) model.layout(typesOf(model, anyPlan(sizes, options)), splitSize);
     const floatBits = bitsOf(floatType(model.index));
-    const bytesOfFloat = ({ parameters }: LogicalTensor): number => padded((parameters * floatBits) / 8);
+    const bytesOfFloat = ({ parameters }: LogicalTensor): number => paddedBytes((parameters * floatBits) / 8);
     return {
       opened,
-      notes,
+      notes: [...model.notes, ...notes],
       sizes,
-      stored: chosen => model.stored(typesOf(model, chosen)),
+      stored(chosen) {
+        const types = typesOf(model, chosen);
+        return model.stored(types, model.layout(types, splitSize).files.length);
+      },
       async complete(context, table, windows) {
         const { matrices } = await withOuterMatrices(context, model, table, await windows?.());
-        const bytes = matrices.map(({ rows, cols }) =>
-          table.options.map(option => sizes.bytesOf(option, rows, cols) ?? null),
-        );
+        const slices = new Map(model.weights.map(({ name, stored, slice }) => [name, { stored, slice }] as const));
         return {
           ...table,
           model: { ...table.model, keptBytes: keptBeside(sizes, opened.targets, table, bytesOfFloat) },
-          matrices: matrices.map((row, i) => ({ ...row, bytes: bytes[i]! })),
+          matrices: matrices.map(row => {
+            const { stored, slice } = slices.get(row.name)!;
+            const bytes = table.options.map(option => sizes.bytesOf(option, row.rows, row.cols) ?? null);
+            return slice === undefined
+              ? { ...row, bytes }
+              : { ...row, bytes: ofExpert(bytes, table.options, row, slice), tie: stored };
+          }),
         };
       },
-      write: (context, job) => job.timed('export', () => writePlan(context, model, job)),
+      write: (context, job) => job.timed('export', () => writePlan(context, model, job, splitSize)),
     };
   },
 };
@@ -82,10 +100,25 @@ function fittingTargets(
   };
 }
 
-const padded = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+/** Of an expert's matrix: a tensor of all of a layer is padded once, which the first bears. */
+function ofExpert(
+  padded: readonly (number | null)[],
+  options: readonly Option[],
+  { rows, cols }: { readonly rows: number; readonly cols: number },
+  { at, count }: { readonly at: number; readonly count: number },
+): (number | null)[] {
+  return padded.map((bytes, i) => {
+    if (bytes === null) return null;
+    const own = exactBytes(options[i]!, rows, cols);
+    return at === 0 ? paddedBytes(count * own) - (count - 1) * own : own;
+  });
+}
+
+const exactBytes = (option: Option, rows: number, cols: number): number =>
+  optionParts(option, rows, cols).reduce((sum, part) => sum + bytesOfPart(part), 0);
 
 /** Sizes of the whole file: a tensor counts with its padding, everything else is header, vectors and other matrices. */
-function fileSizes(model: GgufModel, opened: Opened, options: readonly Option[]): Sizes {
+function fileSizes(model: GgufModel, opened: Opened, options: readonly Option[], splitSize: number | undefined): Sizes {
   const blocks = new Set(opened.targets.map(({ name }) => name));
   const decided = model.weights.filter(({ name }) => blocks.has(name));
   const matrices = [...decided, ...outerMatrices(model, blocks, options)].map(({ name, source: { rows, cols } }) => ({
@@ -94,17 +127,31 @@ function fileSizes(model: GgufModel, opened: Opened, options: readonly Option[])
     cols,
   }));
   const planned = new Set(matrices.map(({ name }) => name));
-  const layout = model.layout(new Map(model.weights.map(({ name }) => [name, floatType(model.index)])));
-  const own = layout.weights.reduce((sum, { name, place }) => sum + (planned.has(name) ? padded(place.bytes) : 0), 0);
+  const types = new Map(model.weights.map(({ name }) => [name, floatType(model.index)] as const));
+  const layout = model.layout(types);
+  const own = new Map<string, number>();
+  for (const [i, { place }] of layout.weights.entries()) {
+    const { name, stored } = model.weights[i]!;
+    if (planned.has(name)) own.set(stored, (own.get(stored) ?? 0) + place.bytes);
+  }
+  const decidedBytes = [...own.values()].reduce((sum, bytes) => sum + paddedBytes(bytes), 0);
   return {
-    kept: layout.fileBytes - own,
+    kept: layout.fileBytes - decidedBytes + (splitSize === undefined ? 0 : PART_BYTES * mostParts(layout, splitSize)),
     matrices,
     bytesOf(option, rows, cols) {
       if (option.grid.kind !== 'gguf' || !optionFits(option, rows, cols)) return undefined;
-      return padded(optionParts(option, rows, cols).reduce((sum, part) => sum + bytesOfPart(part), 0));
+      const bytes = paddedBytes(exactBytes(option, rows, cols));
+      return splitSize !== undefined && bytes + 2 * PART_BYTES > splitSize ? undefined : bytes;
     },
   };
 }
+
+/**
+ * Where files end depends on the plan: headers are counted for the most files there can be. Any two that follow one another take
+ * more than the limit, or the second's first tensor would be in the first.
+ */
+const mostParts = ({ fileBytes, weights }: GgufLayout, limit: number): number =>
+  Math.min(weights.length, 1 + Math.ceil((2 * fileBytes) / limit));
 
 /** The types of all matrices. @param chosen options of those that the program decides about */
 function typesOf(model: GgufModel, chosen: ReadonlyMap<string, Option>): Map<string, TypeName> {
@@ -120,11 +167,16 @@ function typesOf(model: GgufModel, chosen: ReadonlyMap<string, Option>): Map<str
 }
 
 /** @throws LqError those of `writeGguf`; 'internal' when the file is not as large as planned. */
-async function writePlan(context: PipelineContext, model: GgufModel, job: WriteJob): Promise<Written> {
+async function writePlan(
+  context: PipelineContext,
+  model: GgufModel,
+  job: WriteJob,
+  splitSize: number | undefined,
+): Promise<Written> {
   const { table, plan, metric } = job;
   const types = typesOf(model, new Map(plan.matrices.map(({ name, option }) => [name, option])));
-  const { fileBytes } = model.layout(types);
-  if (fileBytes !== plan.bytes)
+  const { fileBytes, files } = model.layout(types, splitSize);
+  if (splitSize === undefined ? fileBytes !== plan.bytes : fileBytes > plan.bytes)
     throw new LqError('internal', `The file would have ${fileBytes} bytes, the plan says ${plan.bytes}.`);
   const blocks = new Set(table.matrices.filter(({ layer }) => layer >= 0).map(({ name }) => name));
   const { bytes, delivered } = await writeGguf(context, {
@@ -133,7 +185,8 @@ async function writePlan(context: PipelineContext, model: GgufModel, job: WriteJ
     metricOf: name => (blocks.has(name) ? metric.of(name).native : undefined),
     out: job.out,
     overwrite: job.overwrite,
-    readme: ggufReadme(model.index.label, recipe(types)),
+    readme: ggufReadme(model.index.label, files.length, recipe(types)),
+    ...(splitSize !== undefined && { splitSize }),
     fingerprint: JSON.stringify([metric.recipe, context.seed]),
   });
   const rows = new Map(table.matrices.map(row => [row.name, row]));

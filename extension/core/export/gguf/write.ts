@@ -1,15 +1,16 @@
 /** Writing a GGUF file: a folder with it and what belongs beside it, whole or not at all. */
+import { partName } from '../../checkpoint/gguf/serialize-parts';
 import { ggufTypeNamed } from '../../checkpoint/gguf/types';
 import { isDtype } from '../../dtypes';
 import { callNative, type PipelineContext } from '../../context';
 import { LqError } from '../../errors';
 import { joinPath } from '../../files/paths';
 import { overLanes } from '../../lanes';
-import type { ByteRange, DenseSource, NativeMetric } from '../../native';
+import type { ByteRange, DenseSource, NativeControl, NativeMetric, WeightSource } from '../../native';
 import { ggufOption } from '../../options/methods/gguf';
 import { writeFolder, type MadeFolder } from '../folder';
 import type { Lines } from '../readme';
-import type { GgufLayout, GgufModel, GgufTensor, TypeName } from './layout';
+import type { GgufModel, GgufTensor, TypeName } from './layout';
 
 export interface GgufJob {
   readonly model: GgufModel;
@@ -21,54 +22,60 @@ export interface GgufJob {
   readonly overwrite: boolean;
   /** What is written into README.md. */
   readonly readme: string;
+  /** Bytes of a file, where the model is to be several. */
+  readonly splitSize?: number;
   /** What the file's bytes depend on beside the model and the types. */
   readonly fingerprint: string;
 }
 
-/** The name of the file in the folder: that of the model. */
-const ggufFileName = (label: string): string => `${label.replace(/[^\w.-]+/g, '-').replace(/\.gguf$/, '')}.gguf`;
+/** The name of the file in the folder, without its suffix: that of the model. */
+const stemOf = (label: string): string => label.replace(/[^\w.-]+/g, '-').replace(/\.gguf$/, '');
 
-/** @throws LqError 'output-exists', 'disk-full', 'not-finite', 'io', 'cancelled'. */
+/** @throws LqError 'output-exists', 'disk-full', 'not-finite', 'io', 'cancelled', and those of the layout. */
 export function writeGguf(context: PipelineContext, job: GgufJob): Promise<MadeFolder<Record>> {
-  const { index } = job.model;
-  const layout = job.model.layout(job.types);
-  const name = ggufFileName(index.label);
+  const { model, types } = job;
+  const { index } = model;
+  const layout = model.layout(types, job.splitSize);
+  const names = layout.files.map((_, part) => partName(stemOf(index.label), part, layout.files.length));
+  const written = new Map(model.weights.map(weight => [weight.name, model.written(weight)]));
   return writeFolder<Record>(context, {
     index,
     out: job.out,
     overwrite: job.overwrite,
-    fingerprint: [[...job.types], job.fingerprint],
+    fingerprint: [[...types], job.fingerprint],
     shared: true,
     items: layout.weights.length,
-    files: [{ file: name, bytes: layout.fileBytes, header: layout.bytes }],
+    files: layout.files.map(({ bytes, header }, part) => ({ file: names[part]!, bytes, header })),
     async fill(output) {
-      const path = joinPath(output.folder, name);
       await overLanes(context, {
         stage: 'export',
         items: layout.weights.filter(tensor => !output.done.has(tensor.name)),
         nameOf: tensor => tensor.name,
         weightOf: ({ source }) => source.rows * source.cols,
         work: async (lane, tensor) => {
-          const record = await writeTensor(lane, tensor, path, job.metricOf?.(tensor.name));
+          const name = names[tensor.part]!;
+          const record = await writeTensor(lane, tensor, joinPath(output.folder, name), job.metricOf?.(tensor.name));
           await output.markDone(tensor.name, record, [name]);
         },
       });
-      await writeDivisors(context, layout, path);
+      for (const { place, part, values } of layout.constants)
+        await writeNumbers(context, values, { ...place, path: joinPath(output.folder, names[part]!) });
     },
     texts: new Map([
       ['README.md', job.readme],
-      ['Modelfile', `FROM ./${name}\n`],
+      ['Modelfile', `FROM ./${names[0]!}\n`],
     ]),
     side: 'legal',
     meant: done => ({
       format: 'GGUF',
-      load: loadLines(index.label),
-      stored: job.model.stored(job.types),
+      load: loadLines(index.label, names.length),
+      stored: model.stored(types, names.length),
       squaredErrors: new Map(
         [...done].flatMap(([matrix, { squaredError }]) =>
           squaredError === undefined ? [] : [[matrix, squaredError] as const],
         ),
       ),
+      written,
     }),
   });
 }
@@ -78,27 +85,30 @@ interface Record {
   readonly squaredError?: number;
 }
 
-/** How the programs that read the file are given it, from within its folder. */
-export function loadLines(label: string): Lines[] {
-  const file = ggufFileName(label);
+/** How the programs that read the file, or the first of so many, are given it, from within its folder. */
+export function loadLines(label: string, parts: number): Lines[] {
+  const stem = stemOf(label);
+  const file = partName(stem, 0, parts);
   return [
     {
       language: 'sh',
-      lines: [
-        `llama-cli -m ${file}   # llama.cpp`,
-        `ollama create ${file.replace(/\.gguf$/, '').toLowerCase()} -f Modelfile   # Ollama`,
-      ],
+      lines: [`llama-cli -m ${file}   # llama.cpp`, `ollama create ${stem.toLowerCase()} -f Modelfile   # Ollama`],
     },
-    {
-      language: 'python',
-      lines: [`AutoModelForCausalLM.from_pretrained('.', gguf_file='${file}')  # transformers`],
-    },
+    // It reads one file alone.
+    ...(parts === 1
+      ? [
+          {
+            language: 'python' as const,
+            lines: [`AutoModelForCausalLM.from_pretrained('.', gguf_file='${file}')  # transformers`],
+          },
+        ]
+      : []),
   ];
 }
 
 async function writeTensor(
   context: PipelineContext,
-  { name, source, place, heads }: GgufTensor,
+  { name, source, place, heads, plus }: GgufTensor,
   path: string,
   metric: NativeMetric = { kind: 'plain' },
 ): Promise<Record> {
@@ -107,7 +117,8 @@ async function writeTensor(
   const range: ByteRange = { path, offset, bytes };
   const where = { file: path, tensor: name };
   let record: Record = {};
-  if (isDtype(type)) {
+  if (plus !== undefined) await writeShifted(context, source, plus, { ...place, path });
+  else if (isDtype(type)) {
     const destination: DenseSource = { kind: 'dense', path, offset, dtype: type, rows, cols };
     await callNative(context, where, control => context.native.convert(context.device, source, destination, control));
   } else {
@@ -133,17 +144,55 @@ async function writeTensor(
   return record;
 }
 
-/** The few numbers of the rotary scaling, through a file of their own: bytes of tensors do not pass through here. */
-async function writeDivisors(context: PipelineContext, layout: GgufLayout, path: string): Promise<void> {
-  if (!layout.divisors) return;
-  const { place, values } = layout.divisors;
-  const bytes = new Uint8Array(Float32Array.from(values).buffer);
-  const aside = `${path}.rope`;
-  await context.files.writeAtomic(aside, bytes);
-  const from = { path: aside, offset: 0, bytes: bytes.length };
-  const to = { path, offset: place.offset, bytes: place.bytes };
-  await callNative(context, { file: path, tensor: place.name }, control => context.native.copy(from, to, control));
-  await context.files.remove(aside);
+type PlaceInFile = GgufTensor['place'] & { readonly path: string };
+
+/** A vector with a constant added, in F32. */
+async function writeShifted(
+  context: PipelineContext,
+  source: WeightSource,
+  plus: number,
+  place: PlaceInFile,
+): Promise<void> {
+  const { rows, cols } = source;
+  const { bytes } = place;
+  const numbers = new Float32Array(2 * rows * cols).fill(plus, rows * cols);
+  await withNumbers(context, numbers, place, async (scratch, control) => {
+    const { native, device } = context;
+    const own: DenseSource = { kind: 'dense', path: scratch, offset: 0, dtype: 'F32', rows, cols };
+    await native.convert(device, source, own, control);
+    const terms = [0, bytes].map(offset => ({ range: { path: scratch, offset, bytes }, weight: 1 }));
+    await native.weightedSum(terms, { path: place.path, offset: place.offset, bytes }, control);
+  });
+}
+
+/** Numbers that are computed here: the few of a rotary scaling. */
+async function writeNumbers(context: PipelineContext, values: readonly number[], place: PlaceInFile): Promise<void> {
+  const numbers = Float32Array.from(values);
+  await withNumbers(context, numbers, place, (path, control) =>
+    context.native.copy(
+      { path, offset: 0, bytes: numbers.byteLength },
+      { path: place.path, offset: place.offset, bytes: place.bytes },
+      control,
+    ),
+  );
+}
+
+/** Numbers go through a file of their own: native code moves bytes from file to file. */
+async function withNumbers(
+  context: PipelineContext,
+  numbers: Float32Array,
+  { path, name }: PlaceInFile,
+  work: (scratch: string, control: NativeControl) => Promise<void>,
+): Promise<void> {
+  const { files, cache } = context;
+  const scratch = joinPath(cache, `numbers-${context.digest(`${path} ${name}`)}`);
+  await files.makeFolder(cache);
+  await files.writeAtomic(scratch, new Uint8Array(numbers.buffer));
+  try {
+    await callNative(context, { file: path, tensor: name }, control => work(scratch, control));
+  } finally {
+    await files.remove(scratch);
+  }
 }
 
 /** Bits of a weight under a type. */

@@ -99,6 +99,7 @@ const transformers: Program = {
     gguf: (model, weights) => [
       among(TRANSFORMERS_GGUF, what => no(`it reads no GGUF of ${what}`), model),
       unreadableTypes(weights),
+      model.parts > 1 ? no(`it reads one file, and these are ${model.parts}`) : undefined,
       model.architecture === 'qwen3' && !model.usualHeads
         ? note('it ignores attention.key_length: pass the configuration of the original as config=')
         : undefined,

@@ -22,6 +22,8 @@ export interface StoredModel {
   readonly usualHeads: boolean;
   /** Whether the container has a tokenizer of its own, where it should. */
   readonly tokenizer: boolean;
+  /** Files of one GGUF model. */
+  readonly parts: number;
   readonly weights: readonly StoredWeight[];
 }
 
@@ -41,6 +43,7 @@ export function storedModel(index: CheckpointIndex): StoredModel {
     ...(typeof architecture === 'string' && { architecture }),
     usualHeads: usualHeads(config),
     tokenizer: gguf === undefined || gguf.has('tokenizer.ggml.tokens'),
+    parts: gguf ? index.shards.length : 1,
     weights: logicalTensors(index).map(storedWeight),
   };
 }

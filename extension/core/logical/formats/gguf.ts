@@ -1,4 +1,4 @@
-import { LLAMA_LIKE, modelName } from '../../checkpoint/gguf/names';
+import { logicalName } from '../../checkpoint/gguf/names';
 import type { Recogniser } from './recogniser';
 
 /**
@@ -7,6 +7,6 @@ import type { Recogniser } from './recogniser';
  */
 export const recogniseGguf: Recogniser = (tensor, source) => {
   if (!source.gguf) return undefined;
-  const mapped = LLAMA_LIKE.has(source.gguf.get('general.architecture')) ? modelName(tensor.name) : undefined;
-  return { name: mapped ?? tensor.name, shape: tensor.shape, dtype: tensor.dtype, format: 'gguf', parts: [tensor] };
+  const name = logicalName(source.gguf.get('general.architecture'), tensor.name);
+  return { name, shape: tensor.shape, dtype: tensor.dtype, format: 'gguf', parts: [tensor] };
 };

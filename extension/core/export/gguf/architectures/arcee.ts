@@ -1,0 +1,9 @@
+import type { Architecture } from './architecture';
+
+export const arcee: Architecture = {
+  models: ['arcee'],
+  name: 'arcee',
+  computes: { plainMlp: true },
+  activations: ['relu_squared'],
+  divisors: 'llama3',
+};

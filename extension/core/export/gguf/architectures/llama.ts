@@ -1,0 +1,10 @@
+import type { Architecture } from './architecture';
+
+/** Llama, Mistral, and Mixtral's experts. */
+export const llama: Architecture = {
+  models: ['llama', 'mistral', 'mixtral'],
+  name: 'llama',
+  biases: ['attention', 'output', 'mlp'],
+  divisors: 'llama3',
+  experts: { computes: { score: 'softmax', renormalise: true }, width: 'feed_forward_length' },
+};
