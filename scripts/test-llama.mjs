@@ -39,11 +39,11 @@ try {
   console.log(`${path.basename(file)}: perplexity ${found.llama.toFixed(4)} in llama.cpp,`);
   console.log(`${found.transformers.toFixed(4)} in transformers, ${(100 * apart).toFixed(3)} % apart`);
   const passed = [found.sameTokens, apart < TOLERANCE].filter(Boolean).length;
-  const families = given === undefined ? testFamilies() : { passed: 0, failed: 0 };
+  const others = given === undefined ? [testFamilies(), testAdapter()] : [];
   if (!found.sameTokens) console.error('llama.cpp makes other tokens of the text.');
   if (apart >= TOLERANCE) console.error(`More than ${100 * TOLERANCE} % apart.`);
-  const failed = 2 - passed + families.failed;
-  console.log(`${passed + families.passed} passed, ${failed} failed`);
+  const failed = others.reduce((sum, each) => sum + each.failed, 2 - passed);
+  console.log(`${others.reduce((sum, each) => sum + each.passed, passed)} passed, ${failed} failed`);
   process.exitCode = failed === 0 ? 0 : 1;
 } finally {
   rmSync(work, { recursive: true, force: true });
@@ -53,27 +53,53 @@ try {
 function testFamilies() {
   const folder = path.join(work, 'families');
   mkdirSync(folder);
-  const script = inRoot('test', 'interop', 'llama', 'families.py');
-  const json = (program, ...args) => {
-    const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], maxBuffer: 1e8 };
-    return JSON.parse(execFileSync(program, [script, ...args], options));
-  };
-  const cases = json(path.join(deps, 'venv', 'bin', 'python'), 'make', folder, sample('tiny-books-4m'));
+  const cases = families(path.join(deps, 'venv', 'bin', 'python'), 'make', folder, sample('tiny-books-4m'));
   for (const name of cases) {
     const out = path.join(folder, `${name}-gguf`);
-    const cli = [inRoot('dist', 'cli.js'), 'export', path.join(folder, name), '--format', 'gguf', '--dtype', 'fp32'];
     const split = name in SPLIT ? ['--split-size', `${SPLIT[name]}`] : [];
-    const settings = ['--out', out, '--cache', path.join(work, 'cache')];
-    execFileSync(process.execPath, [...cli, ...split, ...settings], { stdio: ['ignore', 'ignore', 'inherit'] });
+    studio('export', path.join(folder, name), '--format', 'gguf', '--dtype', 'fp32', ...split, '--out', out);
     if (name in SPLIT && readdirSync(out).filter(file => file.endsWith('.gguf')).length < 2)
       throw new Error(`${name} was not written in parts.`);
   }
-  const found = json(python, 'compare', folder, ...cases);
+  const found = families(python, 'compare', folder, ...cases);
   const wrong = cases.filter(name => !(found[name] < (WITH_GELU.test(name) ? BY_TABLE : EXACT)));
   for (const name of cases)
     console.log(`  ${name}: ${typeof found[name] === 'number' ? found[name].toExponential(1) : found[name]}`);
   if (wrong.length > 0) console.error(`Other logits in llama.cpp, or not loaded: ${wrong.join(', ')}.`);
   return { passed: cases.length - wrong.length, failed: wrong.length };
+}
+
+/** A low-rank part as an adapter beside its base gives the logits of the two in one file, and the base alone does not. */
+function testAdapter() {
+  const [packed, whole, parts] = ['packed', 'whole', 'parts'].map(name => path.join(work, name));
+  const method = ['--method', 'lq-lora', '--bits', '2.75', '--rank', '8', '--plain', '--iterations', '4'];
+  studio('compress', sample('tiny-books-4m'), ...method, '--out', packed);
+  for (const [format, out] of Object.entries({ gguf: whole, 'gguf-lora': parts }))
+    studio('export', packed, '--format', format, '--dtype', 'fp32', '--out', out);
+  const [together, alone] = families(
+    python,
+    'adapter',
+    path.join(whole, 'packed.gguf'),
+    path.join(parts, 'base', 'packed.gguf'),
+    path.join(parts, 'packed-lora.gguf'),
+  );
+  console.log(`  base and LoRA: ${together.toExponential(1)}, base alone: ${alone.toExponential(1)}`);
+  const right = together < EXACT && alone > 0.1;
+  if (!right) console.error('A base with its adapter has other logits in llama.cpp than the two in one file.');
+  return { passed: right ? 1 : 0, failed: right ? 0 : 1 };
+}
+
+/** Runs the command line with a cache of its own; what it prints is shown where it fails alone. */
+function studio(...args) {
+  const words = [inRoot('dist', 'cli.js'), ...args, '--cache', path.join(work, 'cache')];
+  execFileSync(process.execPath, words, { stdio: ['ignore', 'ignore', 'inherit'] });
+}
+
+/** What test/interop/llama/families.py prints. */
+function families(program, ...args) {
+  const script = inRoot('test', 'interop', 'llama', 'families.py');
+  const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], maxBuffer: 1e8 };
+  return JSON.parse(execFileSync(program, [script, ...args], options));
 }
 
 /** A file of several types: two layers of the sample, embedding and head. */

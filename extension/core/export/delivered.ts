@@ -39,7 +39,7 @@ export interface Meant {
   /** What of the written files has the values of a matrix, where it is called otherwise or lies within another. */
   readonly written?: ReadonlyMap<string, WrittenAs>;
   /** The model lies in this subfolder, beside an adapter to so many of its matrices. */
-  readonly adapted?: { readonly base: string; readonly matrices: readonly string[] };
+  readonly adapted?: { readonly base: string; readonly file: string; readonly matrices: readonly string[] };
 }
 
 export interface WrittenAs {
@@ -68,7 +68,7 @@ export async function readBack(
   requireSame(index.file, stored, found);
   await requireValues(context, source, index, squaredErrors, written);
   const adapter = adapted && storedModel(await openComplete(context.files, folder));
-  if (adapter) requireAdapter(joinPath(folder, 'adapter_model.safetensors'), adapted.matrices, adapter);
+  if (adapter) requireAdapter(joinPath(folder, adapted.file), adapted.matrices, adapter);
   const files = await filesOf(context, folder);
   return {
     format,

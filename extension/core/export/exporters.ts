@@ -6,10 +6,11 @@ import { LqError } from '../errors';
 import { dense } from './dense/exporter';
 import type { Exporter } from './exporter';
 import { gguf } from './gguf/exporter';
+import { ggufLora } from './gguf/lora-exporter';
 import { packed } from './packed/exporter';
 import { peft } from './peft/exporter';
 
-export const exporters: readonly Exporter[] = [packed, dense, gguf, peft];
+export const exporters: readonly Exporter[] = [packed, dense, gguf, ggufLora, peft];
 
 /** Throws `usage` for a format that does not exist, naming those that do. */
 export function findExporter(id: string): Exporter {

@@ -422,13 +422,13 @@ export type MethodsRequest = RequestOf<typeof methodsRequest>;
 
 export const exportRequest = describeRequest('export', {
   ...model,
-  format: { schema: v.string(), spoken: textFlag('format', 'packed|dense|gguf|peft', 'format to write') },
+  format: { schema: v.string(), spoken: textFlag('format', 'packed|dense|gguf|gguf-lora|peft', 'format to write') },
   dtype: {
     schema: v.exactOptional(v.picklist(FLOAT_TYPES)),
     spoken: choiceFlag(
       'dtype',
       FLOAT_TYPES,
-      'dense, gguf, peft: float type of the weights (default: that of the original)',
+      'dense, gguf, gguf-lora, peft: float type of the weights (default: that of the original)',
     ),
   },
   splitSize,

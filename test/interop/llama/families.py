@@ -4,6 +4,7 @@ Families of models whose GGUF files llama.cpp is to run as transformers runs the
 usage: families.py make OUT TOKENIZER     small random checkpoints OUT/<case>, with what transformers computes and the files of
                                           the folder TOKENIZER; prints the cases
        families.py compare OUT CASE...    loads OUT/<case>-gguf in llama.cpp: prints the relative RMS of its logits' differences
+       families.py adapter WHOLE BASE LORA   the same of WHOLE and of BASE with the adapter, and of BASE alone: three GGUF files
 """
 
 import ctypes
@@ -106,7 +107,7 @@ def make(out, tokenizer):
     return list(cases())
 
 
-def logits_of(file, tokens):
+def logits_of(file, tokens, adapter=None):
     import llama_cpp
 
     options = llama_cpp.llama_model_default_params()
@@ -124,6 +125,11 @@ def logits_of(file, tokens):
     settings.type_k = settings.type_v = 0
     settings.flash_attn_type = 0
     context = llama_cpp.llama_init_from_model(model, settings)
+    if adapter:
+        loaded = llama_cpp.llama_adapter_lora_init(model, str(adapter).encode())
+        adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(loaded)
+        if llama_cpp.llama_set_adapters_lora(context, adapters, 1, (ctypes.c_float * 1)(1.0)) != 0:
+            return None
     batch = llama_cpp.llama_batch_init(len(tokens), 0, 1)
     batch.n_tokens = len(tokens)
     for i, token in enumerate(tokens):
@@ -154,10 +160,25 @@ def compare(out, names):
         if theirs is None:
             found[name] = "".join(said)[-300:]
         else:
-            found[name] = float(np.sqrt(np.square(theirs - ours).mean() / np.square(ours - ours.mean()).mean()))
+            found[name] = apart(theirs, ours)
     return found
 
 
+def apart(theirs, ours):
+    return float(np.sqrt(np.square(theirs - ours).mean() / np.square(ours - ours.mean()).mean()))
+
+
+def adapter(whole, base, lora):
+    tokens = [(i * 677 + 31) % 2048 for i in range(48)]
+    wanted = logits_of(whole, tokens)
+    return [apart(logits_of(base, tokens, lora), wanted), apart(logits_of(base, tokens), wanted)]
+
+
 if __name__ == "__main__":
-    folder = pathlib.Path(sys.argv[2])
-    print(json.dumps(make(folder, sys.argv[3]) if sys.argv[1] == "make" else compare(folder, sys.argv[3:])))
+    command, first, *rest = sys.argv[1:]
+    if command == "make":
+        print(json.dumps(make(pathlib.Path(first), rest[0])))
+    elif command == "compare":
+        print(json.dumps(compare(pathlib.Path(first), rest)))
+    else:
+        print(json.dumps(adapter(first, *rest)))

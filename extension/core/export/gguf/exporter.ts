@@ -7,7 +7,7 @@ import { ggufModel, type TypeName } from './layout';
 import { codeBlocks } from '../readme';
 import { loadLines, writeGguf } from './write';
 
-const TYPES: Readonly<Record<FloatType, TypeName>> = { bf16: 'BF16', fp16: 'F16', fp32: 'F32' };
+export const FLOAT_TYPES: Readonly<Record<FloatType, TypeName>> = { bf16: 'BF16', fp16: 'F16', fp32: 'F32' };
 
 export const gguf: Exporter = {
   id: 'gguf',
@@ -19,7 +19,7 @@ export const gguf: Exporter = {
   async run({ pipeline, index, out, overwrite, dtype, splitSize }) {
     if (index.gguf) throw new LqError('usage', `${index.label} is a GGUF file already.`, { file: index.file });
     const model = await ggufModel(pipeline.files, index);
-    const type = dtype === undefined ? floatType(index) : TYPES[dtype];
+    const type = dtype === undefined ? floatType(index) : FLOAT_TYPES[dtype];
     const types = new Map(model.weights.map(({ name }) => [name, type] as const));
     for (const note of model.notes) pipeline.log('warning', note);
     const parts = model.layout(types, splitSize).files.length;

@@ -68,6 +68,8 @@ interface NamedWeight {
 export interface GgufModel {
   readonly index: CheckpointIndex;
   readonly config: NativeLanguageModelConfig;
+  /** Value of general.architecture. */
+  readonly architecture: string;
   readonly weights: readonly NamedWeight[];
   /** What somebody should know beforehand, a sentence each. */
   readonly notes: readonly string[];
@@ -107,6 +109,7 @@ export async function ggufModel(files: FileSystem, index: CheckpointIndex): Prom
   return {
     index,
     config,
+    architecture: architecture.name,
     weights: named,
     notes:
       positions < config.maxPositions

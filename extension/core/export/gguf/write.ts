@@ -8,7 +8,9 @@ import { joinPath } from '../../files/paths';
 import { overLanes } from '../../lanes';
 import type { ByteRange, DenseSource, NativeControl, NativeMetric, WeightSource } from '../../native';
 import { ggufOption } from '../../options/methods/gguf';
-import { writeFolder, type MadeFolder } from '../folder';
+import type { Meant } from '../delivered';
+import { writeFolder, type FolderJob, type MadeFolder } from '../folder';
+import type { StoredModel } from '../loads/stored';
 import type { Lines } from '../readme';
 import type { GgufModel, GgufTensor, TypeName } from './layout';
 
@@ -29,23 +31,43 @@ export interface GgufJob {
 }
 
 /** The name of the file in the folder, without its suffix: that of the model. */
-const stemOf = (label: string): string => label.replace(/[^\w.-]+/g, '-').replace(/\.gguf$/, '');
+export const ggufStem = (label: string): string => label.replace(/[^\w.-]+/g, '-').replace(/\.gguf$/, '');
 
-/** @throws LqError 'output-exists', 'disk-full', 'not-finite', 'io', 'cancelled', and those of the layout. */
-export function writeGguf(context: PipelineContext, job: GgufJob): Promise<MadeFolder<Record>> {
-  const { model, types } = job;
-  const { index } = model;
-  const layout = model.layout(types, job.splitSize);
-  const names = layout.files.map((_, part) => partName(stemOf(index.label), part, layout.files.length));
-  const written = new Map(model.weights.map(weight => [weight.name, model.written(weight)]));
-  return writeFolder<Record>(context, {
-    index,
-    out: job.out,
-    overwrite: job.overwrite,
-    fingerprint: [[...types], job.fingerprint],
-    shared: true,
-    items: layout.weights.length,
+/** The files of a model, and how they are filled, for a folder that may be within another. */
+export interface GgufFiles extends Pick<FolderJob<GgufRecord>, 'files' | 'fill' | 'items'> {
+  readonly stored: StoredModel;
+  /** Squared errors of encoded matrices. */
+  squaredErrors(done: ReadonlyMap<string, GgufRecord>): Map<string, number>;
+  readonly written: NonNullable<Meant['written']>;
+}
+
+/** What is written of a model. */
+export interface GgufContent extends Pick<GgufJob, 'model' | 'types' | 'metricOf' | 'splitSize'> {
+  /** A subfolder, ending with a slash. */
+  readonly within?: string;
+  /** Another source of a weight. */
+  readonly sourceOf?: (source: WeightSource) => WeightSource;
+}
+
+/** @throws LqError those of the layout. */
+export function ggufFiles(
+  context: PipelineContext,
+  { model, types, metricOf, splitSize, within = '', sourceOf = source => source }: GgufContent,
+): GgufFiles {
+  const layout = model.layout(types, splitSize);
+  const stem = ggufStem(model.index.label);
+  const names = layout.files.map((_, part) => `${within}${partName(stem, part, layout.files.length)}`);
+  return {
     files: layout.files.map(({ bytes, header }, part) => ({ file: names[part]!, bytes, header })),
+    items: layout.weights.length,
+    stored: model.stored(types, names.length),
+    written: new Map(model.weights.map(weight => [weight.name, model.written(weight)])),
+    squaredErrors: done =>
+      new Map(
+        [...done].flatMap(([matrix, { squaredError }]) =>
+          squaredError === undefined ? [] : [[matrix, squaredError] as const],
+        ),
+      ),
     async fill(output) {
       await overLanes(context, {
         stage: 'export',
@@ -54,40 +76,48 @@ export function writeGguf(context: PipelineContext, job: GgufJob): Promise<MadeF
         weightOf: ({ source }) => source.rows * source.cols,
         work: async (lane, tensor) => {
           const name = names[tensor.part]!;
-          const record = await writeTensor(lane, tensor, joinPath(output.folder, name), job.metricOf?.(tensor.name));
+          const own = { ...tensor, source: sourceOf(tensor.source) };
+          const record = await writeTensor(lane, own, joinPath(output.folder, name), metricOf?.(tensor.name));
           await output.markDone(tensor.name, record, [name]);
         },
       });
       for (const { place, part, values } of layout.constants)
         await writeNumbers(context, values, { ...place, path: joinPath(output.folder, names[part]!) });
     },
+  };
+}
+
+/** @throws LqError 'output-exists', 'disk-full', 'not-finite', 'io', 'cancelled', and those of the layout. */
+export function writeGguf(context: PipelineContext, job: GgufJob): Promise<MadeFolder<GgufRecord>> {
+  const { model, types } = job;
+  const { index } = model;
+  const { files, fill, items, stored, squaredErrors, written } = ggufFiles(context, job);
+  return writeFolder<GgufRecord>(context, {
+    ...{ index, out: job.out, overwrite: job.overwrite, files, fill, items },
+    fingerprint: [[...types], job.fingerprint],
+    shared: true,
     texts: new Map([
       ['README.md', job.readme],
-      ['Modelfile', `FROM ./${names[0]!}\n`],
+      ['Modelfile', `FROM ./${files[0]!.file}\n`],
     ]),
     side: 'legal',
     meant: done => ({
       format: 'GGUF',
-      load: loadLines(index.label, names.length),
-      stored: model.stored(types, names.length),
-      squaredErrors: new Map(
-        [...done].flatMap(([matrix, { squaredError }]) =>
-          squaredError === undefined ? [] : [[matrix, squaredError] as const],
-        ),
-      ),
-      written,
+      load: loadLines(index.label, files.length),
+      squaredErrors: squaredErrors(done),
+      ...{ stored, written },
     }),
   });
 }
 
 /** What is kept of a tensor that was written: of an encoded one its squared error. */
-interface Record {
+export interface GgufRecord {
   readonly squaredError?: number;
 }
 
 /** How the programs that read the file, or the first of so many, are given it, from within its folder. */
 export function loadLines(label: string, parts: number): Lines[] {
-  const stem = stemOf(label);
+  const stem = ggufStem(label);
   const file = partName(stem, 0, parts);
   return [
     {
@@ -111,12 +141,12 @@ async function writeTensor(
   { name, source, place, heads, plus }: GgufTensor,
   path: string,
   metric: NativeMetric = { kind: 'plain' },
-): Promise<Record> {
+): Promise<GgufRecord> {
   const { type, offset, bytes } = place;
   const { rows, cols } = source;
   const range: ByteRange = { path, offset, bytes };
   const where = { file: path, tensor: name };
-  let record: Record = {};
+  let record: GgufRecord = {};
   if (plus !== undefined) await writeShifted(context, source, plus, { ...place, path });
   else if (isDtype(type)) {
     const destination: DenseSource = { kind: 'dense', path, offset, dtype: type, rows, cols };

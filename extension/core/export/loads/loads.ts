@@ -23,7 +23,7 @@ export function loads(model: StoredModel): Verdict[] {
 
 /** How weights are packed; `dense` when none is. */
 function formatsOf({ container, weights }: StoredModel): StorageFormat[] {
-  if (container === 'gguf') return ['gguf'];
+  if (container === 'gguf') return [weights.some(({ format }) => format === 'lora') ? 'lora' : 'gguf'];
   const packed = new Set(weights.map(({ format }) => format).filter(format => format !== 'dense'));
   return packed.size > 0 ? [...packed] : ['dense'];
 }

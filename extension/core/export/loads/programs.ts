@@ -35,6 +35,12 @@ const always =
   () =>
     remarks;
 
+/** Of adapters: those in GGUF are llama.cpp's. */
+const notInGguf =
+  (...remarks: Remark[]): Rule =>
+  ({ container }) =>
+    container === 'gguf' ? [no('it reads no adapters in GGUF')] : remarks;
+
 const among = (known: ReadonlySet<string>, otherwise: (text: string) => Remark, { architecture }: StoredModel) => {
   if (architecture === undefined) return unknown('nothing says which architecture it is');
   return known.has(architecture) ? undefined : otherwise(`architecture ${architecture}`);
@@ -118,7 +124,7 @@ const transformers: Program = {
         : undefined,
       note('with the package bitsandbytes; 0.50 was read'),
     ],
-    lora: always(note('with peft, on the model that the adapter was made for')),
+    lora: notInGguf(note('with peft, on the model that the adapter was made for')),
     mlx: always(no('it reads the layout of MLX on Apple’s GPUs alone')),
     exl3: always(no('it has no loader for EXL3')),
     lq: always(no('it has no loader for this layout: export it as dense')),
@@ -142,7 +148,7 @@ const vllm: Program = {
     mlx: always(no('it has no loader for MLX')),
     exl3: always(no('only plugins load EXL3')),
     lq: always(no('it has no loader for this layout: export it as dense')),
-    lora: always(note('with --enable-lora, and --max-lora-rank at least the adapter’s')),
+    lora: notInGguf(note('with --enable-lora, and --max-lora-rank at least the adapter’s')),
   },
 };
 
@@ -157,6 +163,11 @@ const llamaCpp: Program = {
       weights.length === 0 ? no('the file has no weights') : undefined,
     ],
     dense: always(no('it reads GGUF alone: export it as GGUF')),
+    lora: ({ container }) => [
+      container === 'gguf'
+        ? note('with --lora, on the GGUF file that the adapter was made for')
+        : no('it reads adapters in GGUF alone: export it as gguf-lora'),
+    ],
   },
 };
 
@@ -186,7 +197,7 @@ const peft: Program = {
   version: '0.21.2',
   others: 'it reads adapters alone',
   only: ['lora'],
-  rules: { lora: always() },
+  rules: { lora: notInGguf() },
 };
 
 const gptqModel: Program = {

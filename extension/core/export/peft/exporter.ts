@@ -5,17 +5,16 @@
  * both in fp32. Ranks that differ are in rank_pattern and alpha_pattern.
  */
 import { serializeHeader, type TensorPlace } from '../../checkpoint/serialize';
-import type { CheckpointIndex } from '../../checkpoint/types';
 import { callNative, type PipelineContext } from '../../context';
-import { LqError } from '../../errors';
 import { joinPath } from '../../files/paths';
 import { overLanes } from '../../lanes';
-import type { DenseSource, FactorSource, LqSource, WeightSource } from '../../native';
-import { readPacked, type PackedMatrix } from '../../packed/reader';
+import type { DenseSource } from '../../native';
+import type { PackedMatrix } from '../../packed/reader';
 import type { Output } from '../../storage/output';
 import { denseWeights } from '../dense/exporter';
 import type { ExportContext, Exported, Exporter } from '../exporter';
 import { writeFolder } from '../folder';
+import { asWeight, lowRankMatrices, quantizedAlone, requireLowRank } from '../low-rank';
 import { codeBlocks, type Lines } from '../readme';
 
 const BASE = 'base';
@@ -26,15 +25,12 @@ export const peft: Exporter = {
   label: 'PEFT adapter and base',
   description: 'The low-rank part as an adapter of peft, beside a dense base: to go on training from.',
   dtypes: true,
-  accepts: index => index.tensors.length > 0 && adapted(index).length > 0,
+  accepts: index => index.tensors.length > 0 && lowRankMatrices(index).some(isLinear),
   run: exportAdapter,
 };
 
-/** Matrices with a low-rank part that belong to linear modules. */
-const adapted = (index: CheckpointIndex): PackedMatrix[] =>
-  [...readPacked(index).values()].filter(
-    ({ name, option, transposed }) => option.rank > 0 && name.endsWith('.weight') && !transposed,
-  );
+/** Linear modules of their own. */
+const isLinear = ({ name, transposed }: PackedMatrix): boolean => name.endsWith('.weight') && !transposed;
 
 const load: readonly Lines[] = [
   {
@@ -47,7 +43,7 @@ const load: readonly Lines[] = [
 ];
 
 async function exportAdapter({ pipeline, index, out, overwrite, dtype }: ExportContext): Promise<Exported> {
-  const matrices = requireAdapted(index);
+  const matrices = requireLowRank(index, isLinear, 'is no linear module of its own: an adapter of peft has no form');
   const header = serializeHeader(matrices.flatMap(factorSpecs), { format: 'pt' });
   const names = new Set(matrices.map(({ name }) => name));
   const base = await denseWeights(pipeline, index, {
@@ -86,29 +82,9 @@ async function exportAdapter({ pipeline, index, out, overwrite, dtype }: ExportC
       load,
       stored: base.stored,
       squaredErrors: new Map(),
-      adapted: { base: BASE, matrices: [...names] },
+      adapted: { base: BASE, file: ADAPTER, matrices: [...names] },
     }),
   });
-}
-
-/** @throws LqError 'usage' when a low-rank part would be lost, or there is none. */
-function requireAdapted(index: CheckpointIndex): PackedMatrix[] {
-  const found = adapted(index);
-  const where = { file: index.file };
-  if (found.length === 0)
-    throw new LqError('usage', `${index.label} has no low-rank parts; compress it with --method lq-lora.`, where);
-  const kept = new Set(found.map(({ name }) => name));
-  for (const { name, option } of readPacked(index).values())
-    if (option.rank > 0 && !kept.has(name))
-      throw new LqError(
-        'usage',
-        `${name} is no linear module of its own: an adapter of peft has no form for its low-rank part.`,
-        {
-          ...where,
-          tensor: name,
-        },
-      );
-  return found;
 }
 
 const moduleOf = (name: string): string => name.replace(/\.weight$/, '');
@@ -119,17 +95,6 @@ const factorSpecs = ({ name, shape: [rows, cols], option: { rank } }: PackedMatr
   { name: factorName(name, 'A'), dtype: 'F32' as const, shape: [rank, cols] },
   { name: factorName(name, 'B'), dtype: 'F32' as const, shape: [rows, rank] },
 ];
-
-/** A packed matrix without its low-rank part. */
-function quantizedAlone(source: WeightSource): WeightSource {
-  if (source.kind === 'lq') {
-    const { l1: _l1, l2: _l2, ...own } = source;
-    return own;
-  }
-  if (source.kind !== 'encoded') return source;
-  const { l1: _l1, l2: _l2, option, ...own } = source;
-  return { ...own, option: { ...option, rank: 0 } };
-}
 
 async function writeFactors(
   context: PipelineContext,
@@ -160,13 +125,6 @@ async function writeFactors(
       await output.markDone(`${name} factors`, null, [ADAPTER]);
     },
   });
-}
-
-/** A factor is stored dense or as a quantised matrix of its own. */
-function asWeight(factor: FactorSource): DenseSource | LqSource {
-  if (factor.kind === 'dense') return factor;
-  const { rows, cols, packed } = factor;
-  return { kind: 'lq', rows, cols, quantized: packed };
 }
 
 /** With alpha = r, so that the update is B A as it is. "pissa" and its like would change the base when it is loaded. */
