@@ -85,8 +85,8 @@ export type NativeGrid =
   | { kind: 'fp4' }
   /** `bits` every `step` weights, from 2^states states. */
   | { kind: 'trellis'; bits: number; step: number; states: number; tailBiting: boolean }
-  /** A block type of GGUF, its scales inside its blocks. */
-  | { kind: 'gguf'; type: BlockType };
+  /** A block type of GGUF, its scales inside its blocks; or a float type of it. */
+  | { kind: 'gguf'; type: BlockType | 'F16' | 'BF16' };
 
 export type NativeScales =
   | { kind: 'two-level'; b1: number; b2: QuantConfig['b2']; B0: number; B1: number }

@@ -327,8 +327,8 @@ std::unique_ptr<LoadedPacked> load_packed(const LqSource& s, Backend& backend, c
 void load_gguf(const GgufSource& s, float* out, const Control& control) {
   constexpr int64_t kPiece = int64_t{16} << 20;  // bytes
   const File file(s.range.path);
-  const cpu::gguf::BlockFormat* format = cpu::gguf::find_format(s.type);
   const std::optional<Dtype> dtype = element_type(s.type);
+  const cpu::gguf::BlockFormat* format = dtype ? nullptr : cpu::gguf::find_format(s.type);
   // The elements of a bias are permuted like the rows of its matrix.
   const bool vector = s.rows == 1 && s.heads > 0;
   const int64_t all = vector ? s.cols : s.rows, cols = vector ? 1 : s.cols;

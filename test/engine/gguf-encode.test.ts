@@ -4,9 +4,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { ggufTypeNamed } from '../../extension/core/checkpoint/gguf/types';
-import type { BlockType } from '../../extension/core/dtypes';
 import type { DenseSource, NativeMetric, NativeRounding } from '../../extension/core/native';
-import { ggufOption } from '../../extension/core/options/methods/gguf';
+import { ggufOption, type GgufOptionType } from '../../extension/core/options/methods/gguf';
 import { native, sampleTensor } from './native';
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'lq-gguf-encode-'));
@@ -30,13 +29,13 @@ const kfac: NativeMetric = {
 };
 
 /** Relative squared errors that the types stay below on weights of a trained model. */
-const LIMITS: Readonly<Partial<Record<BlockType, number>>> = {
+const LIMITS: Readonly<Partial<Record<GgufOptionType, number>>> = {
   ...{ IQ2_XXS: 0.15, IQ2_XS: 0.12, IQ2_S: 0.1, Q2_K: 0.12, IQ3_XXS: 0.05, Q3_K: 0.035, IQ3_S: 0.035 },
   ...{ IQ4_XS: 0.008, IQ4_NL: 0.008, Q4_K: 0.008, Q4_0: 0.01, Q4_1: 0.01, MXFP4: 0.02 },
   ...{ Q5_0: 0.003, Q5_1: 0.003, Q5_K: 0.002, Q6_K: 0.0006, Q8_0: 0.00005 },
 };
 
-async function encoded(type: BlockType, metric: NativeMetric, rounding: NativeRounding) {
+async function encoded(type: GgufOptionType, metric: NativeMetric, rounding: NativeRounding) {
   const { weights, bytes } = ggufTypeNamed(type)!.type;
   const file = path.join(folder, `${type}-${metric.kind}-${rounding}`);
   const size = (rows * cols * bytes) / weights;
@@ -49,7 +48,7 @@ async function encoded(type: BlockType, metric: NativeMetric, rounding: NativeRo
   return { ...costs, source: { kind: 'gguf', type, rows, cols, range } as const };
 }
 
-it.each(Object.entries(LIMITS) as [BlockType, number][])('%s', async (type, limit) => {
+it.each(Object.entries(LIMITS) as [GgufOptionType, number][])('%s', async (type, limit) => {
   const plain = await encoded(type, { kind: 'plain' }, 'descent');
   // What is decoded from the file is as far from the weight as the encoder says.
   const read = await native.difference('cpu', weight, plain.source, 1, 1, {});
@@ -62,6 +61,17 @@ it.each(Object.entries(LIMITS) as [BlockType, number][])('%s', async (type, limi
   const descent = await encoded(type, kfac, 'descent');
   expect(feedback.cost).toBeLessThan(0.8 * nearest.cost);
   expect(descent.cost).toBeLessThanOrEqual(feedback.cost * 1.0001);
+});
+
+it.each([
+  ['F16', 1e-7],
+  ['BF16', 0],
+] as const)('%s is the nearest in it, with any rounding', async (type, limit) => {
+  const plain = await encoded(type, { kind: 'plain' }, 'descent');
+  const read = await native.difference('cpu', weight, plain.source, 1, 1, {});
+  expect(read.squaredError).toBeCloseTo(plain.squaredError, 12);
+  expect(read.squaredError / read.squaredNorm).toBeLessThanOrEqual(limit);
+  expect((await encoded(type, kfac, 'descent')).squaredError).toBe(plain.squaredError);
 });
 
 it('a destination of another size is refused', async () => {

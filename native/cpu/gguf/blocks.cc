@@ -264,19 +264,35 @@ void nvfp4(const uint8_t* b, float* out) {
   }
 }
 
+void f16(const uint8_t* b, float* out) { *out = half(b); }
+void bf16(const uint8_t* b, float* out) { *out = from_bf16(word(b)); }
+
 constexpr BlockFormat kFormats[] = {
-    {BlockType::Q4_0, "Q4_0", 32, 18, q4_0},           {BlockType::Q4_1, "Q4_1", 32, 20, q4_1},
-    {BlockType::Q5_0, "Q5_0", 32, 22, q5_0},           {BlockType::Q5_1, "Q5_1", 32, 24, q5_1},
-    {BlockType::Q8_0, "Q8_0", 32, 34, q8_0},           {BlockType::Q2_K, "Q2_K", 256, 84, q2_k},
-    {BlockType::Q3_K, "Q3_K", 256, 110, q3_k},         {BlockType::Q4_K, "Q4_K", 256, 144, q4_k},
-    {BlockType::Q5_K, "Q5_K", 256, 176, q5_k},         {BlockType::Q6_K, "Q6_K", 256, 210, q6_k},
-    {BlockType::IQ2_XXS, "IQ2_XXS", 256, 66, iq2_xxs}, {BlockType::IQ2_XS, "IQ2_XS", 256, 74, iq2_xs},
-    {BlockType::IQ2_S, "IQ2_S", 256, 82, iq2_s},       {BlockType::IQ3_XXS, "IQ3_XXS", 256, 98, iq3_xxs},
-    {BlockType::IQ3_S, "IQ3_S", 256, 110, iq3_s},      {BlockType::IQ1_S, "IQ1_S", 256, 50, iq1_s},
-    {BlockType::IQ1_M, "IQ1_M", 256, 56, iq1_m},       {BlockType::IQ4_NL, "IQ4_NL", 32, 18, iq4_nl},
-    {BlockType::IQ4_XS, "IQ4_XS", 256, 136, iq4_xs},   {BlockType::TQ1_0, "TQ1_0", 256, 54, tq1_0},
-    {BlockType::TQ2_0, "TQ2_0", 256, 66, tq2_0},       {BlockType::MXFP4, "MXFP4", 32, 17, mxfp4},
+    {BlockType::Q4_0, "Q4_0", 32, 18, q4_0},
+    {BlockType::Q4_1, "Q4_1", 32, 20, q4_1},
+    {BlockType::Q5_0, "Q5_0", 32, 22, q5_0},
+    {BlockType::Q5_1, "Q5_1", 32, 24, q5_1},
+    {BlockType::Q8_0, "Q8_0", 32, 34, q8_0},
+    {BlockType::Q2_K, "Q2_K", 256, 84, q2_k},
+    {BlockType::Q3_K, "Q3_K", 256, 110, q3_k},
+    {BlockType::Q4_K, "Q4_K", 256, 144, q4_k},
+    {BlockType::Q5_K, "Q5_K", 256, 176, q5_k},
+    {BlockType::Q6_K, "Q6_K", 256, 210, q6_k},
+    {BlockType::IQ2_XXS, "IQ2_XXS", 256, 66, iq2_xxs},
+    {BlockType::IQ2_XS, "IQ2_XS", 256, 74, iq2_xs},
+    {BlockType::IQ2_S, "IQ2_S", 256, 82, iq2_s},
+    {BlockType::IQ3_XXS, "IQ3_XXS", 256, 98, iq3_xxs},
+    {BlockType::IQ3_S, "IQ3_S", 256, 110, iq3_s},
+    {BlockType::IQ1_S, "IQ1_S", 256, 50, iq1_s},
+    {BlockType::IQ1_M, "IQ1_M", 256, 56, iq1_m},
+    {BlockType::IQ4_NL, "IQ4_NL", 32, 18, iq4_nl},
+    {BlockType::IQ4_XS, "IQ4_XS", 256, 136, iq4_xs},
+    {BlockType::TQ1_0, "TQ1_0", 256, 54, tq1_0},
+    {BlockType::TQ2_0, "TQ2_0", 256, 66, tq2_0},
+    {BlockType::MXFP4, "MXFP4", 32, 17, mxfp4},
     {BlockType::NVFP4, "NVFP4", 64, 36, nvfp4},
+    {BlockType::F16, "F16", 1, 2, f16},
+    {BlockType::BF16, "BF16", 1, 2, bf16},
 };
 
 }  // namespace

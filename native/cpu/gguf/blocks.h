@@ -33,6 +33,8 @@ enum class BlockType : int32_t {
   TQ2_0,
   MXFP4,
   NVFP4,
+  F16,  // a weight each
+  BF16,
 };
 
 struct BlockFormat {

@@ -529,13 +529,27 @@ void encode_grids(BlockType type, const GridForm& form, const BlockMetric& m, co
   }
 }
 
+bool is_float(BlockType type) { return type == BlockType::F16 || type == BlockType::BF16; }
+
+// Weights on their own, to nearest: there is nothing to choose, and next to nothing to feed back.
+void encode_floats(BlockType type, const float* w, int64_t count, uint8_t* out, float* value) {
+  for (int64_t i = 0; i < count; ++i) {
+    const uint16_t bits = type == BlockType::F16 ? to_f16(w[i]) : to_bf16(w[i]);
+    out[2 * i] = static_cast<uint8_t>(bits);
+    out[2 * i + 1] = static_cast<uint8_t>(bits >> 8);
+    value[i] = type == BlockType::F16 ? from_f16(bits) : from_bf16(bits);
+  }
+}
+
 }  // namespace
 
-bool can_encode(BlockType type) { return scalar_form(type) != nullptr || grid_form(type) != nullptr; }
+bool can_encode(BlockType type) { return is_float(type) || scalar_form(type) != nullptr || grid_form(type) != nullptr; }
 
 void encode_panel(BlockType type, const BlockMetric& metric, const float* w, int64_t rows, int32_t sweeps, uint8_t* out,
                   float* value) {
-  if (const ScalarForm* form = scalar_form(type)) {
+  if (is_float(type)) {
+    encode_floats(type, w, rows * metric.cols, out, value);
+  } else if (const ScalarForm* form = scalar_form(type)) {
     encode_scalars(type, *form, metric, w, rows, sweeps, out, value);
   } else if (const GridForm* grid = grid_form(type)) {
     encode_grids(type, *grid, metric, w, rows, sweeps, out, value);

@@ -3,6 +3,7 @@ import { contentHash } from '../../checkpoint/sources';
 import { callNative, throwIfCancelled, type PipelineContext } from '../../context';
 import type { Windows } from '../../evaluation/windows';
 import { logicalTensors } from '../../logical/logical';
+import { isDtype } from '../../dtypes';
 import type { DenseSource } from '../../native';
 import { optionFits } from '../../options/option';
 import type { Option } from '../../options/types';
@@ -22,9 +23,13 @@ export function outerMatrices(
     const { name, source } = weight;
     const tensor = logical.get(name);
     if (source.rows === 1 || source.kind !== 'dense' || blocks.has(name) || !isOuter(tensor)) return [];
-    return options.some(option => optionFits(option, source.rows, source.cols)) ? [{ ...weight, source, tensor }] : [];
+    return options.some(option => blockFits(option, source.rows, source.cols)) ? [{ ...weight, source, tensor }] : [];
   });
 }
+
+/** Whether an option's blocks divide the rows of a matrix; a float fits any, and needs no program. */
+export const blockFits = (option: Option, rows: number, cols: number): boolean =>
+  option.grid.kind === 'gguf' && !isDtype(option.grid.type) && optionFits(option, rows, cols);
 
 const isOuter = (tensor: LogicalTensor | undefined): tensor is LogicalTensor =>
   tensor !== undefined && (tensor.role === 'embedding' || tensor.role === 'head');

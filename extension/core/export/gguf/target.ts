@@ -20,7 +20,7 @@ import {
 } from '../target';
 import { floatType, ggufReadme } from './exporter';
 import { ggufModel, type GgufLayout, type GgufModel, type TypeName } from './layout';
-import { outerMatrices, withOuterMatrices } from './outer';
+import { blockFits, outerMatrices, withOuterMatrices } from './outer';
 import { bitsOf, writeGguf } from './write';
 
 export const ggufTarget: Target = {
@@ -52,9 +52,10 @@ export const ggufTarget: Target = {
           matrices: matrices.map(row => {
             const { stored, slice } = slices.get(row.name)!;
             const bytes = table.options.map(option => sizes.bytesOf(option, row.rows, row.cols) ?? null);
+            const costs = row.costs.map((cost, i) => (bytes[i] === null ? null : cost));
             return slice === undefined
-              ? { ...row, bytes }
-              : { ...row, bytes: ofExpert(bytes, table.options, row, slice), tie: stored };
+              ? { ...row, bytes, costs }
+              : { ...row, bytes: ofExpert(bytes, table.options, row, slice), costs, tie: stored };
           }),
         };
       },
@@ -75,7 +76,7 @@ function fittingTargets(
   const { targets } = found;
   const known = new Set(model.weights.map(({ name }) => name));
   const fits = ({ shape: [rows = 0, cols = 0] }: LogicalTensor): boolean =>
-    options.some(option => optionFits(option, rows, cols));
+    options.some(option => blockFits(option, rows, cols));
   const foreign = targets.filter(({ name }) => !known.has(name));
   const odd = targets.filter(target => known.has(target.name) && !fits(target));
   const fitting = targets.filter(target => known.has(target.name) && fits(target));

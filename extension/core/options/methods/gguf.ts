@@ -1,15 +1,16 @@
-import type { BlockType } from '../../dtypes';
-import type { Option } from '../types';
+import type { GridOf, Option } from '../types';
 import type { Method } from './method';
 
-/** What llama.cpp computes with and this program encodes; blocks of 256 first, then those of 32 for other widths. */
-const GGUF_TYPES: readonly BlockType[] = [
+export type GgufOptionType = GridOf<'gguf'>['type'];
+
+/** What llama.cpp computes with and this program encodes; blocks of 256 first, then those of 32 for other widths, then floats. */
+const GGUF_TYPES: readonly GgufOptionType[] = [
   ...(['IQ2_XXS', 'IQ2_XS', 'IQ2_S', 'Q2_K', 'IQ3_XXS', 'Q3_K', 'IQ3_S', 'IQ4_XS', 'Q4_K', 'Q5_K', 'Q6_K'] as const),
-  ...(['MXFP4', 'IQ4_NL', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0'] as const),
+  ...(['MXFP4', 'IQ4_NL', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'F16', 'BF16'] as const),
 ];
 
 /** An option of a block type, as it is written. */
-export const ggufOption = (type: BlockType): Option => ({
+export const ggufOption = (type: GgufOptionType): Option => ({
   transform: 'none',
   grid: { kind: 'gguf', type },
   scales: { kind: 'block' },
