@@ -1,6 +1,7 @@
 // Builds the CUDA backend, liblq_cuda.so, into build/cuda and dist/native. No GPU and no CUDA installation are needed: the
 // compiler comes from PyPI.
 //   --arch 90   machine code for one compute capability (and its PTX) instead of all
+//   --jobs 1    compilers at once instead of two
 //   --portable  as packaged: for any Linux with glibc 2.28, compressed, without line tables, into build/cuda-portable
 import { cpSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
@@ -20,8 +21,11 @@ const toolkit = [
 const folder = path.join(deps, 'cuda');
 unpackWheels(folder, toolkit);
 
-const at = process.argv.indexOf('--arch');
-const architectures = at < 0 ? '80;86;89;90;100;120' : process.argv[at + 1];
+const option = (name, otherwise) => {
+  const at = process.argv.indexOf(name);
+  return at < 0 ? otherwise : process.argv[at + 1];
+};
+const architectures = option('--arch', '80;86;89;90;100;120');
 const portable = process.argv.includes('--portable');
 const out = inRoot('build', portable ? 'cuda-portable' : 'cuda');
 step(`Building the CUDA backend for compute capability ${architectures.replaceAll(';', ', ')}`);
@@ -32,6 +36,6 @@ run('cmake', [
   `-DLQ_CUDA_ARCHITECTURES=${architectures}`,
   `-DLQ_PORTABLE_ZIG=${portable ? zig() : ''}`,
 ]);
-run('cmake', ['--build', out, '--parallel', '2']);
+run('cmake', ['--build', out, '--parallel', option('--jobs', '2')]);
 mkdirSync(inRoot('dist', 'native'), { recursive: true });
 cpSync(path.join(out, 'liblq_cuda.so'), inRoot('dist', 'native', 'liblq_cuda.so'));

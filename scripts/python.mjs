@@ -15,6 +15,9 @@ function ensureEnvironment(folder) {
   return python;
 }
 
+/** What `unpackWheels` runs; made beforehand by whoever starts several programs at once that call it. */
+export const pipEnvironment = () => ensureEnvironment(path.join(deps, 'pip'));
+
 const pip = (python, args) => run(python, ['-m', 'pip', '--disable-pip-version-check', '-q', ...args]);
 
 /** Whether `stamp` already records exactly `contents`; a half-finished installation has no stamp. */
@@ -31,8 +34,7 @@ export function unpackWheels(folder, pins) {
   if (isCurrent(stamp, wanted)) return;
   step(`Fetching ${pins.join(', ')} from PyPI`);
   rmSync(folder, { recursive: true, force: true });
-  const python = ensureEnvironment(path.join(deps, 'pip'));
-  pip(python, ['install', '--no-deps', '--only-binary=:all:', '--no-compile', '--target', folder, ...pins]);
+  pip(pipEnvironment(), ['install', '--no-deps', '--only-binary=:all:', '--no-compile', '--target', folder, ...pins]);
   writeFileSync(stamp, wanted);
 }
 

@@ -3,8 +3,9 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { capture } from '../lib.mjs';
 
-/** Compute capabilities with machine code of their own. Newer ones compile the PTX. */
+/** Compute capabilities with machine code of their own. Others from that of the PTX on compile it. */
 const ARCHITECTURES = [80, 86, 89, 90, 100, 120];
+const PTX = 90;
 
 const FATBIN_MAGIC = 0xba55ed50;
 const KINDS = { 1: 'PTX', 2: 'machine code' };
@@ -49,7 +50,7 @@ function refusalProblems(library) {
  * @returns {string[]} what is not right
  */
 export function cudaProblems(library) {
-  const wanted = [...ARCHITECTURES.map(each => `machine code ${each}`), `PTX ${ARCHITECTURES.at(-1)}`];
+  const wanted = [...ARCHITECTURES.map(each => `machine code ${each}`), `PTX ${PTX}`];
   const parts = fatbinParts(library);
   return [
     ...wanted.filter(part => !parts.includes(part)).map(part => `the CUDA backend has no ${part}`),
