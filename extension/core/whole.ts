@@ -11,6 +11,9 @@ export interface Part {
 const TRUST = 0.05;
 /** A part that gets on so many times faster than expected finds its pieces in the cache: that is no pace to go by. */
 const SKIPPING = 20;
+/** The pace of what is done counts for what is to come from this share of the whole on, and this many seconds. */
+const PRIOR = 0.1;
+const PRIOR_SECONDS = 1;
 
 /**
  * Adds to every progress of a request how far the whole is. Time left is that of the part at work, from its own pace as that
@@ -26,8 +29,9 @@ export function trackWhole(parts: readonly Part[], now: () => number): (progress
   /** Share of the part at work that cost no time. */
   let skipped = 0;
   let shown = 0;
-  let expected = 0;
-  let taken = 0;
+  // As if a first piece had gone as expected: what has hardly begun is no pace to go by.
+  let expected = PRIOR_SECONDS + PRIOR * parts.reduce((sum, { seconds }) => sum + seconds, 0);
+  let taken = expected;
 
   const enter = (index: number, time: number): void => {
     if (last.share - skipped > 0.5) {
@@ -44,7 +48,7 @@ export function trackWhole(parts: readonly Part[], now: () => number): (progress
     const time = now();
     const index = stages.indexOf(progress.stage, at);
     if (index > at) enter(index, time);
-    const hoped = expected > 0 ? parts[at]!.seconds * (taken / expected) : parts[at]!.seconds;
+    const hoped = parts[at]!.seconds * (taken / expected);
     if (index >= 0 && progress.total > 0) {
       const share = Math.min(1, Math.max(last.share, progress.done / progress.total));
       const step = share - last.share;
@@ -56,10 +60,7 @@ export function trackWhole(parts: readonly Part[], now: () => number): (progress
     // Before the first piece is done all that is known is that it takes longer than this.
     const duration = worked > 0 ? (spent + TRUST * hoped) / (worked + TRUST) : Math.max(hoped, 1.5 * spent);
     const later = parts.slice(at + 1).reduce((sum, { seconds }) => sum + seconds, 0);
-    const pace =
-      expected + worked * parts[at]!.seconds > 0
-        ? (taken + worked * duration) / (expected + worked * parts[at]!.seconds)
-        : 1;
+    const pace = (taken + worked * duration) / (expected + worked * parts[at]!.seconds);
     const secondsLeft = duration * (1 - last.share) + later * pace;
     const elapsed = (time - start) / 1000;
     shown = Math.max(shown, elapsed + secondsLeft > 0 ? elapsed / (elapsed + secondsLeft) : 0);

@@ -66,6 +66,20 @@ describe('compress panel', () => {
     await panel.close();
   });
 
+  it.each([1400, 1050, 900, 700])('keeps form and result within their room at %i pixels', async width => {
+    const form = await open(compressView(), { width });
+    await form.page.getByText('Will it load?').waitFor();
+    await form.screenshot(`compress-${width}`);
+    expect(await form.spilled()).toEqual([]);
+    await form.close();
+    const job = doneJob();
+    const done = await open({ ...compressView(job), show: { job: job.id } }, { width });
+    await done.page.getByText('Will it load?').waitFor();
+    await done.screenshot(`compress-done-${width}`);
+    expect(await done.spilled()).toEqual([]);
+    await done.close();
+  });
+
   it('says what is wrong beside the field and does not start', async () => {
     const panel = await open(compressView());
     const start = panel.page.locator('vscode-button', { hasText: 'Start' });

@@ -117,6 +117,7 @@ describe('compare panel', () => {
 
   it('compares again once the files of a side have changed', async () => {
     const panel = await open(true);
+    await panel.page.getByRole('button', { name: 'Compare Values' }).waitFor();
     panel.host.emit('tensors', comparedTensors());
     await panel.page.getByText('28 of 28').waitFor();
     const view = await compareHost(true).load(null, {

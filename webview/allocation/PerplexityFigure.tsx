@@ -75,7 +75,7 @@ export function PerplexityFigure(props: {
     return {
       series,
       x: { label: 'Size of the checkpoint', format: formatBytes },
-      y: { label: 'Perplexity', format: formatNumber },
+      y: { label: 'Perplexity', format: formatNumber, log: true },
       describe: (index, point) => series[index]?.lines(point) ?? [],
       onPick: (index, point) => {
         const picked = index === 0 ? points[point] : undefined;

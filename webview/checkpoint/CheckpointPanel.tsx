@@ -36,7 +36,7 @@ function Loaded({ view }: { view: CheckpointView }) {
     isTab,
   );
   const [savedSelection, setSelected] = useSaved<string>('selected', '', isString);
-  const [width, setWidth] = useSaved('detailWidth', 42, isNumber);
+  const [width, setWidth] = useSaved('detailWidth', 38, isNumber);
   const { version } = view.header;
   const [fresh, setFresh] = useState<{ version: string; found: readonly TensorStatistics[] }>({ version, found: [] });
   // Other files have other values: what was found in the old ones is not shown beside them.

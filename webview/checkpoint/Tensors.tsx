@@ -32,7 +32,7 @@ export function Tensors(props: {
       {
         id: 'name',
         label: 'Name',
-        width: 'minmax(236px, 1fr)',
+        width: 'minmax(262px, 1fr)',
         value: row => row.name,
         render: row => <Name name={row.name} />,
       },

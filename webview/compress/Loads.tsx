@@ -7,18 +7,21 @@ import { copyText } from '../shared/actions';
 import { Icon } from '../shared/icons';
 import type { CompressHost } from './host';
 
+/** In the order they are listed in: what one can do with it first. */
 const ANSWERS = {
   yes: { icon: 'check', word: 'yes' },
-  no: { icon: 'error', word: 'no' },
   unknown: { icon: 'info', word: 'not known' },
+  no: { icon: 'error', word: 'no' },
 } as const satisfies Record<Verdict['loads'], unknown>;
 
 export function Loads({ verdicts }: { verdicts: readonly Verdict[] }) {
+  const order = Object.keys(ANSWERS);
+  const sorted = [...verdicts].sort((a, b) => order.indexOf(a.loads) - order.indexOf(b.loads));
   return (
     <table class="loads">
       <caption>Will it load?</caption>
       <tbody>
-        {verdicts.map(({ program, version, loads, why }) => (
+        {sorted.map(({ program, version, loads, why }) => (
           <tr key={program}>
             <th scope="row" title={`What ${program} ${version} was read to do`}>
               {program}

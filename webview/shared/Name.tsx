@@ -46,7 +46,9 @@ function Halves({ text }: { text: string }) {
   return (
     <>
       <span class="name-head">{text.slice(0, start)}</span>
-      <span class="name-tail">{text.slice(start)}</span>
+      <span class="name-tail">
+        <bdi dir="ltr">{text.slice(start)}</bdi>
+      </span>
     </>
   );
 }

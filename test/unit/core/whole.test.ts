@@ -59,6 +59,17 @@ describe('trackWhole', () => {
     expect(Math.abs(after.progress.whole!.secondsLeft - after.left)).toBeLessThan(0.2 * after.left);
   });
 
+  it('does not take a small part that took longer for the pace of large ones', () => {
+    const { seen } = play([{ stage: 'baseline', seconds: 0.1 }, ...parts.slice(1)], {
+      baseline: 2,
+      sweep: 60,
+      decompose: 20,
+      evaluate: 30,
+    });
+    for (const { progress, left } of seen.filter(({ progress }) => progress.stage === 'sweep'))
+      expect(Math.abs(progress.whole!.secondsLeft - left)).toBeLessThan(0.25 * left);
+  });
+
   it('does not take pieces from the cache for a pace', () => {
     let time = 0;
     const track = trackWhole([{ stage: 'sweep', seconds: 100 }], () => time);

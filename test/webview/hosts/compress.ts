@@ -1,3 +1,4 @@
+import type { Verdict } from '../../../extension/core/export/loads/loads';
 import type { CompressReport, EstimateReport } from '../../../extension/core/reports';
 import type { CompressRequest } from '../../../extension/core/requests/requests';
 import type { SweepRecipe } from '../../../extension/core/options/recipe';
@@ -119,6 +120,23 @@ export const sweepJob: JobView = {
   progress: { stage: 'sweep', done: 300_000, total: 2_899_968, count: { done: 3, total: 28 } },
 };
 
+const verdicts: Verdict[] = [
+  {
+    program: 'llama.cpp (Ollama and LM Studio have it inside)',
+    version: '0.3',
+    loads: 'no',
+    why: ['it reads GGUF alone'],
+  },
+  {
+    program: 'transformers',
+    version: '5.24.0',
+    loads: 'no',
+    why: ['it has no loader for this layout: export it as dense'],
+  },
+  { program: 'vLLM', version: '0.11', loads: 'unknown', why: ['LlamaForCausalLM was not tried in this layout'] },
+  { program: 'LQ Studio', version: 'this one', loads: 'yes', why: [] },
+];
+
 function compressReport(): CompressReport {
   const { plan } = makePlan(tiny, { budget: form.budget, factors: 'nf8', overrides: [] });
   const { matrices, seconds: _unused, ...summary } = plan;
@@ -138,10 +156,7 @@ function compressReport(): CompressReport {
       format: 'Packed LQ checkpoint',
       files: [{ name: 'lq-model.safetensors', bytes: plan.bytes }],
       checks: ['All 39 weights read back with the names, shapes and types that were meant.'],
-      loads: [
-        { program: 'transformers', version: '5.24.0', loads: 'no', why: ['it has no loader for this layout'] },
-        { program: 'LQ Studio', version: 'this one', loads: 'yes', why: [] },
-      ],
+      loads: verdicts,
       load: [{ language: 'sh', lines: ['lq-studio eval . --text eval.txt'] }],
       carried: ['LICENSE'],
     },
@@ -182,7 +197,7 @@ const estimate = (request: CompressRequest): EstimateReport => ({
   outputBytes: request.format === 'dense' ? 7.9e6 : 3.2e6,
   amounts: { bytes: 3.2e6, 'effective-bits': 3.17, bits: 2.75 },
   notes: request.for === 'gguf' ? ['256 does not divide the columns of 4 of 28 matrices.'] : [],
-  loads: [{ program: 'LQ Studio', version: 'this one', loads: 'yes', why: [] }],
+  loads: verdicts,
   feasible: request.budget.kind === 'bytes' ? { minimum: 2.9e6, maximum: 3.9e6 } : { minimum: 2.0322, maximum: 4.375 },
   problems:
     request.budget.value < 2.0322
