@@ -8,7 +8,9 @@ import path from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import type { PipelineContext } from '../../extension/core/context';
 import type { LqError } from '../../extension/core/errors';
+import type { ConsumerId } from '../../extension/core/options/consumers';
 import { compress } from '../../extension/core/pipeline';
+import type { CompressRequest } from '../../extension/core/requests/requests';
 import { exportCheckpoint } from '../../extension/core/stages/export';
 import { calibrate, fisher } from '../../extension/core/stages/statistics';
 import { sweep } from '../../extension/core/stages/sweep';
@@ -20,9 +22,12 @@ import { smallGrid, workFolder } from './running';
 const { folder, clean } = workFolder();
 let disk: SmallDisk;
 let model: string;
+/** With low-rank parts. */
+const packed = path.join(folder, 'packed');
 beforeAll(async () => {
   disk = await mountSmallDisk(16);
   model = writeTinyModel(folder);
+  await compress(tinyContext(path.join(folder, 'packed-cache')), paperRequest(model, packed));
 });
 afterEach(() => {
   for (const name of ['out', 'out.partial', 'out.costs'])
@@ -52,7 +57,18 @@ const requests: Record<string, (context: PipelineContext, out: string) => Promis
   sweep: (context, out) => sweep(context, { model, out, ...plain }),
   'export, dense': (context, out) => exportCheckpoint(context, { model, out, format: 'dense' }),
   'export, GGUF': (context, out) => exportCheckpoint(context, { model, out, format: 'gguf' }),
+  'export, GGUF in parts': (context, out) =>
+    exportCheckpoint(context, { model, out, format: 'gguf', splitSize: 400_000 }),
+  'export, peft': (context, out) => exportCheckpoint(context, { model: packed, out, format: 'peft' }),
+  'export, GGUF and LoRA': (context, out) => exportCheckpoint(context, { model: packed, out, format: 'gguf-lora' }),
+  'compress for compressed-tensors': (context, out) => compress(context, forConsumer('compressed-tensors', out)),
+  'compress for MLX': (context, out) => compress(context, forConsumer('mlx', out)),
+  'compress for bitsandbytes': (context, out) => compress(context, forConsumer('bitsandbytes', out)),
 };
+const forConsumer = (consumer: ConsumerId, out: string): CompressRequest => ({
+  ...{ model, out, for: consumer, plain: true },
+  budget: { kind: 'bits', value: consumer === 'bitsandbytes' ? 4.6 : 5 },
+});
 
 /** These take no room on this disk. */
 const NEEDS_NO_ROOM = /^(?:makeFolder|rename|publish|remove|sync)$/;
