@@ -21,6 +21,7 @@ describe('allocation panel', () => {
       await panel.page.getByText('optimal').waitFor();
       await panel.screenshot(`allocation-${name}-${theme}`);
       expect(await panel.violations()).toEqual([]);
+      expect(await panel.spilled()).toEqual([]);
       expect(panel.problems).toEqual([]);
       await panel.close();
     }
@@ -100,6 +101,7 @@ describe('allocation panel', () => {
     expect(await figure.textContent()).toContain('On eval.txt; the original has 20.58.');
     await panel.screenshot(`allocation-predicted-${width}`);
     expect(await panel.violations()).toEqual([]);
+    expect(await panel.spilled()).toEqual([]);
     await panel.close();
   });
 
@@ -203,6 +205,7 @@ describe('allocation panel', () => {
     const panel = await open(tiny, {}, view);
     await panel.page.getByText('No costs have been measured yet').waitFor();
     expect(await panel.violations()).toEqual([]);
+    expect(await panel.spilled()).toEqual([]);
     await panel.page.getByRole('button', { name: 'Measure Costs' }).click();
     expect(panel.asked.find(([method]) => method === 'sweep')?.[1]).toMatchObject({
       model: '/models/tiny-books-4m',

@@ -33,9 +33,11 @@ describe('checkpoint panel', () => {
     await panel.page.locator('.detail-twin').scrollIntoViewIfNeeded();
     await panel.screenshot(`checkpoint-twin-${theme}`);
     expect(await panel.violations()).toEqual([]);
+    expect(await panel.spilled()).toEqual([]);
     for (const tab of ['Files', 'Metadata', 'Problems']) {
       await panel.page.getByRole('tab', { name: tab }).click();
       expect(await panel.violations()).toEqual([]);
+      expect(await panel.spilled()).toEqual([]);
     }
     expect(panel.problems).toEqual([]);
     await panel.close();

@@ -57,6 +57,20 @@ function themeVariables(theme: ThemeName): Record<string, string> {
   };
 }
 
+/** Runs in the page. */
+function spilledElements(): string[] {
+  const scrolls = (element: Element): boolean => /auto|scroll/.test(getComputedStyle(element).overflowX);
+  const isReachable = (element: Element | null): boolean =>
+    element !== null && element !== document.body && (scrolls(element) || isReachable(element.parentElement));
+  return [...document.body.querySelectorAll('p, td, th, dd, dt, h1, h2, h3, table, button, vscode-button, label')]
+    .filter(element => {
+      const box = element.getBoundingClientRect();
+      const room = element.closest('aside, section')?.getBoundingClientRect().right ?? innerWidth;
+      return box.width > 0 && !isReachable(element.parentElement) && box.right > Math.min(room, innerWidth) + 1;
+    })
+    .map(element => `${element.tagName} ${element.textContent.slice(0, 60)}`);
+}
+
 export interface OpenPanel<E> {
   page: Page;
   host: ServerEnd<E>;
@@ -72,7 +86,7 @@ export interface OpenPanel<E> {
   setTheme(theme: ThemeName): Promise<void>;
   /** Violations that axe-core calls serious or critical, one line each. */
   violations(): Promise<string[]>;
-  /** What is wider than the room it has and cannot be scrolled to, one line each. */
+  /** What is wider than the room it has and cannot be scrolled to, in panels of 1400 down to 700 pixels, one line each. */
   spilled(): Promise<string[]>;
   screenshot(name: string): Promise<void>;
   close(): Promise<void>;
@@ -258,23 +272,16 @@ export class Harness {
             nodes.map(node => `${id}: ${node.html.slice(0, 160)} ${node.failureSummary ?? ''}`),
           );
       },
-      spilled: () =>
-        page.evaluate(() => {
-          const scrolls = (element: Element): boolean => /auto|scroll/.test(getComputedStyle(element).overflowX);
-          const isReachable = (element: Element | null): boolean =>
-            element !== null && element !== document.body && (scrolls(element) || isReachable(element.parentElement));
-          return [
-            ...document.body.querySelectorAll('p, td, th, dd, dt, h1, h2, h3, table, button, vscode-button, label'),
-          ]
-            .filter(element => {
-              const box = element.getBoundingClientRect();
-              const card = element.closest('aside, section, .card')?.getBoundingClientRect();
-              return (
-                box.width > 0 && !isReachable(element.parentElement) && box.right > (card?.right ?? innerWidth) + 1
-              );
-            })
-            .map(element => `${element.tagName}: ${element.textContent.slice(0, 60)}`);
-        }),
+      spilled: async () => {
+        const size = page.viewportSize()!;
+        const found: string[] = [];
+        for (const width of [1400, 900, 700]) {
+          await page.setViewportSize({ ...size, width });
+          found.push(...(await page.evaluate(spilledElements)).map(line => `${width}: ${line}`));
+        }
+        await page.setViewportSize(size);
+        return found;
+      },
       screenshot: async file => {
         // Hides the text cursor with a style element, which the policy blocks.
         const before = problems.length;

@@ -19,6 +19,7 @@ describe('heatmap panel', () => {
       await panel.page.locator('td.cell').first().waitFor();
       await panel.screenshot(`heatmap-${name}-${theme}`);
       expect(await panel.violations()).toEqual([]);
+      expect(await panel.spilled()).toEqual([]);
       expect(panel.problems).toEqual([]);
       await panel.close();
     }

@@ -18,6 +18,7 @@ describe('methods panel', () => {
       await panel.page.getByText('Round to nearest').last().waitFor();
       await panel.screenshot(`methods-${theme}-${width}`);
       expect(await panel.violations()).toEqual([]);
+      expect(await panel.spilled()).toEqual([]);
       expect(panel.problems).toEqual([]);
       await panel.close();
     }

@@ -17,6 +17,7 @@ describe('perplexity panel', () => {
     await panel.page.getByRole('img').waitFor();
     await panel.screenshot(`perplexity-${theme}`);
     expect(await panel.violations()).toEqual([]);
+    expect(await panel.spilled()).toEqual([]);
     expect(panel.problems).toEqual([]);
     await panel.close();
   });
@@ -111,6 +112,7 @@ describe('compare panel', () => {
     await panel.page.getByText('28 of 28').waitFor();
     await panel.screenshot(`compare-${theme}`);
     expect(await panel.violations()).toEqual([]);
+    expect(await panel.spilled()).toEqual([]);
     expect(panel.problems).toEqual([]);
     await panel.close();
   });
