@@ -60,13 +60,15 @@ function themeVariables(theme: ThemeName): Record<string, string> {
 /** Runs in the page. */
 function spilledElements(): string[] {
   const scrolls = (element: Element): boolean => /auto|scroll/.test(getComputedStyle(element).overflowX);
-  const isReachable = (element: Element | null): boolean =>
-    element !== null && element !== document.body && (scrolls(element) || isReachable(element.parentElement));
+  // The whole panel scrolls, which is no place for a part of a card.
+  const isReachable = (element: Element | null, room: Element): boolean =>
+    element !== null && element !== room && (scrolls(element) || isReachable(element.parentElement, room));
   return [...document.body.querySelectorAll('p, td, th, dd, dt, h1, h2, h3, table, button, vscode-button, label')]
     .filter(element => {
       const box = element.getBoundingClientRect();
-      const room = element.closest('aside, section')?.getBoundingClientRect().right ?? innerWidth;
-      return box.width > 0 && !isReachable(element.parentElement) && box.right > Math.min(room, innerWidth) + 1;
+      const room = element.closest('aside, section') ?? document.body;
+      const right = Math.min(room.getBoundingClientRect().right, innerWidth);
+      return box.width > 0 && !isReachable(element.parentElement, room) && box.right > right + 1;
     })
     .map(element => `${element.tagName} ${element.textContent.slice(0, 60)}`);
 }
