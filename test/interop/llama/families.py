@@ -1,9 +1,10 @@
 """
 Families of models whose GGUF files llama.cpp is to run as transformers runs their checkpoints.
 
-usage: families.py make OUT TOKENIZER     small random checkpoints OUT/<case>, with what transformers computes and the files of
-                                          the folder TOKENIZER; prints the cases
+usage: families.py make OUT TOKENIZER [CASE...]   small random checkpoints OUT/<case>, with what transformers computes and the
+                                          tokenizer of another folder; prints the cases
        families.py compare OUT CASE...    loads OUT/<case>-gguf in llama.cpp: prints the relative RMS of its logits' differences
+       families.py transformers OUT CASE...   the same in transformers, which is given the checkpoint's configuration
        families.py adapter WHOLE BASE LORA   the same of WHOLE and of BASE with the adapter, and of BASE alone: three GGUF files
 """
 
@@ -97,14 +98,15 @@ def cases():
     }
 
 
-def make(out, tokenizer):
+def make(out, tokenizer, names):
     import language_models
 
-    for case, (family, changes) in cases().items():
+    made = {name: case for name, case in cases().items() if not names or name in names}
+    for case, (family, changes) in made.items():
         language_models.make(case, family, {**SIZES, **changes}, out / case)
         for file in pathlib.Path(tokenizer).glob("token*.json"):
             shutil.copy(file, out / case)
-    return list(cases())
+    return list(made)
 
 
 def logits_of(file, tokens, adapter=None):
@@ -164,6 +166,27 @@ def compare(out, names):
     return found
 
 
+def in_transformers(out, names):
+    import torch
+    import transformers
+
+    found = {}
+    for name in names:
+        expected = json.loads((out / name / "expected.json").read_text())
+        tokens = expected["tokens"][: expected["context"]]
+        folder = out / f"{name}-gguf"
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            gguf_file=next(folder.glob("*.gguf")).name,
+            config=transformers.AutoConfig.from_pretrained(out / name),
+            dtype=torch.float32,
+        )
+        with torch.no_grad():
+            theirs = model.eval()(torch.tensor([tokens])).logits[0].numpy()
+        found[name] = apart(theirs, np.array(expected["logits"]).reshape(theirs.shape))
+    return found
+
+
 def apart(theirs, ours):
     return float(np.sqrt(np.square(theirs - ours).mean() / np.square(ours - ours.mean()).mean()))
 
@@ -177,8 +200,10 @@ def adapter(whole, base, lora):
 if __name__ == "__main__":
     command, first, *rest = sys.argv[1:]
     if command == "make":
-        print(json.dumps(make(pathlib.Path(first), rest[0])))
+        print(json.dumps(make(pathlib.Path(first), rest[0], rest[1:])))
     elif command == "compare":
         print(json.dumps(compare(pathlib.Path(first), rest)))
+    elif command == "transformers":
+        print(json.dumps(in_transformers(pathlib.Path(first), rest)))
     else:
         print(json.dumps(adapter(first, *rest)))

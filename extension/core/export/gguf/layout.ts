@@ -12,7 +12,7 @@ import { resolveFamily } from '../../evaluation/families/registry';
 import type { FileSystem } from '../../files/types';
 import type { ModelWeight, NativeLanguageModelConfig, WeightSource } from '../../native';
 import type { WrittenAs } from '../delivered';
-import type { StoredModel } from '../loads/stored';
+import { withoutArchitecture, type StoredModel } from '../loads/stored';
 import type { Architecture } from './architectures/architecture';
 import { isNorm, isWide, tensorName } from './architectures/names';
 import { architectureOf } from './architectures/registry';
@@ -123,6 +123,11 @@ export async function ggufModel(files: FileSystem, index: CheckpointIndex): Prom
       architecture: architecture.name,
       usualHeads: config.headDim * config.heads === config.hidden,
       tokenizer: true,
+      keys: new Set(
+        [...modelFields(config, architecture, index.label, 'F32', index.file).keys()].map(key =>
+          withoutArchitecture(key, architecture.name),
+        ),
+      ),
       parts,
       weights: specsOf(types).map(({ name, type, shape }) => {
         const logical = logicalName(architecture.name, name);

@@ -3,6 +3,7 @@
  * read is `unknown`, never a yes.
  */
 import type { StorageFormat } from '../../checkpoint/types';
+import { ROPE_FREQS } from '../../checkpoint/gguf/config';
 import { ggufTypeNamed } from '../../checkpoint/gguf/types';
 import { LLAMA_CPP, MLX_LM, TRANSFORMERS, TRANSFORMERS_GGUF, VLLM } from './architectures';
 import type { StoredModel, StoredWeight } from './stored';
@@ -97,6 +98,22 @@ function unreadableTypes(weights: readonly StoredWeight[]): Remark | undefined {
 const noTokenizer = ({ tokenizer }: StoredModel): Remark | undefined =>
   tokenizer ? undefined : no('the file has no tokenizer');
 
+/** Architectures that need nothing but what transformers reads of the keys (integrations/ggml.py). */
+const BY_SIZES: ReadonlySet<string> = new Set(['llama', 'qwen2', 'falcon']);
+
+/** What of a GGUF file transformers does not read: with the configuration of the original it has no need to. */
+function readsOtherwise({ architecture = '', usualHeads, keys, weights }: StoredModel): Remark | undefined {
+  const missed = [
+    ...(BY_SIZES.has(architecture) ? [] : [`all that sets ${architecture} apart`]),
+    ...(usualHeads || architecture === 'llama' ? [] : ['the size of its heads']),
+    ...(keys.has('rope.scaling.type') || weights.some(({ name }) => name === ROPE_FREQS) ? ['its rotary scaling'] : []),
+    ...(architecture === 'llama' && weights.some(({ name }) => name.endsWith('q_proj.bias')) ? ['its biases'] : []),
+  ];
+  return missed.length === 0
+    ? undefined
+    : note(`of the file it does not read ${missed.join(', ')}: pass the configuration of the original as config=`);
+}
+
 const transformers: Program = {
   label: 'transformers',
   version: '5.24.0',
@@ -106,9 +123,10 @@ const transformers: Program = {
       among(TRANSFORMERS_GGUF, what => no(`it reads no GGUF of ${what}`), model),
       unreadableTypes(weights),
       model.parts > 1 ? no(`it reads one file, and these are ${model.parts}`) : undefined,
-      model.architecture === 'qwen3' && !model.usualHeads
-        ? note('it ignores attention.key_length: pass the configuration of the original as config=')
+      model.architecture === 'llama' && model.keys.has('expert_count')
+        ? no('it reads no experts of a GGUF file of llama')
         : undefined,
+      readsOtherwise(model),
       note('with the package gguf; weights are dequantised when they are loaded'),
     ],
     'compressed-tensors': (model, weights) => [

@@ -22,6 +22,8 @@ export interface StoredModel {
   readonly usualHeads: boolean;
   /** Whether the container has a tokenizer of its own, where it should. */
   readonly tokenizer: boolean;
+  /** Keys of a GGUF file, without the architecture before them. */
+  readonly keys: ReadonlySet<string>;
   /** Files of one GGUF model. */
   readonly parts: number;
   readonly weights: readonly StoredWeight[];
@@ -43,10 +45,15 @@ export function storedModel(index: CheckpointIndex): StoredModel {
     ...(typeof architecture === 'string' && { architecture }),
     usualHeads: usualHeads(config),
     tokenizer: gguf === undefined || gguf.has('tokenizer.ggml.tokens'),
+    keys: new Set([...(gguf?.keys() ?? [])].map(key => withoutArchitecture(key, architecture))),
     parts: gguf ? index.shards.length : 1,
     weights: logicalTensors(index).map(storedWeight),
   };
 }
+
+/** A key of a GGUF file as it is named whatever the architecture is. */
+export const withoutArchitecture = (key: string, architecture: unknown): string =>
+  typeof architecture === 'string' && key.startsWith(`${architecture}.`) ? key.slice(architecture.length + 1) : key;
 
 function usualHeads(config: CheckpointIndex['config']): boolean {
   const { head_dim: size, hidden_size: hidden, num_attention_heads: heads } = config ?? {};
