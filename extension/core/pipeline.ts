@@ -57,7 +57,7 @@ export async function compress(
 }
 
 /** What has to be known, and refused, before anything is computed. */
-async function prepareCompression(
+export async function prepareCompression(
   asked: PipelineContext,
   request: CompressRequest,
 ): Promise<Subject & { context: PipelineContext }> {
@@ -125,18 +125,7 @@ async function compressHolding(
     recipe: metric.recipe,
     hashes: Object.fromEntries(targets.map(({ name }) => [name, metric.of(name).hash])),
   });
-  const { table, plan: chosen } = await sweepAndPlan(context, {
-    wanted: {
-      budget: request.budget,
-      ...(request.factors !== undefined && { factors: request.factors }),
-      ...(request.overrides !== undefined && { overrides: request.overrides }),
-    },
-    costs: request.costs ?? 'predicted',
-    method,
-    sweep: (each, isMeasured) =>
-      timed('sweep', () => completeSweep(each, { method, prepared, metric }, request, isMeasured)),
-    solve: wanted => timed('plan', () => planner(wanted)),
-  });
+  const { table, plan: chosen } = await choosePlan(context, request, { ...subject, metric, timed }, planner);
   if (request.sweepOut !== undefined) await context.files.writeAtomic(request.sweepOut, JSON.stringify(table));
   const costs = countCosts(table);
   // Predicting takes next to no time.
@@ -174,6 +163,34 @@ async function compressHolding(
     ],
   };
 }
+
+/** The plan of a compression and the table it is from, as `sweepAndPlan`. */
+export const choosePlan = (
+  context: PipelineContext,
+  request: CompressRequest,
+  {
+    method,
+    prepared,
+    metric,
+    timed,
+  }: Pick<Subject, 'method' | 'prepared'> &
+    Pick<WriteJob, 'metric'> & {
+      readonly timed: <T>(stage: string, work: () => Promise<T>) => Promise<T>;
+    },
+  planner: Planner,
+): Promise<{ table: SweepTable; plan: Plan }> =>
+  sweepAndPlan(context, {
+    wanted: {
+      budget: request.budget,
+      ...(request.factors !== undefined && { factors: request.factors }),
+      ...(request.overrides !== undefined && { overrides: request.overrides }),
+    },
+    costs: request.costs ?? 'predicted',
+    method,
+    sweep: (each, isMeasured) =>
+      timed('sweep', () => completeSweep(each, { method, prepared, metric }, request, isMeasured)),
+    solve: wanted => timed('plan', () => planner(wanted)),
+  });
 
 /** Carries the plan out, unless a run of the same request did before and died while its output was evaluated. */
 async function writeOnce(

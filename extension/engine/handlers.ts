@@ -8,6 +8,7 @@ import {
   calibrateRequest,
   compareRequest,
   compressRequest,
+  compressShardRequest,
   differenceRequest,
   evaluateRequest,
   exportRequest,
@@ -27,6 +28,7 @@ import { parseShard } from '../core/shards';
 import { evaluate } from '../core/stages/evaluate';
 import { exportCheckpoint } from '../core/stages/export';
 import { calibrate, fisher } from '../core/stages/statistics';
+import { compressShard } from '../core/stages/compress-shard';
 import { sweep, sweepShard } from '../core/stages/sweep';
 import { PROTOCOL_VERSION } from '../protocol/engine';
 import { version } from '../../package.json';
@@ -59,6 +61,11 @@ export const handlers: Handlers = {
   sweep: checked(sweepRequest, (params, job) => sweep(createContext(params, job), params)),
   sweepShard: checked(sweepShardRequest, (params, job) =>
     sweepShard(createContext(params, job), params, parseShard(params.shard, process.env)),
+  ),
+  compressShard: checked(compressShardRequest, ({ shard, ...params }, job) =>
+    compressShard(createContext(params, job), params, parseShard(shard, process.env), wanted =>
+      planner.ask('plan', wanted, job.signal),
+    ),
   ),
   plan: checked(planRequest, (params, job) => planner.ask('plan', params, job.signal)),
   frontier: checked(frontierRequest, (params, job) => planner.ask('frontier', params, job.signal)),

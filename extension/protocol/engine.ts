@@ -29,6 +29,7 @@ import type { CompressReport, EstimateReport, ExportReport, MethodsReport } from
 import type {
   CalibrateRequest,
   CompressRequest,
+  CompressShardRequest,
   EvaluateRequest,
   ExportRequest,
   FisherRequest,
@@ -77,6 +78,8 @@ interface EngineMethods {
   sweep: [SweepRequest, SweepTable];
   /** One worker's part of a sweep that several share by their cache. */
   sweepShard: [SweepShardRequest, ShardReport];
+  /** One worker's part of a compression, all but its output. */
+  compressShard: [CompressShardRequest, ShardReport];
   plan: [PlanRequest, Plan];
   /** The curve of error against size, and the range a budget kind can take. */
   frontier: [FrontierRequest, FrontierReport];

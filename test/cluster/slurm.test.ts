@@ -1,6 +1,6 @@
 /**
  * A compression on a real Slurm: an array of four workers on two nodes, of which one worker is killed and one node drained
- * in the middle. What is gathered is what a single process makes, and nothing is measured twice but what the killed one was at.
+ * in the middle. What is gathered is what a single process makes, and nothing is measured or encoded twice but what the killed one was at.
  */
 import {
   existsSync,
@@ -163,6 +163,10 @@ it('gives what one process gives, without the worker that was killed and the nod
   const computed = reports.flatMap(report => report.computed);
   expect(new Set(computed).size).toBe(computed.length);
   expect(computed.length + ofVictim.length - unfinished.length).toBe(matrices);
+  // So it is with the plan's encoding, of which the last job does nothing.
+  const encoded = reports.flatMap(report => (report.encoded as { computed: readonly string[] }).computed);
+  expect(new Set(encoded).size).toBe(encoded.length);
+  expect(encoded).toHaveLength(matrices);
   // No result was ever written in place of another, and the last job measured nothing.
   expect(seen.files.size).toBe(matrices);
   expect([...seen.files].filter(([, inodes]) => inodes.size !== 1)).toEqual([]);

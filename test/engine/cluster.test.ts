@@ -171,7 +171,7 @@ describe('workers of one calibration', () => {
 });
 
 describe('workers of a compression by the default method', () => {
-  it('share statistics and sweep, and what gathers them writes what one process writes', async () => {
+  it('share statistics, sweep and encoding, and what gathers them writes what one process writes', async () => {
     const words = (out: string, cache: string): string[] => [
       ...['compress', sample, '--out', at(out), '--cache', at(cache), '--calibration', calibration, '--samples', '6'],
       ...['--context', '128', '--parts', '2', '--bits', '3', '--include', '*layers.0*', '--no-second-pass'],
@@ -183,6 +183,12 @@ describe('workers of a compression by the default method', () => {
     const computed = ends.flatMap(({ stdout }) => (JSON.parse(stdout.trim()) as ShardReport).computed);
     expect(new Set(computed).size).toBe(7);
     expect(computed).toHaveLength(7);
+    const encoded = ends.flatMap(
+      ({ stdout }) => ((JSON.parse(stdout.trim()) as ShardReport).encoded as { computed: readonly string[] }).computed,
+    );
+    expect(new Set(encoded).size).toBe(7);
+    expect(encoded).toHaveLength(7);
+    expect(readdirSync(path.join(at('default-two'), 'encoded'))).toHaveLength(14);
     for (const [out, cache] of [
       ['default', 'default-two'],
       ['default-alone', 'default-one'],
@@ -195,6 +201,8 @@ describe('workers of a compression by the default method', () => {
         readFileSync(path.join(at('default'), name)).equals(readFileSync(path.join(at('default-alone'), name))),
         name,
       ).toBe(true);
+    // The output is whole: what it was made of is gone.
+    expect(readdirSync(path.join(at('default-two'), 'encoded'))).toEqual([]);
   });
 });
 

@@ -155,7 +155,7 @@ it.each(Object.entries(requests))(
     expectSame(results(), wanted);
     expectWhole(cache, wantedCache, 'the end');
   },
-  180_000,
+  600_000,
 );
 
 it('a folder that is to be replaced stays until the new one is whole', async () => {

@@ -135,5 +135,5 @@ it.each(Object.entries(requests))(
       rmSync(again, { recursive: true });
     }
   },
-  180_000,
+  600_000,
 );

@@ -1,5 +1,6 @@
 /**
- * A compression as the jobs of a cluster: workers that share the sweep by the cache, then one that gathers: it finds what the workers measured, measures what one that died left, plans and writes.
+ * A compression as the jobs of a cluster: workers that share statistics, sweep and encoding by the cache, then one that gathers: it
+ * finds what the workers did, does what one that died left, and writes.
  * The scheduler is the user's own; these are the commands it runs and what they need.
  */
 

@@ -14,7 +14,8 @@ import { define } from '../command';
 const DEFAULT_WORKERS = 8;
 
 export const clusterCommand = define({
-  summary: 'Print the job script of a compression for a cluster: workers that share the sweep, then one that gathers.',
+  summary:
+    'Print the job script of a compression for a cluster: workers that share statistics, sweep and encoding, then one that gathers.',
   request: clusterRequest,
   examples: [
     'lq-studio cluster slurm /nfs/model --out /nfs/model-lq --bits 3 --plain --cache /nfs/cache --workers 16 > job.sh',
@@ -44,7 +45,11 @@ export const clusterCommand = define({
       workers,
       gpus,
       memory: estimate.peakMemory,
-      seconds: { workers: fisher / (shared.parts ?? 1) + sweep / workers, gather: baseline + decompose + evaluate },
+      // The last step encodes what no worker did, which may be all of it.
+      seconds: {
+        workers: fisher / (shared.parts ?? 1) + (sweep + decompose) / workers,
+        gather: baseline + decompose + evaluate,
+      },
     };
     const script = scriptFor(request, job, hosts);
     if (wanted === true) return submit(script, terminal.json);

@@ -13,7 +13,7 @@ export const sweepCommand = define({
       if (out !== undefined) throw new LqError('usage', 'A worker writes no table: leave --out or --shard.');
       const { costs, ...shared } = fields;
       if (costs === 'predicted') throw new LqError('usage', 'A worker measures: leave --costs or --shard.');
-      return runShard({ engine, terminal, signal }, { ...shared, shard });
+      return runShard({ engine, terminal, signal }, 'sweepShard', { ...shared, shard });
     }
     if (out === undefined) throw new LqError('usage', '--out is required; see --help.');
     const table = await engine.request('sweep', request, { signal, onProgress: terminal.progress });

@@ -2,27 +2,21 @@
  * A plan carried out: every matrix decomposed under its option and written to its place in a packed checkpoint. Each
  * finished matrix is journalled, so the same request continues where a stopped one was.
  */
-import type { Plan } from '../allocation/types';
 import { tensorSource } from '../checkpoint/sources';
-import type { CheckpointIndex } from '../checkpoint/types';
 import { callNative, type PipelineContext } from '../context';
 import { LqError } from '../errors';
+import { gatherEncoded, type EncodeOne, type Encoding, type Gathering } from './encoded';
 import { encodeInOrder, type SecondPass } from './second-pass';
 import { createPackedOutput, type MatrixErrors, type PackedOutput, type PackedRecipe } from '../packed/writer';
 import { isTokenRole } from '../logical/targets';
-import { overLanes, type ItemReport } from '../lanes';
+import { BUSY, overLanes, type ItemReport } from '../lanes';
 import { lqOption, nativeOption } from '../options/native-option';
 import { encodeDestination, lqDestination, type PackedLayout } from '../packed/layout';
 import type { Metric } from '../sensitivity/metric';
 import { lqParameters, usesLoop } from '../sensitivity/sweep';
 import type { SweepTable } from '../sensitivity/types';
 
-export interface DecompositionInput {
-  readonly index: CheckpointIndex;
-  readonly table: SweepTable;
-  readonly plan: Plan;
-  /** The one the table was measured under. */
-  readonly metric: Metric;
+export interface DecompositionInput extends Encoding {
   /** Encodes in layer order, each matrix on what the encoded ones before it give. */
   readonly secondPass?: SecondPass;
   /** Bytes of the shards' headers, which the plan's bytes count. */
@@ -76,27 +70,36 @@ export async function decompose(context: PipelineContext, input: DecompositionIn
       throw new LqError('internal', `The files would have ${bytes} bytes, the plan says ${plan.bytes}.`);
     const { metric, secondPass: pass } = input;
     const { matrices: all } = output.layout;
-    if (pass === undefined) await decomposeAll(context, input, output, all);
+    const gathering = gatherEncoded(context, input, encoderOf(input));
+    if (pass === undefined) await decomposeAll(context, gathering, output, all);
     else {
       // The order is that of blocks; what is outside of them is encoded by itself.
       const tokens = new Set(table.matrices.filter(isTokenRole).map(({ name }) => name));
       const outer = all.filter(({ name }) => tokens.has(name));
       const inner = all.filter(({ name }) => !tokens.has(name));
-      if (outer.length > 0) await decomposeAll(context, input, output, outer);
+      if (outer.length > 0) await decomposeAll(context, gathering, output, outer);
       await encodeInOrder(context, { index, metric, seed: table.recipe.seed, out, pass, matrices: inner }, output);
     }
     const norms = new Map(table.matrices.map(row => [row.name, row.weightedNorm]));
     const matrices = plan.matrices.map(({ name }) => relative(name, output.errors(name)!, norms.get(name)!));
-    return { ...(await output.finish()), matrices };
+    const finished = await output.finish();
+    await gathering.release();
+    return { ...finished, matrices };
   } catch (error) {
     await output.keep();
     throw error;
   }
 }
 
+/** How the matrices of a plan are encoded. */
+export const encoderOf =
+  ({ table, metric }: Encoding): EncodeOne =>
+  (lane, matrix, report) =>
+    decomposeOne(lane, table, metric, matrix, report);
+
 async function decomposeAll(
   context: PipelineContext,
-  { table, metric }: DecompositionInput,
+  gathering: Gathering,
   output: PackedOutput,
   matrices: PackedLayout['matrices'],
 ): Promise<void> {
@@ -105,10 +108,13 @@ async function decomposeAll(
     items: matrices,
     nameOf: ({ name }) => name,
     weightOf: ({ tensor }) => tensor.shape.reduce((product, size) => product * size, 1),
-    async work(lane, matrix, report) {
-      if (output.isDone(matrix.name)) return;
+    async work(lane, matrix, report, patient) {
+      if (output.isDone(matrix.name)) return undefined;
       await output.requireHeld();
-      await output.markDone(matrix.name, await decomposeOne(lane, table, metric, matrix, report));
+      const errors = await gathering.place(lane, matrix, report, patient);
+      if (errors === BUSY) return BUSY;
+      await output.markDone(matrix.name, errors);
+      return undefined;
     },
   });
 }

@@ -20,6 +20,8 @@ import type { StoredModel } from './loads/stored';
 export interface Target {
   /** The stages of its writing, in order. */
   readonly stages: readonly Stage[];
+  /** Whether several workers can encode the matrices of a plan for it (decomposition/encoded.ts). */
+  readonly byMatrix: boolean;
   /** Whether it can be written in layer order, each matrix on what the encoded ones before it give. */
   readonly layerOrder: boolean;
   /** Whether the program decides about the embedding and the head too: when it is asked to, always, or never. */

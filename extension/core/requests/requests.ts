@@ -227,16 +227,11 @@ export type SweepRequest = RequestOf<typeof sweepRequest>;
 /** `sweep` as a command: with a shard it is a worker's part. */
 export const sweepCommandRequest = describeRequest('sweep', { ...sweepFields, shard }, [fisherOrPlain]);
 
-/** One worker's part of the sweep of a `sweep` or a compression: of its fields, those that costs depend on. */
+/** One worker's part of a sweep. */
 export const sweepShardRequest = describeRequest(
   'sweep',
   {
     ...model,
-    calibration: { schema: v.exactOptional(path) },
-    samples: { schema: samples.schema },
-    context: { schema: context.schema },
-    memory: { schema: memory.schema },
-    parts: { schema: parts.schema },
     ...consumer,
     ...method,
     ...iteration,
@@ -245,7 +240,7 @@ export const sweepShardRequest = describeRequest(
     ...settings,
     shard: { schema: v.string() },
   },
-  [oneWeighting],
+  [fisherOrPlain],
 );
 export type SweepShardRequest = RequestOf<typeof sweepShardRequest>;
 
@@ -340,8 +335,13 @@ export const compressRequest = describeRequest('compress', compressFields, [oneW
 export type CompressRequest = RequestOf<typeof compressRequest>;
 /** What of it says what a matrix may become. */
 export type MethodRequest = Pick<CompressRequest, keyof typeof method>;
-/** `compress` as a command: with a shard it is a worker's part of the sweep. */
+/** `compress` as a command: with a shard it is a worker's part of all but the output. */
 export const compressCommandRequest = describeRequest('compress', { ...compressFields, shard }, [oneWeighting]);
+/** One worker's part of a compression. */
+export const compressShardRequest = describeRequest('compress', { ...compressFields, shard: { schema: v.string() } }, [
+  oneWeighting,
+]);
+export type CompressShardRequest = RequestOf<typeof compressShardRequest>;
 
 /** A compression as jobs of a cluster. */
 export const clusterRequest = describeRequest(
@@ -351,7 +351,7 @@ export const clusterRequest = describeRequest(
     ...compressFields,
     workers: {
       schema: v.exactOptional(whole(1)),
-      spoken: numberFlag('workers', 'N', 'workers that share the sweep (default: 8; ssh: one a host)'),
+      spoken: numberFlag('workers', 'N', 'workers that share the work (default: 8; ssh: one a host)'),
     },
     gpus: {
       schema: v.exactOptional(whole(0)),

@@ -137,5 +137,7 @@ export interface ShardReport {
   readonly found: number;
   /** Matrices that other workers were at. */
   readonly left: number;
+  /** Of a compression: the same of the plan's encoding, or why one process does that. */
+  readonly encoded?: { readonly computed: readonly string[]; readonly found: number; readonly left: number } | string;
   readonly seconds: number;
 }

@@ -12,14 +12,13 @@ import type { LqLoop } from '../options/recipe';
 import type { Metric } from '../sensitivity/metric';
 import {
   sweep as sweepMatrices,
-  sweepShard as sweepPart,
+  sweepShard as sweepMatricesOf,
   unmeasured,
   type SweepInput,
   type Unmeasured,
 } from '../sensitivity/sweep';
 import type { ShardReport, SweepTable } from '../sensitivity/types';
 import type { Shard } from '../shards';
-import { holdEntry } from '../storage/cache';
 import { calibrationWindows, metricOf } from './statistics';
 
 /** What a request is about: the method, the target and the matrices it holds. */
@@ -55,7 +54,10 @@ function embeddingsOf({ embeddings }: Target, asked: boolean): boolean {
 export async function subjectOf({ files }: PipelineContext, request: SubjectRequest): Promise<Subject> {
   const method = await chooseMethod(files, request);
   if (request.parts !== undefined && (method.metric !== 'kfac' || request.calibration === undefined))
-    throw new LqError('usage', 'Statistics in parts are those of K-FAC from a calibration text: leave out --parts.');
+    throw new LqError(
+      'usage',
+      'Statistics in parts are those of K-FAC from a calibration text (Fisher information is computed by one worker, for which the others wait): leave out --parts.',
+    );
   const target = targetOf(request);
   const embeddings = embeddingsOf(target, request.embeddings ?? false);
   const found = await open(files, { ...request, embeddings }, method.options);
@@ -95,7 +97,7 @@ export async function completeSweep(
 /** Windows that show what an error outside of the blocks costs. */
 const PROBE_WINDOWS = 32;
 
-/** One worker's part of the sweep that a compression or a `sweep` of the same fields makes. */
+/** One worker's part of the sweep that a `sweep` of the same fields makes. */
 export async function sweepShard(
   context: PipelineContext,
   request: SweepShardRequest,
@@ -104,14 +106,16 @@ export async function sweepShard(
   const { method, prepared } = await subjectOf(context, request);
   for (const note of method.notes) context.log('warning', note);
   const metric = await metricOf(context, prepared.opened, method, request, shard);
-  const cached = request.calibration === undefined ? undefined : metric.file;
-  const release = cached === undefined ? undefined : await holdEntry(context, cached);
-  try {
-    return await sweepPart(context, sweepInput(prepared.opened, method, request, metric), shard);
-  } finally {
-    await release?.();
-  }
+  return sweepPart(context, { method, prepared, metric }, request, shard);
 }
+
+/** One worker's part of the sweep of a target's matrices. */
+export const sweepPart = (
+  context: PipelineContext,
+  { method, prepared, metric }: Pick<Subject, 'method' | 'prepared'> & { readonly metric: Metric },
+  request: LoopRequest,
+  shard: Shard,
+): Promise<ShardReport> => sweepMatricesOf(context, sweepInput(prepared.opened, method, request, metric), shard);
 
 /** What of a request's sweep is still to be measured, see `unmeasured`. */
 export const unmeasuredOf = (

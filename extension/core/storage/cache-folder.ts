@@ -26,6 +26,7 @@ const CACHE_KINDS = [
   'rates',
   'known',
   'packed',
+  'encoded',
   'written',
   'output',
 ] as const;

@@ -25,6 +25,7 @@ import { bitsOf, writeGguf } from './write';
 
 export const ggufTarget: Target = {
   stages: ['export'],
+  byMatrix: false,
   layerOrder: false,
   embeddings: 'always',
   async prepare(files, found, options, { splitSize }): Promise<PreparedTarget> {

@@ -16,6 +16,7 @@ import { keptBeside, type PreparedTarget, type Sizes, type Target, type WriteJob
 
 export const packedTarget: Target = {
   stages: ['decompose'],
+  byMatrix: true,
   layerOrder: true,
   embeddings: 'asked',
   prepare: (_, opened, options, request) =>

@@ -83,6 +83,7 @@ export const moduleOf = (matrix: string): string => matrix.replace(/\.weight$/, 
 
 export const integersTarget = (format: IntegerFormat): Target => ({
   stages: ['export'],
+  byMatrix: false,
   layerOrder: false,
   embeddings: 'never',
   prepare: (_, found, options) => Promise.resolve(prepare(format, found, options)),
