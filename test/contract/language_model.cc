@@ -105,6 +105,28 @@ std::vector<Case> cases_of_other_families() {
              c.config.masked = true;
              c.config.mask_token = 3;
            }),
+      vary("norms of the stream after each half, a transform before the head, as in BERT",
+           [](Case& c) {
+             c.config.norms.kind = NormKind::layer;
+             c.config.norms.none_before = c.config.norms.of_sum = c.config.norms.none_last = true;
+             c.config.attention.both_directions = c.config.tied_embeddings = true;
+             c.config.attention_bias = c.config.output_bias = c.config.mlp_bias = c.config.mlp.plain = true;
+             c.config.mlp.activation = Activation::gelu;
+             c.config.embedding.positions = 20;
+             c.config.embedding.types = 2;
+             c.config.embedding.padding = -1;
+             c.config.embedding.norm = c.config.head.bias = true;
+             c.config.head.transform = c.config.head.transform_bias = c.config.head.transform_norm = true;
+             c.config.head.activation = Activation::gelu;
+             c.config.traits = kWithoutAnyRotation;
+             c.config.masked = true;
+             c.config.mask_token = 3;
+           }),
+      vary("a transform without a norm or bias before the head",
+           [](Case& c) {
+             c.config.head.transform = true;
+             c.config.head.activation = Activation::relu_squared;
+           }),
       vary("bare norms, none before the head",
            [](Case& c) {
              c.config.norms.kind = NormKind::layer;

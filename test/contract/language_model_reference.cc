@@ -95,6 +95,11 @@ ReferenceModel::ReferenceModel(const LanguageModelConfig& c, uint64_t seed) : co
   if (c.embedding.positions > 0) fill(-1, Kind::positions, int64_t{c.embedding.positions} * c.hidden, 0, 0.5);
   if (c.embedding.types > 0) fill(-1, Kind::types, int64_t{c.embedding.types} * c.hidden, 0, 0.5);
   if (c.embedding.norm) fill_norm(-1, Kind::embedding_norm, Kind::embedding_norm_bias);
+  if (c.head.transform) {
+    matrix(-1, Kind::head_dense, c.hidden, c.hidden);
+    if (c.head.transform_bias) fill(-1, Kind::head_dense_bias, c.hidden, 0, 0.5);
+    if (c.head.transform_norm) fill_norm(-1, Kind::head_norm, Kind::head_norm_bias);
+  }
   if (c.head.bias) fill(-1, Kind::head_bias, c.vocab, 0, 0.5);
   if (!c.tied_embeddings) matrix(-1, Kind::head, c.vocab, c.hidden);
   for (int32_t layer = 0; layer < c.layers; ++layer) {
@@ -102,7 +107,7 @@ ReferenceModel::ReferenceModel(const LanguageModelConfig& c, uint64_t seed) : co
       if (!c.norms.none_first || layer > 0) fill_norm(layer, Kind::input_norm, Kind::input_norm_bias);
       if (!c.attention.shared_norm) fill_norm(layer, Kind::post_attention_norm, Kind::post_attention_norm_bias);
     }
-    if (c.norms.after) {
+    if (c.norms.after || c.norms.of_sum) {
       fill_norm(layer, Kind::attention_output_norm, Kind::attention_output_norm_bias);
       fill_norm(layer, Kind::mlp_output_norm, Kind::mlp_output_norm_bias);
     }
@@ -452,6 +457,7 @@ std::vector<double> ReferenceModel::norm_by(int32_t layer, Kind weight, Kind bia
 void ReferenceModel::join(int32_t layer, Kind norm, Kind bias, Vector half, Vector* x) const {
   if (config.norms.after) half = norm_by(layer, norm, bias, std::move(half));
   for (size_t i = 0; i < half.size(); ++i) (*x)[i] += or_one(config.residual_scale) * half[i];
+  if (config.norms.of_sum) *x = norm_by(layer, norm, bias, *x);
 }
 
 std::vector<double> ReferenceModel::logits(const int32_t* tokens, int64_t context) const {
@@ -476,8 +482,14 @@ std::vector<double> ReferenceModel::logits(const int32_t* tokens, int64_t contex
   }
   Vector out;
   for (const Vector& row : x) {
-    const Vector z = multiply(at(-1, c.tied_embeddings ? Kind::embedding : Kind::head),
-                              normalized(-1, Kind::final_norm, Kind::final_norm_bias, row), find(-1, Kind::head_bias));
+    Vector last = normalized(-1, Kind::final_norm, Kind::final_norm_bias, row);
+    if (c.head.transform) {
+      last = multiply(at(-1, Kind::head_dense), last, find(-1, Kind::head_dense_bias));
+      for (double& v : last) v = activation(c.head.activation, v);
+      if (c.head.transform_norm) last = norm_by(-1, Kind::head_norm, Kind::head_norm_bias, last);
+    }
+    const Vector z =
+        multiply(at(-1, c.tied_embeddings ? Kind::embedding : Kind::head), last, find(-1, Kind::head_bias));
     for (const double v : z) out.push_back(soft_cap(or_one(c.head.scale) * v, c.head.softcap));
   }
   return out;

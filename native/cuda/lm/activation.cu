@@ -1,47 +1,9 @@
+#include "lm/activation.cuh"
 #include "lm/activation.h"
 #include "lm/rows.cuh"
 
 namespace lq::cuda {
 namespace {
-
-struct Slope {
-  float value, slope;  // f(x) and its derivative
-};
-
-// One branch for a whole launch: the arrays are what takes the time.
-__device__ inline Slope activation(Activation f, float x) {
-  switch (f) {
-    case Activation::silu: {
-      const float sigmoid = 1.0f / (1.0f + expf(-x)), value = x * sigmoid;
-      return {value, sigmoid + value * (1.0f - sigmoid)};
-    }
-    case Activation::gelu_tanh: {
-      // (1 + tanh u) / 2 is the logistic function of 2 u.
-      constexpr float kTwice = 1.59576912160573071f;  // 2 sqrt(2 / pi)
-      const float sigmoid = 1.0f / (1.0f + expf(-kTwice * (x + 0.044715f * x * x * x)));
-      const float value = x * sigmoid;
-      return {value, sigmoid + value * (1.0f - sigmoid) * kTwice * (1.0f + 3.0f * 0.044715f * x * x)};
-    }
-    case Activation::gelu: {
-      constexpr float kRootHalf = 0.707106781186547524f, kDensity = 0.398942280401432678f;
-      const float share = 0.5f * (1.0f + erff(x * kRootHalf));
-      return {x * share, share + x * kDensity * expf(-0.5f * x * x)};
-    }
-    case Activation::gelu_quick: {
-      const float sigmoid = 1.0f / (1.0f + expf(-1.702f * x)), value = x * sigmoid;
-      return {value, sigmoid + 1.702f * value * (1.0f - sigmoid)};
-    }
-    case Activation::identity:
-      return {x, 1.0f};
-    case Activation::relu:
-      return {fmaxf(x, 0.0f), x > 0.0f ? 1.0f : 0.0f};
-    case Activation::relu_squared: {
-      const float positive = fmaxf(x, 0.0f);
-      return {positive * positive, 2.0f * positive};
-    }
-  }
-  return {NAN, NAN};
-}
 
 struct GateLayout {
   Activation function;
@@ -105,6 +67,26 @@ __global__ void __launch_bounds__(kRowThreads)
   store_planes<P>(to + z.inner, d_plane, d.x * a.value, d.y * b.value);
 }
 
+// Two columns a thread; blockIdx.x is the row.
+__global__ void __launch_bounds__(kRowThreads)
+    apply_kernel(Activation f, const float* bias, int64_t width, const float* x, float* out) {
+  const int64_t i = (static_cast<int64_t>(blockIdx.y) * kRowThreads + threadIdx.x) * 2, at = blockIdx.x * width + i;
+  if (i >= width) return;
+  const float2 v = load_pair(x + at), b = bias == nullptr ? float2{0.0f, 0.0f} : load_pair(bias + i);
+  store_pair(out + at, activation(f, v.x + b.x).value, activation(f, v.y + b.y).value);
+}
+
+template <int P>
+__global__ void __launch_bounds__(kRowThreads)
+    apply_backward_kernel(Activation f, const float* bias, int64_t width, const float* x, const float* d, Bf16* out,
+                          int64_t plane) {
+  const int64_t i = (static_cast<int64_t>(blockIdx.y) * kRowThreads + threadIdx.x) * 2, at = blockIdx.x * width + i;
+  if (i >= width) return;
+  const float2 v = load_pair(x + at), b = bias == nullptr ? float2{0.0f, 0.0f} : load_pair(bias + i);
+  const float2 of = load_pair(d + at);
+  store_planes<P>(out + at, plane, of.x * activation(f, v.x + b.x).slope, of.y * activation(f, v.y + b.y).slope);
+}
+
 dim3 grid_of(const Gates& g) { return dim3(static_cast<unsigned>(g.rows), blocks_for(g.inner, kRowThreads * 2)); }
 
 }  // namespace
@@ -129,6 +111,21 @@ void activate_backward(const Stream& stream, const Gates& g, const void* d_act, 
   };
   if (act.count == 2) return run(activate_backward_kernel<2, float>, static_cast<const float*>(g.values));
   run(activate_backward_kernel<1, Bf16>, static_cast<const Bf16*>(g.values));
+}
+
+void apply(const Stream& stream, Activation f, const float* x, const float* bias, int64_t rows, int64_t width,
+           float* out) {
+  const dim3 grid(static_cast<unsigned>(rows), blocks_for(width, kRowThreads * 2));
+  apply_kernel<<<grid, kRowThreads, 0, stream.get()>>>(f, bias, width, x, out);
+  check_launch("activation");
+}
+
+void apply_backward(const Stream& stream, Activation f, const float* x, const float* bias, int64_t rows, int64_t width,
+                    const float* d, const Planes& out) {
+  const dim3 grid(static_cast<unsigned>(rows), blocks_for(width, kRowThreads * 2));
+  const auto kernel = out.count == 2 ? apply_backward_kernel<2> : apply_backward_kernel<1>;
+  kernel<<<grid, kRowThreads, 0, stream.get()>>>(f, bias, width, x, d, bf16(out.data), out.plane);
+  check_launch("activation backward");
 }
 
 }  // namespace lq::cuda

@@ -22,4 +22,10 @@ void activate(const Stream& stream, const Gates& gates, const Planes& act);
 void activate_backward(const Stream& stream, const Gates& gates, const void* d_act, const Planes& d_gates,
                        const Planes& act);
 
+// out [rows, width] = f(x + bias), and, from the gradient d of that, the gradient of x; a null bias is 0.
+void apply(const Stream& stream, Activation f, const float* x, const float* bias, int64_t rows, int64_t width,
+           float* out);
+void apply_backward(const Stream& stream, Activation f, const float* x, const float* bias, int64_t rows, int64_t width,
+                    const float* d, const Planes& out);
+
 }  // namespace lq::cuda

@@ -15,7 +15,7 @@ struct Sizes {
   int64_t stride, plane;              // of qkv
   int64_t q, kv;                      // widths of its parts
   float scale, cap;                   // of scores, and their soft-cap; 0: none
-  bool causal;
+  bool causal, chunked;
   const float *slopes, *sinks;  // [heads], or null
 };
 
@@ -33,6 +33,7 @@ Sizes sizes_of(const Attention& a) {
       static_cast<float>(c.attention.scale > 0 ? c.attention.scale : 1.0 / std::sqrt(static_cast<double>(c.head_dim))),
       static_cast<float>(c.attention.softcap),
       !c.attention.both_directions,
+      c.attention.chunked && a.window > 0,
       a.slopes,
       a.sinks};
 }
@@ -52,20 +53,24 @@ __device__ inline float score_slope(const Sizes& z, float score) {
 
 __device__ inline bool attends(const Sizes& z, int query, int key) {
   if (query >= z.context || key >= z.context || (z.causal && key > query)) return false;
+  if (z.chunked) return query / z.window == key / z.window;
   return z.window == 0 || (query - key < z.window && key - query < z.window);
 }
 
 // First key any query from `query` on attends to, and the end of those that queries up to `last` do.
 __device__ inline int first_key(const Sizes& z, int query) {
+  if (z.chunked) return query / z.window * z.window;
   return z.window > 0 && query >= z.window ? query - z.window + 1 : 0;
 }
 __device__ inline int end_key(const Sizes& z, int last) {
   if (z.causal) return min(last + 1, z.context);
+  if (z.chunked) return min((last / z.window + 1) * z.window, z.context);
   return z.window > 0 ? min(last + z.window, z.context) : z.context;
 }
 // The same of queries that attend to a key.
 __device__ inline int first_query(const Sizes& z, int key) { return z.causal ? key : first_key(z, key); }
 __device__ inline int end_query(const Sizes& z, int last) {
+  if (z.chunked) return min((last / z.window + 1) * z.window, z.context);
   return z.window > 0 ? min(last + z.window, z.context) : z.context;
 }
 

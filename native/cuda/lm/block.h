@@ -16,13 +16,37 @@
 #pragma once
 
 #include <array>
+#include <memory>
+#include <vector>
 
 #include "lm/attention.h"
 #include "lm/heads.h"
 #include "lm/norm.h"
+#include "lm/routing.h"
 #include "lm/weights.h"
 
 namespace lq::cuda {
+
+// What the routed blocks of a batch share (lm/routed_mlp.h); rows of pairs are sorted by expert.
+struct ExpertState {
+  std::shared_ptr<std::vector<int64_t>> begin;  // [experts + 1], where the pairs of each begin; on the host
+  float* logits;                                // [rows, experts]
+  Routes routes;
+  Planes x;     // [pairs, hidden]
+  void* gates;  // values [pairs, gates]
+  Planes act;   // [pairs, inner]
+  float* y;     // [pairs, hidden]
+  float* sum;   // [rows, hidden], what the half gives; then the gradient of its input
+  float* open;  // [rows], of the shared expert's gate
+  // Of backward.
+  int32_t* begins;   // [experts, sequences + 1]
+  Planes d;          // [pairs, hidden]
+  void* d_act;       // values [pairs, inner]
+  Planes d_gates;    // [pairs, gates]
+  float* d_weights;  // [pairs]
+  float* d_open;     // [rows]
+  Planes d_logits;   // [rows, experts]
+};
 
 // Activations of a block. Backward reads all of them but `act` and, without head norms, `raw`.
 struct BlockState {
@@ -40,6 +64,7 @@ struct BlockState {
   // [rows, hidden], what the halves give before their norms and scales; one array where backward reads neither, null
   // where they join plainly.
   float *attention_output, *mlp_output;
+  ExpertState experts;  // of a model with experts; shared by blocks
 };
 
 // Buffers of backward that blocks share.
@@ -100,9 +125,14 @@ class Arena {
   int64_t used_ = 0;
 };
 
-// Lays out a state. Without `backward`, middle is x.
+// Lays out a state, but for what experts share. Without `backward`, middle is x.
 BlockState place_block(const BatchContext& batch, bool backward, Arena* arena);
 BackwardState place_backward(const BatchContext& batch, Arena* arena);
+ExpertState place_experts(const BatchContext& batch, bool backward, Arena* arena);
+
+// out [rows, stacked rows] = x [rows, inner] weight', or adds to it.
+void multiply(const BatchContext& batch, const Operand& x, int64_t rows, const StackedMatrix& weight, int64_t inner,
+              Target out);
 
 // The inputs of q, k and v in state.normed, from state.x, and of gate and up in state.middle_normed, from state.middle.
 void attention_input(const BatchContext& batch, const BlockWeights& weights, const BlockState& state);
@@ -121,10 +151,14 @@ void fill_state(const BatchContext& batch, const BlockWeights& weights, const Bl
 
 // Where sums of squared gradients go, device memory in padded form, in the order of kMatrices; null skips a matrix.
 using Accumulators = std::array<float*, kMatrices.size()>;
+struct BlockAccumulators {
+  Accumulators own{};
+  std::vector<Accumulators> experts;  // of a routed block; gate, up and down alone
+};
 
 // Replaces dy [rows, hidden] (and its planes in `shared`) by the gradient of the block's input. No weight may be
 // packed.
 void backward_block(const BatchContext& batch, const BlockWeights& weights, const BlockState& state,
-                    const BackwardState& shared, float* dy, const Accumulators& accumulators);
+                    const BackwardState& shared, float* dy, const BlockAccumulators& accumulators);
 
 }  // namespace lq::cuda

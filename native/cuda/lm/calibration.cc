@@ -24,7 +24,7 @@ std::vector<LayerRange> group_layers(const Model& model, const RotaryOnDevice& r
   std::vector<LayerRange> groups;
   int64_t used = 0;
   for (int32_t layer = 0; layer < model.shape.config.layers; ++layer) {
-    const int64_t bytes = wanted[layer].bytes(model.shape);
+    const int64_t bytes = wanted[layer].bytes(model.shape, layer);
     if (bytes == 0) {
       if (!groups.empty()) groups.back().end = layer + 1;
       continue;
@@ -45,7 +45,8 @@ void calibrate_batch(Model* model, const BatchContext& b, const BatchMemory& m, 
                      int32_t lowest, const std::vector<DeviceSums>& sums, const int32_t* tokens, double* losses,
                      const Watch& watch, Meter* meter) {
   const auto visit = [&](int32_t layer, const BlockState& state) {
-    if (layer >= group.first && layer < group.end) sums[layer - group.first].add_moments(b, state);
+    if (layer < group.first || layer >= group.end) return;
+    sums[layer - group.first].add_moments(b, model->shape.traits(layer), state);
   };
   model->forward(b, m, keep, tokens, watch, meter, visit);
   const TableWeights& head = model->weights().head(watch);
@@ -59,7 +60,7 @@ void calibrate_batch(Model* model, const BatchContext& b, const BatchMemory& m, 
     const BlockWeights& weights = model->weights().block(layer, watch);
     const BlockState state = m.state(keep, layer);
     if (keep == Keep::inputs) fill_state(b, weights, state, m.backward.d_residual);
-    const Accumulators into = layer < group.end ? sums[layer - group.first].squares() : Accumulators{};
+    const BlockAccumulators into = layer < group.end ? sums[layer - group.first].squares() : BlockAccumulators{};
     backward_block(b, weights, state, m.backward, m.last, into);
     meter->step();
   }
@@ -69,7 +70,7 @@ void calibrate_batch(Model* model, const BatchContext& b, const BatchMemory& m, 
 
 void calibrate(Model* model, const int32_t* tokens, int64_t sequences, int32_t context, const CalibrationSink& sink,
                double* losses, const Watch& watch) {
-  model->check_tokens(tokens, sequences * context, context, 2);
+  model->check_tokens(tokens, sequences * context, context, model->shape.config.masked ? 1 : 2);
   std::vector<HostSums> wanted;
   bool gradients = false;
   for (int32_t layer = 0; layer < model->shape.config.layers; ++layer) {
@@ -84,7 +85,7 @@ void calibrate(Model* model, const int32_t* tokens, int64_t sequences, int32_t c
     std::vector<DeviceSums> sums;
     int32_t lowest = model->shape.config.layers;  // of the group's layers with a wanted gradient
     for (int32_t layer = group.first; layer < group.end; ++layer) {
-      sums.push_back(DeviceSums(model->stream(), model->shape, wanted[layer]));
+      sums.push_back(DeviceSums(model->stream(), model->shape, layer, wanted[layer]));
       if (wanted[layer].any_gradient()) lowest = std::min(lowest, layer);
     }
     const Keep keep = everything_fits(*model, rotary, sequences, context) ? Keep::everything : Keep::inputs;
@@ -96,7 +97,7 @@ void calibrate(Model* model, const int32_t* tokens, int64_t sequences, int32_t c
                           &meter);
         });
     for (int32_t layer = group.first; layer < group.end; ++layer) {
-      sums[layer - group.first].add_to(model->stream(), model->shape, wanted[layer]);
+      sums[layer - group.first].add_to(model->stream(), model->shape, layer, wanted[layer]);
       watch.poll();
     }
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lm/activation.h"
 #include "lm/norm.h"
 
 namespace lq::cuda {
@@ -12,8 +13,18 @@ constexpr int64_t kPiece = 4096;  // words a product: enough to fill the device,
 int64_t piece_of(const Shape& z) { return std::min(kPiece, z.vocab); }
 
 Norm final_norm(const BatchContext& b, const TableWeights& head) { return norm_of(b.shape, head.norm, head.norm_bias); }
+Norm dense_norm(const BatchContext& b, const TableWeights& head) {
+  return norm_of(b.shape, head.dense_norm, head.dense_norm_bias);
+}
+// What logits are products of, in state.normed.
 void normalize(const BatchContext& b, const TableWeights& head, const float* x, const HeadState& state) {
-  normalize(b.stream, final_norm(b, head), x, b.rows(), state.normed);
+  const HeadParts& parts = b.shape.config.head;
+  if (!parts.transform) return normalize(b.stream, final_norm(b, head), x, b.rows(), state.normed);
+  const int64_t hidden = b.shape.hidden;
+  normalize(b.stream, final_norm(b, head), x, b.rows(), state.before);
+  multiply(b, state.before.operand(hidden), b.rows(), head.dense, hidden, {state.dense, hidden, false, false});
+  apply(b.stream, parts.activation, state.dense, head.dense_bias.get(), b.rows(), hidden, state.activated);
+  normalize(b.stream, dense_norm(b, head), state.activated, b.rows(), state.normed);
 }
 LogitForm form_of(const BatchContext& b, const TableWeights& head, int64_t begin) {
   const HeadParts& parts = b.shape.config.head;
@@ -46,6 +57,11 @@ HeadState place_head(const BatchContext& b, bool backward, Arena* arena) {
   s.normed = arena->planes(rows * b.shape.hidden, b.planes);
   s.logits = arena->floats(rows * piece);
   s.entropy = {arena->floats(rows), arena->floats(rows), arena->floats(rows)};
+  if (b.shape.config.head.transform) {
+    s.dense = arena->floats(rows * b.shape.hidden);
+    s.activated = arena->floats(rows * b.shape.hidden);
+    s.before = arena->planes(rows * b.shape.hidden, b.planes);
+  }
   if (backward) {
     s.d_logits = arena->planes(rows * piece, b.planes);
     s.d_normed = arena->floats(rows * b.shape.hidden);
@@ -73,6 +89,15 @@ void head_backward(const BatchContext& b, const TableWeights& head, const float*
     b.products.times(state.d_logits.operand(width), head.table.from_row(begin), b.rows(), hidden, width,
                      {state.d_normed, hidden, false, begin > 0});
   });
+  if (b.shape.config.head.transform) {
+    // Through the norm and the activation; the planes that feed the product are those that came out of it.
+    normalize_backward(b.stream, dense_norm(b, head), state.activated, b.rows(),
+                       {state.d_normed, false, 1.0f, nullptr, state.d_normed}, state.normed);
+    apply_backward(b.stream, b.shape.config.head.activation, state.dense, head.dense_bias.get(), b.rows(), hidden,
+                   state.d_normed, state.normed);
+    b.products.times(state.normed.operand(hidden), head.dense.operand(), b.rows(), hidden, hidden,
+                     {state.d_normed, hidden, false, false});
+  }
   normalize_backward(b.stream, final_norm(b, head), x, b.rows(), {state.d_normed, false, 1.0f, nullptr, dx}, dx_planes);
 }
 

@@ -13,6 +13,9 @@ struct HeadState {
   Planes d_logits;  // [rows, piece]
   float* d_normed;  // [rows, hidden]
   CrossEntropy entropy;
+  // Of a transform: its product, the activation of that, and what the final norm gave, [rows, hidden].
+  float *dense, *activated;
+  Planes before;
 };
 
 // Without `backward`, gradients have no room.

@@ -13,11 +13,13 @@ struct HeadLayout {
   int turning;                               // pairs that turn
   int64_t stride;                            // of a row
   float eps;
-  float limit;       // values are cut to it; 0: none
-  bool interleaved;  // pairs that turn are neighbours
-  bool together;     // norms are over all heads of queries, and all of keys
-  bool own;          // every head has weights of its own
-  bool centred;      // norms subtract the mean
+  float limit;         // values are cut to it; 0: none
+  bool interleaved;    // pairs that turn are neighbours
+  bool together;       // norms are over all heads of queries, and all of keys
+  bool own;            // every head has weights of its own
+  bool centred;        // norms subtract the mean
+  float rate, length;  // of queries' growth; rate 0: none
+  int offset;
   const float *cosine, *sine, *bias, *q_norm, *k_norm, *q_norm_bias, *k_norm_bias;
   float* sums;
 };
@@ -38,6 +40,7 @@ struct Head {
   const float* bias;
   int64_t turn;  // of its row of cosines
   int kind;      // 0: queries, 1: keys, 2: values
+  float growth;
   bool turns;
 };
 __device__ inline Head head_at(const HeadLayout& z, int64_t row, int head) {
@@ -51,6 +54,10 @@ __device__ inline Head head_at(const HeadLayout& z, int64_t row, int head) {
   if (h.norm != nullptr) h.norm += own;
   if (h.norm_bias != nullptr) h.norm_bias += own;
   h.bias = z.bias == nullptr ? nullptr : z.bias + head * z.width;
+  h.growth = 1.0f;
+  if (h.kind == 0 && z.rate != 0.0f) {
+    h.growth += z.rate * log1pf(floorf(static_cast<float>(row % z.context + z.offset) / z.length));
+  }
   h.turns = h.kind < 2 && z.turning > 0;
   h.turn = row % z.context * z.turning;
   return h;
@@ -102,7 +109,7 @@ __device__ inline float load_head(const HeadLayout& z, const Head& h, const Valu
 template <typename Value>
 __device__ inline void load_gradients(const HeadLayout& z, const Head& h, const Value* d, int lane, Pairs* out) {
   for_pairs(z, lane, [&](int j, int i, Pair p) {
-    float a = load_value(d + h.at + p.low), b = load_value(d + h.at + p.high);
+    float a = h.growth * load_value(d + h.at + p.low), b = h.growth * load_value(d + h.at + p.high);
     if (h.turns && i < z.turning) {
       const float c = z.cosine[h.turn + i], s = z.sine[h.turn + i], turned = a * c + b * s;
       b = b * c - a * s;
@@ -187,8 +194,8 @@ __global__ void __launch_bounds__(kRowThreads)
       b = b * c + a * s;
       a = turned;
     }
-    x.low[j] = a;
-    x.high[j] = b;
+    x.low[j] = h.growth * a;
+    x.high[j] = h.growth * b;
   });
   store_head<P>(z, h, lane, x, out, plane);
 }
@@ -231,6 +238,8 @@ __global__ void __launch_bounds__(kRowThreads)
 HeadLayout layout_of(const Positions& p) {
   const LanguageModelConfig& c = p.shape.config;
   const Rotary rotary = p.rotary == nullptr ? Rotary{nullptr, nullptr, 0} : *p.rotary;
+  const QueryGrowth& growth = c.attention.growth;
+  const bool grows = !growth.unrotated || p.rotary == nullptr;
   return {static_cast<int>(p.context),
           c.heads,
           c.kv_heads,
@@ -244,6 +253,9 @@ HeadLayout layout_of(const Positions& p) {
           p.shape.norms_together(),
           c.attention.head_norm == HeadNorm::layer_own,
           c.attention.head_norm == HeadNorm::layer || c.attention.head_norm == HeadNorm::layer_own,
+          grows ? static_cast<float>(growth.rate) : 0.0f,
+          static_cast<float>(growth.length),
+          growth.offset,
           rotary.cosine,
           rotary.sine,
           p.bias,

@@ -15,7 +15,7 @@ class CudaLanguageModel final : public LanguageModel {
   Status losses(const int32_t* tokens, int64_t sequences, int32_t context, double* losses,
                 const Control& control) override {
     return model_.run(control, [&](const Watch& watch) {
-      model_.check_tokens(tokens, sequences * context, context, 2);
+      model_.check_tokens(tokens, sequences * context, context, model_.shape.config.masked ? 1 : 2);
       model_.prepare(watch, Model::Form::any);
       Meter meter(model_.stream(), watch, sequences);
       const RotaryOnDevice rotary(model_.stream(), model_.shape.config, context);
@@ -61,7 +61,7 @@ class CudaLanguageModel final : public LanguageModel {
       if (second->shape.config.vocab != model_.shape.config.vocab) {
         fail(StatusCode::invalid_argument, "models with different vocabularies cannot be compared");
       }
-      model_.check_tokens(tokens, sequences * context, context, 2);
+      model_.check_tokens(tokens, sequences * context, context, model_.shape.config.masked ? 1 : 2);
       try {
         compare(&model_, second, tokens, sequences, context, out, watch);
       } catch (const NeedsTwoPlanes&) {

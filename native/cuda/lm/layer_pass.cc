@@ -6,6 +6,7 @@
 
 #include "lm/moments.h"
 #include "lm/residual.h"
+#include "lm/routed_mlp.h"
 #include "lm/sums.h"
 
 namespace lq::cuda {
@@ -60,8 +61,7 @@ class CudaLayerPass final : public LayerPass {
                 int32_t context)
       : model_(config, provider), tokens_(std::move(tokens)), context_(context) {}
 
-  // A model with experts is refused when it is created.
-  Status moments(int32_t layer, BlockInput input, int32_t, float* second_moment, float* cross,
+  Status moments(int32_t layer, BlockInput input, int32_t expert, float* second_moment, float* cross,
                  const Control& control) override {
     return model_.run(control, [&](const Watch& watch) {
       enter(layer, watch);
@@ -70,12 +70,21 @@ class CudaLayerPass final : public LayerPass {
       } else if (middle_) {
         fail(StatusCode::invalid_argument, "the block's attention was left behind");
       }
-      const Placement p = model_.shape.moment_placement(input);
+      const bool of_expert = expert != kNoExpert;
+      if (of_expert && (!model_.shape.traits(layer).routed || expert < 0 || expert >= model_.shape.config.moe.experts ||
+                        input == BlockInput::attention || input == BlockInput::output)) {
+        fail(StatusCode::invalid_argument, "the block has no such input of an expert");
+      }
+      const Placement p = model_.shape.at({layer, expert}).moment_placement(input);
       const int64_t n = p.padded_cols();
       DeviceBuffer<float> second(model_.stream(), n * n), crossed(model_.stream(), cross == nullptr ? 0 : n * n);
       second.clear();
       crossed.clear();
       for_batches(n, watch, [&](const BatchContext& b, const BlockState& state, const Planes& kept, int64_t first) {
+        if (of_expert) {
+          return add_expert_moments(b, state, kept, {input, expert, n, first}, second.get(),
+                                    cross == nullptr ? nullptr : crossed.get());
+        }
         const int64_t count = b.rows() * n;
         if (cross != nullptr) {
           const Planes f = input_of(b, *dense_weights_, state, input, dense_, first);
@@ -100,11 +109,14 @@ class CudaLayerPass final : public LayerPass {
     });
   }
 
-  Status replace(int32_t layer, WeightKind kind, int32_t, const float* values, int64_t count) override {
+  Status replace(int32_t layer, WeightKind kind, int32_t expert, const float* values, int64_t count) override {
     return model_.run({}, [&](const Watch& watch) {
       const bool fused = kind == WeightKind::qkv || kind == WeightKind::gate_up;
-      const bool matrix = fused || std::find(kMatrices.begin(), kMatrices.end(), kind) != kMatrices.end();
-      const int64_t stored = matrix ? model_.shape.stored_count(kind) : 0;
+      const bool routed = layer >= 0 && layer < model_.shape.config.layers && model_.shape.traits(layer).routed;
+      const bool matrix = (fused || std::find(kMatrices.begin(), kMatrices.end(), kind) != kMatrices.end()) &&
+                          (expert == kNoExpert ||
+                           (routed && !in_attention(kind) && expert >= 0 && expert < model_.shape.config.moe.experts));
+      const int64_t stored = matrix ? model_.shape.at({layer, expert}).stored_count(kind) : 0;
       if (stored == 0) fail(StatusCode::invalid_argument, "only a block's matrices can be replaced");
       if (count != stored) fail(StatusCode::invalid_argument, "a matrix of another size");
       if (layer != layer_) fail(StatusCode::invalid_argument, "blocks are visited in their order");
@@ -112,7 +124,7 @@ class CudaLayerPass final : public LayerPass {
         fail(StatusCode::invalid_argument, "the block's attention was left behind");
       }
       enter(layer, watch);
-      weights_->replace(kind, values, &encoded_weights_);
+      weights_->replace(kind, expert, values, &encoded_weights_);
     });
   }
 
@@ -228,6 +240,36 @@ class CudaLayerPass final : public LayerPass {
     fail(StatusCode::internal, "an unknown input of a block");
   }
 
+  struct ExpertInput {
+    BlockInput input;
+    int32_t expert;
+    int64_t width, first;
+  };
+  // Adds what an expert's input gives at the tokens that the encoded stream routes to it.
+  void add_expert_moments(const BatchContext& b, const BlockState& state, const Planes& kept, const ExpertInput& of,
+                          float* second, float* crossed) const {
+    const bool down = of.input == BlockInput::down;
+    const int64_t n = of.width;
+    const Planes normed = input_of(b, encoded_weights_, state, BlockInput::mlp, encoded_, of.first);
+    route_rows(b, encoded_weights_, normed, state.experts);
+    const int64_t count = (*state.experts.begin)[of.expert + 1] - (*state.experts.begin)[of.expert];
+    if (count == 0) return;
+    const Planes q = expert_input(b, encoded_weights_, normed, state.experts, of.expert, down);
+    b.products.add_moments(q.operand(n), q.operand(n), n, n, count, second);
+    if (crossed == nullptr) return;
+    for (int p = 0; p < kPlanes; ++p) {
+      check(
+          cudaMemcpyAsync(kept.data + p * kept.plane, q.data + p * q.plane,
+                          static_cast<size_t>(count * n) * sizeof(uint16_t), cudaMemcpyDeviceToDevice, b.stream.get()),
+          "copying on the device");
+    }
+    const Planes of_dense = input_of(b, *dense_weights_, state, BlockInput::mlp, dense_, of.first);
+    if (b.shape.config.moe.scale_input) weigh_rows(b, *dense_weights_, of_dense, state.experts, of.expert);
+    const Planes f = expert_input(b, *dense_weights_, of_dense, state.experts, of.expert, down);
+    subtract(b.stream, f, kept, count * n);
+    b.products.add_moments(f.operand(n), kept.operand(n), n, n, count, crossed);
+  }
+
   // Calls work(batch, state, kept, first row) for batches of sequences; `kept` is room for `width` elements a row in
   // planes.
   template <typename Work>
@@ -242,6 +284,7 @@ class CudaLayerPass final : public LayerPass {
       Arena counting(nullptr);
       const BatchContext b = context_of(count);
       place_block(b, false, &counting);
+      place_experts(b, false, &counting);
       counting.planes(b.rows() * width, kPlanes);
       return counting.used();
     };
@@ -254,7 +297,8 @@ class CudaLayerPass final : public LayerPass {
       const int64_t first = sequences * i / batches, end = sequences * (i + 1) / batches;
       const BatchContext b = context_of(end - first);
       Arena arena(memory.get());
-      const BlockState state = place_block(b, false, &arena);
+      BlockState state = place_block(b, false, &arena);
+      state.experts = place_experts(b, false, &arena);
       work(b, state, arena.planes(b.rows() * width, kPlanes), first * context_);
       // The host runs one batch ahead at most.
       done[i % 2].record(model_.stream());

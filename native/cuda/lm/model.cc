@@ -33,6 +33,8 @@ BatchMemory place_batch(const BatchContext& b, Keep keep, Arena* arena) {
   for (int32_t i = 0; i < (keep == Keep::everything ? layers : 1); ++i) {
     m.blocks.push_back(place_block(b, backward, arena));
   }
+  const ExpertState experts = place_experts(b, backward, arena);
+  for (BlockState& block : m.blocks) block.experts = experts;
   for (int32_t i = 0; keep == Keep::inputs && i < layers; ++i) m.inputs.push_back(arena->floats(width));
   m.head = place_head(b, backward, arena);
   if (backward) {

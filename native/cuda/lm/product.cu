@@ -65,6 +65,34 @@ struct Problem {
   Operand a, b;
   int64_t rows, cols, inner;  // of the output, and what is summed
   int groups;                 // products whose operands follow each other along the summed dimension
+  const int32_t* begins;      // [groups + 1], where each begins there; null: `inner` each
+
+  __device__ int64_t begin(int group) const { return begins == nullptr ? group * inner : begins[group]; }
+  __device__ int64_t size(int group) const { return begins == nullptr ? inner : begins[group + 1] - begins[group]; }
+};
+
+// Where a walk through the stages of a problem is.
+struct Walk {
+  int group, pair, step, steps;  // steps: of the group
+  __device__ Walk(const Problem& p) : group(-1), pair(0), step(0), steps(0) { next_group(p); }
+  // To the next stage; true where a group ends.
+  __device__ bool advance(const Problem& p, int pairs) {
+    if (++step < steps) return false;
+    step = 0;
+    if (++pair < pairs) return false;
+    pair = 0;
+    next_group(p);
+    return true;
+  }
+
+ private:
+  // Past groups without rows.
+  __device__ void next_group(const Problem& p) {
+    do {
+      if (++group >= p.groups) return;
+      steps = static_cast<int>((p.size(group) + kStep - 1) / kStep);
+    } while (steps == 0);
+  }
 };
 
 enum class Finish { fp32, add_fp32, bf16, add_bf16, add_squares };
@@ -94,23 +122,22 @@ __global__ void __launch_bounds__(kThreads) product_kernel(const Problem p, void
   const int warp_row = warp / 4 * 64, warp_col = warp % 4 * 32;
   const int64_t row0 = static_cast<int64_t>(blockIdx.x) * kEdge, col0 = static_cast<int64_t>(blockIdx.y) * kEdge;
   const int pairs = p.a.planes + p.b.planes - 1;
-  const int steps = static_cast<int>((p.inner + kStep - 1) / kStep);
-  const int total = p.groups * pairs * steps;
+  Walk ahead(p), now(p);
 
   const auto fetch = [&](int stage) {
-    if (stage < total) {
-      const int step = stage % steps, pair = stage / steps % pairs, group = stage / (steps * pairs);
+    if (ahead.group < p.groups) {
       // With two planes on both sides: high times high, high times rest, rest times high.
-      const bool rest_of_a = p.a.planes == 2 && pair == pairs - 1, rest_of_b = p.b.planes == 2 && pair == 1;
-      const int64_t skip = group * p.inner;
+      const bool rest_of_a = p.a.planes == 2 && ahead.pair == pairs - 1, rest_of_b = p.b.planes == 2 && ahead.pair == 1;
+      const int64_t skip = p.begin(ahead.group), size = p.size(ahead.group);
       const Bf16* a = reinterpret_cast<const Bf16*>(p.a.data) + (rest_of_a ? p.a.plane : 0) +
                       (LeftTransposed ? skip * p.a.stride : skip);
       const Bf16* b = reinterpret_cast<const Bf16*>(p.b.data) + (rest_of_b ? p.b.plane : 0) +
                       (RightTransposed ? skip * p.b.stride : skip);
       const int slot = stage % kStages;
-      const int64_t inner = static_cast<int64_t>(step) * kStep;
-      load_tile<LeftTransposed>(left + slot * Left::kElements, a, p.a.stride, row0, p.rows, inner, p.inner);
-      load_tile<RightTransposed>(right + slot * Right::kElements, b, p.b.stride, col0, p.cols, inner, p.inner);
+      const int64_t inner = static_cast<int64_t>(ahead.step) * kStep;
+      load_tile<LeftTransposed>(left + slot * Left::kElements, a, p.a.stride, row0, p.rows, inner, size);
+      load_tile<RightTransposed>(right + slot * Right::kElements, b, p.b.stride, col0, p.cols, inner, size);
+      ahead.advance(p, pairs);
     }
     copy_commit();
   };
@@ -118,8 +145,7 @@ __global__ void __launch_bounds__(kThreads) product_kernel(const Problem p, void
   float sums[4][4][4] = {};
   float squares[kSquares ? 4 : 1][4][4] = {};
   for (int stage = 0; stage < kStages - 1; ++stage) fetch(stage);
-  int until_group_ends = pairs * steps;
-  for (int stage = 0; stage < total; ++stage) {
+  for (int stage = 0; now.group < p.groups; ++stage) {
     copy_wait<kStages - 2>();
     __syncthreads();
     fetch(stage + kStages - 1);
@@ -140,9 +166,9 @@ __global__ void __launch_bounds__(kThreads) product_kernel(const Problem p, void
         }
       }
     }
+    const bool group_ends = now.advance(p, pairs);
     if constexpr (kSquares) {
-      if (--until_group_ends == 0) {
-        until_group_ends = pairs * steps;
+      if (group_ends) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
 #pragma unroll
@@ -204,24 +230,30 @@ Products::~Products() = default;
 void Products::times_transposed(const Operand& a, const Operand& b, int64_t rows, int64_t b_rows, int64_t inner,
                                 const Target& out) const {
   if (cublas_) return cublas_->multiply(true, a, b, rows, b_rows, inner, out);
-  launch_to<false>(stream_, {a, b, rows, b_rows, inner, 1}, out);
+  launch_to<false>(stream_, {a, b, rows, b_rows, inner, 1, nullptr}, out);
 }
 
 void Products::times(const Operand& a, const Operand& b, int64_t rows, int64_t cols, int64_t inner,
                      const Target& out) const {
   if (cublas_) return cublas_->multiply(false, a, b, rows, cols, inner, out);
-  launch_to<true>(stream_, {a, b, rows, cols, inner, 1}, out);
+  launch_to<true>(stream_, {a, b, rows, cols, inner, 1, nullptr}, out);
 }
 
 void Products::add_squared_gradients(const Operand& a, const Operand& b, int64_t a_cols, int64_t b_cols,
                                      int64_t sequences, int64_t context, float* out) const {
-  const Problem p{a, b, a_cols, b_cols, context, static_cast<int>(sequences)};
+  const Problem p{a, b, a_cols, b_cols, context, static_cast<int>(sequences), nullptr};
+  launch<true, true, Finish::add_squares>(stream_, p, out, b_cols);
+}
+
+void Products::add_squared_gradients(const Operand& a, const Operand& b, int64_t a_cols, int64_t b_cols,
+                                     int64_t sequences, const int32_t* begins, float* out) const {
+  const Problem p{a, b, a_cols, b_cols, 0, static_cast<int>(sequences), begins};
   launch<true, true, Finish::add_squares>(stream_, p, out, b_cols);
 }
 
 void Products::add_moments(const Operand& a, const Operand& b, int64_t a_cols, int64_t b_cols, int64_t rows,
                            float* out) const {
-  launch<true, true, Finish::add_fp32>(stream_, {a, b, a_cols, b_cols, rows, 1}, out, b_cols);
+  launch<true, true, Finish::add_fp32>(stream_, {a, b, a_cols, b_cols, rows, 1, nullptr}, out, b_cols);
 }
 
 }  // namespace lq::cuda

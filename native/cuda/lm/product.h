@@ -48,6 +48,10 @@ class Products {
   // (s + 1) * context) of a and b: the squared weight gradients of `sequences` samples, none of which reaches memory.
   void add_squared_gradients(const Operand& a, const Operand& b, int64_t a_cols, int64_t b_cols, int64_t sequences,
                              int64_t context, float* out) const;
+  // The same where the rows of sample s are [begins[s], begins[s + 1]), begins [sequences + 1] on the device; there may
+  // be none.
+  void add_squared_gradients(const Operand& a, const Operand& b, int64_t a_cols, int64_t b_cols, int64_t sequences,
+                             const int32_t* begins, float* out) const;
   // out [a_cols, b_cols] += a' b over `rows` rows of both.
   void add_moments(const Operand& a, const Operand& b, int64_t a_cols, int64_t b_cols, int64_t rows, float* out) const;
 

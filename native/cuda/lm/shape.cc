@@ -11,8 +11,22 @@ constexpr int64_t kHeadWidths[] = {16, 32, 64, 80, 96, 128, 256};
 
 bool plausible(const LanguageModelConfig& c) {
   return c.layers > 0 && c.hidden > 0 && c.heads > 0 && c.kv_heads > 0 && c.heads % c.kv_heads == 0 && c.head_dim > 0 &&
-         c.head_dim % 2 == 0 && c.intermediate > 0 && c.vocab > 0 && c.max_positions > 0 && c.rope_theta > 0 &&
+         c.head_dim % 2 == 0 && c.intermediate >= 0 && c.vocab > 0 && c.max_positions > 0 && c.rope_theta > 0 &&
          c.rotary.dim % 2 == 0 && c.rotary.dim <= c.head_dim;
+}
+
+bool plausible_layers(const LanguageModelConfig& c) {
+  const MoeConfig& m = c.moe;
+  const bool groups = m.groups <= 1 || (m.experts % m.groups == 0 && m.top_groups > 0 && m.top_groups <= m.groups &&
+                                        m.experts / m.groups * m.top_groups >= m.top_k);
+  const bool router = m.top_k > 0 && m.top_k <= m.experts && m.intermediate > 0 && groups &&
+                      (!m.scale_input || (m.score == RouterScore::sigmoid && !m.renormalise));
+  for (int32_t i = 0; i < c.layers; ++i) {
+    const LayerTraits t = traits_of(c, i);
+    if (t.width < 0 || t.width > c.intermediate || (t.width == 0 && !t.routed)) return false;
+    if (t.routed && (!router || c.mlp.plain || c.attention.parallel || c.norms.of_sum)) return false;
+  }
+  return true;
 }
 
 // Whether norms of queries and keys have a weight for every head.
@@ -33,7 +47,8 @@ Shape::Shape(const LanguageModelConfig& c) : config(c) {
   if (const char* part = part_beyond_cuda(c)) {
     fail(StatusCode::unsupported, "the CUDA backend cannot run models with %s; the CPU can", part);
   }
-  if (!plausible(c)) fail(StatusCode::invalid_argument, "impossible dimensions of a language model");
+  if (!plausible(c) || !plausible_layers(c))
+    fail(StatusCode::invalid_argument, "impossible dimensions of a language model");
   hidden = round_up(c.hidden, 8);
   inner = round_up(c.intermediate, 8);
   vocab = round_up(c.vocab, 8);
@@ -42,6 +57,24 @@ Shape::Shape(const LanguageModelConfig& c) : config(c) {
   kv = c.kv_heads * head;
   qkv = q + 2 * kv;
   gates = c.mlp.plain ? inner : 2 * inner;
+  experts = round_up(c.moe.experts, 8);
+}
+
+Shape Shape::with_mlp(int32_t width, Fused fused, bool biased) const {
+  Shape out = *this;
+  out.config.intermediate = width;
+  out.config.mlp.fused = fused;
+  out.config.mlp_bias = biased;
+  out.inner = round_up(width, 8);
+  out.gates = config.mlp.plain ? out.inner : 2 * out.inner;
+  return out;
+}
+
+Shape Shape::of(const LayerTraits& traits) const { return with_mlp(traits.width, config.mlp.fused, config.mlp_bias); }
+Shape Shape::of_expert() const { return with_mlp(config.moe.intermediate, config.moe.fused, config.moe.expert_bias); }
+Shape Shape::at(const Place& place) const {
+  if (place.layer < 0) return *this;
+  return place.expert == kNoExpert ? of(traits(place.layer)) : of_expert();
 }
 
 Placement Shape::placement(WeightKind kind) const {
@@ -100,6 +133,19 @@ Placement Shape::placement(WeightKind kind) const {
     case WeightKind::gate_bias:
     case WeightKind::up_bias:
       return {1, c.intermediate, 1, 1, c.intermediate, inner};
+    case WeightKind::router:
+      return {c.moe.experts, c.hidden, c.moe.experts, experts, c.hidden, hidden};
+    case WeightKind::router_bias:
+    case WeightKind::router_correction:
+      return {1, c.moe.experts, 1, 1, c.moe.experts, experts};
+    case WeightKind::shared_gate:
+      return {1, c.hidden, 1, 1, c.hidden, hidden};
+    case WeightKind::head_dense:
+      return {c.hidden, c.hidden, c.hidden, hidden, c.hidden, hidden};
+    case WeightKind::head_dense_bias:
+    case WeightKind::head_norm:
+    case WeightKind::head_norm_bias:
+      return {1, c.hidden, 1, 1, c.hidden, hidden};
     default:
       break;  // of parts this backend does not have
   }
@@ -173,13 +219,34 @@ int64_t Shape::count(WeightKind kind) const {
     case WeightKind::head_bias:
       present = c.head.bias;
       break;
+    case WeightKind::head_dense:
+      present = c.head.transform;
+      break;
+    case WeightKind::head_dense_bias:
+      present = c.head.transform && c.head.transform_bias;
+      break;
+    case WeightKind::head_norm:
+      present = c.head.transform && c.head.transform_norm;
+      break;
+    case WeightKind::head_norm_bias:
+      present = c.head.transform && c.head.transform_norm && layer_norms;
+      break;
+    case WeightKind::router_bias:
+      present = c.moe.router_bias;
+      break;
+    case WeightKind::router_correction:
+      present = c.moe.correction_bias;
+      break;
+    case WeightKind::shared_gate:
+      present = c.moe.shared_gate;
+      break;
     case WeightKind::attention_output_norm:
     case WeightKind::mlp_output_norm:
-      present = c.norms.after;
+      present = keeps_outputs();
       break;
     case WeightKind::attention_output_norm_bias:
     case WeightKind::mlp_output_norm_bias:
-      present = c.norms.after && layer_norms;
+      present = keeps_outputs() && layer_norms;
       break;
     default:
       break;
@@ -213,6 +280,7 @@ bool Shape::is_norm_weight(WeightKind kind) const {
     case WeightKind::mlp_output_norm:
     case WeightKind::final_norm:
     case WeightKind::embedding_norm:
+    case WeightKind::head_norm:
       return true;
     default:
       return kind == WeightKind::q_norm || kind == WeightKind::k_norm;
@@ -228,6 +296,7 @@ bool Shape::is_left_out(WeightKind kind) const {
     case WeightKind::mlp_output_norm:
     case WeightKind::final_norm:
     case WeightKind::embedding_norm:
+    case WeightKind::head_norm:
       return n.bare;
     case WeightKind::input_norm_bias:
     case WeightKind::post_attention_norm_bias:
@@ -235,7 +304,11 @@ bool Shape::is_left_out(WeightKind kind) const {
     case WeightKind::mlp_output_norm_bias:
     case WeightKind::final_norm_bias:
     case WeightKind::embedding_norm_bias:
+    case WeightKind::head_norm_bias:
       return n.bare || n.unbiased;
+    case WeightKind::q_norm:
+    case WeightKind::k_norm:
+      return config.attention.head_norm == HeadNorm::bare;
     case WeightKind::q_norm_bias:
     case WeightKind::k_norm_bias:
       return config.attention.head_norm == HeadNorm::layer_own;
@@ -248,8 +321,14 @@ LayerTraits Shape::traits(int32_t layer) const { return traits_of(config, layer)
 
 int64_t Shape::block_parameters() const {
   int64_t sum = 0;
-  for (const WeightKind kind : kMatrices) sum += count(kind);
-  return sum * config.layers;
+  for (int32_t layer = 0; layer < config.layers; ++layer) {
+    const Shape own = at(layer);
+    for (const WeightKind kind : kMatrices) sum += own.count(kind);
+    if (!traits(layer).routed) continue;
+    const Shape expert = of_expert();
+    for (const WeightKind kind : kMlpMatrices) sum += config.moe.experts * expert.count(kind);
+  }
+  return sum;
 }
 
 }  // namespace lq::cuda

@@ -17,6 +17,9 @@ namespace lq::cuda {
 constexpr std::array<WeightKind, 7> kMatrices{WeightKind::q,    WeightKind::k,  WeightKind::v,   WeightKind::o,
                                               WeightKind::gate, WeightKind::up, WeightKind::down};
 
+// Those of an MLP, which are an expert's.
+constexpr std::array<WeightKind, 3> kMlpMatrices{WeightKind::gate, WeightKind::up, WeightKind::down};
+
 // The inputs of a block's matrices.
 constexpr std::array<BlockInput, 4> kInputs{BlockInput::attention, BlockInput::output, BlockInput::mlp,
                                             BlockInput::down};
@@ -33,16 +36,28 @@ struct Placement {
   int64_t padded_bytes() const { return padded_rows() * padded_cols() * static_cast<int64_t>(sizeof(float)); }
 };
 
+// A tensor of a block, or of one of its experts, which has a block's MLP and no more; layer -1: outside the blocks.
+struct Place {
+  Place(int32_t of_layer, int32_t of_expert = kNoExpert) : layer(of_layer), expert(of_expert) {}  // NOLINT
+  int32_t layer, expert;
+};
+
 // Padded widths in elements.
 struct Shape {
   // Throws invalid_argument for impossible dimensions and unsupported for heads of more than 256.
   explicit Shape(const LanguageModelConfig& config);
 
-  const LanguageModelConfig config;
+  LanguageModelConfig config;
   int64_t hidden, inner, vocab;
   int64_t head;  // one head
   int64_t q, kv, qkv;
-  int64_t gates;  // [gate | up], or up alone in an MLP without a gate
+  int64_t gates;    // [gate | up], or up alone in an MLP without a gate
+  int64_t experts;  // of a routed layer; 0: none is
+
+  // The same with the MLP of a block, which may be narrower than the widest or absent, or of an expert.
+  Shape at(const Place& place) const;
+  Shape of(const LayerTraits& traits) const;
+  Shape of_expert() const;
 
   // Of a weight matrix, or of a vector as [1, n].
   Placement placement(WeightKind kind) const;
@@ -66,9 +81,14 @@ struct Shape {
   }
   // What a half's result is multiplied with, and whether it joins the residual stream as its product leaves it.
   float residual_scale() const { return config.residual_scale > 0 ? static_cast<float>(config.residual_scale) : 1.0f; }
-  bool joins_plainly() const { return !config.norms.after && residual_scale() == 1.0f; }
+  bool joins_plainly() const { return !config.norms.after && !config.norms.of_sum && residual_scale() == 1.0f; }
+  // Whether backward reads what halves gave.
+  bool keeps_outputs() const { return config.norms.after || config.norms.of_sum; }
   // Weights of all blocks.
   int64_t block_parameters() const;
+
+ private:
+  Shape with_mlp(int32_t width, Fused fused, bool biased) const;
 };
 
 }  // namespace lq::cuda

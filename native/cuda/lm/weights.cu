@@ -134,6 +134,13 @@ const TableWeights& Weights::head(const Watch& watch) {
     vector(-1, {WeightKind::final_norm}, watch, &loaded->norm);
     vector(-1, {WeightKind::final_norm_bias}, watch, &loaded->norm_bias);
     vector(-1, {WeightKind::head_bias}, watch, &loaded->bias);
+    if (shape_.config.head.transform) {
+      stack(-1, {WeightKind::head_dense}, watch, &loaded->dense);
+      vector(-1, {WeightKind::head_dense_bias}, watch, &loaded->dense_bias);
+      vector(-1, {WeightKind::head_norm}, watch, &loaded->dense_norm);
+      vector(-1, {WeightKind::head_norm_bias}, watch, &loaded->dense_norm_bias);
+      require_exact();
+    }
     if (shape_.config.tied_embeddings) {
       loaded->table = embedding(watch).table;
     } else {
@@ -159,10 +166,10 @@ bool Weights::fits() const {
   return available_device_bytes() > static_cast<int64_t>(total) * 3 / 10;
 }
 
-void Weights::load(int32_t layer, WeightKind kind, int64_t count, const Watch& watch) {
+void Weights::load(const Place& place, WeightKind kind, int64_t count, const Watch& watch) {
   watch.poll();
   reserve_staging(count);
-  const Status status = provider_.load(provider_.user, layer, kind, kNoExpert, staging_->get(), count);
+  const Status status = provider_.load(provider_.user, place.layer, kind, place.expert, staging_->get(), count);
   if (status.code != StatusCode::ok) throw Failure{status};
   staging_device_.upload(staging_->get(), count);
 }
@@ -177,13 +184,13 @@ void Weights::reserve_staging(int64_t count) {
   staging_size_ = count;
 }
 
-void Weights::stack(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix* out) {
+void Weights::stack(const Place& place, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix* out) {
   std::vector<std::unique_ptr<PackedMatrix>> packed;
-  for (const WeightKind kind : kinds) packed.push_back(load_packed(layer, kind, watch));
+  for (const WeightKind kind : kinds) packed.push_back(load_packed(place, kind, watch));
   const bool none = std::none_of(packed.begin(), packed.end(), [](const auto& one) { return one != nullptr; });
   if (none) {
     out->parts.resize(1);
-    return load_planes(layer, kinds, watch, &out->parts[0]);
+    return load_planes(place, kinds, watch, &out->parts[0]);
   }
   out->parts.resize(kinds.size());
   for (size_t i = 0; i < kinds.size(); ++i) {
@@ -192,47 +199,50 @@ void Weights::stack(int32_t layer, const std::vector<WeightKind>& kinds, const W
       part.rows = packed[i]->padded_rows();
       part.packed = std::move(packed[i]);
     } else {
-      load_planes(layer, {kinds[i]}, watch, &part);
+      load_planes(place, {kinds[i]}, watch, &part);
     }
   }
 }
 
-std::unique_ptr<PackedMatrix> Weights::load_packed(int32_t layer, WeightKind kind, const Watch& watch) {
-  if (packed_planes_ == 0 || provider_.load_packed == nullptr || layer < 0) return nullptr;
+std::unique_ptr<PackedMatrix> Weights::load_packed(const Place& place, WeightKind kind, const Watch& watch) {
+  if (packed_planes_ == 0 || provider_.load_packed == nullptr || place.layer < 0) return nullptr;
+  if (place.expert != kNoExpert) return nullptr;  // it is not said whose
   if (lm::stored_in(shape_.config, kind) != kind) return nullptr;
   watch.poll();
   PackedWeight weight{};
   bool found = false;
-  const Status status = provider_.load_packed(provider_.user, layer, kind, &weight, &found);
+  const Status status = provider_.load_packed(provider_.user, place.layer, kind, &weight, &found);
   if (status.code != StatusCode::ok) throw Failure{status};
   if (!found) return nullptr;
   auto out = std::make_unique<PackedMatrix>(stream_, weight.quantized, weight.l1, weight.l2, weight.rank,
-                                            shape_.placement(kind), packed_planes_);
+                                            shape_.at(place).placement(kind), packed_planes_);
   out->reserve(&workspace_);
   any_packed_ = true;
   return out;
 }
 
-void Weights::load_planes(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch,
+void Weights::load_planes(const Place& place, const std::vector<WeightKind>& kinds, const Watch& watch,
                           StackedMatrix::Part* out) {
+  const Shape z = shape_.at(place);
   int64_t rows = 0;
-  for (const WeightKind kind : kinds) rows += shape_.placement(kind).padded_rows();
-  *out = room_for(rows, shape_.placement(kinds[0]).padded_cols(), planes_);
+  for (const WeightKind kind : kinds) rows += z.placement(kind).padded_rows();
+  *out = room_for(rows, z.placement(kinds[0]).padded_cols(), planes_);
   int64_t row = 0;
   WeightKind held{};
   for (const WeightKind kind : kinds) {
-    const Placement p = shape_.placement(kind);
-    load_stored(layer, kind, watch, row == 0 ? nullptr : &held);
-    held = lm::stored_in(shape_.config, kind);
-    store(p, lm::rows_in(shape_.config, kind, p.rows), row, *out);
+    const Placement p = z.placement(kind);
+    load_stored(place, kind, watch, row == 0 ? nullptr : &held);
+    held = lm::stored_in(z.config, kind);
+    store(p, lm::rows_in(z.config, kind, p.rows), row, *out);
     row += p.padded_rows();
   }
 }
 
-void Weights::load_stored(int32_t layer, WeightKind part, const Watch& watch, const WeightKind* held) {
-  const WeightKind stored = lm::stored_in(shape_.config, part);
+void Weights::load_stored(const Place& place, WeightKind part, const Watch& watch, const WeightKind* held) {
+  const Shape z = shape_.at(place);
+  const WeightKind stored = lm::stored_in(z.config, part);
   if (stored != part && held != nullptr && *held == stored) return;
-  load(layer, stored, shape_.stored_count(stored), watch);
+  load(place, stored, z.stored_count(stored), watch);
 }
 
 StackedMatrix::Part Weights::room_for(int64_t rows, int64_t stride, int planes) const {
@@ -252,6 +262,7 @@ void Weights::store(const Placement& p, const lm::RowRuns& from, int64_t row, co
 BlockWeights Weights::copy(const BlockWeights& block) const {
   BlockWeights out;
   out.traits = block.traits;
+  const Shape own = shape_.of(block.traits), of_expert = shape_.of_expert();
   const auto copy_bytes = [&](void* to, const void* from, int64_t bytes) {
     check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice, stream_.get()),
           "copying weights");
@@ -260,12 +271,14 @@ BlockWeights Weights::copy(const BlockWeights& block) const {
     *to = DeviceBuffer<float>(stream_, from.size());
     if (from.size() > 0) copy_bytes(to->get(), from.get(), from.bytes());
   };
-  const auto matrix = [&](const StackedMatrix& from, std::initializer_list<WeightKind> kinds, StackedMatrix* to) {
+  const auto matrix = [&](const Shape& z, const StackedMatrix& from, std::initializer_list<WeightKind> kinds,
+                          StackedMatrix* to) {
+    if (from.parts.empty()) return;
     const Operand& all = from.operand();
     int64_t row = 0;
     for (const WeightKind kind : kinds) {
-      if (shape_.count(kind) == 0) continue;
-      const int64_t rows = shape_.placement(kind).padded_rows(), bytes = rows * all.stride * 2;
+      if (z.count(kind) == 0) continue;
+      const int64_t rows = z.placement(kind).padded_rows(), bytes = rows * all.stride * 2;
       StackedMatrix::Part part = room_for(rows, all.stride, all.planes);
       for (int p = 0; p < all.planes; ++p) {
         copy_bytes(part.data.get() + p * part.operand.plane, all.data + p * all.plane + row * all.stride, bytes);
@@ -275,32 +288,63 @@ BlockWeights Weights::copy(const BlockWeights& block) const {
     }
   };
   using K = WeightKind;
-  matrix(block.qkv, {K::q, K::k, K::v}, &out.qkv);
-  matrix(block.o, {K::o}, &out.o);
-  matrix(block.gates, {K::gate, K::up}, &out.gates);
-  matrix(block.down, {K::down}, &out.down);
+  matrix(own, block.qkv, {K::q, K::k, K::v}, &out.qkv);
+  matrix(own, block.o, {K::o}, &out.o);
+  matrix(own, block.gates, {K::gate, K::up}, &out.gates);
+  matrix(own, block.down, {K::down}, &out.down);
+  matrix(own, block.router, {K::router}, &out.router);
+  for (const ExpertWeights& expert : block.experts) {
+    ExpertWeights& to = out.experts.emplace_back();
+    matrix(of_expert, expert.gates, {K::gate, K::up}, &to.gates);
+    matrix(of_expert, expert.down, {K::down}, &to.down);
+  }
   using B = BlockWeights;
-  for (const auto field : {&B::qkv_bias, &B::o_bias, &B::gates_bias, &B::down_bias, &B::input_norm, &B::input_norm_bias,
-                           &B::post_attention_norm, &B::post_attention_norm_bias, &B::attention_output_norm,
-                           &B::attention_output_norm_bias, &B::mlp_output_norm, &B::mlp_output_norm_bias, &B::q_norm,
-                           &B::q_norm_bias, &B::k_norm, &B::k_norm_bias, &B::sinks}) {
+  for (const auto field : {&B::qkv_bias,
+                           &B::o_bias,
+                           &B::gates_bias,
+                           &B::down_bias,
+                           &B::input_norm,
+                           &B::input_norm_bias,
+                           &B::post_attention_norm,
+                           &B::post_attention_norm_bias,
+                           &B::attention_output_norm,
+                           &B::attention_output_norm_bias,
+                           &B::mlp_output_norm,
+                           &B::mlp_output_norm_bias,
+                           &B::q_norm,
+                           &B::q_norm_bias,
+                           &B::k_norm,
+                           &B::k_norm_bias,
+                           &B::sinks,
+                           &B::router_bias,
+                           &B::router_correction,
+                           &B::shared_gate,
+                           &B::expert_gates_bias,
+                           &B::expert_down_bias}) {
     vector(block.*field, &(out.*field));
   }
   return out;
 }
 
-void Weights::replace(WeightKind stored, const float* values, BlockWeights* block) {
+void Weights::replace(WeightKind stored, int32_t expert, const float* values, BlockWeights* block) {
   using K = WeightKind;
+  const Shape z = expert == kNoExpert ? shape_.of(block->traits) : shape_.of_expert();
   const auto put = [&](K kind, StackedMatrix* matrix, size_t part) {
-    if (shape_.count(kind) == 0 || lm::stored_in(shape_.config, kind) != stored) return;
-    const Placement p = shape_.placement(kind);
+    if (z.count(kind) == 0 || lm::stored_in(z.config, kind) != stored) return;
+    const Placement p = z.placement(kind);
     matrix->parts[part] = room_for(p.padded_rows(), p.padded_cols(), 2);
-    store(p, lm::rows_in(shape_.config, kind, p.rows), 0, matrix->parts[part]);
+    store(p, lm::rows_in(z.config, kind, p.rows), 0, matrix->parts[part]);
   };
-  const int64_t count = shape_.stored_count(stored);
+  const int64_t count = z.stored_count(stored);
   reserve_staging(count);
   std::copy_n(values, count, staging_->get());
   staging_device_.upload(staging_->get(), count);
+  if (expert != kNoExpert) {
+    ExpertWeights& own = block->experts[static_cast<size_t>(expert)];
+    put(K::gate, &own.gates, 0);
+    put(K::up, &own.gates, own.gates.parts.size() - 1);
+    return put(K::down, &own.down, 0);
+  }
   put(K::q, &block->qkv, 0);
   put(K::k, &block->qkv, 1);
   put(K::v, &block->qkv, 2);
@@ -310,27 +354,56 @@ void Weights::replace(WeightKind stored, const float* values, BlockWeights* bloc
   put(K::down, &block->down, 0);
 }
 
-void Weights::vector(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch,
+void Weights::vector(const Place& place, const std::vector<WeightKind>& kinds, const Watch& watch,
                      DeviceBuffer<float>* out) {
+  const Shape z = shape_.at(place);
   int64_t width = 0;
-  for (const WeightKind kind : kinds) width += shape_.count(kind) == 0 ? 0 : shape_.placement(kind).padded_cols();
+  for (const WeightKind kind : kinds) width += z.count(kind) == 0 ? 0 : z.placement(kind).padded_cols();
   if (width == 0) return;
   *out = DeviceBuffer<float>(stream_, width);
   out->clear();
-  int64_t at = 0;
+  store_vectors(place, kinds, watch, out->get());
+}
+
+void Weights::store_vectors(const Place& place, const std::vector<WeightKind>& kinds, const Watch& watch, float* out) {
+  const Shape z = shape_.at(place);
+  const float* begin = out;
   WeightKind held{};
   for (const WeightKind kind : kinds) {
-    if (shape_.count(kind) == 0) continue;
-    const Placement p = shape_.placement(kind);
-    const bool weight = shape_.is_norm_weight(kind), left_out = shape_.is_left_out(kind);
-    const float offset = !weight ? 0.0f : left_out ? 1.0f : shape_.config.norms.offset;
-    if (!left_out) load_stored(layer, kind, watch, at == 0 ? nullptr : &held);
-    held = lm::stored_in(shape_.config, kind);
+    if (z.count(kind) == 0) continue;
+    const Placement p = z.placement(kind);
+    const bool weight = z.is_norm_weight(kind), left_out = z.is_left_out(kind);
+    const float offset = !weight ? 0.0f : left_out ? 1.0f : z.config.norms.offset;
+    if (!left_out) load_stored(place, kind, watch, out == begin ? nullptr : &held);
+    held = lm::stored_in(z.config, kind);
     store_vector_kernel<<<1, kThreads, 0, stream_.get()>>>(left_out ? nullptr : staging_device_.get(), p,
-                                                           lm::rows_in(shape_.config, kind, p.cols), offset,
-                                                           out->get() + at);
+                                                           lm::rows_in(z.config, kind, p.cols), offset, out);
     check_launch("storing weights");
-    at += p.padded_cols();
+    out += p.padded_cols();
+  }
+}
+
+void Weights::load_experts(int32_t layer, const Watch& watch, BlockWeights* out) {
+  using K = WeightKind;
+  const Shape z = shape_.of_expert();
+  const int32_t count = z.config.moe.experts;
+  stack(layer, {K::router}, watch, &out->router);
+  vector(layer, {K::router_bias}, watch, &out->router_bias);
+  vector(layer, {K::router_correction}, watch, &out->router_correction);
+  vector(layer, {K::shared_gate}, watch, &out->shared_gate);
+  if (z.config.moe.expert_bias) {
+    out->expert_gates_bias = DeviceBuffer<float>(stream_, count * z.gates);
+    out->expert_down_bias = DeviceBuffer<float>(stream_, count * z.hidden);
+    out->expert_gates_bias.clear();
+    out->expert_down_bias.clear();
+  }
+  for (int32_t e = 0; e < count; ++e) {
+    ExpertWeights& expert = out->experts.emplace_back();
+    stack({layer, e}, {K::gate, K::up}, watch, &expert.gates);
+    stack({layer, e}, {K::down}, watch, &expert.down);
+    if (!z.config.moe.expert_bias) continue;
+    store_vectors({layer, e}, {K::gate_bias, K::up_bias}, watch, out->expert_gates_bias.get() + e * z.gates);
+    store_vectors({layer, e}, {K::down_bias}, watch, out->expert_down_bias.get() + e * z.hidden);
   }
 }
 
@@ -351,8 +424,11 @@ BlockWeights Weights::load_block(int32_t layer, const Watch& watch) {
   }
   stack(layer, {K::q, K::k, K::v}, watch, &w.qkv);
   vector(layer, {K::q_bias, K::k_bias, K::v_bias}, watch, &w.qkv_bias);
-  vector(layer, {K::q_norm}, watch, &w.q_norm);
-  vector(layer, {K::k_norm}, watch, &w.k_norm);
+  // Norms without weights are of what turns.
+  if (shape_.config.attention.head_norm != HeadNorm::bare || w.traits.rotary != LayerRotary::none) {
+    vector(layer, {K::q_norm}, watch, &w.q_norm);
+    vector(layer, {K::k_norm}, watch, &w.k_norm);
+  }
   vector(layer, {K::q_norm_bias}, watch, &w.q_norm_bias);
   vector(layer, {K::k_norm_bias}, watch, &w.k_norm_bias);
   vector(layer, {K::sinks}, watch, &w.sinks);
@@ -362,10 +438,13 @@ BlockWeights Weights::load_block(int32_t layer, const Watch& watch) {
   vector(layer, {K::attention_output_norm_bias}, watch, &w.attention_output_norm_bias);
   vector(layer, {K::post_attention_norm}, watch, &w.post_attention_norm);
   vector(layer, {K::post_attention_norm_bias}, watch, &w.post_attention_norm_bias);
-  stack(layer, shape_.config.mlp.plain ? std::vector<K>{K::up} : std::vector<K>{K::gate, K::up}, watch, &w.gates);
-  vector(layer, {K::gate_bias, K::up_bias}, watch, &w.gates_bias);
-  stack(layer, {K::down}, watch, &w.down);
-  vector(layer, {K::down_bias}, watch, &w.down_bias);
+  if (w.traits.width > 0) {
+    stack(layer, shape_.config.mlp.plain ? std::vector<K>{K::up} : std::vector<K>{K::gate, K::up}, watch, &w.gates);
+    vector(layer, {K::gate_bias, K::up_bias}, watch, &w.gates_bias);
+    stack(layer, {K::down}, watch, &w.down);
+    vector(layer, {K::down_bias}, watch, &w.down_bias);
+  }
+  if (w.traits.routed) load_experts(layer, watch, &w);
   vector(layer, {K::mlp_output_norm}, watch, &w.mlp_output_norm);
   vector(layer, {K::mlp_output_norm_bias}, watch, &w.mlp_output_norm_bias);
   require_exact();

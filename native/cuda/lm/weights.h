@@ -29,6 +29,11 @@ struct StackedMatrix {
   const Operand& operand() const { return parts[0].operand; }
 };
 
+// An expert's MLP; its biases lie with those of the others.
+struct ExpertWeights {
+  StackedMatrix gates, down;
+};
+
 // Buffers are empty where the architecture has no such tensor.
 struct BlockWeights {
   LayerTraits traits;
@@ -37,6 +42,11 @@ struct BlockWeights {
   DeviceBuffer<float> input_norm, input_norm_bias, post_attention_norm, post_attention_norm_bias;
   DeviceBuffer<float> attention_output_norm, attention_output_norm_bias, mlp_output_norm, mlp_output_norm_bias;
   DeviceBuffer<float> q_norm, q_norm_bias, k_norm, k_norm_bias, sinks;
+  // Of a routed layer.
+  StackedMatrix router;  // [experts, hidden]
+  DeviceBuffer<float> router_bias, router_correction, shared_gate;
+  std::vector<ExpertWeights> experts;
+  DeviceBuffer<float> expert_gates_bias, expert_down_bias;  // [experts, gates], [experts, hidden]
 };
 
 struct TableWeights {
@@ -44,6 +54,9 @@ struct TableWeights {
   Operand table{};                      // [vocab, hidden]
   DeviceBuffer<float> norm, norm_bias;  // final norm; empty for the embedding
   DeviceBuffer<float> bias;             // [vocab], of logits; empty when there is none
+  // What comes between the final norm and the table, [hidden, hidden]; empty when there is none.
+  StackedMatrix dense;
+  DeviceBuffer<float> dense_bias, dense_norm, dense_norm_bias;
 };
 
 // What is added to rows of the embedding, and what normalises the sum; empty when there is none.
@@ -73,7 +86,7 @@ class Weights {
   // A copy of a block in which every matrix is a part of its own, so that each can be replaced.
   BlockWeights copy(const BlockWeights& block) const;
   // Puts host values, as the provider gives them, in the place of a stored matrix of such a copy, in two planes.
-  void replace(WeightKind kind, const float* values, BlockWeights* block);
+  void replace(WeightKind kind, int32_t expert, const float* values, BlockWeights* block);
 
   // Whether a block stays in device memory.
   bool kept(int32_t layer) const { return blocks_[layer] != nullptr; }
@@ -82,20 +95,23 @@ class Weights {
   void release_staging();
 
  private:
-  void stack(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix* out);
-  std::unique_ptr<PackedMatrix> load_packed(int32_t layer, WeightKind kind, const Watch& watch);
-  void load_planes(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix::Part* out);
+  void stack(const Place& place, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix* out);
+  std::unique_ptr<PackedMatrix> load_packed(const Place& place, WeightKind kind, const Watch& watch);
+  void load_planes(const Place& place, const std::vector<WeightKind>& kinds, const Watch& watch,
+                   StackedMatrix::Part* out);
   // Side by side; those that this architecture has.
-  void vector(int32_t layer, const std::vector<WeightKind>& kinds, const Watch& watch, DeviceBuffer<float>* out);
+  void vector(const Place& place, const std::vector<WeightKind>& kinds, const Watch& watch, DeviceBuffer<float>* out);
+  void store_vectors(const Place& place, const std::vector<WeightKind>& kinds, const Watch& watch, float* out);
+  void load_experts(int32_t layer, const Watch& watch, BlockWeights* out);
   // Leaves the tensor in staging_device_.
-  void load(int32_t layer, WeightKind kind, int64_t count, const Watch& watch);
+  void load(const Place& place, WeightKind kind, int64_t count, const Watch& watch);
   // Makes room for a tensor in staging memory, once nothing reads it.
   void reserve_staging(int64_t count);
   StackedMatrix::Part room_for(int64_t rows, int64_t stride, int planes) const;
   // Writes rows of what is in staging_device_ from row `row` of a part on.
   void store(const Placement& placement, const lm::RowRuns& from, int64_t row, const StackedMatrix::Part& part) const;
   // Brings the tensor that a part is stored in, unless it is a fused one and what *held says.
-  void load_stored(int32_t layer, WeightKind part, const Watch& watch, const WeightKind* held);
+  void load_stored(const Place& place, WeightKind part, const Watch& watch, const WeightKind* held);
   void require_exact();
   BlockWeights load_block(int32_t layer, const Watch& watch);
   bool fits() const;

@@ -189,14 +189,9 @@ inline int64_t predictions(const LanguageModelConfig& c, const int32_t* tokens, 
 
 // The first part of a config that the CUDA backend does not have, in words; null when it has all.
 inline const char* part_beyond_cuda(const LanguageModelConfig& c) {
-  if (c.norms.of_sum) return "norms of the residual stream after each half";
   if (c.attention.alibi_rounded) return "rounded attention biases by distance";
   if (c.embedding.width != 0 && c.embedding.width != c.hidden) return "projected embeddings";
-  if (c.head.transform) return "a transform before the head";
-  if (c.attention.chunked) return "attention by chunks";
-  if (c.attention.growth.rate != 0) return "queries that grow with their position";
-  if (c.attention.head_norm == HeadNorm::bare) return "norms of heads without weights";
-  if (c.moe.experts > 0) return "experts";
+  if (c.moe.experts > 1024) return "more than 1024 experts";
   return nullptr;
 }
 

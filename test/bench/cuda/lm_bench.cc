@@ -18,6 +18,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "lq/backend.h"
@@ -56,7 +57,10 @@ struct Mapping {
 struct Place {
   int32_t layer;
   WeightKind kind;
-  bool operator<(const Place& other) const { return std::pair(layer, kind) < std::pair(other.layer, other.kind); }
+  int32_t expert = kNoExpert;
+  bool operator<(const Place& other) const {
+    return std::tuple(layer, kind, expert) < std::tuple(other.layer, other.kind, other.expert);
+  }
 };
 
 struct Model {
@@ -64,26 +68,37 @@ struct Model {
   int32_t context = 0, check_sequences = 0, sequences = 0;
   std::map<Place, std::pair<int64_t, int64_t>> tensors;  // offset in elements, count
   const uint16_t* weights = nullptr;
+  std::vector<LayerTraits> traits;  // what config points to, of a model of experts
 };
 
-// model.txt: the sizes on one line, then a line a tensor with layer, kind, offset and count.
+// model.txt: the sizes on one line, then a line a tensor with layer, kind, expert, offset and count.
 Model read_model(const std::string& folder) {
   Model m;
   std::ifstream in(folder + "/model.txt");
   LanguageModelConfig& c = m.config;
   in >> c.layers >> c.hidden >> c.heads >> c.kv_heads >> c.head_dim >> c.intermediate >> c.vocab >> c.max_positions >>
-      c.rms_eps >> c.rope_theta >> m.context >> m.check_sequences >> m.sequences;
+      c.rms_eps >> c.rope_theta >> m.context >> m.check_sequences >> m.sequences >>
+      c.moe.experts >> c.moe.top_k;
   c.rope_factor = c.rope_attention_factor = 1;
-  int32_t layer = 0, kind = 0;
+  if (c.moe.experts > 0) {
+    c.moe.intermediate = c.intermediate;
+    c.intermediate = 0;
+    c.moe.renormalise = true;
+    c.moe.fused = Fused::stacked;
+    m.traits.assign(static_cast<size_t>(c.layers), {0, LayerRotary::standard, 0, true});
+  }
+  int32_t layer = 0, kind = 0, expert = 0;
   int64_t offset = 0, count = 0;
-  while (in >> layer >> kind >> offset >> count) m.tensors[{layer, static_cast<WeightKind>(kind)}] = {offset, count};
+  while (in >> layer >> kind >> expert >> offset >> count) {
+    m.tensors[{layer, static_cast<WeightKind>(kind), expert}] = {offset, count};
+  }
   if (m.tensors.empty()) stop("no tensors in " + folder + "/model.txt");
   return m;
 }
 
-Status load_weight(void* user, int32_t layer, WeightKind kind, int32_t, float* out, int64_t count) {
+Status load_weight(void* user, int32_t layer, WeightKind kind, int32_t expert, float* out, int64_t count) {
   const auto& model = *static_cast<const Model*>(user);
-  const auto found = model.tensors.find({layer, kind});
+  const auto found = model.tensors.find({layer, kind, expert});
   if (found == model.tensors.end() || found->second.second != count) {
     return {StatusCode::invalid_argument, -1, "a tensor is missing or of another size"};
   }
@@ -98,8 +113,8 @@ Status load_weight(void* user, int32_t layer, WeightKind kind, int32_t, float* o
 // Squared gradients by matrix.
 struct Sums {
   std::map<Place, std::vector<float>> values;
-  static float* accumulator(void* user, int32_t layer, WeightKind kind, int32_t, int64_t rows, int64_t cols) {
-    std::vector<float>& v = static_cast<Sums*>(user)->values[{layer, kind}];
+  static float* accumulator(void* user, int32_t layer, WeightKind kind, int32_t expert, int64_t rows, int64_t cols) {
+    std::vector<float>& v = static_cast<Sums*>(user)->values[{layer, kind, expert}];
     v.resize(static_cast<size_t>(rows * cols));
     return v.data();
   }
@@ -117,7 +132,7 @@ struct QuantizedModel {
   int64_t packed_bytes = 0;
 
   Status quantize(int32_t layer, WeightKind kind, bool* found) {
-    const auto at = model.tensors.find({layer, kind});
+    const auto at = model.tensors.find({layer, kind, kNoExpert});
     *found = at != model.tensors.end() && layer >= 0 && kind >= WeightKind::q && kind <= WeightKind::down;
     if (!*found) return {StatusCode::ok, -1, {}};
     const auto [offset, count] = at->second;
@@ -176,6 +191,7 @@ int main(int argc, char** argv) {
   std::fprintf(stderr, "%s: %s\n", info.name, info.detail);
 
   Model model = read_model(folder);
+  if (!model.traits.empty()) model.config.traits = model.traits.data();
   const Mapping weights(folder + "/weights.bf16"), ids(folder + "/tokens.i32"), losses_file(folder + "/losses.f64");
   model.weights = reinterpret_cast<const uint16_t*>(weights.data);
   const auto* tokens = reinterpret_cast<const int32_t*>(ids.data);
@@ -199,7 +215,7 @@ int main(int argc, char** argv) {
   double worst_norm = 0, worst_sum = 0;
   for (const auto& [place, values] : sums.values) {
     const std::string path =
-        folder + "/fisher_" + std::to_string(place.layer) + "_" + std::to_string(static_cast<int>(place.kind)) + ".f32";
+        folder + "/fisher_" + std::to_string(place.layer) + "_" + std::to_string(static_cast<int>(place.kind)) + "_" + std::to_string(place.expert) + ".f32";
     if (access(path.c_str(), R_OK) != 0) continue;
     const Mapping file(path);
     const auto* expected = reinterpret_cast<const float*>(file.data);
@@ -250,6 +266,16 @@ int main(int argc, char** argv) {
   }
   lm->destroy();
 
+  const double fisher_rate = (model.sequences - few) * context / (fisher - fisher_few);
+  if (!model.traits.empty()) {
+    std::printf(
+        "{\"valid\": true, \"worst_loss\": %.3e, \"worst_fisher_norm\": %.3e, \"worst_fisher_sum\": %.3e, "
+        "\"first_seconds\": %.2f, \"forward_tokens_per_second\": %.0f, \"fisher_tokens_per_second\": %.0f, "
+        "\"fisher_seconds\": %.3f}\n",
+        worst_loss, worst_norm, worst_sum, first_seconds, rows / forward, fisher_rate, fisher);
+    return 0;
+  }
+
   // Packed: one sequence a batch for the memory it takes, then the whole for time.
   std::vector<double> expanded_losses(losses.size());
   QuantizedModel quantized(model, backend);
@@ -279,7 +305,6 @@ int main(int argc, char** argv) {
   }
   lm->destroy();
   if (!(packed_loss <= 1.5 * noise_loss)) stop("packed losses are " + std::to_string(packed_loss) + " off");
-  const double fisher_rate = (model.sequences - few) * context / (fisher - fisher_few);
   std::printf(
       "{\"valid\": true, \"worst_loss\": %.3e, \"worst_fisher_norm\": %.3e, \"worst_fisher_sum\": %.3e, "
       "\"first_seconds\": %.2f, \"forward_tokens_per_second\": %.0f, \"fisher_tokens_per_second\": %.0f, "
