@@ -388,8 +388,8 @@ double worst_gradient(ReferenceModel* reference, const Sums& sums, const std::ve
         const double d = reference->derivative(layer, kind, index, &tokens[s * c.context], c.context, expert);
         expected += d * d;
       }
-      const double allowed = tolerance * (expected + 1e-3 * largest);
-      worst = std::max(worst, std::abs(values[index] - expected) / allowed);
+      const double allowed = tolerance * (expected + 1e-3 * largest) + 1e-30;
+      worst = worse(worst, std::abs(values[index] - expected) / allowed);
     }
   }
   return worst;
@@ -408,9 +408,10 @@ double worst_moment(const Sums& sums, const ReferenceModel::Inputs& inputs) {
     const auto n = static_cast<int64_t>(tokens.front().size());
     if (found.size() != values.size()) return 1;
     const double largest = *std::max_element(values.begin(), values.end());
+    const double slack = std::get<2>(place) == kNoExpert ? 1 : kExpertSlack;
     for (int64_t i = 0; i < n; ++i) {
       for (int64_t j = 0; j <= i; ++j) {
-        worst = std::max(worst, std::abs(found[i * n + j] - values[i * n + j]) / largest);
+        worst = worse(worst, std::abs(found[i * n + j] - values[i * n + j]) / largest / slack);
       }
     }
   }
@@ -427,7 +428,7 @@ double worst_row(const Sums& sums) {
     for (size_t i = 0; i < rows.size(); ++i) {
       double expected = 0;
       for (size_t j = 0; j < cols; ++j) expected += values[i * cols + j];
-      worst = std::max(worst, std::abs(rows[i] - expected) / (expected + 1e-30));
+      worst = worse(worst, std::abs(rows[i] - expected) / (expected + 1e-30));
     }
   }
   return worst;
@@ -461,15 +462,16 @@ std::vector<LanguageModelCheck> check_case(Backend& backend, const Case& c, cons
   if (succeeded("losses", model.model->losses(tokens.data(), c.sequences, c.context, losses.data(), control))) {
     double worst = 0;
     for (int32_t s = 0; s < c.sequences; ++s) {
-      worst = std::max(worst, std::abs(losses[s] - reference.loss(&tokens[s * c.context], c.context)));
+      worst = worse(worst, std::abs(losses[s] - reference.loss(&tokens[s * c.context], c.context)));
     }
-    checks.within("losses", worst, tolerance.loss);
+    // Of masked tokens there are few: their errors are averaged less.
+    checks.within("losses", worst, (c.config.masked ? 2 : 1) * tolerance.loss);
   }
   std::vector<float> logits(static_cast<size_t>(c.context) * c.config.vocab);
   if (succeeded("logits", model.model->logits(tokens.data(), c.context, logits.data(), control))) {
     const std::vector<double> expected = reference.logits(tokens.data(), c.context);
     double worst = 0;
-    for (size_t i = 0; i < expected.size(); ++i) worst = std::max(worst, std::abs(logits[i] - expected[i]));
+    for (size_t i = 0; i < expected.size(); ++i) worst = worse(worst, std::abs(logits[i] - expected[i]));
     checks.within("logits", worst, tolerance.logits);
   }
   Sums sums;

@@ -1,7 +1,9 @@
 // What the checks of language models share.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <string>
@@ -86,6 +88,11 @@ struct Sums {
   }
 };
 
+// The larger of a deviation and the worst so far; what is no number is worse than all.
+inline double worse(double worst, double deviation) {
+  return std::isnan(deviation) ? INFINITY : std::max(worst, deviation);
+}
+
 // Sum over tokens of a b^T, [n, n].
 inline std::vector<double> moment(const std::vector<std::vector<double>>& a,
                                   const std::vector<std::vector<double>>& b) {
@@ -98,6 +105,9 @@ inline std::vector<double> moment(const std::vector<std::vector<double>>& a,
   }
   return sum;
 }
+
+// An expert's inputs are a few tokens', whose rounding is not averaged.
+inline constexpr double kExpertSlack = 3;
 
 class Checks {
  public:

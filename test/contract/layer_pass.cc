@@ -34,7 +34,7 @@ std::vector<WeightKind> readers(BlockInput input) {
 double worst_of(const std::vector<float>& found, const std::vector<double>& expected, double tokens) {
   double largest = 0, worst = 0;
   for (const double x : expected) largest = std::max(largest, std::abs(x) / tokens);
-  for (size_t i = 0; i < found.size(); ++i) worst = std::max(worst, std::abs(found[i] - expected[i] / tokens));
+  for (size_t i = 0; i < found.size(); ++i) worst = worse(worst, std::abs(found[i] - expected[i] / tokens));
   return worst / (largest + 1e-30);
 }
 
@@ -93,7 +93,7 @@ std::vector<LanguageModelCheck> check_pass(Backend& backend, const LanguageModel
     return checks.results;
   }
   const FreePass free(opened);
-  double moments = 0, crosses = 0;
+  double moments = 0, crosses = 0, of_experts = 0, crosses_of_experts = 0;
   Status status{StatusCode::ok, -1, {}};
   const auto run = [&](const Status& s) {
     if (status.code == StatusCode::ok) status = s;
@@ -111,14 +111,15 @@ std::vector<LanguageModelCheck> check_pass(Backend& backend, const LanguageModel
         const Rows& own = found->second;
         std::vector<float> second(own.front().size() * own.front().size()), crossed(second.size());
         run(opened->moments(layer, input, e, second.data(), crossed.data(), {}));
-        moments = std::max(moments, worst_of(second, moment(own, own), count));
+        of_experts = worse(of_experts, worst_of(second, moment(own, own), count));
         if (input != BlockInput::mlp) continue;
         const Rows of_f = same_tokens(of_dense.at({layer, input, kNoExpert}), x, own);
-        crosses = std::max(crosses, worst_of(crossed, moment(difference_of(of_f, own), own), count));
+        crosses_of_experts =
+            worse(crosses_of_experts, worst_of(crossed, moment(difference_of(of_f, own), own), count));
       }
-      moments = std::max(moments, worst_of(moment_of, moment(x, x), count));
+      moments = worse(moments, worst_of(moment_of, moment(x, x), count));
       if (layer > 0 || input != BlockInput::attention) {
-        crosses = std::max(crosses, worst_of(cross, moment(difference, x), count));
+        crosses = worse(crosses, worst_of(cross, moment(difference, x), count));
       } else {
         checks.add("streams begin as one", std::all_of(cross.begin(), cross.end(), [](float v) { return v == 0; }), "");
       }
@@ -140,6 +141,10 @@ std::vector<LanguageModelCheck> check_pass(Backend& backend, const LanguageModel
   checks.add("runs", status.code == StatusCode::ok, status.message);
   checks.within("second moments of the encoded stream", moments, tolerance.moment);
   checks.within("cross moments", crosses, 10 * tolerance.moment);
+  if (config.moe.experts > 0) {
+    checks.within("second moments of experts", of_experts, kExpertSlack * tolerance.moment);
+    checks.within("cross moments of experts", crosses_of_experts, 10 * tolerance.moment);
+  }
   std::vector<float> none(1);
   const Status beyond = opened->moments(config.layers, BlockInput::attention, kNoExpert, none.data(), nullptr, {});
   checks.add("there is no block after the last", beyond.code == StatusCode::invalid_argument, beyond.message);

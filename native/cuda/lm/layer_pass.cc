@@ -19,6 +19,15 @@ bool in_attention(WeightKind kind) {
          kind == WeightKind::o;
 }
 
+// The first `count` elements of every plane.
+void copy_planes(const Stream& stream, const Planes& from, int64_t count, const Planes& to) {
+  for (int p = 0; p < kPlanes; ++p) {
+    check(cudaMemcpyAsync(to.data + p * to.plane, from.data + p * from.plane,
+                          static_cast<size_t>(count) * sizeof(uint16_t), cudaMemcpyDeviceToDevice, stream.get()),
+          "copying on the device");
+  }
+}
+
 // Hidden states of all sequences, [rows, width] fp32, on the device or on the host.
 class HiddenStates {
  public:
@@ -88,9 +97,7 @@ class CudaLayerPass final : public LayerPass {
         const int64_t count = b.rows() * n;
         if (cross != nullptr) {
           const Planes f = input_of(b, *dense_weights_, state, input, dense_, first);
-          check(cudaMemcpyAsync(kept.data, f.data, static_cast<size_t>(count * kPlanes) * sizeof(uint16_t),
-                                cudaMemcpyDeviceToDevice, b.stream.get()),
-                "copying on the device");
+          copy_planes(b.stream, f, count, kept);
         }
         const Planes q = input_of(b, encoded_weights_, state, input, encoded_, first);
         b.products.add_moments(q.operand(n), q.operand(n), n, n, b.rows(), second.get());
@@ -257,12 +264,7 @@ class CudaLayerPass final : public LayerPass {
     const Planes q = expert_input(b, encoded_weights_, normed, state.experts, of.expert, down);
     b.products.add_moments(q.operand(n), q.operand(n), n, n, count, second);
     if (crossed == nullptr) return;
-    for (int p = 0; p < kPlanes; ++p) {
-      check(
-          cudaMemcpyAsync(kept.data + p * kept.plane, q.data + p * q.plane,
-                          static_cast<size_t>(count * n) * sizeof(uint16_t), cudaMemcpyDeviceToDevice, b.stream.get()),
-          "copying on the device");
-    }
+    copy_planes(b.stream, q, count * n, kept);
     const Planes of_dense = input_of(b, *dense_weights_, state, BlockInput::mlp, dense_, of.first);
     if (b.shape.config.moe.scale_input) weigh_rows(b, *dense_weights_, of_dense, state.experts, of.expert);
     const Planes f = expert_input(b, *dense_weights_, of_dense, state.experts, of.expert, down);

@@ -90,8 +90,9 @@ def of_matrices(model):
 
 
 def write_expected(model, tokens, folder, options):
-    """Losses and squared gradients in fp32, and how far transformers in bf16 is from them: noise.txt has the worst loss
-    and the worst relative distance of a matrix's squared gradients."""
+    """Losses and squared gradients in fp32, and how far transformers in bf16 is from them: noise.txt has the worst loss,
+    and the worst relative distances of a matrix's squared gradients and of their sum. With experts those are large: in bf16
+    other experts are chosen."""
     def evaluate(which):
         with torch.no_grad():
             losses = torch.cat([losses_of(which, tokens[i:i + 1]) for i in range(options.check)]).double().cpu()
@@ -111,10 +112,11 @@ def write_expected(model, tokens, folder, options):
     rough_losses, rough = evaluate(model)
     noise = ((rough_losses - losses).abs().max().item(),
              max((torch.linalg.norm(rough[at] - value) / torch.linalg.norm(value)).item()
-                 for at, value in squares.items()))
+                 for at, value in squares.items()),
+             max((rough[at].double().sum() / value.double().sum() - 1).abs().item() for at, value in squares.items()))
     with open(os.path.join(folder, "noise.txt"), "w") as out:
         print(*noise, file=out)
-    return {"bf16_worst_loss": noise[0], "bf16_worst_fisher_norm": noise[1]}
+    return {"bf16_worst_loss": noise[0], "bf16_worst_fisher_norm": noise[1], "bf16_worst_fisher_sum": noise[2]}
 
 
 def main():
