@@ -114,8 +114,7 @@ std::vector<LanguageModelCheck> check_pass(Backend& backend, const LanguageModel
         of_experts = worse(of_experts, worst_of(second, moment(own, own), count));
         if (input != BlockInput::mlp) continue;
         const Rows of_f = same_tokens(of_dense.at({layer, input, kNoExpert}), x, own);
-        crosses_of_experts =
-            worse(crosses_of_experts, worst_of(crossed, moment(difference_of(of_f, own), own), count));
+        crosses_of_experts = worse(crosses_of_experts, worst_of(crossed, moment(difference_of(of_f, own), own), count));
       }
       moments = worse(moments, worst_of(moment_of, moment(x, x), count));
       if (layer > 0 || input != BlockInput::attention) {

@@ -227,6 +227,31 @@ CASES = {
     "glm4": ("Glm4", dict(head_dim=8, attention_bias=False)),
     "olmo": ("Olmo", dict(clip_qkv=2.0)),
     "stablelm-parallel": ("StableLm", dict(use_parallel_residual=True)),
+    "exaone4": ("Exaone4", dict(head_dim=12, num_hidden_layers=4, sliding_window=7, sliding_window_pattern=3)),
+    "exaone4-full": (
+        "Exaone4",
+        dict(sliding_window=None, layer_types=["full_attention"] * 3, rms_norm_eps=0.01, tie_word_embeddings=True),
+    ),
+    "ernie4_5": ("Ernie4_5", dict(head_dim=12, use_bias=True)),
+    "helium": ("Helium", dict(head_dim=10, attention_bias=True, mlp_bias=True)),
+    "cwm": ("Cwm", dict(head_dim=16, sliding_window=6, mlp_bias=True)),
+    "hyperclovax": (
+        "HyperCLOVAX",
+        dict(
+            head_dim=12,
+            attention_bias=True,
+            mlp_bias=True,
+            embedding_multiplier=1.3,
+            logits_scaling=0.7,
+            residual_multiplier=0.6,
+            attention_multiplier=0.4,
+        ),
+    ),
+    "hyperclovax-plain": ("HyperCLOVAX", dict(use_post_norm=False)),
+    "jais2": ("Jais2", dict(layer_norm_eps=0.01)),
+    "jais2-unbiased": ("Jais2", dict(attention_bias=False, mlp_bias=False, hidden_act="silu")),
+    "vaultgemma": ("VaultGemma", dict(head_dim=12, sliding_window=7, query_pre_attn_scalar=30)),
+    "eurobert": ("EuroBert", dict(mlp_bias=True, attention_bias=True, head_dim=12, mask_token_id=4)),
     "bert": ("Bert", dict(layer_norm_eps=0.01, type_vocab_size=3)),
     "bert-untied": ("Bert", dict(hidden_act="gelu_new", tie_word_embeddings=False)),
     "roberta": ("Roberta", dict(pad_token_id=5, max_position_embeddings=48)),
@@ -252,7 +277,7 @@ CASES = {
 }
 # Tied as these are by default, which the common settings say otherwise.
 TIED = {"Bert", "Roberta", "XLMRoberta", "Camembert", "DistilBert", "Electra", "ModernBert", "GPT2", "GPTBigCode"}
-MASKED = TIED - {"GPT2", "GPTBigCode"}
+MASKED = TIED - {"GPT2", "GPTBigCode"} | {"EuroBert"}
 MASK = 4
 SEQUENCES, CONTEXT = 2, 33
 

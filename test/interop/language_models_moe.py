@@ -126,6 +126,40 @@ CASES = {
             **rope("yarn", factor=4.0, original_max_position_embeddings=16),
         ),
     ),
+    "granitemoeshared": (
+        "GraniteMoeShared",
+        dict(num_local_experts=4, num_experts_per_tok=3, shared_intermediate_size=28, residual_multiplier=0.7),
+    ),
+    "granitemoeshared-none": ("GraniteMoeShared", dict(num_local_experts=4, num_experts_per_tok=1)),
+    "flex-olmo": ("FlexOlmo", dict(num_experts=6, num_experts_per_tok=2, norm_topk_prob=True, attention_bias=True)),
+    "dots1": (
+        "Dots1",
+        dict(
+            n_routed_experts=8,
+            num_experts_per_tok=3,
+            moe_intermediate_size=18,
+            n_shared_experts=2,
+            n_group=4,
+            topk_group=2,
+            routed_scaling_factor=1.7,
+            first_k_dense_replace=1,
+            head_dim=12,
+            sliding_window=7,
+            max_window_layers=1,
+            attention_bias=True,
+        ),
+    ),
+    "solar-open": (
+        "SolarOpen",
+        dict(
+            n_routed_experts=6,
+            num_experts_per_tok=2,
+            moe_intermediate_size=22,
+            n_shared_experts=1,
+            head_dim=12,
+            attention_bias=True,
+        ),
+    ),
     "mixtral-together": ("Mixtral", dict(num_local_experts=4, num_experts_per_tok=2)),
     "qwen2-moe-together": ("Qwen2Moe", dict(**ROUTED, shared_expert_intermediate_size=36)),
     "qwen3-moe-together": ("Qwen3Moe", dict(**ROUTED, head_dim=12, mlp_only_layers=[0])),
@@ -154,7 +188,7 @@ def stored(name, tensor, family, together):
     kind = re.search(r"experts\.(gate_up_proj|down_proj)$", name)
     if not kind:
         return {name: tensor}
-    if family == "GraniteMoe":
+    if family in ("GraniteMoe", "GraniteMoeShared"):
         linear = "input_linear" if kind[1] == "gate_up_proj" else "output_linear"
         return {f"{name[: kind.start()]}{linear}.weight[{e}]": matrix for e, matrix in enumerate(tensor)}
     if family in ("GptOss", "Llama4") or together:

@@ -77,8 +77,7 @@ Model read_model(const std::string& folder) {
   std::ifstream in(folder + "/model.txt");
   LanguageModelConfig& c = m.config;
   in >> c.layers >> c.hidden >> c.heads >> c.kv_heads >> c.head_dim >> c.intermediate >> c.vocab >> c.max_positions >>
-      c.rms_eps >> c.rope_theta >> m.context >> m.check_sequences >> m.sequences >>
-      c.moe.experts >> c.moe.top_k;
+      c.rms_eps >> c.rope_theta >> m.context >> m.check_sequences >> m.sequences >> c.moe.experts >> c.moe.top_k;
   c.rope_factor = c.rope_attention_factor = 1;
   if (c.moe.experts > 0) {
     c.moe.intermediate = c.intermediate;
@@ -214,8 +213,8 @@ int main(int argc, char** argv) {
   require(lm->calibrate(tokens, 1, context, {&sums, Sums::accumulator, nullptr, nullptr}, losses.data(), {}), "fisher");
   double worst_norm = 0, worst_sum = 0;
   for (const auto& [place, values] : sums.values) {
-    const std::string path =
-        folder + "/fisher_" + std::to_string(place.layer) + "_" + std::to_string(static_cast<int>(place.kind)) + "_" + std::to_string(place.expert) + ".f32";
+    const std::string path = folder + "/fisher_" + std::to_string(place.layer) + "_" +
+                             std::to_string(static_cast<int>(place.kind)) + "_" + std::to_string(place.expert) + ".f32";
     if (access(path.c_str(), R_OK) != 0) continue;
     const Mapping file(path);
     const auto* expected = reinterpret_cast<const float*>(file.data);
@@ -235,7 +234,8 @@ int main(int argc, char** argv) {
   // As close to fp32 as transformers in bf16, half as far again allowed for chance.
   double noise_loss = 0, noise_norm = 0, noise_sum = 0;
   std::ifstream(folder + "/noise.txt") >> noise_loss >> noise_norm >> noise_sum;
-  const bool valid = worst_loss <= 1.5 * noise_loss && worst_norm <= 1.5 * noise_norm && worst_sum <= std::max(0.02, model.traits.empty() ? 0 : 1.5 * noise_sum);
+  const bool valid = worst_loss <= 1.5 * noise_loss && worst_norm <= 1.5 * noise_norm &&
+                     worst_sum <= std::max(0.02, model.traits.empty() ? 0 : 1.5 * noise_sum);
 
   if (only_check || !valid) {
     std::printf("{\"valid\": %s, \"worst_loss\": %.3e, \"worst_fisher_norm\": %.3e, \"worst_fisher_sum\": %.3e}\n",

@@ -2,7 +2,7 @@ import { expertCounts, together, type ExpertFamily } from './experts';
 import { everyLayer, type Family } from './family';
 import { granite } from './granite';
 
-const experts: ExpertFamily = {
+export const graniteExperts: ExpertFamily = {
   read: (config, layers) => ({
     experts: {
       ...expertCounts(config, { count: ['num_local_experts'], topK: 'num_experts_per_tok', defaults: [8, 2] }),
@@ -32,7 +32,7 @@ export const graniteMoe: Family = {
   ...granite,
   type: 'granitemoe',
   keys: [...granite.keys.filter(key => key !== 'mlp_bias'), 'num_local_experts', 'num_experts_per_tok'],
-  experts,
+  experts: graniteExperts,
   biases(config) {
     const attention = config.flag('attention_bias');
     return { attentionBias: attention, outputBias: attention, mlpBias: false };

@@ -4,6 +4,17 @@ import { arcee } from './arcee';
 import { bert } from './bert';
 import { bloom } from './bloom';
 import { cohere } from './cohere';
+import { cwm } from './cwm';
+import { dots1, solarOpen } from './dots1';
+import { ernie45 } from './ernie4-5';
+import { eurobert } from './eurobert';
+import { exaone4 } from './exaone4';
+import { flexOlmo } from './flex-olmo';
+import { graniteMoeShared } from './granitemoeshared';
+import { helium } from './helium';
+import { hyperclovax } from './hyperclovax';
+import { jais2 } from './jais2';
+import { vaultgemma } from './vaultgemma';
 import { cohere2 } from './cohere2';
 import { distilbert } from './distilbert';
 import { electra } from './electra';
@@ -72,9 +83,23 @@ export const FAMILIES: ReadonlyMap<unknown, Family> = new Map(
       bloom,
       mpt,
     ],
-    ...[mixtral, qwen2Moe, qwen3Moe, olmoe, glm4Moe, gptOss, graniteMoe, llama4],
+    ...[
+      mixtral,
+      qwen2Moe,
+      qwen3Moe,
+      olmoe,
+      glm4Moe,
+      gptOss,
+      graniteMoe,
+      llama4,
+      graniteMoeShared,
+      flexOlmo,
+      dots1,
+      solarOpen,
+    ],
+    ...[exaone4, ernie45, helium, cwm, hyperclovax, jais2, vaultgemma],
     ...[cohere, cohere2, nemotron, glm, glm4, olmo],
-    ...[bert, roberta, xlmRoberta, camembert, distilbert, electra, modernbert],
+    ...[bert, roberta, xlmRoberta, camembert, distilbert, electra, modernbert, eurobert],
   ].map(family => [family.type, family]),
 );
 
