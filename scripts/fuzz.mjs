@@ -1,4 +1,4 @@
-// Opens damaged checkpoints: node scripts/fuzz.mjs [--count N] [--seed S]. See test/fuzz/main.ts.
+// Opens damaged checkpoints: node scripts/fuzz.mjs [--count N] [--seed S] [--kind WORD]. See test/fuzz/main.ts.
 import { inRoot } from './lib.mjs';
 import { runTypeScript } from './run-typescript.mjs';
 

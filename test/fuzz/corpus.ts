@@ -1,5 +1,5 @@
 /** Small checkpoints of every kind that opening tells apart: what mutation starts from. */
-import { serializeGguf, type GgufField } from '../../extension/core/checkpoint/gguf/serialize';
+import { serializeGguf, type GgufField, type GgufTensorSpec } from '../../extension/core/checkpoint/gguf/serialize';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../../extension/core/checkpoint/serialize';
 
 import { paperOption } from '../../extension/core/options/config';
@@ -62,7 +62,7 @@ function packed(): Uint8Array {
 }
 
 /** A GGUF file with keys of every type, a tokenizer and tensors of several types; with data of zeros. */
-function gguf(more: Record<string, GgufField> = {}): Uint8Array {
+function gguf(more: Record<string, GgufField> = {}, others: readonly GgufTensorSpec[] = []): Uint8Array {
   const count = (value: number): GgufField => ({ type: 'u32', value });
   const fields: Record<string, GgufField> = {
     'general.architecture': { type: 'string', value: 'llama' },
@@ -92,6 +92,7 @@ function gguf(more: Record<string, GgufField> = {}): Uint8Array {
     { name: 'blk.0.attn_k.weight', type: 'IQ2_XXS', shape: [128, 256] },
     { name: 'blk.0.ffn_gate_exps.weight', type: 'BF16', shape: [2, 4, 256] },
     { name: 'rope_freqs.weight', type: 'F32', shape: [32] },
+    ...others,
   ]);
   const bytes = new Uint8Array(header.fileBytes);
   bytes.set(header.bytes);
@@ -198,6 +199,12 @@ export const CORPUS: Readonly<Record<string, Folder>> = {
       'tokenizer.ggml.tokens': { type: 'strings', value: ['a', 'b', 'ab', 'Ġ', 'Ġa', '<s>'] },
       'tokenizer.ggml.merges': { type: 'strings', value: ['a b', 'Ġ a'] },
     }),
+  },
+  'gguf adapter': {
+    '/m/model.gguf': gguf({ 'general.type': { type: 'string', value: 'adapter' } }, [
+      { name: 'blk.0.attn_q.weight.lora_a', type: 'F32', shape: [8, 256] },
+      { name: 'blk.0.attn_q.weight.lora_b', type: 'F32', shape: [256, 8] },
+    ]),
   },
   'split gguf': { '/m/m-00001-of-00002.gguf': part(0), '/m/m-00002-of-00002.gguf': part(1) },
   hub: {

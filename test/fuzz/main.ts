@@ -1,5 +1,5 @@
 /**
- * Opens damaged checkpoints by the ten thousand: npm run fuzz [-- --count N --seed S].
+ * Opens damaged checkpoints by the ten thousand: npm run fuzz [-- --count N --seed S --kind gguf].
  * Every outcome must be a report that makes sense or an error with a code; no case may take long; memory must not grow.
  */
 import { damaged, outcome } from './outcome';
@@ -9,6 +9,8 @@ const argument = (name: string, fallback: number): number => {
   const at = process.argv.indexOf(`--${name}`);
   return at < 0 ? fallback : Number(process.argv[at + 1]);
 };
+const kindAt = process.argv.indexOf('--kind');
+const like = kindAt < 0 ? '' : process.argv[kindAt + 1];
 const count = argument('count', 100_000);
 const seed = argument('seed', 1);
 const SLOW_MS = 2000;
@@ -19,7 +21,7 @@ const start = performance.now();
 let slowest = 0;
 for (let i = 0; i < count; i++) {
   const random = new Random(seed * 1_000_003 + i);
-  const { kind, path, folder } = damaged(random);
+  const { kind, path, folder } = damaged(random, like);
   const before = performance.now();
   let result: string;
   try {

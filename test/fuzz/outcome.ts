@@ -61,9 +61,9 @@ function check(holds: boolean): void {
   if (!holds) throw new Error('the report does not make sense');
 }
 
-/** A checkpoint of the corpus with one or two of its files changed. */
-export function damaged(random: Random): { kind: string; path: string; folder: Folder } {
-  const kind = random.of(Object.keys(CORPUS));
+/** A checkpoint of the corpus with one or two of its files changed. @param like of kinds whose name has this */
+export function damaged(random: Random, like = ''): { kind: string; path: string; folder: Folder } {
+  const kind = random.of(Object.keys(CORPUS).filter(name => name.includes(like)));
   let folder: Record<string, Uint8Array> = { ...CORPUS[kind]! };
   const names = Object.keys(folder);
   for (let i = random.below(2); i >= 0; i--) {

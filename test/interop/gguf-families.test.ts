@@ -3,7 +3,7 @@
  * from. All families are held against llama.cpp itself by `npm run test:llama`.
  */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { findExporter } from '../../extension/core/export/exporters';
 import type { Verdict } from '../../extension/core/export/loads/loads';
+import { compress } from '../../extension/core/pipeline';
 import { openCheckpoint } from '../../extension/core/logical/open';
 import { loadNative } from '../../extension/engine/load';
 import { nodeFiles } from '../../extension/node/files';
@@ -62,3 +63,27 @@ it.each(CASES)('%s', name => {
   expect(loads).toBe('yes');
   if (name !== 'falcon') expect(why.join()).toContain('pass the configuration of the original');
 });
+
+it('a mixture of experts is compressed to a size, the experts of a layer to one type', async () => {
+  const model = path.join(folder, 'qwen3-moe');
+  const out = path.join(folder, 'compressed');
+  const sample = path.join(root, 'media', 'sample');
+  const pipeline = { ...context(), native: loadNative(path.join(root, 'dist', 'native')) };
+  const report = await compress(pipeline, {
+    ...{ model, out, for: 'gguf', budget: { kind: 'bytes', value: 420_000 } },
+    ...{ calibration: path.join(sample, 'calibration.txt'), samples: 4, context: 64 },
+  });
+  const file = path.join(out, 'qwen3-moe.gguf');
+  expect(statSync(file).size).toBe(report.bytes);
+  expect(report.bytes).toBeLessThanOrEqual(420_000);
+  expect(report.delivered.checks.join()).toContain('values of all 90 encoded matrices');
+  const types = new Map<string, Set<string>>();
+  for (const { name, label } of report.matrices) {
+    const tensor = name.replace(/experts\.\d+\./, 'experts.');
+    types.set(tensor, (types.get(tensor) ?? new Set()).add(label));
+  }
+  expect([...types.values()].every(labels => labels.size === 1)).toBe(true);
+  expect(new Set([...types.values()].flatMap(labels => [...labels])).size).toBeGreaterThan(1);
+  const index = await openCheckpoint(nodeFiles, file);
+  expect(index.byName.get('blk.0.ffn_down_exps.weight')?.shape).toEqual([6, 64, 32]);
+}, 60_000);
