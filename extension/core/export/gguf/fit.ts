@@ -66,15 +66,8 @@ export function requireFit(config: Parts, architecture: Architecture, file: stri
   const refuse: Refuse = what => {
     throw new LqError('unsupported-model', `${what} has no form in GGUF for ${architecture.name}.`, { file });
   };
-  const { computes = {}, states = {}, always = [], activations = ['silu'], biases = [] } = architecture;
-  const [given, known] = [config as unknown as Values, usual(config) as Values];
-  const wanted = { ...known, ...(typeof computes === 'function' ? computes(config) : computes) } as Values;
-  for (const part of new Set([...Object.keys(given), ...Object.keys(wanted)])) {
-    if (ELSEWHERE.has(part)) continue;
-    const value = given[part] ?? known[part];
-    if (part in states ? always.includes(part as keyof Parts) && !value : !same(value, wanted[part]))
-      refuse(WORDS[part] ?? `${part} ${JSON.stringify(value)}`);
-  }
+  const { activations = ['silu'], biases = [] } = architecture;
+  requireParts(config, architecture, refuse);
   const { activation = 'silu' } = config;
   if (!activations.includes(activation)) refuse(`The activation ${activation}`);
   for (const [kind, has] of [
@@ -92,6 +85,19 @@ export function requireFit(config: Parts, architecture: Architecture, file: stri
 }
 
 type Values = Readonly<Record<string, unknown>>;
+
+function requireParts(config: Parts, architecture: Architecture, refuse: Refuse): void {
+  const { computes = {}, states = {}, always = [] } = architecture;
+  const known: Values = usual(config);
+  const given = config as unknown as Values;
+  const wanted: Values = { ...known, ...(typeof computes === 'function' ? computes(config) : computes) };
+  for (const part of new Set([...Object.keys(given), ...Object.keys(wanted)])) {
+    if (ELSEWHERE.has(part)) continue;
+    const value = given[part] ?? known[part];
+    if (part in states ? always.includes(part as keyof Parts) && !value : !same(value, wanted[part]))
+      refuse(WORDS[part] ?? `${part} ${JSON.stringify(value)}`);
+  }
+}
 
 function requireRotary({ rope, layers, layerTraits }: Parts, architecture: Architecture, refuse: Refuse): void {
   if ((rope.type === 'llama3' || rope.type === 'longrope') && architecture.divisors !== rope.type)
