@@ -161,9 +161,10 @@ class CudaBackend final : public Backend {
       cuda::encode_costs(stream, budget_, problem, options, count, predict, out, norm, Watch(control));
     });
   }
-  Status encode(const EncodeProblem& problem, EncodedView* out, float*, float*, EncodeCost* cost,
+  Status encode(const EncodeProblem& problem, EncodedView* out, float* l1, float* l2, EncodeCost* cost,
                 const Control& control) override {
-    return on_device([&](const Stream& stream) { cuda::encode(stream, budget_, problem, out, cost, Watch(control)); });
+    return on_device(
+        [&](const Stream& stream) { cuda::encode(stream, budget_, problem, out, l1, l2, cost, Watch(control)); });
   }
   Status decode(const EncodedView&, const float*, const float*, float*, const Control&) override {
     return guarded([] { fail(StatusCode::unsupported, "%s", kOnlyCpu); });

@@ -158,14 +158,20 @@ Napi::Value encode_op(const Napi::CallbackInfo& info) {
     Backend& backend = *device.backend;
     EncodedBuffers buffers(call->option, rows, cols, call->seed);
     std::vector<float> l1(static_cast<size_t>(rows * rank)), l2(static_cast<size_t>(rank * cols));
-    const Gate::Pass pass(device.gate);
-    check(backend.encode(loaded.problem, &buffers.view, l1.data(), l2.data(), &call->cost, control), call->weight.path);
-    buffers.write(call->destination);
-    call->stored = call->cost;
-    if (rank == 0) return {StatusCode::ok, -1, {}};
-    store_factor(*call->destination.l1, l1, backend, control);
-    store_factor(*call->destination.l2, l2, backend, control);
-    check(backend.encoded_cost(loaded.problem, buffers.view, l1.data(), l2.data(), &call->stored, control),
+    {
+      const Gate::Pass pass(device.gate);
+      check(backend.encode(loaded.problem, &buffers.view, l1.data(), l2.data(), &call->cost, control),
+            call->weight.path);
+      buffers.write(call->destination);
+      call->stored = call->cost;
+      if (rank == 0) return {StatusCode::ok, -1, {}};
+      store_factor(*call->destination.l1, l1, backend, control);
+      store_factor(*call->destination.l2, l2, backend, control);
+    }
+    // Weights are put together by the CPU alone.
+    Device& reader = *Devices::get().find("cpu");
+    const Gate::Pass pass(reader.gate);
+    check(reader.backend->encoded_cost(loaded.problem, buffers.view, l1.data(), l2.data(), &call->stored, control),
           call->weight.path);
     return {StatusCode::ok, -1, {}};
   };

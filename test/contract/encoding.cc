@@ -446,7 +446,7 @@ void check_edges(Suite& suite) {
 
 }  // namespace
 
-void check_encoding(Suite& suite, bool on_cpu) {
+void check_encoding(Suite& suite) {
   check_search(suite);
   check_trellis(suite);
   check_gaussian(suite);
@@ -454,7 +454,6 @@ void check_encoding(Suite& suite, bool on_cpu) {
   check_correction(suite);
   check_scalar(suite);
   check_company(suite);
-  if (!on_cpu) return;
   check_searched(suite);
   check_low_rank(suite);
 }

@@ -63,7 +63,7 @@ constexpr Part kParts[] = {
      [](Suite& suite, bool on_cpu) {
        if (on_cpu) check_bf16_products(suite);
      }},
-    {"encoding", check_encoding},
+    {"encoding", [](Suite& suite, bool) { check_encoding(suite); }},
     {"factorization", [](Suite& suite, bool) { check_factorization(suite); }},
     {"decomposition", [](Suite& suite, bool) { check_decomposition(suite); }},
     {"inspection", [](Suite& suite, bool) { check_inspection(suite); }},

@@ -48,6 +48,6 @@ void check_packed_product(Suite& suite);
 // Products of bf16 terms on the CPU, with all instructions for them that it has.
 void check_bf16_products(Suite& suite);
 // On an accelerator, what it does not encode is expected to be refused.
-void check_encoding(Suite& suite, bool on_cpu);
+void check_encoding(Suite& suite);
 
 }  // namespace lq::contract

@@ -159,6 +159,11 @@ __global__ void column_feedback_kernel(const double* r, int64_t n, float* out) {
   if (i < n * n) out[i] = row < col ? static_cast<float>(r[i] / r[col * n + col]) : 0.0f;
 }
 
+__global__ void squared_diagonal_kernel(const double* r, int64_t n, float* out) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < n) out[i] = static_cast<float>(r[i * n + i] * r[i * n + i]);
+}
+
 __global__ void trace_kernel(const double* r, int64_t n, double* rows) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= n) return;
@@ -222,6 +227,16 @@ DeviceBuffer<double> factor_with(const Stream& stream, const double* h, int64_t 
   return r;
 }
 
+// x[:, at .. at + width) -= x[:, from .. from + count) t[from .., at .. at + width).
+struct SolvedColumns {
+  int64_t from, count, at, width;
+};
+void subtract_solved(const Stream& stream, const double* t, int64_t n, int64_t m, double* x, const SolvedColumns& c) {
+  if (c.count == 0) return;
+  product_kernel<double><<<dim3(blocks(c.width, 64), blocks(m, 64)), 256, 0, stream.get()>>>(
+      m, c.width, c.count, x + c.from, n, t + c.from * n + c.at, n, -1.0, true, x + c.at, n);
+}
+
 }  // namespace
 
 void encode_product(const Stream& stream, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
@@ -254,28 +269,27 @@ DeviceBuffer<double> upper_factor(const Stream& stream, const double* h, int64_t
   }
 }
 
+void solve_upper(const Stream& stream, const double* r, int64_t n, int64_t m, double* x) {
+  for (int64_t at = 0; at < n; at += kBlock) {
+    const int64_t width = n - at < kBlock ? n - at : kBlock;
+    subtract_solved(stream, r, n, m, x, {0, at, at, width});
+    solve_block_kernel<false><<<blocks(m, 64), 64, 0, stream.get()>>>(r, n, at, static_cast<int>(width), m, x);
+  }
+  check_launch("solving with a factor");
+}
+
 void solve_symmetric(const Stream& stream, const double* r, int64_t n, int64_t m, double* x) {
   DeviceBuffer<double> transposed(stream, n * n);
   transpose_kernel<<<blocks(n * n, 256), 256, 0, stream.get()>>>(r, n, transposed.get());
-  // x -= x[:, from .. from + count) t[from .., at .. at + width).
-  const auto subtract = [&](const double* t, int64_t from, int64_t count, int64_t at, int64_t width) {
-    if (count == 0) return;
-    product_kernel<double><<<dim3(blocks(width, 64), blocks(m, 64)), 256, 0, stream.get()>>>(
-        m, width, count, x + from, n, t + from * n + at, n, -1.0, true, x + at, n);
-  };
   // y r' = x from the last columns on, then x r = y from the first.
   for (int64_t at = (n - 1) / kBlock * kBlock; at >= 0; at -= kBlock) {
     const int64_t width = n - at < kBlock ? n - at : kBlock;
-    subtract(transposed.get(), at + width, n - at - width, at, width);
+    subtract_solved(stream, transposed.get(), n, m, x, {at + width, n - at - width, at, width});
     solve_block_kernel<true>
         <<<blocks(m, 64), 64, 0, stream.get()>>>(transposed.get(), n, at, static_cast<int>(width), m, x);
   }
-  for (int64_t at = 0; at < n; at += kBlock) {
-    const int64_t width = n - at < kBlock ? n - at : kBlock;
-    subtract(r, 0, at, at, width);
-    solve_block_kernel<false><<<blocks(m, 64), 64, 0, stream.get()>>>(r, n, at, static_cast<int>(width), m, x);
-  }
   check_launch("solving with the second moment");
+  solve_upper(stream, r, n, m, x);
 }
 
 DeviceBuffer<float> tile_feedback(const Stream& stream, const double* r, int64_t n) {
@@ -289,6 +303,13 @@ DeviceBuffer<float> tile_feedback(const Stream& stream, const double* r, int64_t
 DeviceBuffer<float> column_feedback(const Stream& stream, const double* r, int64_t n) {
   DeviceBuffer<float> out(stream, n * n);
   column_feedback_kernel<<<blocks(n * n, 256), 256, 0, stream.get()>>>(r, n, out.get());
+  check_launch("preparing feedback");
+  return out;
+}
+
+DeviceBuffer<float> squared_diagonal(const Stream& stream, const double* r, int64_t n) {
+  DeviceBuffer<float> out(stream, n);
+  squared_diagonal_kernel<<<blocks(n, 256), 256, 0, stream.get()>>>(r, n, out.get());
   check_launch("preparing feedback");
   return out;
 }

@@ -20,6 +20,8 @@ void product_in_double(const Stream& stream, int64_t m, int64_t n, int64_t k, co
                        double* out);
 // x [m, n] becomes x h^-1 where h = r r', r upper [n, n].
 void solve_symmetric(const Stream& stream, const double* r, int64_t n, int64_t m, double* x);
+// x [m, n] becomes x r^-1, r upper [n, n].
+void solve_upper(const Stream& stream, const double* r, int64_t n, int64_t m, double* x);
 // w += step * x, elementwise; w is what is rounded.
 void add_in_double(const Stream& stream, const double* x, int64_t count, double step, float* w);
 
@@ -27,6 +29,8 @@ void add_in_double(const Stream& stream, const double* x, int64_t count, double 
 DeviceBuffer<float> tile_feedback(const Stream& stream, const double* r, int64_t n);
 // The same for blocks of one column.
 DeviceBuffer<float> column_feedback(const Stream& stream, const double* r, int64_t n);
+// D by columns: the squares of R's diagonal.
+DeviceBuffer<float> squared_diagonal(const Stream& stream, const double* r, int64_t n);
 // Trace of D by tiles.
 double tile_trace(const Stream& stream, const double* r, int64_t n);
 

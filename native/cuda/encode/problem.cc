@@ -4,8 +4,8 @@
 #include <cmath>
 #include <memory>
 
+#include "encode/input_scales.h"
 #include "encode/linear.h"
-#include "encode/rotation.h"
 #include "encode/rows.h"
 #include "runtime/upload.h"
 
@@ -42,6 +42,7 @@ Problem::Problem(const Stream& stream, const EncodeProblem& problem, const Watch
       weights(static_cast<size_t>(rows), 1.0) {
   weight_ = upload_float(stream, problem.weight, rows, cols);
   if (problem.metric.kind == MetricKind::kfac) read_metric();
+  if (problem.metric.kind == MetricKind::fisher) read_fisher();
   if (problem.cross != nullptr && metric_scale > 0) correct();
   const float largest = largest_magnitude(stream, weight_.get(), rows * cols);
   if (!(largest < 1e36f)) fail(StatusCode::unsupported, "weights of 1e36 and above in magnitude cannot be encoded");
@@ -58,29 +59,45 @@ void Problem::prepare(Transform transform, const Wanted& wanted) {
   check(cudaMemcpyAsync(space.y.get(), weight_.get(), static_cast<size_t>(weight_.bytes()), cudaMemcpyDeviceToDevice,
                         stream.get()),
         "copying on the device");
-  std::unique_ptr<DeviceRotation> rotation;
   if (transform == Transform::hadamard) {
-    rotation = std::make_unique<DeviceRotation>(stream, cols, problem.seed);
-    rotation->forward(stream, space.y.get(), rows);
+    space.rotation = std::make_unique<DeviceRotation>(stream, cols, problem.seed);
+    space.rotation->forward(stream, space.y.get(), rows);
   }
-  if (problem.metric.kind != MetricKind::kfac) return;
+  const MetricKind kind = problem.metric.kind;
+  const bool scaled = transform == Transform::scaled;
+  if (scaled) space.column_scale.assign(static_cast<size_t>(cols), 1.0f);
+  if (kind == MetricKind::plain || (kind == MetricKind::fisher && space.rotation == nullptr)) return;
   space.has_h = true;
   watch.poll();
   const DeviceBuffer<double> h = moment();
-  if (rotation != nullptr) rotation->both_sides(stream, h.get());
+  if (space.rotation != nullptr) space.rotation->both_sides(stream, h.get());
+  if (scaled) scale_columns(&space, h.get());
   space.h = DeviceBuffer<float>(stream, cols * cols);
   round_to_float(stream, h.get(), cols * cols, space.h.get());
-  if (wanted.by_tile || wanted.by_column) {
-    const DeviceBuffer<double> r = upper_factor(stream, h.get(), cols);
+  if (wanted.by_tile || wanted.by_column || wanted.factor) {
+    DeviceBuffer<double> r = upper_factor(stream, h.get(), cols);
     if (wanted.by_tile) {
       space.by_tile = tile_feedback(stream, r.get(), cols);
       space.trace = tile_trace(stream, r.get(), cols);
       space.variance = feedback_variance(stream, space.by_tile.get(), cols);
     }
-    if (wanted.by_column) space.by_column = column_feedback(stream, r.get(), cols);
+    if (wanted.by_column) {
+      space.by_column = column_feedback(stream, r.get(), cols);
+      space.column_weight = squared_diagonal(stream, r.get(), cols);
+    }
+    if (wanted.factor) space.factor = std::move(r);
   }
   space.yh = DeviceBuffer<float>(stream, rows * cols);
   encode_product(stream, rows, cols, cols, space.y.get(), cols, space.h.get(), cols, 1.0f, false, space.yh.get(), cols);
+}
+
+// Columns of the target and h as AWQ's search has them.
+void Problem::scale_columns(Space* space, double* h) const {
+  space->column_scale = search_input_scales(stream, space->y.get(), rows, cols, h, weights);
+  space->device_column_scale = DeviceBuffer<float>(stream, cols);
+  space->device_column_scale.upload(space->column_scale.data(), cols);
+  multiply_columns(stream, space->y.get(), rows, cols, space->device_column_scale.get());
+  divide_both_sides(stream, h, cols, space->device_column_scale.get());
 }
 
 double Problem::weighted_sum(const DeviceBuffer<double>& of_rows) const {
@@ -96,20 +113,51 @@ EncodeCost Problem::cost_of(const DeviceBuffer<double>& costs, const DeviceBuffe
   const std::vector<double> host = to_host(costs);
   double cost = 0;
   for (size_t i = 0; i < host.size(); ++i) cost += weights[i] * std::max(host[i], 0.0);
-  return {unit * metric_scale * cost, unit * squared, true};
+  const double scale = problem.metric.kind == MetricKind::kfac ? metric_scale : 1;
+  return {unit * scale * cost, unit * squared, true};
 }
 
-EncodeCost Problem::norm() const {
-  const Space& s = spaces_[0].y.get() != nullptr ? spaces_[0] : spaces_[1];
+EncodeCost Problem::measure(const Space& space, const float* e, const float* eh) const {
   DeviceBuffer<double> squares(stream, rows), costs(stream, rows);
-  row_dots(stream, s.y.get(), s.y.get(), rows, cols, squares.get());
-  row_dots(stream, s.y.get(), s.has_h ? s.yh.get() : s.y.get(), rows, cols, costs.get());
+  const bool fisher = problem.metric.kind == MetricKind::fisher;
+  row_dots(stream, e, eh == nullptr || fisher ? e : eh, rows, cols, costs.get());
+  // All but the kfac cost is of the weight's own coordinates.
+  DeviceBuffer<float> own;
+  if (fisher || space.device_column_scale.get() != nullptr) {
+    own = DeviceBuffer<float>(stream, rows * cols);
+    check(cudaMemcpyAsync(own.get(), e, static_cast<size_t>(own.bytes()), cudaMemcpyDeviceToDevice, stream.get()),
+          "copying on the device");
+    if (space.device_column_scale.get() != nullptr) {
+      divide_columns(stream, own.get(), rows, cols, space.device_column_scale.get());
+    }
+    e = own.get();
+  }
+  row_dots(stream, e, e, rows, cols, squares.get());
+  if (fisher) {
+    if (space.rotation != nullptr) space.rotation->inverse(stream, own.get(), rows);
+    weighted_squares(stream, own.get(), fisher_.get(), rows, cols, costs.get());
+  }
   return cost_of(costs, squares);
 }
 
-void Problem::bring_columns(const Space& space, int64_t at, int64_t width, const float* error, const float* feedback,
+EncodeCost Problem::measure(const Space& space, const float* e) const {
+  DeviceBuffer<float> eh(stream, space.has_h ? rows * cols : 0);
+  if (space.has_h) {
+    encode_product(stream, rows, cols, cols, e, cols, space.h.get(), cols, 1.0f, false, eh.get(), cols);
+  }
+  return measure(space, e, eh.get());
+}
+
+EncodeCost Problem::norm() const {
+  for (const Space& s : spaces_) {
+    if (s.y.get() != nullptr) return measure(s, s.y.get(), s.yh.get());
+  }
+  return {};
+}
+
+void Problem::bring_columns(const float* y, int64_t at, int64_t width, const float* error, const float* feedback,
                             float* wide, int64_t ld) const {
-  check(cudaMemcpy2DAsync(wide, static_cast<size_t>(ld) * sizeof(float), space.y.get() + at,
+  check(cudaMemcpy2DAsync(wide, static_cast<size_t>(ld) * sizeof(float), y + at,
                           static_cast<size_t>(cols) * sizeof(float), static_cast<size_t>(width) * sizeof(float),
                           static_cast<size_t>(rows), cudaMemcpyDeviceToDevice, stream.get()),
         "copying on the device");
@@ -137,9 +185,36 @@ void Problem::read_metric() {
   metric_scale = mean_ * (1 + metric.damping);
 }
 
+// F, and its column means, which are H in other coordinates than the weight's.
+void Problem::read_fisher() {
+  check_statistic("Fisher weight", problem.metric.fisher, rows * cols, false);
+  fisher_ = upload_padded(stream, problem.metric.fisher, rows, cols, rows, cols);
+  column_means_.assign(static_cast<size_t>(cols), 0.0);
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < cols; ++j) {
+      column_means_[static_cast<size_t>(j)] += static_cast<double>(problem.metric.fisher[i * cols + j]);
+    }
+  }
+  double sum = 0;
+  for (const double x : column_means_) sum += x;
+  mean_ = sum / static_cast<double>(cols);
+}
+
 // H with mean diagonal 1.
 DeviceBuffer<double> Problem::moment() const {
   DeviceBuffer<double> h(stream, cols * cols);
+  if (fisher_.get() != nullptr) {
+    constexpr double kDamping = 1e-6;
+    std::vector<double> diagonal(column_means_);
+    for (double& x : diagonal) x = mean_ > 0 ? (x / mean_ + kDamping) / (1 + kDamping) : 1;
+    h.clear();
+    const size_t step = sizeof(double), pitch = static_cast<size_t>(cols + 1) * step;
+    check(cudaMemcpy2DAsync(h.get(), pitch, diagonal.data(), step, step, static_cast<size_t>(cols),
+                            cudaMemcpyHostToDevice, stream.get()),
+          "copying to the device");
+    stream.synchronize();
+    return h;
+  }
   const DeviceBuffer<float> a = upload_padded(stream, problem.metric.second_moment, cols, cols, cols, cols);
   const bool known = mean_ > 0;
   const double damping = problem.metric.damping;

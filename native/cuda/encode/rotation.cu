@@ -5,14 +5,14 @@
 namespace lq::cuda {
 namespace {
 
-// A run of b elements of a row a block.
-template <typename T>
+// A run of b elements of a row a block. The signs come before the rotation, or, on the way back, after it.
+template <typename T, bool Back = false>
 __global__ void rotate_kernel(T* x, int64_t cols, int b, const float* signs, T scale) {
   __shared__ T s[512];
   const int64_t runs = cols / b, run = static_cast<int64_t>(blockIdx.x) % runs;
   T* row = x + static_cast<int64_t>(blockIdx.x) / runs * cols + run * b;
   const int threads = static_cast<int>(blockDim.x), thread = static_cast<int>(threadIdx.x);
-  for (int j = thread; j < b; j += threads) s[j] = row[j] * static_cast<T>(signs[run * b + j]) * scale;
+  for (int j = thread; j < b; j += threads) s[j] = row[j] * (Back ? T{1} : static_cast<T>(signs[run * b + j])) * scale;
   __syncthreads();
   for (int h = 1; h < b; h *= 2) {
     for (int i = thread; i < b / 2; i += threads) {
@@ -23,7 +23,7 @@ __global__ void rotate_kernel(T* x, int64_t cols, int b, const float* signs, T s
     }
     __syncthreads();
   }
-  for (int j = thread; j < b; j += threads) row[j] = s[j];
+  for (int j = thread; j < b; j += threads) row[j] = Back ? s[j] * static_cast<T>(signs[run * b + j]) : s[j];
 }
 
 __global__ void transpose_kernel(double* a, int64_t n) {
@@ -34,10 +34,10 @@ __global__ void transpose_kernel(double* a, int64_t n) {
   a[j * n + i] = x;
 }
 
-template <typename T>
+template <typename T, bool Back = false>
 void rotate(const Stream& stream, T* x, int64_t rows, int64_t cols, int b, const float* signs) {
   const int threads = b / 2 > 32 ? b / 2 : 32;
-  rotate_kernel<T><<<static_cast<unsigned>(rows * (cols / b)), threads, 0, stream.get()>>>(
+  rotate_kernel<T, Back><<<static_cast<unsigned>(rows * (cols / b)), threads, 0, stream.get()>>>(
       x, cols, b, signs, static_cast<T>(1.0 / std::sqrt(static_cast<double>(b))));
   check_launch("rotating");
 }
@@ -60,6 +60,10 @@ DeviceRotation::DeviceRotation(const Stream& stream, int64_t cols, uint64_t seed
 
 void DeviceRotation::forward(const Stream& stream, float* x, int64_t rows) const {
   rotate(stream, x, rows, cols_, block_, signs_.get());
+}
+
+void DeviceRotation::inverse(const Stream& stream, float* x, int64_t rows) const {
+  rotate<float, true>(stream, x, rows, cols_, block_, signs_.get());
 }
 
 void DeviceRotation::both_sides(const Stream& stream, double* h) const {

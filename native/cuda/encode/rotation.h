@@ -12,6 +12,8 @@ class DeviceRotation {
   DeviceRotation(const Stream& stream, int64_t cols, uint64_t seed);
   // Rows of x [rows, cols] from the weight's coordinates to the rotated ones, in place.
   void forward(const Stream& stream, float* x, int64_t rows) const;
+  // The way back.
+  void inverse(const Stream& stream, float* x, int64_t rows) const;
   // h to R h R', in place; h [cols, cols].
   void both_sides(const Stream& stream, double* h) const;
 

@@ -30,6 +30,14 @@ __device__ double dot(const float* x, const float* y, int64_t n) {
   return block_sum(sum);
 }
 
+__device__ double weighted_dot(const float* x, const float* y, const float* f, int64_t n) {
+  double sum = 0;
+  for (int64_t j = threadIdx.x; j < n; j += kThreads) {
+    sum += static_cast<double>(f[j]) * static_cast<double>(x[j]) * static_cast<double>(y[j]);
+  }
+  return block_sum(sum);
+}
+
 __device__ float to_half_and_back(double x) {
   return __half2float(__float2half_rn(static_cast<float>(fmin(fmax(x, 0.0), 65504.0))));
 }
@@ -66,6 +74,12 @@ __global__ void difference_kernel(const float* a, const float* b, int64_t ldb, i
   if (i < count) out[i] = a[i] - b[i / width * ldb + i % width];
 }
 
+__global__ void remainder_kernel(const float* whole, const float* part, const float* error, int64_t count,
+                                 float* rest) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) rest[i] = whole[i] - part[i] + error[i];
+}
+
 __global__ void dots_kernel(const float* x, const float* y, int64_t cols, double* dots) {
   const int64_t row = blockIdx.x;
   const double sum = dot(x + row * cols, y + row * cols, cols);
@@ -78,11 +92,44 @@ __global__ void scales_kernel(const float* x, int64_t cols, double wide, float* 
   if (threadIdx.x == 0) scales[row] = to_half_and_back(wide * sqrt(sum / static_cast<double>(cols)));
 }
 
-__global__ void refit_kernel(const float* y, const float* yh, const float* v, const float* vh, int64_t cols,
-                             float* scales, double* costs, double* squares) {
+__global__ void weighted_kernel(const float* x, const float* f, int64_t cols, double* out) {
+  const double sum = weighted_dot(x + blockIdx.x * cols, x + blockIdx.x * cols, f + blockIdx.x * cols, cols);
+  if (threadIdx.x == 0) out[blockIdx.x] = sum;
+}
+
+__global__ void multiply_columns_kernel(float* x, int64_t count, int64_t cols, const float* scale) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) x[i] *= scale[i % cols];
+}
+
+__global__ void divide_columns_kernel(float* x, int64_t count, int64_t cols, const float* scale) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) x[i] = __fdiv_rn(x[i], scale[i % cols]);
+}
+
+__global__ void divide_both_kernel(double* h, int64_t cols, const float* scale) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < cols * cols) h[i] /= static_cast<double>(scale[i / cols]) * static_cast<double>(scale[i % cols]);
+}
+
+__global__ void sides_kernel(float* x, int64_t count, int64_t cols, const float* by_row, const float* by_column) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) x[i] *= by_row[i / cols] * by_column[i % cols];
+}
+
+__global__ void scaled_errors_kernel(const float* y, const float* v, const float* scales, int64_t count, int64_t cols,
+                                     float* error) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) error[i] = y[i] - scales[i / cols] * v[i];
+}
+
+__global__ void refit_kernel(const float* y, const float* yh, const float* v, const float* vh, const float* fisher,
+                             int64_t cols, float* scales, double* costs, double* squares) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * cols;
   const float* against = vh != nullptr ? vh + at : v + at;
-  const double vv = dot(v + at, against, cols), yv = dot(y + at, against, cols);
+  const bool elementwise = vh == nullptr && fisher != nullptr;
+  const double vv = elementwise ? weighted_dot(v + at, v + at, fisher + at, cols) : dot(v + at, against, cols);
+  const double yv = elementwise ? weighted_dot(y + at, v + at, fisher + at, cols) : dot(y + at, against, cols);
   float s = scales[blockIdx.x];
   if (s > 0 && vv > 0) s = to_half_and_back(yv / vv);
   double square = 0, cost = 0;
@@ -173,6 +220,12 @@ void difference(const Stream& stream, const float* a, const float* b, int64_t ld
   check_launch("subtracting");
 }
 
+void remainder(const Stream& stream, const float* whole, const float* part, const float* error, int64_t count,
+               float* rest) {
+  remainder_kernel<<<blocks(count, 256), 256, 0, stream.get()>>>(whole, part, error, count, rest);
+  check_launch("subtracting");
+}
+
 void row_dots(const Stream& stream, const float* x, const float* y, int64_t rows, int64_t cols, double* dots) {
   dots_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream.get()>>>(x, y, cols, dots);
   check_launch("summing rows");
@@ -183,9 +236,42 @@ void row_scales(const Stream& stream, const float* x, int64_t rows, int64_t cols
   check_launch("finding row scales");
 }
 
-void refit_scales(const Stream& stream, const float* y, const float* yh, const float* v, const float* vh, int64_t rows,
-                  int64_t cols, float* scales, double* costs, double* squares) {
-  refit_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream.get()>>>(y, yh, v, vh, cols, scales, costs, squares);
+void weighted_squares(const Stream& stream, const float* x, const float* f, int64_t rows, int64_t cols, double* out) {
+  weighted_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream.get()>>>(x, f, cols, out);
+  check_launch("summing rows");
+}
+
+void multiply_columns(const Stream& stream, float* x, int64_t rows, int64_t cols, const float* scale) {
+  multiply_columns_kernel<<<blocks(rows * cols, 256), 256, 0, stream.get()>>>(x, rows * cols, cols, scale);
+  check_launch("scaling columns");
+}
+
+void divide_columns(const Stream& stream, float* x, int64_t rows, int64_t cols, const float* scale) {
+  divide_columns_kernel<<<blocks(rows * cols, 256), 256, 0, stream.get()>>>(x, rows * cols, cols, scale);
+  check_launch("scaling columns");
+}
+
+void divide_both_sides(const Stream& stream, double* h, int64_t cols, const float* scale) {
+  divide_both_kernel<<<blocks(cols * cols, 256), 256, 0, stream.get()>>>(h, cols, scale);
+  check_launch("scaling columns");
+}
+
+void scale_sides(const Stream& stream, float* x, int64_t rows, int64_t cols, const float* by_row,
+                 const float* by_column) {
+  sides_kernel<<<blocks(rows * cols, 256), 256, 0, stream.get()>>>(x, rows * cols, cols, by_row, by_column);
+  check_launch("scaling both sides");
+}
+
+void scaled_errors(const Stream& stream, const float* y, const float* v, const float* scales, int64_t rows,
+                   int64_t cols, float* error) {
+  scaled_errors_kernel<<<blocks(rows * cols, 256), 256, 0, stream.get()>>>(y, v, scales, rows * cols, cols, error);
+  check_launch("finding errors");
+}
+
+void refit_scales(const Stream& stream, const float* y, const float* yh, const float* v, const float* vh,
+                  const float* fisher, int64_t rows, int64_t cols, float* scales, double* costs, double* squares) {
+  refit_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream.get()>>>(y, yh, v, vh, fisher, cols, scales, costs,
+                                                                           squares);
   check_launch("fitting row scales");
 }
 

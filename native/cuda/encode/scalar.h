@@ -21,8 +21,8 @@ class DeviceLevels {
   DeviceBuffer<uint8_t> codes_;    // of each level
 };
 
-// Scales of a matrix, and how they are found: of each row, of each group of columns, or of each block of consecutive
-// weights as two-level scales leave them.
+// Scales of a matrix, and how they are found: of each row, of each group of columns (searched ones too), or of each
+// block of consecutive weights as two-level scales leave them.
 struct ScaleTable {
   ScaleKind kind;
   float* scales;     // [rows], [rows, groups] or [blocks], decoded, in the units of the target
@@ -52,6 +52,24 @@ void two_level_scales(const Stream& stream, const ScalarMatrix& matrix, const Qu
 void find_scales(const Stream& stream, const ScalarMatrix& matrix, const ScaleTable& table, int64_t at, int64_t width,
                  const float* moved, bool delta);
 
+// The same for scales of least weighted error among ranges shrunk from the one that holds every weight, and the
+// least-squares scale of the codes that the best gives, as the CPU's search has them: of `type`, in units of the target
+// times `unit` where they are stored, of either sign on an integer grid. column_weight [cols]: what an error costs.
+struct ScaleSearch {
+  const float* column_weight;
+  ScaleDtype type;
+  float unit;
+  int32_t bits;
+};
+void search_scales(const Stream& stream, const ScalarMatrix& matrix, const DeviceLevels& levels,
+                   const ScaleTable& table, const ScaleSearch& search, int64_t at, int64_t width, const float* moved,
+                   bool delta);
+
+// Every code in turn to the level nearest to what the others leave for it (LNQ of GuidedQuant, arXiv 2505.07004), a few
+// sweeps: the matrix as rounding left it, eh [rows, cols] = its errors times h [cols, cols], which is kept up to date.
+void descend(const Stream& stream, const ScalarMatrix& matrix, const DeviceLevels& levels, const ScaleTable& table,
+             const float* h, float* eh, const Watch& watch);
+
 // Rounds columns [at + offset, at + offset + width), at most kMostColumns, one after the other. `wide` [rows, ld] holds
 // the targets of the columns from `at` on with the feedback of all columns before at + offset; feedback [cols, cols],
 // or null, gives that of those between.
@@ -70,7 +88,8 @@ void solve_columns(const Stream& stream, int64_t rows, float* x, int64_t ld, int
 struct FitWeights {
   const float* by_column;  // diagonal of h, `stride` apart; null: 1
   int64_t stride;
-  const float* row_weight;  // [rows]
+  const float* elementwise;  // [rows, cols], in its place; or null
+  const float* row_weight;   // [rows]
 };
 std::vector<cpu::FitBin> fit_histogram(const Stream& stream, const ScalarMatrix& matrix, const ScaleTable& table,
                                        const FitWeights& weights);

@@ -19,9 +19,9 @@ namespace {
 // Mean squared error of a code for a unit Gaussian.
 double gaussian_error(const Stream& stream, const EncodeOption& option) {
   static std::mutex mutex;
-  static std::map<std::tuple<int32_t, int32_t, int32_t>, double> known;
+  static std::map<std::tuple<int32_t, int32_t, int32_t, bool>, double> known;
   const std::lock_guard<std::mutex> lock(mutex);
-  const std::tuple key{option.bits, option.step, option.states};
+  const std::tuple key{option.bits, option.step, option.states, option.tail_biting};
   if (const auto found = known.find(key); found != known.end()) return found->second;
   const std::vector<float> sample = cpu::gaussian_sample();
   const int64_t rows = static_cast<int64_t>(sample.size()) / kTileSide;
@@ -46,7 +46,8 @@ double gaussian_error(const Stream& stream, const EncodeOption& option) {
 
 }  // namespace
 
-EncodeCost run_trellis(const Problem& p, const EncodeOption& option, const EncodedView* out) {
+EncodeCost run_trellis(const Problem& p, const EncodeOption& option, const EncodeTarget& target, float* error_out,
+                       const EncodedView* out) {
   const Space& space = p.space(option.transform);
   const Stream& stream = p.stream;
   const int64_t rows = p.rows, cols = p.cols;
@@ -55,14 +56,13 @@ EncodeCost run_trellis(const Problem& p, const EncodeOption& option, const Encod
       wide(stream, rows * kWide);
   DeviceBuffer<uint32_t> starts(stream, tiles_along(rows) * tiles_along(cols));
   DeviceBuffer<uint8_t> codes(stream, out != nullptr ? part_bytes(option, rows, cols, EncodedPart::codes) : 0);
-  row_scales(stream, space.y.get(), rows, cols, cpu::scale_margin(option), scales.get());
-  const TileMatrix matrix{rows,         cols,        space.y.get(), scales.get(),
-                          values.get(), error.get(), codes.get(),   starts.get()};
+  row_scales(stream, target.y, rows, cols, cpu::scale_margin(option), scales.get());
+  const TileMatrix matrix{rows, cols, target.y, scales.get(), values.get(), error.get(), codes.get(), starts.get()};
   const float* n = option.rounding == Rounding::nearest ? nullptr : space.by_tile.get();
   for (int64_t at = 0; at < cols; at += kWide) {
     p.watch.poll();
     const int64_t width = std::min(kWide, cols - at);
-    p.bring_columns(space, at, width, error.get(), n, wide.get(), kWide);
+    p.bring_columns(target.y, at, width, error.get(), n, wide.get(), kWide);
     for (int64_t o = 0; o < width; o += kTileSide) encode_tiles(stream, code, matrix, wide.get(), kWide, at, o, n);
   }
   DeviceBuffer<float> vh(stream, space.has_h ? rows * cols : 0);
@@ -70,9 +70,14 @@ EncodeCost run_trellis(const Problem& p, const EncodeOption& option, const Encod
     encode_product(stream, rows, cols, cols, values.get(), cols, space.h.get(), cols, 1.0f, false, vh.get(), cols);
   }
   DeviceBuffer<double> costs(stream, rows), squares(stream, rows);
-  refit_scales(stream, space.y.get(), space.yh.get(), values.get(), vh.get(), rows, cols, scales.get(), costs.get(),
+  refit_scales(stream, target.y, target.yh, values.get(), vh.get(), p.fisher(), rows, cols, scales.get(), costs.get(),
                squares.get());
-  const EncodeCost cost = p.cost_of(costs, squares);
+  EncodeCost cost = p.cost_of(costs, squares);
+  if (error_out != nullptr || p.fisher() != nullptr) {
+    float* errors = error_out != nullptr ? error_out : error.get();
+    scaled_errors(stream, target.y, values.get(), scales.get(), rows, cols, errors);
+    if (p.fisher() != nullptr) cost = p.measure(space, errors, nullptr);
+  }
   if (out == nullptr) return cost;
   const auto part = [&](EncodedPart which) { return out->parts[static_cast<size_t>(which)]; };
   codes.download(part(EncodedPart::codes), codes.size());
@@ -86,6 +91,7 @@ EncodeCost run_trellis(const Problem& p, const EncodeOption& option, const Encod
   std::vector<uint32_t> fields(static_cast<size_t>(starts.size()));
   starts.download(fields.data(), starts.size());
   uint8_t* stored = part(EncodedPart::starts);
+  if (stored == nullptr) return cost;
   std::fill_n(stored, part_bytes(option, rows, cols, EncodedPart::starts), uint8_t{0});
   for (size_t i = 0; i < fields.size(); ++i) {
     cpu::store_field(stored, static_cast<int64_t>(i), static_cast<int32_t>(start_bits(option)), fields[i]);

@@ -32,6 +32,10 @@ struct TileMatrix {
   uint32_t* starts;     // [tiles], the fields of part `starts`
 };
 
+// Device memory that encode_tiles takes beside its arguments for states of so many bits: from 13 on costs and paths do
+// not fit into shared memory. At most.
+int64_t roomy_scratch(int32_t states);
+
 // Encodes the column of tiles at `at + offset`. `wide` [rows, wide_cols] holds the targets of the columns from `at` on
 // with the feedback of the columns before `at`; feedback [cols, cols], or null, gives that of the columns between.
 void encode_tiles(const Stream& stream, const DeviceCode& code, const TileMatrix& matrix, const float* wide,
