@@ -11,7 +11,7 @@ import type { MetricKind } from './options/recipe';
 import type { Option } from './options/types';
 import { DEFAULTS } from './requests/defaults';
 import type { MethodRequest } from './requests/requests';
-import { CALIBRATION_FORMAT } from './sensitivity/calibration';
+import { CALIBRATION_FORMAT } from './sensitivity/calibration-file';
 import { isImportanceMatrix } from './sensitivity/imatrix';
 
 /** What errors can be weighed with: a text to compute statistics of, or a file of them. */

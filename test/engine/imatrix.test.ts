@@ -9,7 +9,7 @@ import { compress } from '../../extension/core/pipeline';
 import { methodOptions } from '../../extension/core/options/methods/registry';
 import { nativeOption } from '../../extension/core/options/native-option';
 import { DAMPING } from '../../extension/core/sensitivity/metric';
-import { readDiagonals } from '../../extension/core/sensitivity/calibration';
+import { readDiagonals } from '../../extension/core/sensitivity/calibration-file';
 import { calibrate } from '../../extension/core/stages/statistics';
 import { sweep } from '../../extension/core/stages/sweep';
 import { nodeFiles } from '../../extension/node/files';

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, expect, it } from 'vitest';
 import { ggufName } from '../../extension/core/checkpoint/gguf/names';
-import { readDiagonals } from '../../extension/core/sensitivity/calibration';
+import { readDiagonals } from '../../extension/core/sensitivity/calibration-file';
 import type { SweepTable } from '../../extension/core/sensitivity/types';
 import { context } from '../unit/export/harness';
 

@@ -16,7 +16,7 @@ import type { LogicalTensor } from '../checkpoint/types';
 import type { PipelineContext } from '../context';
 import { LqError } from '../errors';
 import type { FileSystem } from '../files/types';
-import { diagonalSpecs, readDiagonals, statisticsMetadata, type Counts } from './calibration';
+import { diagonalSpecs, readDiagonals, statisticsMetadata, type Counts } from './calibration-file';
 
 const SUMS = '.in_sum2';
 const COUNTS = '.counts';

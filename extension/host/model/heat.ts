@@ -1,4 +1,4 @@
-import { rowMeanName } from '../../core/sensitivity/calibration';
+import { rowMeanName } from '../../core/sensitivity/calibration-file';
 import type { LogicalTensor, Role } from '../../core/checkpoint/types';
 import type { CompressedMatrix } from '../../core/reports';
 import type { TensorStatistics } from '../../core/analysis/types';
