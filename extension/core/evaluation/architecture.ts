@@ -132,7 +132,7 @@ function refuseArchitecture(config: Readonly<Record<string, unknown>>, file: str
     ? String(config['architectures'][0])
     : reader.text('model_type', '');
   reader.refuse(
-    `The architecture ${architecture || '(not named)'} cannot be run; ${SUPPORTED_FAMILIES.join(', ')} can`,
+    `The architecture ${architecture || '(not named)'} cannot be run, which a text needs; without one (--plain) it is compressed all the same. ${SUPPORTED_FAMILIES.join(', ')} can be run`,
   );
 }
 
