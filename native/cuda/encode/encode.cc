@@ -41,23 +41,42 @@ Wanted wanted_by(const EncodeOption& o) {
   return {true, feedback && trellis, feedback && !trellis, o.rank > 0};
 }
 
-// Device memory of a call: the matrix nine times over, the second moment in both precisions and its factors; with
-// low-rank parts the matrix another five times. A correction is done with before the rest begins: the matrix in both
-// precisions, and three squares in fp64.
-int64_t need(const EncodeProblem& problem, const EncodeOption* options, int64_t count) {
-  bool rotated = false, low_rank = false;
-  int32_t states = 0;
+constexpr Transform kTransforms[] = {Transform::none, Transform::hadamard, Transform::scaled};
+
+// What the options of a transform want together.
+Wanted wanted_of(const EncodeOption* options, int64_t count, Transform transform) {
+  Wanted wanted;
   for (int64_t i = 0; i < count; ++i) {
-    rotated |= options[i].transform == Transform::hadamard;
-    low_rank |= options[i].rank > 0;
+    if (options[i].transform != transform) continue;
+    const Wanted one = wanted_by(options[i]);
+    wanted = {true, wanted.by_tile || one.by_tile, wanted.by_column || one.by_column, wanted.factor || one.factor};
+  }
+  return wanted;
+}
+
+// Bytes of device memory of a call, at most.
+int64_t need(const EncodeProblem& problem, const EncodeOption* options, int64_t count) {
+  const MetricKind metric = problem.metric.kind;
+  // The weight; values, errors, a copy of these and one times h, and a stretch of columns with codes.
+  int64_t matrices = metric == MetricKind::fisher ? 7 : 6, of_a_square = 0;
+  bool low_rank = false;
+  int32_t states = 0;
+  for (const Transform transform : kTransforms) {
+    const Wanted wanted = wanted_of(options, count, transform);
+    if (!wanted.space) continue;
+    matrices += 2;  // the target, and times h
+    low_rank |= wanted.factor;
+    if (metric == MetricKind::plain || (metric == MetricKind::fisher && transform != Transform::hadamard)) continue;
+    of_a_square += 4 + (wanted.by_tile ? 4 : 0) + (wanted.by_column ? 4 : 0) + (wanted.factor ? 8 : 0);
+  }
+  for (int64_t i = 0; i < count; ++i) {
     if (options[i].grid == GridKind::trellis) states = std::max(states, options[i].states);
   }
-
+  // In turn: h in fp64 while it is factored; a correction's three squares beside the second moment.
+  if (metric != MetricKind::plain) of_a_square += problem.cross != nullptr ? 36 : 24;
+  if (low_rank) matrices += 5;  // what is left, the target, that times h, errors, and weighted for its factors
   const int64_t n = problem.weight.rows * problem.weight.cols, square = problem.weight.cols * problem.weight.cols;
-  const bool squares =
-      problem.metric.kind == MetricKind::kfac || (problem.metric.kind == MetricKind::fisher && rotated);
-  return (low_rank ? 14 : 9) * 4 * n + (squares ? (low_rank ? 52 : 40) * square : 0) + (64 << 20) +
-         roomy_scratch(states);
+  return matrices * 4 * n + of_a_square * square + (64 << 20) + roomy_scratch(states);
 }
 
 }  // namespace
@@ -78,13 +97,8 @@ void encode_costs(const Stream& stream, MemoryBudget& budget, const EncodeProble
   const int64_t bytes = need(problem, options, count);
   const MemoryBudget::Share memory = budget.take(bytes, bytes, watch);
   Problem p(stream, problem, watch);
-  for (const Transform transform : {Transform::none, Transform::hadamard, Transform::scaled}) {
-    Wanted wanted;
-    for (int64_t i = 0; i < count; ++i) {
-      if (options[i].transform != transform) continue;
-      const Wanted one = wanted_by(options[i]);
-      wanted = {true, wanted.by_tile || one.by_tile, wanted.by_column || one.by_column, wanted.factor || one.factor};
-    }
+  for (const Transform transform : kTransforms) {
+    const Wanted wanted = wanted_of(options, count, transform);
     if (wanted.space) p.prepare(transform, wanted);
   }
   if (count == 0) p.prepare(Transform::none, {});
