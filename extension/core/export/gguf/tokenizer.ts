@@ -48,6 +48,7 @@ export async function tokenizerFields(files: FileSystem, index: CheckpointIndex,
     const score = new Map(merges.map((merge, rank) => [merge.replace(' ', ''), -rank]));
     fields.set('tokenizer.ggml.model', { type: 'string', value: 'llama' });
     fields.set('tokenizer.ggml.tokens', { type: 'strings', value: tokens });
+    fields.set('tokenizer.ggml.add_space_prefix', { type: 'bool', value: prependsSpace(definition) });
     fields.set('tokenizer.ggml.scores', { type: 'f32s', value: tokens.map(token => score.get(token) ?? 0) });
   } else {
     const pre = preTokenizerName(definition);
@@ -83,6 +84,21 @@ export async function tokenizerFields(files: FileSystem, index: CheckpointIndex,
       : (await files.stat(template)) && (await files.readText(template));
   if (chat) fields.set('tokenizer.chat_template', { type: 'string', value: chat });
   return fields;
+}
+
+/** Whether a space is put before the text, by the normalizer or the pre-tokenizer: Llama 2 does, Gemma does not. */
+function prependsSpace({ normalizer, pre_tokenizer: preTokenizer }: Json): boolean {
+  const steps = (value: unknown): Json[] => {
+    if (!isObject(value)) return [];
+    const within = value.normalizers ?? value.pretokenizers;
+    return [value, ...(Array.isArray(within) ? within.flatMap(steps) : [])];
+  };
+  return [...steps(normalizer), ...steps(preTokenizer)].some(step => {
+    if (step.type === 'Prepend') return true;
+    // Of older files, which have no scheme.
+    const scheme = step.prepend_scheme ?? (step.add_prefix_space === false ? 'never' : 'always');
+    return step.type === 'Metaspace' && scheme !== 'never';
+  });
 }
 
 function listTokens(
