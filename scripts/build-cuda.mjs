@@ -3,7 +3,7 @@
 //   --arch 90   machine code for one compute capability (and its PTX) instead of all
 //   --jobs 1    compilers at once instead of two
 //   --portable  as packaged: for any Linux with glibc 2.28, compressed, without line tables, into build/cuda-portable
-import { cpSync, mkdirSync } from 'node:fs';
+import { cpSync, mkdirSync, renameSync } from 'node:fs';
 import path from 'node:path';
 import { deps, inRoot, run, step } from './lib.mjs';
 import { unpackWheels } from './python.mjs';
@@ -38,4 +38,7 @@ run('cmake', [
 ]);
 run('cmake', ['--build', out, '--parallel', option('--jobs', '2')]);
 mkdirSync(inRoot('dist', 'native'), { recursive: true });
-cpSync(path.join(out, 'liblq_cuda.so'), inRoot('dist', 'native', 'liblq_cuda.so'));
+// Renamed, since an engine may be loading the one before.
+const installed = inRoot('dist', 'native', 'liblq_cuda.so');
+cpSync(path.join(out, 'liblq_cuda.so'), `${installed}.new`);
+renameSync(`${installed}.new`, installed);

@@ -77,7 +77,7 @@ const jobs = [
   { suite: 'editor', cores: 0, work: groundwork('code-server', '--install') },
   { suite: 'native', cores: 2, work: groundwork('build-native') },
   { suite: 'lint', cores: 1, work: scriptTest('lint') },
-  { suite: 'build', cores: 1, work: groundwork('build') },
+  { suite: 'build', cores: 2, work: groundwork('build') },
   { suite: 'typecheck', cores: 1, work: scriptTest('typecheck') },
   // One run for each instruction set; the processor's own is used where it has no more.
   ...['baseline', 'avx2', 'avx512'].map(isa => ({
@@ -96,7 +96,7 @@ const jobs = [
     needs: ['sanitized'],
     work: conformance('sanitized', { ASAN_OPTIONS: 'detect_leaks=1' }),
   },
-  { suite: 'cuda', cores: 1, work: scriptTest('build-cuda', '--portable', '--jobs', '1') },
+  { suite: 'cuda', cores: 1, after: ['sanitized'], work: scriptTest('build-cuda', '--portable', '--jobs', '1') },
   {
     suite: 'engine',
     cores: 2,
