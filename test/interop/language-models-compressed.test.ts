@@ -57,6 +57,7 @@ describe.each([
   // Their matrices are stored the other way round, and experts several in one tensor.
   ['gpt2', ['--calibration', text, '--samples', '6'], undefined],
   ['gpt-oss', ['--calibration', text, '--samples', '6'], undefined],
+  ['llama4', ['--calibration', text, '--samples', '6'], undefined],
 ] as const)('%s', (name, options, outside) => {
   const [model, packed, dense] = ['model', 'packed', 'dense'].map(what => path.join(folder, `${name}-${what}`));
 
@@ -68,7 +69,7 @@ describe.each([
       ...['--eval-text', text, '--threads', '2', '--states', '12'],
     ) as Report;
     const left = report.coverage.left.filter(({ example }) => outside?.test(example) !== true);
-    const routers = name === 'gpt-oss' ? ['routers of experts'] : [];
+    const routers = name === 'gpt-oss' || name === 'llama4' ? ['routers of experts'] : [];
     expect(left.map(({ reason }) => reason).sort()).toEqual(['norms, biases and other vectors', ...routers]);
     expect(report.after.perplexity / report.before.perplexity).toBeLessThan(1.2);
 

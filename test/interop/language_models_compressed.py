@@ -35,6 +35,18 @@ CASES = {
         max_position_embeddings=256,
         rope_parameters=dict(rope_type="default", rope_theta=10000.0),
     ),
+    "llama4": transformers.Llama4TextConfig(
+        **SIZES,
+        intermediate_size=48,
+        intermediate_size_mlp=96,
+        num_key_value_heads=2,
+        head_dim=16,
+        num_local_experts=4,
+        interleave_moe_layer_step=2,
+        no_rope_layer_interval=2,
+        attention_chunk_size=20,
+        floor_scale=10,
+    ),
     "phi3": transformers.Phi3Config(**SIZES, intermediate_size=96, num_key_value_heads=2, pad_token_id=2),
     "roberta": transformers.RobertaConfig(**SIZES, intermediate_size=96, max_position_embeddings=64, pad_token_id=2),
 }

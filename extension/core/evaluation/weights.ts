@@ -136,7 +136,10 @@ export function modelWeights(
       const stored = lookup(name);
       if (stored === undefined) {
         // Encoders of sentences are saved without what they were trained with.
-        const what = kind === 'head_dense' ? ' It has no head that predicts masked tokens.' : '';
+        const what =
+          kind === 'head_dense'
+            ? ' It has no head that predicts masked tokens: it can be compressed without a text, unweighted, but not evaluated.'
+            : '';
         throw new LqError('tensor-not-found', `The checkpoint has no tensor ${name}.${what}`, { file, tensor: name });
       }
       const weight = transposed ? asMatrix(stored) : { source: stored };
