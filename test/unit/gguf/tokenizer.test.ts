@@ -8,7 +8,10 @@ import { MemoryFiles } from '../checkpoint/memory-files';
 const spaces = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
 const prepend = { type: 'Prepend', prepend: '▁' };
 
-async function prefixOf(definition: Record<string, unknown>): Promise<unknown> {
+async function fieldsOf(
+  definition: Record<string, unknown>,
+  config: Record<string, unknown> = {},
+): Promise<ReadonlyMap<string, { value: unknown }>> {
   const model = {
     type: 'BPE',
     byte_fallback: true,
@@ -18,10 +21,9 @@ async function prefixOf(definition: Record<string, unknown>): Promise<unknown> {
   const files = new MemoryFiles({
     '/m/model.safetensors': validFile([f32('w', 2, 2)]),
     '/m/tokenizer.json': JSON.stringify({ ...definition, model }),
+    '/m/tokenizer_config.json': JSON.stringify(config),
   });
-  const fields = await tokenizerFields(files, await openCheckpoint(files, '/m'), 4);
-  expect(fields.get('tokenizer.ggml.model')?.value).toBe('llama');
-  return fields.get('tokenizer.ggml.add_space_prefix')?.value;
+  return tokenizerFields(files, await openCheckpoint(files, '/m'), 4);
 }
 
 it.each<[boolean, string, Record<string, unknown>]>([
@@ -31,5 +33,20 @@ it.each<[boolean, string, Record<string, unknown>]>([
   [false, 'a Metaspace without', { pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'never' } }],
   [false, 'an older one', { pre_tokenizer: { type: 'Metaspace', replacement: '▁', add_prefix_space: false } }],
 ])('says %s of a space before the text: %s', async (prefix, _, definition) => {
-  expect(await prefixOf(definition)).toBe(prefix);
+  const fields = await fieldsOf(definition);
+  expect(fields.get('tokenizer.ggml.model')?.value).toBe('llama');
+  expect(fields.get('tokenizer.ggml.add_space_prefix')?.value).toBe(prefix);
+});
+
+const template = { type: 'TemplateProcessing', single: [{ SpecialToken: { id: 'a' } }, { Sequence: { id: 'A' } }] };
+it.each<[boolean, string, Record<string, unknown>, Record<string, unknown>]>([
+  [true, 'the configuration', {}, { add_bos_token: true }],
+  [true, 'the post-processor', { post_processor: template }, {}],
+  [true, 'one of several', { post_processor: { type: 'Sequence', processors: [{ type: 'ByteLevel' }, template] } }, {}],
+  [false, 'the configuration, against the post-processor', { post_processor: template }, { add_bos_token: false }],
+  [false, 'neither', {}, {}],
+])('says %s of a first token that is added, by %s', async (added, _, definition, config) => {
+  const fields = await fieldsOf(definition, { bos_token: 'a', ...config });
+  expect(fields.get('tokenizer.ggml.bos_token_id')?.value).toBe(1);
+  expect(fields.get('tokenizer.ggml.add_bos_token')?.value).toBe(added);
 });

@@ -75,7 +75,8 @@ export async function tokenizerFields(files: FileSystem, index: CheckpointIndex,
     const found = idOf(token, id);
     if (found !== undefined) fields.set(`tokenizer.ggml.${key}_token_id`, { type: 'u32', value: found });
   }
-  const addBos = config.add_bos_token;
+  const bos = fields.get('tokenizer.ggml.bos_token_id')?.value;
+  const addBos = config.add_bos_token ?? startsWith(definition, typeof bos === 'number' ? tokens[bos] : undefined);
   fields.set('tokenizer.ggml.add_bos_token', { type: 'bool', value: addBos === true });
   const template = joinPath(index.folder, 'chat_template.jinja');
   const chat =
@@ -98,6 +99,17 @@ function prependsSpace({ normalizer, pre_tokenizer: preTokenizer }: Json): boole
     // Of older files, which have no scheme.
     const scheme = step.prepend_scheme ?? (step.add_prefix_space === false ? 'never' : 'always');
     return step.type === 'Metaspace' && scheme !== 'never';
+  });
+}
+
+/** Whether the post-processor puts this token before every text, as Llama 3's does, whose configuration does not say so. */
+function startsWith({ post_processor: last }: Json, token: string | undefined): boolean {
+  if (!isObject(last) || token === undefined) return false;
+  const steps = Array.isArray(last.processors) ? (last.processors as unknown[]) : [last];
+  return steps.some(step => {
+    if (!isObject(step) || step.type !== 'TemplateProcessing' || !Array.isArray(step.single)) return false;
+    const first: unknown = step.single[0];
+    return isObject(first) && isObject(first.SpecialToken) && first.SpecialToken.id === token;
   });
 }
 
