@@ -1,4 +1,4 @@
-import { type Family } from './family';
+import type { Family } from './family';
 import { olmo2 } from './olmo2';
 import { olmoe } from './olmoe';
 

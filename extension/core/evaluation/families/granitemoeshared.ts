@@ -1,5 +1,5 @@
-import { type ExpertFamily } from './experts';
-import { type Family } from './family';
+import type { ExpertFamily } from './experts';
+import type { Family } from './family';
 import { graniteMoe, graniteExperts } from './granitemoe';
 
 const experts: ExpertFamily = {

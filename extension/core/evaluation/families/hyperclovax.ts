@@ -1,4 +1,4 @@
-import { type Family } from './family';
+import type { Family } from './family';
 import { granite } from './granite';
 
 /** HyperCLOVA X: Granite whose logits are multiplied, and whose halves are normalised again before they are added. */

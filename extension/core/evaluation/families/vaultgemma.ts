@@ -1,4 +1,4 @@
-import { type Family } from './family';
+import type { Family } from './family';
 import { gemma2 } from './gemma2';
 
 /** VaultGemma: Gemma 2 with norms before its halves alone. */
