@@ -25,7 +25,7 @@ const option = (name, otherwise) => {
   const at = process.argv.indexOf(name);
   return at < 0 ? otherwise : process.argv[at + 1];
 };
-const architectures = option('--arch', '80;86;89;90;100;120');
+const architectures = option('--arch', '80;90;100;120');
 const portable = process.argv.includes('--portable');
 const out = inRoot('build', portable ? 'cuda-portable' : 'cuda');
 step(`Building the CUDA backend for compute capability ${architectures.replaceAll(';', ', ')}`);

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { capture } from '../lib.mjs';
 
-/** Compute capabilities with machine code of their own. Others from that of the PTX on compile it. */
-const ARCHITECTURES = [80, 86, 89, 90, 100, 120];
+/** Compute capabilities with machine code of their own: 8.6 and 8.9 run that of 8.0, others from that of the PTX on compile it. */
+const ARCHITECTURES = [80, 90, 100, 120];
 const PTX = 90;
 
 const FATBIN_MAGIC = 0xba55ed50;

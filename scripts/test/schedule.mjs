@@ -78,6 +78,7 @@ export async function schedule(jobs, capacity, ended) {
         settle(job, { passed: 0, failed: 1, names: [`not run without ${missing.join(', ')}`] }, 0);
       else running.set(job, run(job));
     }
-    await Promise.race(running.values());
+    // What cannot succeed was settled without running.
+    if (running.size > 0) await Promise.race(running.values());
   }
 }

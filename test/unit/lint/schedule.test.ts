@@ -79,4 +79,21 @@ describe('the schedule of suites', () => {
     expect(ended).toContainEqual(['contract', 1, ['not run without build']]);
     expect(ended).toContainEqual(['unit', 0, undefined]);
   });
+
+  it('ends when nothing that remains can succeed', async () => {
+    const { order, ended } = await run(
+      [
+        { suite: 'package', cores: 2 },
+        { suite: 'exthost', cores: 2, needs: ['package'] },
+        { suite: 'e2e', cores: 2, needs: ['exthost', 'package'] },
+      ],
+      ['package'],
+    );
+    expect(order).toEqual(['package']);
+    expect(ended.map(([suite, failed]) => [suite, failed])).toEqual([
+      ['package', 1],
+      ['exthost', 1],
+      ['e2e', 1],
+    ]);
+  });
 });
