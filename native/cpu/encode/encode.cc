@@ -10,6 +10,7 @@
 #include "encode/low_rank.h"
 #include "encode/matrix.h"
 #include "encode/option.h"
+#include "encode/parts.h"
 #include "encode/predict.h"
 #include "encode/run.h"
 #include "status.h"
@@ -37,23 +38,6 @@ Status run_panels(const EncodeMatrix& matrix, const EncodeTarget& target, const 
   *cost = run->cost();
   return check_finite(*cost);
 }
-
-// Parts of one alternation, in the places of a view when that has any.
-struct Parts {
-  explicit Parts(const EncodedView& like) : view(like) {
-    for (int32_t i = 0; i < kPartCount; ++i) {
-      if (like.parts[i] == nullptr) continue;
-      bytes[i].resize(static_cast<size_t>(part_bytes(like.option, like.rows, like.cols, static_cast<EncodedPart>(i))));
-      view.parts[i] = bytes[i].data();
-    }
-  }
-  Parts(const Parts&) = delete;
-  void copy_to(const EncodedView& out) const {
-    for (int32_t i = 0; i < kPartCount; ++i) std::copy(bytes[i].begin(), bytes[i].end(), out.parts[i]);
-  }
-  std::vector<uint8_t> bytes[kPartCount];
-  EncodedView view;
-};
 
 // Low-rank part of what the codes leave, codes of what the low-rank part leaves. l1 and l2 may be null.
 Status run_low_rank(const EncodeMatrix& matrix, const EncodedView& out, float* l1, float* l2, EncodeCost* cost) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "encode/linear.h"
+#include "encode/parts.h"
 #include "encode/rows.h"
 #include "encode/runs.h"
 #include "linalg/dense.h"
@@ -101,23 +102,6 @@ Factors low_rank_of(const Problem& p, const Space& space, const Sides& sides, co
   stream.synchronize();  // the host's arrays go before the copies would
   return out;
 }
-
-// Parts of one alternation, in the places of a view.
-struct Parts {
-  explicit Parts(const EncodedView& like) : view(like) {
-    for (int32_t i = 0; i < kPartCount; ++i) {
-      if (like.parts[i] == nullptr) continue;
-      bytes[i].resize(static_cast<size_t>(part_bytes(like.option, like.rows, like.cols, static_cast<EncodedPart>(i))));
-      view.parts[i] = bytes[i].data();
-    }
-  }
-  Parts(const Parts&) = delete;
-  void copy_to(const EncodedView& out) const {
-    for (int32_t i = 0; i < kPartCount; ++i) std::copy(bytes[i].begin(), bytes[i].end(), out.parts[i]);
-  }
-  std::vector<uint8_t> bytes[kPartCount];
-  EncodedView view;
-};
 
 // Codes of a target; without codes all of it is error.
 EncodeCost run_codes(const Problem& p, const EncodeOption& option, const EncodeTarget& target, float* error,

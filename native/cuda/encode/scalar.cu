@@ -58,12 +58,7 @@ __global__ void __launch_bounds__(kThreads)
     columns_kernel(const ScalarMatrix m, const Rounder z, const ScaleTable t, float* wide, int64_t ld, int64_t at,
                    int64_t offset, int width, const float* feedback) {
   __shared__ DeviceBook book;
-  if (!Solve && !z.integers) {
-    for (int i = threadIdx.x; i < static_cast<int>(sizeof(DeviceBook) / sizeof(int)); i += kThreads) {
-      reinterpret_cast<int*>(&book)[i] = reinterpret_cast<const int*>(z.book)[i];
-    }
-    __syncthreads();
-  }
+  if (!Solve) load_book(z, &book);
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32, col = at + offset;
   const int lane = threadIdx.x % 32;
   if (row >= m.rows) return;

@@ -45,4 +45,13 @@ inline Rounder rounder(const DeviceLevels& levels, const ScaleTable& table) {
           levels.codes()};
 }
 
+// The book of a block of threads, in shared memory: integers have none.
+__device__ inline void load_book(const Rounder& z, DeviceBook* book) {
+  if (z.integers) return;
+  for (int i = threadIdx.x; i < static_cast<int>(sizeof(DeviceBook) / sizeof(int)); i += kThreads) {
+    reinterpret_cast<int*>(book)[i] = reinterpret_cast<const int*>(z.book)[i];
+  }
+  __syncthreads();
+}
+
 }  // namespace lq::cuda

@@ -33,12 +33,7 @@ __global__ void __launch_bounds__(kThreads)
                   int64_t width, const float* moved, bool delta) {
   constexpr int kShrinks = 20;
   __shared__ DeviceBook book;
-  if (!z.integers) {
-    for (int i = threadIdx.x; i < static_cast<int>(sizeof(DeviceBook) / sizeof(int)); i += kThreads) {
-      reinterpret_cast<int*>(&book)[i] = reinterpret_cast<const int*>(z.book)[i];
-    }
-    __syncthreads();
-  }
+  load_book(z, &book);
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   if (row >= m.rows) return;
@@ -97,12 +92,7 @@ __global__ void __launch_bounds__(kThreads)
     descend_kernel(const ScalarMatrix m, const Rounder z, const ScaleTable t, const float* eh, int64_t at, int width,
                    const float* h, float* change, int* any) {
   __shared__ DeviceBook book;
-  if (!z.integers) {
-    for (int i = threadIdx.x; i < static_cast<int>(sizeof(DeviceBook) / sizeof(int)); i += kThreads) {
-      reinterpret_cast<int*>(&book)[i] = reinterpret_cast<const int*>(z.book)[i];
-    }
-    __syncthreads();
-  }
+  load_book(z, &book);
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   if (row >= m.rows) return;
