@@ -11,10 +11,9 @@ import { optionBits } from './options/option';
 import type { Option } from './options/types';
 
 /**
- * Kinds of work and their units: weights x tokens for the language model; weights x options for encoding and for what is
- * quantised alone; weights x options x columns that are worked on, the rank and its oversampling, for the LQ iteration; for
- * carrying a plan out in any order the same of one option; for doing so in layer order the seconds that its parts alone
- * would take.
+ * Kinds of work and their units: `modelUnits` for the language model; weights x options for encoding and for what is
+ * quantised alone; `loopUnits` of every option for the LQ iteration; for carrying a plan out in any order the same of one
+ * option; for doing so in layer order the seconds that its parts alone would take.
  */
 export type Work = 'fisher' | 'calibrate' | 'sweep' | 'quantize' | 'encode' | 'decompose' | 'pass' | 'evaluate';
 /** The paces of the last runs, newest first, by `rateKey`. */
@@ -24,17 +23,23 @@ const rateKey = (work: Work, method?: string): string => (method === undefined ?
 /** Runs that are remembered: the middle one counts, so that neither a contended run nor one from the cache is believed alone. */
 const REMEMBERED = 5;
 
+/** What a token costs beside its products with weights (norms, attention, the loss, its text), in weights. */
+const WEIGHTS_OF_A_TOKEN = 6e6;
+
+/** Units of taking tokens through a language model of so many weights. */
+export const modelUnits = (weights: number, tokens: number): number => tokens * (weights + WEIGHTS_OF_A_TOKEN);
+
 /** Units a second where nothing has been measured: two CPU cores, or one accelerator of the last generation. */
 const DEFAULT_RATES: Readonly<Record<'cpu' | 'cuda', Readonly<Record<Work, number>>>> = {
   cpu: {
-    fisher: 1e10,
-    calibrate: 1e10,
-    sweep: 1e9,
+    fisher: 4e10,
+    calibrate: 3.5e10,
+    sweep: 5e8,
     quantize: 2e8,
-    encode: 3e6,
-    decompose: 1e7,
-    pass: 1,
-    evaluate: 3e10,
+    encode: 3.5e6,
+    decompose: 1e8,
+    pass: 0.8,
+    evaluate: 1.5e11,
   },
   cuda: {
     fisher: 2e13,
@@ -80,11 +85,13 @@ export async function predictSeconds(
 const ratesOf = async (context: PipelineContext): Promise<Rates> =>
   (await readCached<Rates>(context, 'rates', rateOwner(context))) ?? {};
 
-/** Paces are of a device, and of what was counted; an earlier version counted what came from the cache too. */
-const rateOwner = ({ device }: PipelineContext): unknown => ({ version: 2, device });
+/** Paces are of a device, and of what was counted, which has changed. */
+const rateOwner = ({ device }: PipelineContext): unknown => ({ version: 3, device });
 
-/** The engine with its libraries and scratch, before it has a model. */
-const BASE_MEMORY = 100e6;
+/** The engine with its libraries, before it has a model. */
+const BASE_MEMORY = 75e6;
+/** Scratch of the threads that go through matrices again and again, and pages of the heap that are not given back. */
+const SCRATCH_MEMORY = 25e6;
 /** Activations of a batch, which native/cpu/lm/model.h bounds: of a run forwards, and of one that comes back. */
 const FORWARD_BYTES = 2 ** 29;
 const BACKWARD_BYTES = 2 ** 30;
@@ -107,6 +114,8 @@ export interface Held {
   readonly heldStatistics: number;
   /** Tokens of the second pass. */
   readonly passTokens: number;
+  /** Whether matrices go through the LQ iteration or the second pass, and are not quantised alone. */
+  readonly loops: boolean;
 }
 
 /**
@@ -118,7 +127,7 @@ export function peakMemory(
   index: CheckpointIndex,
   targets: readonly LogicalTensor[],
   outputBytes: number,
-  { evaluatedTokens, calibratedTokens, kfac, heldStatistics, passTokens }: Held,
+  { evaluatedTokens, calibratedTokens, kfac, heldStatistics, passTokens, loops }: Held,
 ): number {
   const sum = (of: readonly LogicalTensor[], value: (target: LogicalTensor) => number): number =>
     of.reduce((total, target) => total + value(target), 0);
@@ -156,7 +165,7 @@ export function peakMemory(
         Math.min(LOGIT_BYTES, (4 * calibratedTokens * head) / (hidden || 1));
   const pass = passTokens === 0 ? 0 : matrices + 2 * 4 * passTokens * hidden + part;
   const mapped = index.bytes + (evaluatedTokens > 0 ? outputBytes : 0);
-  return BASE_MEMORY + mapped + Math.max(matrices, evaluation, statistics, pass);
+  return BASE_MEMORY + (loops ? SCRATCH_MEMORY : 0) + mapped + Math.max(matrices, evaluation, statistics, pass);
 }
 
 /** Smallest and largest value of a budget kind that the options can meet. */

@@ -6,10 +6,9 @@ import type { WritableFileSystem } from './files/types';
 import type { PipelineContext } from './context';
 import { requireOneRank } from './allocation/plan';
 import { LqError } from './errors';
-import { feasibleRange, peakMemory, predictSeconds, type Work } from './estimate';
+import { feasibleRange, modelUnits, peakMemory, predictSeconds, type Work } from './estimate';
 import { findBaseline, findMetric, type KnownMetric } from './known';
 import { describeModel } from './evaluation/language-model';
-import { BLOCK_INPUTS } from './evaluation/weights';
 import { TextTokenizer } from './evaluation/tokenizer';
 import { readWindows } from './evaluation/windows';
 import { DEFAULTS } from './requests/defaults';
@@ -20,9 +19,9 @@ import { subjectOf, unmeasuredOf } from './stages/sweep';
 import { expectedMeasures } from './allocation/lazy';
 import { factorBytes } from './options/option';
 import { fisherTensors } from './sensitivity/fisher';
-import { groupLayers, heldAtATime } from './sensitivity/groups';
+import { heldAtATime, passesOver } from './sensitivity/groups';
+import { loopUnits } from './sensitivity/sweep';
 import { requireWritable } from './storage/output';
-import { isTokenRole } from './logical/targets';
 import type { CheckpointIndex, LogicalTensor } from './checkpoint/types';
 
 /** Refuses a budget below what the options can meet, before any work. */
@@ -96,16 +95,20 @@ export async function predict(
       fisher:
         calibrates && known === undefined
           ? (metric === 'kfac' ? passesOver(targets, held) : 1) *
-            (await predictSeconds(context, metric === 'kfac' ? 'calibrate' : 'fisher', index.parameters * tokens))
+            (await predictSeconds(
+              context,
+              metric === 'kfac' ? 'calibrate' : 'fisher',
+              modelUnits(index.parameters, tokens),
+            ))
           : 0,
       sweep:
         (await predictSeconds(context, 'sweep', left.looped)) +
         (await predictSeconds(context, 'quantize', left.quantized)) +
         (await predictSeconds(context, 'encode', measured * left.encoded, method.id)),
       decompose: await predictWriting(context, request, prepared, method),
-      baseline: baseline ? 0 : await predictSeconds(context, 'evaluate', index.parameters * evaluated),
+      baseline: baseline ? 0 : await predictSeconds(context, 'evaluate', modelUnits(index.parameters, evaluated)),
       // The original is gone through beside what was made of it, for the divergence of their predictions.
-      evaluate: await predictSeconds(context, 'evaluate', 2 * index.parameters * evaluated),
+      evaluate: await predictSeconds(context, 'evaluate', modelUnits(index.parameters, 2 * evaluated)),
     },
     peakMemory: peakMemory(index, targets, bytes, {
       evaluatedTokens: evaluated,
@@ -113,24 +116,13 @@ export async function predict(
       kfac: metric === 'kfac',
       heldStatistics: held,
       passTokens: alpha === undefined ? 0 : tokens,
+      loops: alpha !== undefined || options.some(({ rank }) => rank > 0),
     }),
     outputBytes: Math.round(bytes),
     amounts: amountsOf(request, sizes, bytes),
     feasible: range,
     coverage: opened.coverage,
   };
-}
-
-/** Passes over the text that the second moments of these matrices' inputs take, of which so many bytes are held at a time. */
-function passesOver(targets: readonly LogicalTensor[], held: number): number {
-  const layers = new Map<number, number>();
-  const inputs = new Set<string>();
-  for (const { name, role, layer, shape } of targets.filter(target => !isTokenRole(target))) {
-    const input = `${name.replace(/\.[^.]+\.weight$/, '')} ${BLOCK_INPUTS.get(role) ?? name}`;
-    if (!inputs.has(input)) layers.set(layer, (layers.get(layer) ?? 0) + 4 * shape[1]! ** 2);
-    inputs.add(input);
-  }
-  return groupLayers(layers, held).groups;
 }
 
 /** The metric of a request where that is known before its statistics are computed. */
@@ -150,10 +142,15 @@ export async function writingUnits(
 ): Promise<{ work: Work; units: number }> {
   const weights = targets.reduce((sum, target) => sum + target.parameters, 0);
   const rank = Math.max(0, ...options.map(option => option.rank));
-  if (alpha === undefined) return { work: 'decompose', units: weights * (rank > 0 ? rank + DEFAULTS.oversampling : 1) };
+  if (alpha === undefined && rank === 0) return { work: 'decompose', units: weights };
+  if (alpha === undefined) {
+    const width = rank + DEFAULTS.oversampling;
+    const units = targets.reduce((sum, target) => sum + loopUnits(target.shape[0]!, target.shape[1] ?? 1, width), 0);
+    return { work: 'decompose', units };
+  }
   const tokens = (request.samples ?? DEFAULTS.samples) * (request.context ?? DEFAULTS.context);
   // The second pass takes the text through the model twice; its moments cost about as much again.
-  const through = await predictSeconds(context, 'evaluate', 4 * index.parameters * tokens);
+  const through = await predictSeconds(context, 'evaluate', modelUnits(index.parameters, 4 * tokens));
   return { work: 'pass', units: (await predictSeconds(context, 'encode', weights, id)) + through };
 }
 

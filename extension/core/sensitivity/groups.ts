@@ -1,5 +1,8 @@
 /** Layers in groups whose statistics fit into memory: each group is a pass over the text. */
+import type { LogicalTensor } from '../checkpoint/types';
 import type { PipelineContext } from '../context';
+import { BLOCK_INPUTS } from '../evaluation/weights';
+import { isTokenRole } from '../logical/targets';
 
 /** Share of what is free on a device that statistics may take unless a request says. */
 const SHARE = 0.5;
@@ -32,4 +35,16 @@ export function groupLayers(
     groupOf.set(layer, group);
   }
   return { groupOf, groups: group + 1 };
+}
+
+/** Passes over the text that the second moments of these matrices' inputs take, of which so many bytes are held at a time. */
+export function passesOver(targets: readonly LogicalTensor[], held: number): number {
+  const layers = new Map<number, number>();
+  const inputs = new Set<string>();
+  for (const { name, role, layer, shape } of targets.filter(target => !isTokenRole(target))) {
+    const input = `${name.replace(/\.[^.]+\.weight$/, '')} ${BLOCK_INPUTS.get(role) ?? name}`;
+    if (!inputs.has(input)) layers.set(layer, (layers.get(layer) ?? 0) + 4 * shape[1]! ** 2);
+    inputs.add(input);
+  }
+  return groupLayers(layers, held).groups;
 }

@@ -177,9 +177,16 @@ export async function sweepShard(context: PipelineContext, input: SweepInput, sh
   };
 }
 
+/**
+ * Work of the LQ iteration on a [rows, cols] matrix with so many columns of a subspace, in products of a weight with one of
+ * them: the products, the quantisation, and the orthogonalisation of both sides, which goes with their square and is slower.
+ */
+export const loopUnits = (rows: number, cols: number, width: number): number =>
+  rows * cols * (width + 1.5) + 2.3 * (rows + cols) * width ** 2;
+
 /** What of a sweep is not in the cache yet, in weights x options. */
 export interface Unmeasured {
-  /** Of options that go through the LQ iteration for a low-rank part, times the columns that it works on. */
+  /** `loopUnits` of options that go through the LQ iteration for a low-rank part. */
   readonly looped: number;
   /** Of those that it quantises and no more. */
   readonly quantized: number;
@@ -208,7 +215,7 @@ export async function unmeasured(
     for (const option of options.filter(each => canTake(target, each, tokenOptions))) {
       const loops = metric?.recipe.kind !== 'kfac' && lqOption(option) !== undefined;
       if (entry?.costs[costKey(option, loops, loop)] !== undefined) continue;
-      if (loops && option.rank > 0) looped += target.parameters * (option.rank + loop.oversampling);
+      if (loops && option.rank > 0) looped += loopUnits(rows, cols, option.rank + loop.oversampling);
       else if (loops) quantized += target.parameters;
       else encoded += target.parameters;
     }

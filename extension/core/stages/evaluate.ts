@@ -1,7 +1,7 @@
 /** Perplexity of a checkpoint, and that of an original measured once. */
 import type { CheckpointIndex } from '../checkpoint/types';
 import { arithmeticOf, type PipelineContext } from '../context';
-import { recordRate } from '../estimate';
+import { modelUnits, recordRate } from '../estimate';
 import { evaluateCheckpoint } from '../evaluation/checkpoint';
 import { EVALUATION_VERSION, readTextFile } from '../evaluation/text';
 import { TextTokenizer } from '../evaluation/tokenizer';
@@ -22,8 +22,9 @@ export async function evaluate(context: PipelineContext, request: EvaluateReques
     ...(request.bos !== undefined && { bos: request.bos }),
   };
   const report = await evaluateCheckpoint(context, index, request.text, options, reference);
-  const parameters = index.parameters + (reference?.parameters ?? 0);
-  await recordRate(context, 'evaluate', parameters * report.tokens, report.seconds);
+  const models = reference === undefined ? [index] : [index, reference];
+  const units = models.reduce((sum, { parameters }) => sum + modelUnits(parameters, report.tokens), 0);
+  await recordRate(context, 'evaluate', units, report.seconds);
   return report;
 }
 

@@ -1,6 +1,6 @@
 /** Statistics of a calibration text: computed once, found again by the content of model and text. */
 import { arithmeticOf, callNative, type PipelineContext } from '../context';
-import { recordRate } from '../estimate';
+import { modelUnits, recordRate } from '../estimate';
 import { describeModel } from '../evaluation/language-model';
 import { EVALUATION_VERSION, readTextFile } from '../evaluation/text';
 import { TextTokenizer } from '../evaluation/tokenizer';
@@ -15,7 +15,7 @@ import { open, type Opened } from '../opened';
 import { DEFAULTS } from '../requests/defaults';
 import type { CalibrateRequest, CompressRequest, FisherRequest } from '../requests/requests';
 import { computeCalibration, mergeCalibration, openCalibration } from '../sensitivity/calibration';
-import { heldAtATime } from '../sensitivity/groups';
+import { heldAtATime, passesOver } from '../sensitivity/groups';
 import { exportImportance, importImportance, isImportanceMatrix } from '../sensitivity/imatrix';
 import { computeFisher, modelHash, openFisher } from '../sensitivity/fisher';
 import { fisherMetric, kfacMetric, plainMetric, type Metric } from '../sensitivity/metric';
@@ -61,7 +61,7 @@ async function fisherOnce(
       const onProgress = (done: number): void => claim.progress({ done, total: samples });
       const input = { index, targets, calibration, samples, contextLength, model, out, onProgress };
       const report = await computeFisher(context, input);
-      await recordRate(context, 'fisher', index.parameters * samples * contextLength, report.seconds);
+      await recordRate(context, 'fisher', modelUnits(index.parameters, samples * contextLength), report.seconds);
       return report;
     },
     onWait: waitReporter(context, 'fisher', index.label),
@@ -178,7 +178,8 @@ function calibratePart(
     async make(out, claim) {
       const onProgress = (done: number): void => claim.progress({ done, total });
       const report = await computeCalibration(context, { ...work, ...(part && { part }), out, onProgress });
-      await recordRate(context, 'calibrate', index.parameters * total * contextLength, report.seconds);
+      const tokens = passesOver(work.targets, work.held) * total * contextLength;
+      await recordRate(context, 'calibrate', modelUnits(index.parameters, tokens), report.seconds);
       return report;
     },
     ...(patient && { onWait: waitReporter(context, 'calibrate', index.label) }),
