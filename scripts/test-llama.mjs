@@ -15,7 +15,7 @@ const WINDOWS = 4;
 /** Relative RMS of differences of logits in fp32. GELU comes from a table in fp16 there. */
 const EXACT = 1e-5;
 const BY_TABLE = 2e-3;
-const WITH_GELU = /^(?:gemma|starcoder2|gpt|falcon)/;
+const WITH_GELU = /^(?:gemma|starcoder2|gpt|falcon|bloom|mpt|phi)/;
 /** Written in parts of this many bytes. */
 const SPLIT = { llama: 600_000 };
 /** Share of a perplexity that activations of 8 bits change. */

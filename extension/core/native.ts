@@ -162,8 +162,8 @@ export interface NativeModule {
 
   /** Writes a weight's values, rounded to the destination's dtype, at the destination. */
   convert(device: string, source: WeightSource, destination: DenseSource, control: NativeControl): Promise<void>;
-  /** Reorders rows in place, whatever they hold: of each of `heads` heads from halves to pairs (half, pair) -> (pair, half). */
-  pairRows(range: ByteRange, rows: number, heads: number, control: NativeControl): Promise<void>;
+  /** Reorders rows in place, whatever they hold: the new row i is the row order[i]. */
+  orderRows(range: ByteRange, order: Int32Array, control: NativeControl): Promise<void>;
 
   openLanguageModel(
     device: string,

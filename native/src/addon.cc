@@ -79,7 +79,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("encode", Napi::Function::New(env, promised<encode_op>, "encode"));
   exports.Set("reconstruct", Napi::Function::New(env, promised<reconstruct_op>, "reconstruct"));
   exports.Set("convert", Napi::Function::New(env, promised<convert_op>, "convert"));
-  exports.Set("pairRows", Napi::Function::New(env, promised<pair_rows_op>, "pairRows"));
+  exports.Set("orderRows", Napi::Function::New(env, promised<order_rows_op>, "orderRows"));
   exports.Set("arrays", make_array_ops(env));
   register_language_model(env, exports);
   return exports;

@@ -1,4 +1,4 @@
-// Tensors of GGUF files: any weight as elements of a type, rows in the order of rotary pairs.
+// Tensors of GGUF files: any weight as elements of a type, rows in another order.
 #include <memory>
 #include <vector>
 
@@ -29,29 +29,28 @@ Napi::Value convert_op(const Napi::CallbackInfo& info) {
   return run_task(info.Env(), info[3], work, [](Napi::Env env) { return env.Undefined(); });
 }
 
-Napi::Value pair_rows_op(const Napi::CallbackInfo& info) {
+Napi::Value order_rows_op(const Napi::CallbackInfo& info) {
   struct Call {
     ByteRange range;
-    int64_t rows, heads;
+    std::vector<int32_t> order;
   };
-  auto call = std::make_shared<Call>(
-      Call{parse_range(info[0]), static_cast<int64_t>(info[1].ToNumber()), static_cast<int64_t>(info[2].ToNumber())});
-  if (call->rows < 1 || call->heads < 1 || call->rows % (2 * call->heads) != 0 || call->range.bytes % call->rows != 0) {
-    throw Napi::TypeError::New(info.Env(), "the rows do not divide into pairs of heads, or the bytes into rows");
+  const int64_t rows =
+      info[1].IsTypedArray() ? static_cast<int64_t>(info[1].As<Napi::TypedArray>().ElementLength()) : 0;
+  auto call = std::make_shared<Call>(Call{parse_range(info[0]), row_order(info[1], rows)});
+  if (call->order.empty() || call->range.bytes % rows != 0) {
+    throw Napi::TypeError::New(info.Env(), "the bytes do not divide into the rows that are ordered");
   }
   const auto work = [call](const Control&) -> Status {
-    const int64_t bytes = call->range.bytes / call->rows, head = call->rows / call->heads;
+    const int64_t bytes = call->range.bytes / static_cast<int64_t>(call->order.size());
     std::vector<uint8_t> in(static_cast<size_t>(call->range.bytes)), out(in.size());
     read_bytes(call->range, in.data());
-    for (int64_t i = 0; i < call->rows; ++i) {
-      // Stored (head, pair, half), given (head, half, pair).
-      const int64_t from = i / head * head + i % 2 * (head / 2) + i % head / 2;
-      std::copy_n(in.begin() + from * bytes, bytes, out.begin() + i * bytes);
+    for (size_t i = 0; i < call->order.size(); ++i) {
+      std::copy_n(in.begin() + call->order[i] * bytes, bytes, out.begin() + static_cast<int64_t>(i) * bytes);
     }
     write_bytes(call->range, out.data());
     return {StatusCode::ok, -1, {}};
   };
-  return run_task(info.Env(), info[3], work, [](Napi::Env env) { return env.Undefined(); });
+  return run_task(info.Env(), info[2], work, [](Napi::Env env) { return env.Undefined(); });
 }
 
 }  // namespace lq

@@ -30,7 +30,7 @@ Napi::Value encode_costs_op(const Napi::CallbackInfo& info);
 Napi::Value encode_op(const Napi::CallbackInfo& info);
 // gguf_ops.cc
 Napi::Value convert_op(const Napi::CallbackInfo& info);
-Napi::Value pair_rows_op(const Napi::CallbackInfo& info);
+Napi::Value order_rows_op(const Napi::CallbackInfo& info);
 // array_ops.cc
 Napi::Object make_array_ops(Napi::Env env);
 

@@ -181,16 +181,20 @@ int64_t gguf_row_bytes(const std::string& type, int64_t cols) {
 }
 
 GgufSource parse_gguf(const Napi::Value& value) {
-  GgufSource s{text(value, "type"), integer(value, "rows"), integer(value, "cols"), parse_range(member(value, "range")),
-               0};
-  if (member(value, "heads").IsNumber()) s.heads = integer(value, "heads");
+  GgufSource s;
+  s.type = text(value, "type");
+  s.rows = integer(value, "rows");
+  s.cols = integer(value, "cols");
+  s.range = parse_range(member(value, "range"));
+  if (member(value, "plus").IsNumber()) s.plus = member(value, "plus").ToNumber().FloatValue();
   const int64_t row = gguf_row_bytes(s.type, s.cols), extent = s.rows == 1 ? s.cols : s.rows;
   if (row == 0) throw Napi::TypeError::New(value.Env(), "a row of " + s.type + " is not a whole number of blocks");
   if (s.range.bytes != s.rows * row) {
     throw Napi::TypeError::New(value.Env(), "the range of a GGUF tensor has another size than its type and shape give");
   }
-  if (s.heads > 0 && (extent % (2 * s.heads) != 0 || (s.rows == 1 && !element_type(s.type)))) {
-    throw Napi::TypeError::New(value.Env(), "the rows of a GGUF tensor do not divide into pairs of its heads");
+  if (member(value, "order").IsTypedArray()) s.order = row_order(member(value, "order"), extent);
+  if (s.rows == 1 && !s.order.empty() && !element_type(s.type)) {
+    throw Napi::TypeError::New(value.Env(), "the elements of a GGUF vector that are ordered are no elements");
   }
   return s;
 }
@@ -213,6 +217,23 @@ void check(const Status& status, const std::string& file) {
 }
 
 }  // namespace
+
+std::vector<int32_t> row_order(const Napi::Value& value, int64_t rows) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_int32_array ||
+      static_cast<int64_t>(value.As<Napi::TypedArray>().ElementLength()) != rows) {
+    throw Napi::TypeError::New(value.Env(), "an order of rows is no Int32Array of their number");
+  }
+  const auto given = value.As<Napi::Int32Array>();
+  std::vector<int32_t> order(given.Data(), given.Data() + rows);
+  std::vector<bool> seen(static_cast<size_t>(rows));
+  for (const int32_t row : order) {
+    if (row < 0 || row >= rows || seen[static_cast<size_t>(row)]) {
+      throw Napi::TypeError::New(value.Env(), "an order of rows does not have each of them once");
+    }
+    seen[static_cast<size_t>(row)] = true;
+  }
+  return order;
+}
 
 std::vector<float> load_factor(const FactorSource& source, Backend& backend, const Control& control) {
   if (const auto* dense = std::get_if<DenseSource>(&source)) {
@@ -329,11 +350,10 @@ void load_gguf(const GgufSource& s, float* out, const Control& control) {
   const File file(s.range.path);
   const std::optional<Dtype> dtype = element_type(s.type);
   const cpu::gguf::BlockFormat* format = dtype ? nullptr : cpu::gguf::find_format(s.type);
-  // The elements of a bias are permuted like the rows of its matrix.
-  const bool vector = s.rows == 1 && s.heads > 0;
+  // The elements of a bias are ordered like the rows of its matrix.
+  const bool vector = s.rows == 1 && !s.order.empty();
   const int64_t all = vector ? s.cols : s.rows, cols = vector ? 1 : s.cols;
   const int64_t row_bytes = gguf_row_bytes(s.type, cols), per_piece = std::max<int64_t>(1, kPiece / row_bytes);
-  const int64_t head = s.heads > 0 ? all / s.heads : 0;
   std::vector<uint8_t> bytes(static_cast<size_t>(std::min(all, per_piece) * row_bytes));
   for (int64_t first = 0; first < all; first += per_piece) {
     if (control.cancelled != nullptr && control.cancelled(control.user)) {
@@ -343,15 +363,14 @@ void load_gguf(const GgufSource& s, float* out, const Control& control) {
     file.read(s.range.offset + first * row_bytes, rows * row_bytes, bytes.data());
     cpu::parallel_for(0, rows, 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        int64_t row = first + i;
-        // Stored (head, pair, half), wanted (head, half, pair).
-        if (head > 0) row = row / head * head + row % 2 * (head / 2) + row % head / 2;
+        const int64_t row = s.order.empty() ? first + i : s.order[static_cast<size_t>(first + i)];
         const uint8_t* from = bytes.data() + i * row_bytes;
         if (format != nullptr) {
           cpu::gguf::decode(*format, from, cols / format->weights, out + row * cols);
         } else {
           cpu::to_float(from, *dtype, 0, cols, out + row * cols);
         }
+        if (s.plus != 0) std::for_each_n(out + row * cols, cols, [&](float& x) { x += s.plus; });
       }
     });
   }

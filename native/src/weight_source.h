@@ -54,8 +54,10 @@ struct GgufSource {
   std::string type;  // as ggml names it
   int64_t rows, cols;
   ByteRange range;
-  // Not 0: rows are stored in the order of rotary pairs within each of so many heads, as llama.cpp wants q and k.
-  int64_t heads;
+  // Not empty: which row, or element of a vector, each stored one is.
+  std::vector<int32_t> order;
+  // Added to what is stored.
+  float plus = 0;
 };
 
 // A matrix in the MX format of 4 bits (OCP Microscaling Formats 1.0): 32 weights of a row share a scale, a power of two
@@ -99,6 +101,8 @@ ByteRange parse_range(const Napi::Value& value);
 DenseSource parse_dense(const Napi::Value& value);
 FactorSource parse_factor(const Napi::Value& value);
 WeightSource parse_weight(const Napi::Value& value);
+// An Int32Array that has each of `rows` numbers from 0 once. Throws Napi::TypeError.
+std::vector<int32_t> row_order(const Napi::Value& value, int64_t rows);
 
 // The file a weight is in, for errors.
 const std::string& path_of(const WeightSource& source);

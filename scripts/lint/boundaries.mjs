@@ -58,13 +58,15 @@ export const rooms = [
 ];
 
 /**
- * The rungs of the core from the bottom up; a module that is named stands on its own, one that is not is on the lowest.
+ * The rungs of the core from the bottom up; a module or a folder within a room that is named stands on its own, a module that is
+ * not is on the lowest.
  * @type {string[][]}
  */
 export const ladder = [
   ['files'],
   ['context', 'lanes'],
   ['storage'],
+  ['evaluation/families', 'evaluation/config-reader'],
   ['checkpoint'],
   ['options'],
   ['requests'],
@@ -82,8 +84,9 @@ const CORE = 'extension/core/';
 
 /** The rung of a module of the core, -1 for the modules at its foot (errors, dtypes, native, progress). */
 function rung(module) {
-  const [name] = module.slice(CORE.length).split('/');
-  return ladder.findIndex(names => names.includes(name));
+  const [room, part] = module.slice(CORE.length).split('/');
+  const own = ladder.findIndex(names => names.includes(`${room}/${part}`));
+  return own >= 0 ? own : ladder.findIndex(names => names.includes(room));
 }
 
 const within = (target, allowed) => allowed.some(entry => target === entry || target.startsWith(`${entry}/`));

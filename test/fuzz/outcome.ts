@@ -2,6 +2,7 @@
 import { adapterSummary } from '../../extension/core/logical/formats/lora';
 import { inspectReport } from '../../extension/core/analysis/inspect';
 import { structureFindings } from '../../extension/core/analysis/health';
+import { sliceName } from '../../extension/core/checkpoint/slices';
 import { tensorTree } from '../../extension/core/checkpoint/tree';
 import { LqError } from '../../extension/core/errors';
 import { languageModelConfig } from '../../extension/core/evaluation/architecture';
@@ -30,7 +31,11 @@ export async function outcome(folder: Folder, path: string): Promise<string> {
     check(logical.every(({ shape }) => shape.every(size => Number.isSafeInteger(size) && size >= 0)));
     check(Number.isFinite(report.parameters) && report.parameters >= 0);
     check(new Set(logical.map(({ name }) => name)).size === logical.length);
-    check(logical.reduce((sum, { parts }) => sum + parts.length, 0) === index.tensors.length);
+    // A part is a tensor, or an expert's slice of one.
+    const stored = logical.flatMap(({ parts }) =>
+      parts.map(({ name }) => (index.byName.has(name) ? name : sliceName(name)?.whole)),
+    );
+    check(stored.every(name => index.byName.has(name ?? '')) && new Set(stored).size === index.tensors.length);
     check(structureFindings(index.problems).every(({ message }) => message.length < 4000));
     tensorTree(logical);
     adapterSummary(index, logical);

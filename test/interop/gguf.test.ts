@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, it } from 'vitest';
-import { modelName } from '../../extension/core/checkpoint/gguf/names';
+import { logicalName } from '../../extension/core/checkpoint/gguf/names';
 import { weightLookup } from '../../extension/core/logical/lookup';
 import { openCheckpoint } from '../../extension/core/logical/open';
 import { loadNative } from '../../extension/engine/load';
@@ -30,7 +30,7 @@ it('values of every block type are those of the gguf package, to the bit', async
   const lookup = weightLookup(index);
   const native = loadNative(path.join(root, 'dist', 'native'));
   for (const [name, type, rows, cols] of listed) {
-    const source = lookup(modelName(name)!)!;
+    const source = lookup(logicalName('llama', name))!;
     expect([source.rows, source.cols], name).toEqual([rows, cols]);
     // A picture with a cell for every weight is the weights.
     const { mean } = await native.preview('cpu', source, rows, cols, {});

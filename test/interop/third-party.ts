@@ -30,7 +30,14 @@ let [weights, tensors] = [0, 0];
 for (const { name, parts: stored } of logicalTensors(index)) {
   const wanted = theirs.get(stored[0]!.name);
   theirs.delete(stored[0]!.name);
-  const ours = await native.statistics('cpu', lookup(name)!, 0, {});
+  // All experts, or each: what is looked up here is said.
+  const [all, each] = stored[0]!.name.split('[');
+  for (const other of each === undefined ? [...theirs.keys()].filter(key => key.startsWith(`${all}[`)) : [all!])
+    theirs.delete(other);
+  const source = lookup(name)!;
+  // The package knows nothing of what norms count from.
+  if (source.kind === 'gguf') delete source.plus;
+  const ours = await native.statistics('cpu', source, 0, {});
   weights += ours.count;
   tensors++;
   const apart = wanted && Math.abs(ours.mean - wanted.mean);

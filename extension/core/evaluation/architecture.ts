@@ -8,7 +8,7 @@ import { PACKED_FORMAT } from '../packed/format';
 import { ConfigReader, MOST_LAYERS } from './config-reader';
 import { readActivation } from './families/activations';
 import type { ExpertLayers } from './families/experts';
-import type { Family, FamilyParts } from './families/family';
+import type { Family } from './families/family';
 import { COMMON_KEYS, INERT_KEYS } from './families/keys';
 import { FAMILIES, resolveFamily } from './families/registry';
 import { readRope } from './rope';
@@ -61,7 +61,7 @@ export function languageModelConfig(
   const rotaryDim = rotatedShare < 1 ? rotatedDimensions(reader, headDim, rotatedShare) : undefined;
   const traits = layerTraits(family, reader, layers, rotary.ropeLocalTheta !== undefined, context, experts);
   refuseOddRotation(reader, traits.layerTraits, parts?.rotaryDim ?? rotaryDim ?? headDim);
-  refuseLongContext(reader, parts, context);
+  refuseLongContext(parts ?? {}, context, file);
   return {
     config: {
       layers,
@@ -121,7 +121,7 @@ const warnOfCode = (reader: ConfigReader, { type }: Family): string[] =>
     ? [`config.json asks for Python code of its own (auto_map), which is not run; ${type} is computed.`]
     : [];
 
-const warnOfContext = (context: number, maxPositions: number): string[] =>
+export const warnOfContext = (context: number, maxPositions: number): string[] =>
   Number.isFinite(context) && context > maxPositions
     ? [`A context of ${context} tokens is beyond the model's max_position_embeddings of ${maxPositions}.`]
     : [];
@@ -151,12 +151,23 @@ function usualConfig(
   return new ConfigReader({ ...renamed, ...Object.fromEntries(missing), ...fixed?.(usual) }, file);
 }
 
-/** A table of learned positions has an end. */
-function refuseLongContext(reader: ConfigReader, parts: FamilyParts | undefined, context: number): void {
-  const { positions = 0, positionOffset = 0 } = parts?.embedding ?? {};
+/**
+ * A table of learned positions has an end.
+ * @throws LqError 'unsupported-model'.
+ */
+export function refuseLongContext(
+  { embedding }: Pick<NativeLanguageModelConfig, 'embedding'>,
+  context: number,
+  file: string,
+): void {
+  const { positions = 0, positionOffset = 0 } = embedding ?? {};
   const most = positions - positionOffset;
   if (positions > 0 && Number.isFinite(context) && context > most)
-    reader.refuse(`A context of ${context} tokens is longer than the model's ${most} learned positions`);
+    throw new LqError(
+      'unsupported-model',
+      `A context of ${context} tokens is longer than the model's ${most} learned positions.`,
+      { file },
+    );
 }
 
 function keyValueHeads(reader: ConfigReader, { kvHeadsDefault }: Family, heads: number): number {

@@ -3,47 +3,13 @@ import { arrayItems } from '../checkpoint/gguf/metadata';
 import { isArray, type GgufMetadata, type GgufScalar } from '../checkpoint/gguf/values';
 import { LqError } from '../errors';
 import type { FileSystem } from '../files/types';
+import { preTokenizerNamed } from './pre-tokenizers';
 
 export interface GgufTokenizer {
   /** What tokenizer.json would hold. */
   readonly definition: Record<string, unknown>;
   /** The beginning-of-sequence token. */
   readonly bos: string | undefined;
-}
-
-const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
-const splitThenBytes = (pattern: string): unknown => ({
-  type: 'Sequence',
-  pretokenizers: [
-    { type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false },
-    { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false },
-  ],
-});
-const gpt2 = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
-const wordsAndNumbers = (numbers: string): string =>
-  `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${numbers}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
-
-/** Pre-tokenizers by the name the converter gives them (llama.cpp, conversion/base.py and src/llama-vocab.cpp). */
-const PRE_TOKENIZERS: Readonly<Record<string, unknown>> = {
-  'gpt-2': gpt2,
-  'llama-bpe': splitThenBytes(wordsAndNumbers('\\p{N}{1,3}')),
-  qwen2: splitThenBytes(wordsAndNumbers('\\p{N}')),
-  smollm: { type: 'Sequence', pretokenizers: [{ type: 'Digits', individual_digits: true }, gpt2] },
-};
-
-/** The name llama.cpp has for the pre-tokenizer of a tokenizer.json, or undefined when it is none of those above. */
-export function preTokenizerName(definition: Readonly<Record<string, unknown>>): string | undefined {
-  const own = canonical(definition.pre_tokenizer);
-  return Object.keys(PRE_TOKENIZERS).find(name => canonical(PRE_TOKENIZERS[name]) === own);
-}
-
-/** Fields that say what a pre-tokenizer does, in one order. */
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (key, field: unknown) => {
-    if (key === 'trim_offsets') return undefined;
-    if (typeof field !== 'object' || field === null || Array.isArray(field)) return field;
-    return Object.fromEntries(Object.entries(field).sort(([a], [b]) => (a < b ? -1 : 1)));
-  });
 }
 
 /** Of tokenizer.ggml.token_type. */
@@ -105,13 +71,13 @@ function byteLevel(
 ): Record<string, unknown> {
   if (!merges) return refuse('The tokenizer has no merges');
   const name = typeof pre === 'string' ? pre : 'default';
-  if (!Object.hasOwn(PRE_TOKENIZERS, name)) refuse(`The pre-tokenizer ${JSON.stringify(name)} is not supported`);
+  const known = preTokenizerNamed(name) ?? refuse(`The pre-tokenizer ${JSON.stringify(name)} is not supported`);
   return {
-    normalizer: name === 'qwen2' ? { type: 'NFC' } : null,
-    pre_tokenizer: PRE_TOKENIZERS[name],
+    normalizer: known.normalizer,
+    pre_tokenizer: known.preTokenizer,
     post_processor: null,
     decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
-    model: { ...bpe(tokens), ignore_merges: name === 'llama-bpe', merges: merges.map(merge => merge.split(' ')) },
+    model: { ...bpe(tokens), ignore_merges: known.ignoreMerges, merges: merges.map(merge => merge.split(' ')) },
   };
 }
 

@@ -1,13 +1,16 @@
 /** A checkpoint opened in the native runtime. */
 import type { ModelWeight, NativeLanguageModel, NativeLanguageModelConfig } from '../native';
 import { joinPath } from '../files/paths';
+import { ggufFamilyNames } from '../checkpoint/gguf/names';
+import { ggufNetwork } from '../checkpoint/gguf/network';
+import type { GgufMetadata } from '../checkpoint/gguf/values';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { sliceName } from '../checkpoint/slices';
 import { LqError } from '../errors';
 import { nativeError, nativePrecision, type PipelineContext } from '../context';
 import { logicalTensors } from '../logical/logical';
 import { weightLookup } from '../logical/lookup';
-import { languageModelConfig } from './architecture';
+import { languageModelConfig, refuseLongContext, warnOfContext, type Architecture } from './architecture';
 import { familyNames } from './families/registry';
 import { modelWeights, namingOf, storedNetwork, type WeightLookup } from './weights';
 
@@ -24,7 +27,8 @@ export interface ModelDescription {
 }
 
 /** Stored buffers that are computed from the configuration instead: of older versions, and of GGUF files. */
-const COMPUTED = /(?:^|\.)(?:rotary_emb\.inv_freq|attn\.(?:masked_)?bias)$|^rope_freqs\.weight$/;
+const COMPUTED =
+  /(?:^|\.)(?:rotary_emb\.inv_freq|attn\.(?:masked_)?bias)$|^rope_(?:freqs|factors_(?:long|short))\.weight$/;
 /** Names shown in a warning. */
 const SHOWN = 3;
 
@@ -42,8 +46,11 @@ export function describeModel(
   const file = index.gguf ? index.file : joinPath(index.folder, 'config.json');
   const unreadable = index.problems.find(problem => problem.code === 'config-json' && problem.file === file);
   if (unreadable) throw new LqError('unsupported-model', unreadable.message, { file });
-  const { config, masked, warnings } = languageModelConfig(index.config, file, context);
-  const names = familyNames(index.config);
+  const { gguf } = index;
+  const { config, masked, warnings } = gguf
+    ? storedInGguf(gguf, index, context)
+    : languageModelConfig(index.config, file, context);
+  const names = gguf ? ggufFamilyNames(index.config?.model_type) : familyNames(index.config);
   const network = storedNetwork(config, lookup, names);
   const weights = modelWeights(network, lookup, index.path, names);
   return {
@@ -61,6 +68,13 @@ export function describeModel(
       ...unusedTensors(index, weights),
     ],
   };
+}
+
+/** The network of a GGUF file, which says it in its own keys. */
+function storedInGguf(metadata: GgufMetadata, index: CheckpointIndex, context = Infinity): Architecture {
+  const config = ggufNetwork(metadata, index);
+  refuseLongContext(config, context, index.file);
+  return { config, masked: false, warnings: warnOfContext(context, config.maxPositions) };
 }
 
 /** A model for tokens that are masked, or are not: what stands for masked ones is the tokenizer's. */

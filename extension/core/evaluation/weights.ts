@@ -11,7 +11,8 @@ import type {
 import { LqError } from '../errors';
 import { turnedSource } from '../checkpoint/sources';
 import type { ExpertLayout, ExpertMatrices } from './families/experts';
-import type { OuterNames } from './families/family';
+import type { FamilyNames, OuterNames } from './families/family';
+import { LLAMA_MODULES, LLAMA_OUTER } from './families/names';
 
 /** Where a weight's bytes are, dense or packed; undefined when the checkpoint has no such tensor. */
 export type WeightLookup = (name: string) => WeightSource | undefined;
@@ -42,14 +43,6 @@ export function inputOf({ layer, kind, expert }: WeightPlace): InputPlace | unde
 
 export const inputKey = ({ layer, input, expert }: InputPlace): string => `${layer} ${input} ${expert ?? ''}`;
 
-/** Names outside the blocks in Llama, alone, in a causal model, or in one for images too. */
-const OUTER: OuterNames = {
-  prefixes: ['model.', '', 'model.language_model.', 'language_model.model.', 'language_model.'],
-  layers: 'layers',
-  modules: { embedding: 'embed_tokens', final_norm: 'norm' },
-  head: { head: ['lm_head.weight', 'language_model.lm_head.weight', 'model.lm_head.weight'] },
-};
-
 /** Names that a checkpoint uses for the network's outer parts. */
 export interface Naming extends Omit<OuterNames, 'prefixes'> {
   /** What stands before them. */
@@ -60,22 +53,12 @@ export interface Naming extends Omit<OuterNames, 'prefixes'> {
 
 /** How a checkpoint names the network; a name it does not have is the usual one, for the error that misses it. */
 export function namingOf(lookup: WeightLookup, { outer }: Pick<FamilyNames, 'outer'> = { outer: {} }): Naming {
-  const prefixes = outer.prefixes ?? OUTER.prefixes;
-  const modules = { ...OUTER.modules, ...outer.modules };
-  const head = { ...OUTER.head, ...outer.head };
+  const prefixes = outer.prefixes ?? LLAMA_OUTER.prefixes;
+  const modules = { ...LLAMA_OUTER.modules, ...outer.modules };
+  const head = { ...LLAMA_OUTER.head, ...outer.head };
   const prefix = prefixes.find(each => lookup(`${each}${modules['embedding']!}.weight`) !== undefined) ?? prefixes[0]!;
   const ownHead = head['head']?.find(name => lookup(name) !== undefined);
-  return { prefix, layers: outer.layers ?? OUTER.layers, modules, head, ownHead };
-}
-
-/** A family's own names, where they are not Llama's. */
-export interface FamilyNames {
-  /** Modules of a block, by kind of weight. */
-  readonly modules: Readonly<Record<string, string>>;
-  /** Ways to store experts, likeliest first; none where there are no experts. */
-  readonly experts: readonly ExpertLayout[];
-  readonly outer: Partial<OuterNames>;
-  readonly transposed: boolean;
+  return { prefix, layers: outer.layers ?? LLAMA_OUTER.layers, modules, head, ownHead };
 }
 
 interface Expected {
@@ -206,23 +189,6 @@ function outerWeights(c: NativeLanguageModelConfig, naming: Naming, lookup: Weig
   ];
 }
 
-/** Modules of a block in Llama, by kind of weight. */
-const MODULES: Readonly<Record<string, string>> = {
-  input_norm: 'input_layernorm',
-  post_attention_norm: 'post_attention_layernorm',
-  q: 'self_attn.q_proj',
-  k: 'self_attn.k_proj',
-  v: 'self_attn.v_proj',
-  o: 'self_attn.o_proj',
-  q_norm: 'self_attn.q_norm',
-  k_norm: 'self_attn.k_norm',
-  gate: 'mlp.gate_proj',
-  up: 'mlp.up_proj',
-  down: 'mlp.down_proj',
-  qkv: 'self_attn.qkv_proj',
-  gate_up: 'mlp.gate_up_proj',
-};
-
 /** Whether norms have a bias. */
 const biased = (c: NativeLanguageModelConfig): boolean => c.norm === 'layer' && c.normUnbiased !== true;
 
@@ -311,7 +277,7 @@ function layerWeights(
   modules: Readonly<Record<string, string>>,
 ): Expected[] {
   const [q, kv] = [c.heads * c.headDim, c.kvHeads * c.headDim];
-  const module = (kind: string): string => `${prefix}.${modules[kind] ?? MODULES[kind]!}`;
+  const module = (kind: string): string => `${prefix}.${modules[kind] ?? LLAMA_MODULES[kind]!}`;
   const linear = (kind: string, rows: number, cols: number, bias: boolean): Expected[] => [
     { kind, name: `${module(kind)}.weight`, shape: [rows, cols] },
     ...(bias ? [{ kind: `${kind}_bias`, name: `${module(kind)}.bias`, shape: [1, rows] as const }] : []),

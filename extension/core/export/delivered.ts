@@ -7,7 +7,6 @@ import type { Dtype } from '../dtypes';
 import { LqError } from '../errors';
 import { joinPath } from '../files/paths';
 import { baseName } from '../format';
-import type { WeightSource } from '../native';
 import { weightLookup } from '../logical/lookup';
 import { openComplete } from '../opened';
 import { loads, type Verdict } from './loads/loads';
@@ -36,16 +35,10 @@ export interface Meant {
   readonly stored: StoredModel;
   /** Squared errors of encoded matrices, as they were written, by name. */
   readonly squaredErrors: ReadonlyMap<string, number>;
-  /** What of the written files has the values of a matrix, where it is called otherwise or lies within another. */
-  readonly written?: ReadonlyMap<string, WrittenAs>;
+  /** What the written files call a matrix, where it is called otherwise. */
+  readonly written?: ReadonlyMap<string, string>;
   /** The model lies in this subfolder, beside an adapter to so many of its matrices. */
   readonly adapted?: { readonly base: string; readonly file: string; readonly matrices: readonly string[] };
-}
-
-export interface WrittenAs {
-  readonly name: string;
-  /** Which of so many matrices, one after another. */
-  readonly slice?: { readonly at: number; readonly count: number };
 }
 
 /** Relative difference of two sums of the same squares in another order. */
@@ -129,14 +122,12 @@ async function requireValues(
   source: CheckpointIndex,
   written: CheckpointIndex,
   squaredErrors: ReadonlyMap<string, number>,
-  places: Meant['written'],
+  names: Meant['written'],
 ): Promise<void> {
   if (squaredErrors.size === 0) return;
   const [from, to] = [weightLookup(source), weightLookup(written)];
   for (const [name, expected] of squaredErrors) {
-    const as = places?.get(name) ?? { name };
-    const whole = to(as.name);
-    const [a, b] = [from(name), whole && sliceOf(whole, as.slice)];
+    const [a, b] = [from(name), to(names?.get(name) ?? name)];
     if (!a || !b) throw new LqError('internal', `${name} has no values to compare.`, { tensor: name });
     const { squaredError } = await callNative(context, { file: written.file, tensor: name }, control =>
       context.native.difference(context.device, a, b, 1, 1, control),
@@ -148,14 +139,6 @@ async function requireValues(
         { file: written.file, tensor: name },
       );
   }
-}
-
-/** A matrix of several that a GGUF tensor has. */
-function sliceOf(whole: WeightSource, slice: WrittenAs['slice']): WeightSource {
-  if (slice === undefined || whole.kind !== 'gguf') return whole;
-  const { range, rows } = whole;
-  const bytes = range.bytes / slice.count;
-  return { ...whole, rows: rows / slice.count, range: { ...range, offset: range.offset + slice.at * bytes, bytes } };
 }
 
 async function filesOf(context: PipelineContext, folder: string, prefix = ''): Promise<Delivered['files']> {

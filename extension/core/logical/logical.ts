@@ -18,6 +18,7 @@ import { quanto } from './formats/quanto';
 import { scaled } from './formats/scaled';
 import { torchao } from './formats/torchao';
 import type { Format, FormatSource, PackedWeight } from './formats/recogniser';
+import { expertsApart } from '../checkpoint/gguf/names';
 import { compareNatural } from '../checkpoint/order';
 import { placeOf } from '../checkpoint/roles';
 import type { LogicalTensor, TensorInfo } from '../checkpoint/types';
@@ -64,8 +65,8 @@ function byEnding(): Map<string, Format[]> {
 }
 
 /**
- * The logical weights of a checkpoint in natural order of their names, which are unique. Every stored tensor is part of
- * exactly one. `parameters` are those of the model (for LoRA, of the adapter), `bytes` includes scales and all other parts.
+ * The logical weights of a checkpoint in natural order of their names, which are unique. Every stored tensor, or expert of one
+ * of a GGUF file, is part of exactly one. `parameters` are those of the model (for LoRA, of the adapter), `bytes` includes scales and all other parts.
  */
 export function logicalTensors(source: FormatSource): LogicalTensor[] {
   const conv1d = conv1dNames(source);
@@ -78,7 +79,8 @@ export function logicalTensors(source: FormatSource): LogicalTensor[] {
     names.add(weight.name);
     logical.push(describe(weight, transposes));
   };
-  for (const tensor of source.tensors) {
+  const tensors = source.gguf ? expertsApart(source.tensors, source.gguf) : source.tensors;
+  for (const tensor of tensors) {
     const packed = recognise(tensor, source);
     if (!packed || packed.parts.some(part => claimed.has(part))) continue;
     // A file may hold both a packed weight and a dense tensor of the same name; then neither is hidden.
@@ -87,7 +89,7 @@ export function logicalTensors(source: FormatSource): LogicalTensor[] {
     for (const part of packed.parts) claimed.add(part);
     add(packed);
   }
-  for (const tensor of source.tensors) {
+  for (const tensor of tensors) {
     if (claimed.has(tensor)) continue;
     add({ name: tensor.name, shape: tensor.shape, dtype: tensor.dtype, format: 'dense', parts: [tensor] });
   }

@@ -45,7 +45,7 @@ export async function openCheckpoint(files: FileSystem, path: string): Promise<C
   const byName = new Map(tensors.map(tensor => [tensor.name, tensor]));
   const descriptors = await readDescriptors(files, tensors, problems);
   const { metadata } = contents;
-  const config = metadata ? ggufConfig(metadata, { byName, descriptors }) : ownConfig;
+  const config = metadata ? ggufConfig(metadata, { byName, descriptors, file: source.file }) : ownConfig;
   const index = {
     path: trimPath(path),
     file: source.file,

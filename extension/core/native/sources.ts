@@ -156,8 +156,8 @@ export interface EncodedSource {
 }
 
 /**
- * A tensor of a GGUF file: rows of whole blocks, or of elements of a floating-point type. `heads` is given when rows are
- * stored in the order of rotary pairs within so many heads; they are read in the order of halves.
+ * A tensor of a GGUF file: rows of whole blocks, or of elements of a floating-point type. `order` is given where rows, or
+ * the elements of a vector, are stored in another order: it says which one each stored one is. `plus` is added to what is stored.
  */
 export interface GgufSource {
   kind: 'gguf';
@@ -165,7 +165,8 @@ export interface GgufSource {
   rows: number;
   cols: number;
   range: ByteRange;
-  heads?: number;
+  order?: Int32Array;
+  plus?: number;
 }
 
 /** A matrix in MXFP4: two codes a byte, the first in the low half, and for 32 weights of a row the exponent plus 127. */

@@ -23,6 +23,17 @@ OLD = dict(vocab_size=2048, n_embd=64, n_layer=3, n_head=4, n_positions=128)
 ROUTED = dict(num_experts=6, num_experts_per_tok=2, moe_intermediate_size=32)
 
 
+SIGMOID = dict(
+    n_routed_experts=6,
+    num_experts_per_tok=2,
+    moe_intermediate_size=32,
+    n_shared_experts=2,
+    n_group=1,
+    topk_group=1,
+    routed_scaling_factor=1.7,
+)
+
+
 def cases():
     from language_models import rope
 
@@ -95,6 +106,31 @@ def cases():
         "cohere": ("Cohere", dict(logit_scale=0.4, layer_norm_eps=0.01, tie_word_embeddings=True)),
         "cohere2": ("Cohere2", dict(sliding_window=6, num_hidden_layers=5, tie_word_embeddings=True)),
         "glm4": ("Glm4", dict(head_dim=16, attention_bias=True)),
+        "glm": ("Glm", dict(head_dim=16, attention_bias=True)),
+        "gpt-neox": ("GPTNeoX", dict(num_key_value_heads=4, layer_norm_eps=0.01)),
+        "gpt-neox-sequential": ("GPTNeoX", dict(use_parallel_residual=False, rope_parameters=dict(rope_type="default", rope_theta=500.0, partial_rotary_factor=0.5))),
+        "bloom": ("Bloom", dict(n_layer=3, n_head=4, tie_word_embeddings=True)),
+        "mpt": ("Mpt", dict(d_model=64, n_layers=3, n_heads=4, max_seq_len=128, tie_word_embeddings=True)),
+        "phi": ("Phi", dict(layer_norm_eps=0.01)),
+        "olmo3": (
+            "Olmo3",
+            dict(
+                num_hidden_layers=5,
+                sliding_window=6,
+                rope_parameters=dict(
+                    full_attention=dict(yarn["rope_parameters"], rope_theta=1000.0),
+                    sliding_attention=dict(rope_type="default", rope_theta=1000.0),
+                ),
+            ),
+        ),
+        "ministral": ("Ministral", dict(head_dim=16, sliding_window=96)),
+        "ernie4-5": ("Ernie4_5", dict(head_dim=16, use_bias=False)),
+        "exaone4": ("Exaone4", dict(head_dim=16, sliding_window=None, layer_types=["full_attention"] * 4)),
+        "jais2": ("Jais2", dict()),
+        "glm4-moe": ("Glm4Moe", dict(**SIGMOID, head_dim=24, use_qk_norm=True, attention_bias=True)),
+        "glm4-moe-unnormed": ("Glm4Moe", dict(**SIGMOID, head_dim=24, norm_topk_prob=False, first_k_dense_replace=2)),
+        "solar-open": ("SolarOpen", dict(**SIGMOID, head_dim=24)),
+        "dots1": ("Dots1", dict(**SIGMOID, head_dim=24, num_key_value_heads=4, first_k_dense_replace=1, sliding_window=128, norm_topk_prob=True)),
     }
 
 

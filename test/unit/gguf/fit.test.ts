@@ -1,7 +1,7 @@
 /** What llama.cpp would compute otherwise is refused by name before anything is written. */
 import { describe, expect, it } from 'vitest';
 import { languageModelConfig } from '../../../extension/core/evaluation/architecture';
-import { architectureOf } from '../../../extension/core/export/gguf/architectures/registry';
+import { architectureOf } from '../../../extension/core/checkpoint/gguf/architectures/registry';
 import { modelFields } from '../../../extension/core/export/gguf/fields';
 import { requireFit, windowOf } from '../../../extension/core/export/gguf/fit';
 

@@ -4,6 +4,7 @@ import { arrayItems } from '../../../extension/core/checkpoint/gguf/metadata';
 import { readGgufHeader } from '../../../extension/core/checkpoint/gguf/header';
 import type { GgufArray } from '../../../extension/core/checkpoint/gguf/values';
 import { LqError } from '../../../extension/core/errors';
+import { weightLookup } from '../../../extension/core/logical/lookup';
 import { logicalTensors } from '../../../extension/core/logical/logical';
 import { openCheckpoint } from '../../../extension/core/logical/open';
 import { MemoryFiles } from '../checkpoint/memory-files';
@@ -180,12 +181,59 @@ describe('a GGUF checkpoint', () => {
     expect(index.parameters).toBe(8 * 256 + 256 + 256 * 256 + 128 * 256 + 256 * 512);
   });
 
-  it('keeps the names of other architectures, with their roles', async () => {
-    const file = ggufFile({ 'general.architecture': { type: 'string', value: 'gemma3' } });
+  it('keeps the names of architectures that are not known, with their roles', async () => {
+    const file = ggufFile({ 'general.architecture': { type: 'string', value: 'rwkv6' } });
     const index = await openCheckpoint(new MemoryFiles({ '/m/f.gguf': file }), '/m');
     const places = logicalTensors(index).map(({ name, role, layer }) => [name, role, layer]);
     expect(places).toContainEqual(['blk.0.attn_q.weight', 'q', 0]);
-    expect(index.config).toEqual({ model_type: 'gemma3' });
+    expect(index.config).toEqual({ model_type: 'rwkv6' });
+  });
+
+  it('has experts apart, by the names of the family that has them', async () => {
+    const file = ggufFile({ 'general.architecture': { type: 'string', value: 'qwen2moe' } }, [
+      { name: 'blk.0.ffn_gate_inp.weight', type: 'F32', shape: [3, 32] },
+      { name: 'blk.0.ffn_gate_inp_shexp.weight', type: 'F32', shape: [32] },
+      { name: 'blk.0.ffn_up_exps.weight', type: 'Q8_0', shape: [3, 64, 32] },
+      { name: 'blk.0.ffn_up_shexp.weight', type: 'F16', shape: [64, 32] },
+    ]);
+    const index = await openCheckpoint(new MemoryFiles({ '/m/f.gguf': file }), '/m');
+    const inLayer = (name: string): string => `model.layers.0.mlp.${name}.weight`;
+    expect(logicalTensors(index).map(({ name, shape }) => [name, shape])).toEqual([
+      ...[0, 1, 2].map(expert => [inLayer(`experts.${expert}.up_proj`), [64, 32]]),
+      [inLayer('gate'), [3, 32]],
+      [inLayer('shared_expert.up_proj'), [64, 32]],
+      [inLayer('shared_expert_gate'), [32]],
+    ]);
+    const lookup = weightLookup(index);
+    const whole = index.byName.get('blk.0.ffn_up_exps.weight')!;
+    expect(lookup(inLayer('experts.2.up_proj'))).toMatchObject({
+      ...{ kind: 'gguf', rows: 64, cols: 32 },
+      range: { offset: whole.offset + (2 * whole.bytes) / 3, bytes: whole.bytes / 3 },
+    });
+  });
+
+  it('has norms without what they count from, and rows of q and k in the order of transformers', async () => {
+    const open = async (architecture: string) =>
+      weightLookup(
+        await openCheckpoint(
+          new MemoryFiles({
+            '/m/f.gguf': ggufFile({
+              'general.architecture': { type: 'string', value: architecture },
+              [`${architecture}.attention.head_count`]: { type: 'u32', value: 4 },
+              [`${architecture}.attention.head_count_kv`]: { type: 'u32', value: 2 },
+            }),
+          }),
+          '/m/f.gguf',
+        ),
+      );
+    const gemma = await open('gemma');
+    expect(gemma('model.norm.weight')).toMatchObject({ kind: 'gguf', type: 'F32', plus: -1 });
+    expect(gemma('model.layers.0.self_attn.q_proj.weight')).not.toHaveProperty('order');
+    const llama = await open('llama');
+    expect(llama('model.norm.weight')).toMatchObject({ kind: 'dense' });
+    const { order } = llama('model.layers.0.self_attn.q_proj.weight') as { order: Int32Array };
+    expect([...order.slice(0, 4)]).toEqual([0, 32, 1, 33]);
+    expect([...order.slice(64, 66)]).toEqual([64, 96]);
   });
 
   const part = (no: number, count: number, name: string): Uint8Array =>

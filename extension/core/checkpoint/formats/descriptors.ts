@@ -8,7 +8,7 @@ import type { FileSystem } from '../../files/types';
  * rotary scaling.
  */
 const DESCRIPTOR =
-  /\.(?:quant_state\.bitsandbytes__\w+|weight_shape|shape|nbits|group_size|alpha)$|^rope_freqs\.weight$/;
+  /\.(?:quant_state\.bitsandbytes__\w+|weight_shape|shape|nbits|group_size|alpha)$|^rope_(?:freqs|factors_(?:long|short))\.weight$/;
 const MAX_BYTES = 4096;
 /** Files open at once. */
 const CONCURRENCY = 16;

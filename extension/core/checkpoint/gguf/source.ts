@@ -4,7 +4,9 @@ import { LqError } from '../../errors';
 import type { DenseSource, GgufSource } from '../../native';
 import { quoteName } from '../../text';
 import type { TensorInfo } from '../types';
-import { PAIRED, pairedRows } from './names';
+import { architectureNamed } from './architectures/registry';
+import { storedOffset } from './names';
+import { rowOrder, type Heads } from './rows';
 import { ggufTypeNamed } from './types';
 import type { GgufMetadata } from './values';
 
@@ -12,8 +14,8 @@ import type { GgufMetadata } from './values';
 export const isReadable = (dtype: TensorInfo['dtype']): boolean => ggufTypeNamed(dtype)?.type.readable ?? false;
 
 /**
- * Where a tensor's values are. Rows are the innermost dimension; a vector is [1, n]. Rows of q and k that some
- * architectures store in pairs come back in the order of transformers.
+ * Where a tensor's values are. Rows are the innermost dimension; a vector is [1, n]. Rows of q and k that some architectures
+ * store in pairs come back in the order of transformers, norms without what they count from.
  * @throws LqError 'unsupported-dtype' for a type whose values cannot be read.
  */
 export function ggufSource(tensor: TensorInfo, metadata: GgufMetadata): DenseSource | GgufSource {
@@ -25,24 +27,35 @@ export function ggufSource(tensor: TensorInfo, metadata: GgufMetadata): DenseSou
     });
   const cols = shape.at(-1) ?? 1;
   const rows = shape.slice(0, -1).reduce((product, size) => product * size, 1);
-  const heads = headsOf(name, metadata);
-  if (heads === undefined && isDtype(dtype)) return { kind: 'dense', path: file, offset, dtype, rows, cols };
+  const architecture = architectureNamed(metadata.get('general.architecture'));
+  const order = rowOrder(architecture, name, rows === 1 ? cols : rows, () =>
+    headsOf(metadata, architecture!.name, { tensor: name, file }),
+  );
+  const counted = storedOffset(architecture, name);
+  if (order === undefined && counted === 0 && isDtype(dtype))
+    return { kind: 'dense', path: file, offset, dtype, rows, cols };
   const range = { path: file, offset, bytes };
-  return { kind: 'gguf', type: dtype, rows, cols, range, ...(heads !== undefined && { heads }) };
+  return {
+    ...{ kind: 'gguf', type: dtype, rows, cols, range },
+    ...(order && { order }),
+    ...(counted !== 0 && { plus: -counted }),
+  };
 }
 
-/** Heads whose rows are stored in pairs, or undefined when the rows are in order. */
-function headsOf(name: string, metadata: GgufMetadata): number | undefined {
-  const architecture = metadata.get('general.architecture');
-  if (typeof architecture !== 'string' || !PAIRED.has(architecture)) return undefined;
-  const which = pairedRows(name);
-  if (which === undefined) return undefined;
+/** @throws LqError 'header-entry' where the keys say no numbers of heads. */
+function headsOf(
+  metadata: GgufMetadata,
+  architecture: string,
+  where: { readonly tensor: string; readonly file: string },
+): Heads {
   const heads = metadata.get(`${architecture}.attention.head_count`);
-  const found = which === 'heads' ? heads : (metadata.get(`${architecture}.attention.head_count_kv`) ?? heads);
-  if (typeof found === 'number' && Number.isInteger(found) && found > 0) return found;
+  const kvHeads = metadata.get(`${architecture}.attention.head_count_kv`) ?? heads;
+  const isCount = (value: unknown): value is number =>
+    typeof value === 'number' && Number.isInteger(value) && value > 0;
+  if (isCount(heads) && isCount(kvHeads) && heads % kvHeads === 0) return { heads, kvHeads };
   throw new LqError(
     'header-entry',
-    `${quoteName(name)}: its rows are ordered by heads, and ${architecture}.attention.head_count is no number of heads`,
-    { tensor: name },
+    `${quoteName(where.tensor)}: its rows are ordered by heads, and ${architecture}.attention.head_count is no number of heads`,
+    where,
   );
 }

@@ -3,7 +3,7 @@ import type { NativeExperts } from '../../native';
 import type { ConfigReader } from '../config-reader';
 
 /** Experts a layer; a damaged config could ask for any number. */
-const MOST_EXPERTS = 4096;
+export const MOST_EXPERTS = 4096;
 
 /** The experts of a family. */
 export interface ExpertFamily {
@@ -66,6 +66,17 @@ export const eitherWay = (
   { ...layout, matrices: separately(module) },
   { ...layout, matrices: together(module) },
 ];
+
+/** Ways to store experts apart: those there are, or where all are together, by the module that holds them. */
+export function separateExperts(layouts: readonly ExpertLayout[]): readonly ExpertLayout[] {
+  const apart = layouts.filter(({ matrices }) => matrices.kind === 'separate');
+  if (apart.length > 0) return apart;
+  return layouts.flatMap(layout => {
+    const [, module] =
+      layout.matrices.kind === 'together' ? (/^(.*)\.gate_up_proj$/.exec(layout.matrices.gateUp) ?? []) : [];
+    return module === undefined ? [] : [{ ...layout, matrices: separate(module) }];
+  });
+}
 
 /** Every expert a module of its own, as transformers saves most families. */
 const separate = (module: string): ExpertMatrices => ({

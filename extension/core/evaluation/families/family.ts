@@ -1,7 +1,7 @@
 /** What sets one family of language models apart from another beyond the numbers in its config.json. */
 import type { NativeLanguageModelConfig } from '../../native';
 import type { ConfigReader } from '../config-reader';
-import type { ExpertFamily } from './experts';
+import type { ExpertFamily, ExpertLayout } from './experts';
 
 /** Semantics follow the modelling code of transformers 5; a file beside this one holds one family. */
 export interface Family {
@@ -68,6 +68,16 @@ export interface OuterNames {
   readonly modules: Readonly<Record<string, string>>;
   /** The head's tensors, which have their full names, by kind of weight; likeliest first. */
   readonly head: Readonly<Record<string, readonly string[]>>;
+}
+
+/** A family's own names, where they are not Llama's. */
+export interface FamilyNames {
+  /** Modules of a block, by kind of weight. */
+  readonly modules: Readonly<Record<string, string>>;
+  /** Ways to store experts, likeliest first; none where there are no experts. */
+  readonly experts: readonly ExpertLayout[];
+  readonly outer: Partial<OuterNames>;
+  readonly transposed: boolean;
 }
 
 export type LayerRotary = 'standard' | 'local' | 'none';

@@ -3,8 +3,9 @@
  * saved on disk: it is for checking fidelity and for tools that know no packed format. Whatever this program decodes is
  * written out: its own format, GGUF, symmetric integers; what another tool packed otherwise is refused.
  */
-import { ROPE_FREQS } from '../../checkpoint/gguf/config';
-import { LLAMA_LIKE } from '../../checkpoint/gguf/names';
+import { ROPE_FREQS } from '../../checkpoint/gguf/rope';
+import { isWholeConfig } from '../../checkpoint/gguf/config';
+import { ggufNetwork } from '../../checkpoint/gguf/network';
 import { serializeHeader, type TensorSpec } from '../../checkpoint/serialize';
 import { indexFileOf, shardName } from '../../checkpoint/shards';
 import { joinSlices, slicesOf } from '../../checkpoint/slices';
@@ -322,24 +323,19 @@ const withDtype = (config: string, torch: string): string =>
 /** Why a checkpoint has no dense form that is written here: copied as it is, a packed weight would be called dense. */
 function faultOf(index: CheckpointIndex): LqError | undefined {
   const { gguf, label, file, config } = index;
-  if (gguf && !LLAMA_LIKE.has(config?.model_type))
-    return new LqError(
-      'unsupported-model',
-      `Names of the architecture ${String(config?.model_type)} in transformers are not known.`,
-      {
-        file,
-      },
-    );
-  const rope = (config?.rope_scaling as { rope_type?: unknown } | undefined)?.rope_type;
-  if (gguf && gguf.get('general.architecture') !== undefined && rope === `of ${ROPE_FREQS}`)
-    return new LqError(
-      'unsupported-model',
-      `${label} has rotary factors that no configuration of transformers gives.`,
-      {
-        file,
-        tensor: ROPE_FREQS,
-      },
-    );
+  if (gguf && !isWholeConfig(config)) {
+    const refused = (what: string, tensor?: string): LqError =>
+      new LqError('unsupported-model', what, { file, ...(tensor !== undefined && { tensor }) });
+    try {
+      const { rope } = ggufNetwork(gguf, index);
+      if (rope.type === 'longrope' && index.byName.has(ROPE_FREQS))
+        return refused(`${label} has rotary factors that no configuration of transformers gives.`, ROPE_FREQS);
+    } catch (error) {
+      if (error instanceof LqError) return error;
+      throw error;
+    }
+    return refused(`The configuration of ${String(config?.model_type)} in transformers is not made from a GGUF file.`);
+  }
   const lookup = weightLookup(index);
   for (const { name, dtype, format, parts } of logicalTensors(index)) {
     if (format === 'dense') continue;

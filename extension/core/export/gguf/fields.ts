@@ -1,7 +1,7 @@
 /** What a GGUF file says of its model: the keys llama.cpp requires (src/llama-model.cpp, gguf-py/gguf/constants.py). */
 import type { GgufField } from '../../checkpoint/gguf/serialize';
 import type { NativeExperts, NativeLanguageModelConfig } from '../../native';
-import { f32, text, u32, type Architecture } from './architectures/architecture';
+import { f32, text, u32, type Architecture, type Stated } from '../../checkpoint/gguf/architectures/architecture';
 import { windowOf } from './fit';
 
 /** General.file_type by the type most weights have (llama_ftype of llama.h); a label for people, nothing depends on it. */
@@ -71,27 +71,36 @@ export function modelFields(
   ]);
 }
 
-/** Parts of the network that keys say, where it has them. */
-function statedParts(
-  config: NativeLanguageModelConfig,
-  { states = {} }: Architecture,
+/** Parts of the network, or of its experts, that keys say, where it has them. */
+function statedParts<Parts extends object>(
+  config: Parts,
+  { states = {} }: { readonly states?: { readonly [part in keyof Parts]?: Stated } },
 ): (readonly [string, GgufField])[] {
-  return Object.entries(states).flatMap(([part, say]) => {
-    const value = config[part as keyof NativeLanguageModelConfig];
-    return typeof value === 'number' && value !== 0 ? [say(value)] : [];
-  });
+  return Object.entries<Stated>(states as Record<string, Stated>).flatMap(
+    ([part, { key, as }]): (readonly [string, GgufField])[] => {
+      const value = config[part as keyof Parts];
+      if (as === 'flag') return [[key, { type: 'bool', value: value === true }]];
+      return typeof value === 'number' && value !== 0 ? [[key, f32(as === 'inverse' ? 1 / value : value)]] : [];
+    },
+  );
 }
 
 function expertFields(
   { layerTraits }: NativeLanguageModelConfig,
-  { count, topK, intermediate }: NativeExperts,
-  { experts }: Architecture,
+  experts: NativeExperts,
+  architecture: Architecture,
 ): (readonly [string, GgufField])[] {
-  const shared = layerTraits?.[0]?.width ?? 0;
+  const { count, topK, intermediate } = experts;
+  const dense = layerTraits?.findIndex(({ routed }) => routed === true) ?? 0;
+  const shared = layerTraits?.[dense]?.width ?? 0;
+  const { width, shared: wide, dense: first, keys = [] } = architecture.experts ?? {};
   return [
     ['expert_count', u32(count)],
     ['expert_used_count', u32(topK)],
-    ...(experts?.width === 'expert_feed_forward_length' ? [[experts.width, u32(intermediate)] as const] : []),
-    ...(experts?.shared ? [[experts.shared, u32(shared)] as const] : []),
+    ...(width === 'expert_feed_forward_length' ? [[width, u32(intermediate)] as const] : []),
+    ...(wide ? [[wide, u32(wide === 'expert_shared_count' ? shared / intermediate : shared)] as const] : []),
+    ...(first ? [[first, u32(dense)] as const] : []),
+    ...statedParts(experts, architecture.experts ?? {}),
+    ...keys,
   ];
 }

@@ -1,8 +1,7 @@
 /** Whether an architecture of llama.cpp computes what a network does: what differs is refused by name. */
-import { PAIRED } from '../../checkpoint/gguf/names';
 import { LqError } from '../../errors';
 import type { NativeExperts, NativeLanguageModelConfig } from '../../native';
-import type { Architecture } from './architectures/architecture';
+import type { Architecture } from '../../checkpoint/gguf/architectures/architecture';
 
 type Parts = NativeLanguageModelConfig;
 type Refuse = (what: string) => never;
@@ -56,10 +55,11 @@ const WORDS: Readonly<Record<string, string>> = {
   },
 };
 
-const same = (a: unknown, b: unknown): boolean =>
-  typeof a === 'number' && typeof b === 'number'
-    ? Math.abs(a - b) <= 1e-6 * Math.abs(b)
-    : JSON.stringify(a ?? false) === JSON.stringify(b ?? false);
+function same(a: unknown, b: unknown): boolean {
+  if (typeof a === 'number' && typeof b === 'number') return Math.abs(a - b) <= 1e-6 * Math.abs(b);
+  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((value, i) => same(value, b[i]));
+  return JSON.stringify(a ?? false) === JSON.stringify(b ?? false);
+}
 
 /** @throws LqError 'unsupported-model' naming what llama.cpp would compute otherwise. */
 export function requireFit(config: Parts, architecture: Architecture, file: string): void {
@@ -78,7 +78,7 @@ export function requireFit(config: Parts, architecture: Architecture, file: stri
     if (has && !biases.includes(kind)) refuse(`A bias of its ${kind === 'mlp' ? 'MLP' : kind}`);
   if (config.maskToken !== undefined) refuse('Prediction of masked tokens');
   if (architecture.tied && !config.tiedEmbeddings) refuse('A head of its own');
-  if (PAIRED.has(architecture.name) && (config.rotaryDim ?? config.headDim) !== config.headDim)
+  if (architecture.paired && (config.rotaryDim ?? config.headDim) !== config.headDim)
     refuse(`A rotary embedding of ${config.rotaryDim} of ${config.headDim} dimensions`);
   requireRotary(config, architecture, refuse);
   requireExperts(config, architecture, refuse);
@@ -87,12 +87,12 @@ export function requireFit(config: Parts, architecture: Architecture, file: stri
 type Values = Readonly<Record<string, unknown>>;
 
 function requireParts(config: Parts, architecture: Architecture, refuse: Refuse): void {
-  const { computes = {}, states = {}, always = [] } = architecture;
+  const { computes = {}, states = {}, always = [], tensors = {}, normOffset = 0 } = architecture;
   const known: Values = usual(config);
   const given = config as unknown as Values;
-  const wanted: Values = { ...known, ...(typeof computes === 'function' ? computes(config) : computes) };
+  const wanted: Values = { ...known, normOffset, ...(typeof computes === 'function' ? computes(config) : computes) };
   for (const part of new Set([...Object.keys(given), ...Object.keys(wanted)])) {
-    if (ELSEWHERE.has(part)) continue;
+    if (ELSEWHERE.has(part) || part in tensors) continue;
     const value = given[part] ?? known[part];
     if (part in states ? always.includes(part as keyof Parts) && !value : !same(value, wanted[part]))
       refuse(WORDS[part] ?? `${part} ${JSON.stringify(value)}`);
@@ -109,8 +109,8 @@ function requireRotary({ rope, layers, layerTraits }: Parts, architecture: Archi
       refuse('The rotary scaling yarn with settings of its own');
   }
   for (let layer = 0; layer < layers; layer++) {
-    const rotary = layerTraits?.[layer]?.rotary ?? 'standard';
-    if (rotary !== (architecture.rotary?.(layer) ?? 'standard'))
+    const { rotary = 'standard', window = 0 } = layerTraits?.[layer] ?? {};
+    if (rotary !== (architecture.rotary?.(layer, window > 0) ?? 'standard'))
       refuse(`The rotary embedding of layer ${layer} (${rotary})`);
   }
 }
@@ -122,12 +122,14 @@ const COUNTS: ReadonlySet<string> = new Set<keyof NativeExperts>(['count', 'topK
 function requireExperts({ experts, layerTraits, layers }: Parts, architecture: Architecture, refuse: Refuse): void {
   if (experts === undefined) return;
   if (architecture.experts === undefined) return refuse('A mixture of experts');
-  const wanted = { ...USUAL_EXPERTS, ...architecture.experts.computes } as Values;
+  const { computes, states = {}, dense } = architecture.experts;
+  const wanted = { ...USUAL_EXPERTS, ...computes } as Values;
   const given = experts as unknown as Values;
   for (const part of new Set([...Object.keys(given), ...Object.keys(wanted)]))
-    if (!COUNTS.has(part) && !same(given[part] ?? USUAL_EXPERTS[part], wanted[part]))
+    if (!COUNTS.has(part) && !(part in states) && !same(given[part] ?? USUAL_EXPERTS[part], wanted[part]))
       refuse(part === 'fusedGateUp' ? 'Gate and up of experts in one tensor' : `Its router (${part})`);
-  for (let layer = 0; layer < layers; layer++)
+  const first = dense === undefined ? 0 : (layerTraits?.findIndex(({ routed }) => routed === true) ?? 0);
+  for (let layer = first; layer < layers; layer++)
     if (layerTraits?.[layer]?.routed !== true) refuse(`Layer ${layer} without experts`);
 }
 
@@ -142,16 +144,17 @@ const windowsOf = ({ layers, layerTraits, slidingWindow }: Parts): number[] =>
  */
 export function windowOf(
   config: Parts,
-  { windowPeriod, name }: Architecture,
+  { windowPeriod, windowOptional, name, usualContext }: Architecture,
   file: string,
 ): { window?: number; positions: number } {
-  const windows = windowsOf(config).map(window => (window >= config.maxPositions ? 0 : window));
+  if (usualContext !== undefined) return { positions: Math.min(config.maxPositions, usualContext) };
+  const windows = windowsOf(config).map(window => (!windowOptional && window >= config.maxPositions ? 0 : window));
   const window = Math.max(0, ...windows);
   if (windowPeriod === undefined) {
     const least = Math.min(...windows.filter(each => each > 0));
     return { positions: Math.min(config.maxPositions, least) };
   }
-  if (window === 0) return { window: config.maxPositions, positions: config.maxPositions };
+  if (window === 0) return { ...(!windowOptional && { window: config.maxPositions }), positions: config.maxPositions };
   if (windows.some((each, layer) => each !== ((layer + 1) % windowPeriod === 0 ? 0 : window)))
     throw new LqError('unsupported-model', `Its order of layers with a window has no form in GGUF for ${name}.`, {
       file,

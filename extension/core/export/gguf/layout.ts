@@ -1,6 +1,7 @@
 /** Which tensors a GGUF file of a checkpoint has, in which types, and exactly how large it will be. */
-import { llama3Divisors, ROPE_FREQS } from '../../checkpoint/gguf/config';
-import { logicalName, PAIRED, pairedRows } from '../../checkpoint/gguf/names';
+import { llama3Divisors, ROPE_FREQS } from '../../checkpoint/gguf/rope';
+import { logicalName, storedOffset } from '../../checkpoint/gguf/names';
+import { rowOrder } from '../../checkpoint/gguf/rows';
 import type { GgufTensorPlace, GgufTensorSpec } from '../../checkpoint/gguf/serialize';
 import { serializeGgufParts } from '../../checkpoint/gguf/serialize-parts';
 import type { GgufType } from '../../checkpoint/gguf/types';
@@ -11,11 +12,10 @@ import { describeModel } from '../../evaluation/language-model';
 import { resolveFamily } from '../../evaluation/families/registry';
 import type { FileSystem } from '../../files/types';
 import type { ModelWeight, NativeLanguageModelConfig, WeightSource } from '../../native';
-import type { WrittenAs } from '../delivered';
 import { withoutArchitecture, type StoredModel } from '../loads/stored';
-import type { Architecture } from './architectures/architecture';
-import { isNorm, isWide, tensorName } from './architectures/names';
-import { architectureOf } from './architectures/registry';
+import type { Architecture } from '../../checkpoint/gguf/architectures/architecture';
+import { isWide, tensorName } from '../../checkpoint/gguf/architectures/names';
+import { architectureOf } from '../../checkpoint/gguf/architectures/registry';
 import { modelFields } from './fields';
 import { requireFit, windowOf } from './fit';
 import { tokenizerFields } from './tokenizer';
@@ -31,8 +31,8 @@ export interface GgufTensor {
   readonly place: GgufTensorPlace;
   /** Which of the files it is in. */
   readonly part: number;
-  /** Heads whose rows are stored in the order of rotary pairs, or undefined. */
-  readonly heads?: number;
+  /** The order its rows are stored in, where it is another. */
+  readonly order?: Int32Array;
   /** Added to all of its values. */
   readonly plus?: number;
 }
@@ -80,8 +80,8 @@ export interface GgufModel {
   layout(types: ReadonlyMap<string, TypeName>, limit?: number): GgufLayout;
   /** The model as it reads back when matrices have these types, in so many files. */
   stored(types: ReadonlyMap<string, TypeName>, parts: number): StoredModel;
-  /** What of the file as it reads back has a weight's values. */
-  written(weight: NamedWeight): WrittenAs;
+  /** What the file as it reads back calls a weight. */
+  written(weight: NamedWeight): string;
 }
 
 /**
@@ -101,6 +101,8 @@ export async function ggufModel(files: FileSystem, index: CheckpointIndex): Prom
   const tokenizer = await tokenizerFields(files, index, config.vocab);
   const named = weights.map(weight => namedWeight(weight, config, architecture, index.file));
   const tensors = tensorsOf(named);
+  const nameInFile = ({ stored, slice }: Pick<NamedWeight, 'stored' | 'slice'>): string =>
+    logicalName(architecture.name, slice ? `${stored}[${slice.at}]` : stored);
   const constants = divisorsOf(config);
   const specsOf = (types: ReadonlyMap<string, TypeName>): GgufTensorSpec[] => [
     ...tensors.map(all => specOf(all, types)),
@@ -117,7 +119,7 @@ export async function ggufModel(files: FileSystem, index: CheckpointIndex): Prom
             `llama.cpp has no windows of attention for ${architecture.name}: the file says a context of ${positions} tokens, up to which there is no difference.`,
           ]
         : [],
-    written: ({ stored, slice }) => ({ name: logicalName(architecture.name, stored), ...(slice && { slice }) }),
+    written: nameInFile,
     stored: (types, parts) => ({
       container: 'gguf',
       architecture: architecture.name,
@@ -129,13 +131,16 @@ export async function ggufModel(files: FileSystem, index: CheckpointIndex): Prom
         ),
       ),
       parts,
-      weights: specsOf(types).map(({ name, type, shape }) => {
-        const logical = logicalName(architecture.name, name);
-        return {
-          ...{ name: logical, shape, dtype: type, format: 'gguf', asymmetric: false },
-          role: placeOf(logical).role,
-        };
-      }),
+      weights: specsOf(types).flatMap(({ name: stored, type, shape }, i) =>
+        // Those of experts read back one by one.
+        (tensors[i] ?? [{ stored }]).map((weight: Pick<NamedWeight, 'stored' | 'slice'>) => {
+          const name = nameInFile(weight);
+          return {
+            ...{ name, shape: weight.slice ? shape.slice(1) : shape },
+            ...{ dtype: type, format: 'gguf' as const, asymmetric: false, role: placeOf(name).role },
+          };
+        }),
+      ),
     }),
     layout(types, limit = Infinity) {
       const specs = specsOf(types);
@@ -180,7 +185,9 @@ const isVector = ({ source }: Pick<NamedWeight, 'source'>): boolean => source.ro
 function specOf(all: readonly NamedWeight[], types: ReadonlyMap<string, TypeName>): GgufTensorSpec {
   const [{ stored: name, source, kind, slice, name: first }] = all as [NamedWeight];
   const { rows, cols } = source;
-  if (isVector({ source }) && slice === undefined) return { name, type: 'F32', shape: [cols] };
+  // The gate of a shared expert is a matrix of one row.
+  if (isVector({ source }) && slice === undefined)
+    return { name, type: 'F32', shape: kind === 'shared_gate' ? [1, cols] : [cols] };
   const type = isWide(kind) ? 'F32' : (types.get(first) ?? 'F32');
   const other = all.find(weight => (types.get(weight.name) ?? 'F32') !== (types.get(first) ?? 'F32'));
   if (other)
@@ -189,20 +196,22 @@ function specOf(all: readonly NamedWeight[], types: ReadonlyMap<string, TypeName
 }
 
 function placed(
-  { name, source, slice, kind, stored }: NamedWeight,
+  { name, source, slice, stored }: NamedWeight,
   { place, part }: { readonly place: GgufTensorPlace; readonly part: number },
-  { heads, kvHeads, normOffset = 0 }: NativeLanguageModelConfig,
+  { heads, kvHeads }: NativeLanguageModelConfig,
   architecture: Architecture,
 ): GgufTensor {
-  const which = PAIRED.has(architecture.name) ? pairedRows(stored) : undefined;
+  const { rows, cols } = source;
+  const order = rowOrder(architecture, stored, rows === 1 ? cols : rows, () => ({ heads, kvHeads }));
+  const plus = storedOffset(architecture, stored);
   const bytes = slice ? place.bytes / slice.count : place.bytes;
   return {
     name,
     source,
     place: slice ? { ...place, shape: place.shape.slice(1), offset: place.offset + slice.at * bytes, bytes } : place,
     part,
-    ...(which && { heads: which === 'heads' ? heads : kvHeads }),
-    ...(isNorm(kind) && normOffset !== 0 && { plus: normOffset }),
+    ...(order && { order }),
+    ...(plus !== 0 && { plus }),
   };
 }
 

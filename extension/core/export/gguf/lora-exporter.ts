@@ -15,7 +15,7 @@ import type { ExportContext, Exported, Exporter } from '../exporter';
 import { writeFolder } from '../folder';
 import { asWeight, lowRankMatrices, quantizedAlone, requireLowRank } from '../low-rank';
 import { codeBlocks, type Lines } from '../readme';
-import { f32, text } from './architectures/architecture';
+import { f32, text } from '../../checkpoint/gguf/architectures/architecture';
 import { FLOAT_TYPES, floatType } from './exporter';
 import { ggufModel, type GgufModel, type GgufTensor } from './layout';
 import { ggufFiles, ggufStem, type GgufRecord } from './write';
@@ -54,7 +54,7 @@ async function exportLora({ pipeline, index, out, overwrite, dtype, splitSize }:
   const header = serializeGguf(adapterFields(model, matrices), adapted.flatMap(factorSpecs));
   const file = `${ggufStem(index.label)}-lora.gguf`;
   const load = loadLines(base.files[0]!.file, file, index.label);
-  const logical = new Map(model.weights.map(weight => [weight.name, model.written(weight).name]));
+  const logical = new Map(model.weights.map(weight => [weight.name, model.written(weight)]));
   return writeFolder<GgufRecord>(pipeline, {
     ...{ index, out, overwrite },
     fingerprint: [ggufLora.id, type],
@@ -121,10 +121,10 @@ async function writeFactors(
         const { rows, cols } = from;
         const to: DenseSource = { kind: 'dense', path, offset, dtype: 'F32', rows, cols };
         await callNative(lane, where, control => lane.native.convert(lane.device, asWeight(from), to, control));
-        const { heads } = tensor;
+        const { order } = tensor;
         // The rows of B are those of the matrix.
-        if (factor === 'lora_b' && heads !== undefined)
-          await callNative(lane, where, control => lane.native.pairRows({ path, offset, bytes }, rows, heads, control));
+        if (factor === 'lora_b' && order !== undefined)
+          await callNative(lane, where, control => lane.native.orderRows({ path, offset, bytes }, order, control));
       }
       await output.markDone(`${name} factors`, {}, [file]);
     },

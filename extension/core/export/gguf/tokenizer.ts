@@ -1,7 +1,7 @@
 /** tokenizer.json as the keys llama.cpp reads (conversion/base.py, src/llama-vocab.cpp). */
 import type { GgufField } from '../../checkpoint/gguf/serialize';
 import type { CheckpointIndex } from '../../checkpoint/types';
-import { preTokenizerName } from '../../evaluation/gguf-tokenizer';
+import { preTokenizerOf } from '../../evaluation/pre-tokenizers';
 import { LqError } from '../../errors';
 import { joinPath } from '../../files/paths';
 import type { FileSystem } from '../../files/types';
@@ -51,10 +51,10 @@ export async function tokenizerFields(files: FileSystem, index: CheckpointIndex,
     fields.set('tokenizer.ggml.add_space_prefix', { type: 'bool', value: prependsSpace(definition) });
     fields.set('tokenizer.ggml.scores', { type: 'f32s', value: tokens.map(token => score.get(token) ?? 0) });
   } else {
-    const pre = preTokenizerName(definition);
-    if (pre === undefined) return refuse('The pre-tokenizer is none that llama.cpp has a name for');
+    const pre = preTokenizerOf(definition);
+    if ('unknown' in pre) return refuse(`llama.cpp has no name for the ${pre.unknown}`);
     fields.set('tokenizer.ggml.model', { type: 'string', value: 'gpt2' });
-    fields.set('tokenizer.ggml.pre', { type: 'string', value: pre });
+    fields.set('tokenizer.ggml.pre', { type: 'string', value: pre.name });
     fields.set('tokenizer.ggml.tokens', { type: 'strings', value: tokens });
     fields.set('tokenizer.ggml.merges', { type: 'strings', value: merges });
   }

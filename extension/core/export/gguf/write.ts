@@ -138,7 +138,7 @@ export function loadLines(label: string, parts: number): Lines[] {
 
 async function writeTensor(
   context: PipelineContext,
-  { name, source, place, heads, plus }: GgufTensor,
+  { name, source, place, order, plus }: GgufTensor,
   path: string,
   metric: NativeMetric = { kind: 'plain' },
 ): Promise<GgufRecord> {
@@ -167,10 +167,7 @@ async function writeTensor(
     record = { squaredError: storedSquaredError };
   }
   // A bias is a row of elements that are ordered like the rows of its matrix.
-  if (heads !== undefined)
-    await callNative(context, where, control =>
-      context.native.pairRows(range, rows === 1 ? cols : rows, heads, control),
-    );
+  if (order !== undefined) await callNative(context, where, control => context.native.orderRows(range, order, control));
   return record;
 }
 

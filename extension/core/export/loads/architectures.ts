@@ -23,9 +23,9 @@ export const TRANSFORMERS_GGUF = words(`
 
 /** llama.cpp at commit 0c1e57098, src/llama-arch.cpp. */
 export const LLAMA_CPP = words(`
-  apertus arcee baichuan bert bloom chatglm cohere2 command-r dbrx deepseek deepseek2 ernie4_5 exaone exaone4 falcon falcon-h1
+  apertus arcee baichuan bert bloom chatglm cohere2 command-r dbrx deepseek deepseek2 dots1 ernie4_5 exaone exaone4 falcon falcon-h1
   gemma gemma2 gemma3 gemma3n gemma4 glm4 glm4moe gpt-oss gpt2 gptj gptneox granite granitehybrid granitemoe grok
-  hunyuan-dense internlm2 jais jamba lfm2 lfm2moe llama llama4 mamba mamba2 minicpm minicpm3 mistral3 mistral4 modern-bert mpt
+  hunyuan-dense internlm2 jais jais2 jamba lfm2 lfm2moe llama llama4 mamba mamba2 minicpm minicpm3 mistral3 mistral4 modern-bert mpt
   nemotron nemotron_h olmo olmo2 olmoe openelm orion phi2 phi3 phimoe plamo plamo2 qwen2 qwen2moe qwen2vl qwen3 qwen3moe
   qwen3next qwen3vl seed_oss smollm3 stablelm starcoder starcoder2 xverse`);
 

@@ -3,7 +3,7 @@
  * read is `unknown`, never a yes.
  */
 import type { StorageFormat } from '../../checkpoint/types';
-import { ROPE_FREQS } from '../../checkpoint/gguf/config';
+import { ROPE_FREQS } from '../../checkpoint/gguf/rope';
 import { ggufTypeNamed } from '../../checkpoint/gguf/types';
 import { LLAMA_CPP, MLX_LM, TRANSFORMERS, TRANSFORMERS_GGUF, VLLM } from './architectures';
 import type { StoredModel, StoredWeight } from './stored';

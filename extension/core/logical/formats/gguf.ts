@@ -4,7 +4,7 @@ import type { Recogniser } from './recogniser';
 const [A, B] = ['.lora_a', '.lora_b'];
 
 /**
- * Tensors of a GGUF file: one part each. Those of the llama family get the names they have in transformers, so that a file
+ * Tensors of a GGUF file: one part each. Those of known architectures get the names they have in transformers, so that a file
  * is compared with the checkpoint it was made from. Pairs of an adapter's factors are the updates they are.
  */
 export const recogniseGguf: Recogniser = (tensor, source) => {
@@ -16,7 +16,8 @@ export const recogniseGguf: Recogniser = (tensor, source) => {
   const [rank, cols] = tensor.shape;
   if (!updated || b?.shape.length !== 2 || tensor.shape.length !== 2 || b.shape[1] !== rank) {
     const name = logicalName(architecture, tensor.name);
-    return { name, shape: tensor.shape, dtype: tensor.dtype, format: 'gguf', parts: [tensor] };
+    // Matrices are [out, in], whatever the architecture's are in transformers.
+    return { name, shape: tensor.shape, dtype: tensor.dtype, format: 'gguf', transposed: false, parts: [tensor] };
   }
   const rows = b.shape[0]!;
   return {

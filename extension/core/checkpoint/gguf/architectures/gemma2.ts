@@ -18,6 +18,7 @@ export const gemma2: Architecture = {
     logitSoftcap: stated('final_logit_softcapping'),
   },
   always: ['attentionSoftcap', 'logitSoftcap'],
+  normOffset: 1,
   activations: ['gelu_tanh', 'gelu'],
   windowPeriod: 2,
   tied: true,

@@ -4,11 +4,12 @@ import { f32, stated, type Architecture } from './architecture';
 export const granite: Architecture = {
   models: ['granite'],
   name: 'granite',
+  paired: true,
   states: {
     embeddingScale: stated('embedding_scale'),
     attentionScale: stated('attention.scale'),
     residualScale: stated('residual_scale'),
-    logitScale: value => ['logit_scale', f32(1 / value)],
+    logitScale: { key: 'logit_scale', as: 'inverse' },
   },
   keys: ({ embeddingScale = 1, residualScale = 1, logitScale = 1 }) => [
     ...(embeddingScale === 1 ? [['embedding_scale', f32(1)] as const] : []),

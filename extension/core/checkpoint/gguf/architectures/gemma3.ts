@@ -18,6 +18,7 @@ export const gemma3: Architecture = {
     ...(config.layers === LARGEST && { attentionScale: 1 / Math.sqrt(Math.floor(config.hidden / config.heads)) }),
   }),
   states: { logitSoftcap: stated('final_logit_softcapping') },
+  normOffset: 1,
   activations: ['gelu_tanh', 'gelu'],
   windowPeriod: PERIOD,
   rotary: layer => ((layer + 1) % PERIOD === 0 ? 'standard' : 'local'),

@@ -4,6 +4,7 @@ import { stated, type Architecture } from './architecture';
 export const olmo: Architecture = {
   models: ['olmo'],
   name: 'olmo',
+  paired: true,
   computes: { norm: 'layer', normBare: true },
   states: { attentionClamp: stated('attention.clamp_kqv') },
 };
