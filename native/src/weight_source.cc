@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <mutex>
 #include <utility>
 
 #include "arguments.h"
@@ -80,12 +81,15 @@ int64_t first_not_finite(const float* x, int64_t count) {
   return -1;
 }
 
-void require_finite(const float* x, int64_t first, int64_t count, const std::string& path) {
-  const int64_t bad = first_not_finite(x, count);
-  if (bad < 0) return;
-  Status status{StatusCode::not_finite, first + bad, {}};
+[[noreturn]] void refuse_not_finite(int64_t index, const std::string& path) {
+  Status status{StatusCode::not_finite, index, {}};
   std::strncpy(status.message, "the weight has a NaN or an infinity", sizeof status.message - 1);
   throw_status(status, path);
+}
+
+void require_finite(const float* x, int64_t first, int64_t count, const std::string& path) {
+  const int64_t bad = first_not_finite(x, count);
+  if (bad >= 0) refuse_not_finite(first + bad, path);
 }
 
 // Doubles that fp32 does not hold are no infinities, and are refused as what they are.
@@ -101,23 +105,30 @@ void require_fp32_range(const char* doubles, int64_t count, const std::string& p
 
 // The elements in the order they are stored in.
 void load_stored(const DenseSource& s, float* out, const Control& control) {
-  constexpr int64_t kPiece = int64_t{1} << 20;  // elements
+  constexpr int64_t kPiece = int64_t{1} << 16;  // elements: bytes and floats stay in a core's cache
   if (!is_float(s.dtype)) {
     throw_error(StatusCode::unsupported, "the tensor's type is not a floating-point type", s.path);
   }
   const File file(s.path);
   const int64_t count = s.rows * s.cols, width = dtype_bits(s.dtype) / 8;
-  std::vector<char> bytes(static_cast<size_t>(std::min(count, kPiece) * width));
-  for (int64_t first = 0; first < count; first += kPiece) {
+  std::mutex finding;
+  int64_t bad = count;  // the first of them, whichever thread finds it
+  cpu::parallel_for(0, count, kPiece, [&](int64_t first, int64_t end) {
+    thread_local std::vector<char> bytes;
     if (control.cancelled != nullptr && control.cancelled(control.user)) {
       throw_error(StatusCode::cancelled, "cancelled");
     }
-    const int64_t n = std::min(kPiece, count - first);
+    const int64_t n = end - first;
+    bytes.resize(static_cast<size_t>(n * width));
     file.read(s.offset + first * width, n * width, bytes.data());
     cpu::to_float(bytes.data(), s.dtype, 0, n, out + first);
     if (s.dtype == Dtype::F64) require_fp32_range(bytes.data(), n, s.path);
-    require_finite(out + first, first, n, s.path);
-  }
+    const int64_t found = first_not_finite(out + first, n);
+    if (found < 0) return;
+    const std::lock_guard<std::mutex> lock(finding);
+    bad = std::min(bad, first + found);
+  });
+  if (bad < count) refuse_not_finite(bad, s.path);
 }
 
 void load_dense(const DenseSource& s, float* out, const Control& control) {

@@ -17,39 +17,12 @@ namespace lq::cpu::bf16 {
 namespace {
 
 // Packed rows at a time, and the depth of a piece: what a core's second cache holds beside a panel.
-constexpr int64_t kPackedElements = int64_t{256} << 10;
+constexpr int64_t kPackedElements = int64_t{512} << 10;
 constexpr int64_t kMostDepth = 2048;
 
-int64_t rows_at_once(int64_t depth) {
-  const int64_t rows = kPackedElements / (steps_of(depth) * kDepth) / (2 * kRows) * (2 * kRows);
-  return std::max(rows, 2 * kRows);
+int64_t rows_at_once(int64_t depth, int32_t terms) {
+  return std::max<int64_t>(kPackedElements / block_elements(depth, terms), 1) * kRows;
 }
-
-uint16_t* allocate(int64_t elements) {
-  const size_t bytes = (static_cast<size_t>(elements) * sizeof(uint16_t) + 63) / 64 * 64;
-  auto* p = static_cast<uint16_t*>(std::aligned_alloc(64, bytes));
-  if (p == nullptr) throw std::bad_alloc();
-  return p;
-}
-
-// Memory of a thread for what it packs.
-struct Scratch {
-  uint16_t* get(int64_t elements) {
-    if (elements > size_) {
-      std::free(data_);
-      data_ = nullptr;
-      size_ = 0;
-      data_ = allocate(elements);
-      size_ = elements;
-    }
-    return data_;
-  }
-  ~Scratch() { std::free(data_); }
-
- private:
-  uint16_t* data_ = nullptr;
-  int64_t size_ = 0;
-};
 
 #if defined(__x86_64__)
 // Linux gives a process the tiles' registers when it asks for them.
@@ -72,54 +45,62 @@ Instructions available() {
   return found;
 }
 
-void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, uint16_t* out, uint16_t* rest) {
-  avx512::pack_rows(a, scale, rows, depth, out, rest);
+void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, int32_t terms, uint16_t* out) {
+  avx512::pack_rows(a, scale, rows, depth, terms, out);
 }
 
-bool pack_panel(const View& b, int64_t columns, int64_t depth, uint16_t* out, uint16_t* rest) {
-  return avx512::pack_panel(b, columns, depth, out, rest);
+int32_t pack_panel(const View& b, int64_t columns, int64_t depth, int32_t terms, int64_t stride, uint16_t* out) {
+  return avx512::pack_panel(b, columns, depth, terms, stride, out);
 }
 
-void multiply(Instructions with, const Terms& a, const Terms& panel, int64_t rows, int64_t columns, int64_t depth,
+void multiply(Instructions with, const Rows& a, const Panel& panel, int64_t rows, int64_t columns, int64_t depth,
               bool accumulate, float* c, int64_t ldc) {
   (with == Instructions::amx ? amx::multiply : avx512::multiply)(a, panel, rows, columns, depth, accumulate, c, ldc);
 }
 
-PackedMatrix::PackedMatrix(const View& b, int64_t depth, int64_t columns)
-    : b_(b),
-      depth_(depth),
-      columns_(columns),
-      panels_((columns + kColumns - 1) / kColumns),
-      main_(allocate(panels_ * panel_elements(depth))),
-      // Pages that are never written take no memory.
-      rest_(allocate(panels_ * panel_elements(depth))),
-      states_(new std::atomic<uint8_t>[static_cast<size_t>(panels_)]()) {}
+uint16_t* Memory::get(int64_t elements) {
+  if (elements <= elements_) return data_;
+  std::free(data_);
+  data_ = nullptr;
+  elements_ = 0;
+  const size_t bytes = (static_cast<size_t>(elements) * sizeof(uint16_t) + 63) / 64 * 64;
+  data_ = static_cast<uint16_t*>(std::aligned_alloc(64, bytes));
+  if (data_ == nullptr) throw std::bad_alloc();
+  elements_ = elements;
+  return data_;
+}
 
-PackedMatrix::State PackedMatrix::ready(int64_t i) {
-  std::atomic<uint8_t>& state = states_[static_cast<size_t>(i)];
-  uint8_t seen = empty;
-  if (state.compare_exchange_strong(seen, busy, std::memory_order_acquire)) {
-    const View view{b_.at(0, i * kColumns), b_.ld, b_.transposed};
-    const int64_t at = i * panel_elements(depth_);
-    const bool any =
-        pack_panel(view, std::min(kColumns, columns_ - i * kColumns), depth_, main_.get() + at, rest_.get() + at);
-    state.store(any ? with_rest : exact, std::memory_order_release);
-    return any ? with_rest : exact;
+void PackedMatrix::assign(const View& b, int64_t depth, int64_t columns, int32_t terms) {
+  b_ = b;
+  depth_ = depth;
+  columns_ = columns;
+  panels_ = (columns + kColumns - 1) / kColumns;
+  terms_ = terms;
+  // Pages that are never written take no memory.
+  data_ = memory_.get(terms * panels_ * panel_elements(depth));
+  if (panels_ > most_panels_) {
+    states_.reset(new std::atomic<int8_t>[static_cast<size_t>(panels_)]);
+    most_panels_ = panels_;
   }
-  while (seen == busy) {
+  for (int64_t i = 0; i < panels_; ++i) states_[static_cast<size_t>(i)].store(kEmpty, std::memory_order_relaxed);
+}
+
+Panel PackedMatrix::panel(int64_t i, int64_t from) {
+  const int64_t stride = panels_ * panel_elements(depth_);
+  uint16_t* data = data_ + i * panel_elements(depth_);
+  std::atomic<int8_t>& state = states_[static_cast<size_t>(i)];
+  int8_t seen = kEmpty;
+  if (state.compare_exchange_strong(seen, kBusy, std::memory_order_acquire)) {
+    const View view{b_.at(0, i * kColumns), b_.ld, b_.transposed};
+    const int64_t columns = std::min(kColumns, columns_ - i * kColumns);
+    seen = static_cast<int8_t>(pack_panel(view, columns, depth_, terms_, stride, data));
+    state.store(seen, std::memory_order_release);
+  }
+  while (seen == kBusy) {
     std::this_thread::yield();
     seen = state.load(std::memory_order_acquire);
   }
-  return static_cast<State>(seen);
-}
-
-void PackedMatrix::multiply_panel(Instructions with, int64_t i, int64_t from, int64_t depth, const Terms& a,
-                                  int64_t rows, bool accumulate, float* c, int64_t ldc) {
-  const State state = ready(i);
-  const int64_t at = i * panel_elements(depth_) + panel_elements(from);
-  const int64_t columns = std::min(kColumns, columns_ - i * kColumns);
-  const Terms panel{main_.get() + at, state == with_rest ? rest_.get() + at : nullptr};
-  multiply(with, a, panel, rows, columns, depth, accumulate, c, ldc);
+  return {data + panel_elements(from), stride, seen};
 }
 
 namespace {
@@ -127,50 +108,88 @@ namespace {
 // Calls fn(row, rows, depth, depths, packed rows) for pieces of a that fit a cache, all depths of a row before the
 // next.
 template <typename Fn>
-void for_packed_rows(const View& a, float scale, int64_t m, int64_t depth, const Fn& fn) {
-  thread_local Scratch memory;
-  const int64_t most = rows_at_once(std::min(depth, kMostDepth));
+void for_packed_rows(const View& a, int32_t terms, float scale, int64_t m, int64_t depth, const Fn& fn) {
+  thread_local Memory memory;
+  const int64_t most = rows_at_once(std::min(depth, kMostDepth), terms);
   for (int64_t i = 0; i < m; i += most) {
     const int64_t rows = std::min(most, m - i);
     for (int64_t k = 0; k < depth; k += kMostDepth) {
-      const int64_t here = std::min(kMostDepth, depth - k);
-      const int64_t elements = (rows + 2 * kRows) / kRows * block_elements(here);
-      uint16_t* packed = memory.get(2 * elements);
-      pack_rows({a.at(i, k), a.ld, a.transposed}, scale, rows, here, packed, packed + elements);
-      fn(i, rows, k, here, Terms{packed, packed + elements});
+      const int64_t here = std::min(kMostDepth, depth - k), block = block_elements(here, terms);
+      uint16_t* packed = memory.get((rows + kRows - 1) / kRows * block);
+      pack_rows({a.at(i, k), a.ld, a.transposed}, scale, rows, here, terms, packed);
+      fn(i, rows, k, here, Rows{packed, block, terms});
     }
   }
 }
 
 }  // namespace
 
-void product(Instructions with, float scale, const View& a, const View& b, int64_t m, int64_t n, int64_t depth,
-             bool accumulate, float* c, int64_t ldc) {
-  thread_local Scratch memory;
-  for_packed_rows(a, scale, m, depth, [&](int64_t i, int64_t rows, int64_t k, int64_t here, const Terms& packed) {
+void product(Instructions with, int32_t terms, float scale, const View& a, const View& b, int64_t m, int64_t n,
+             int64_t depth, bool accumulate, float* c, int64_t ldc) {
+  thread_local Memory memory;
+  for_packed_rows(a, terms, scale, m, depth, [&](int64_t i, int64_t rows, int64_t k, int64_t here, const Rows& packed) {
     const int64_t elements = panel_elements(here);
-    uint16_t* panel = memory.get(2 * elements);
+    uint16_t* data = memory.get(terms * elements);
     for (int64_t j = 0; j < n; j += kColumns) {
       const int64_t columns = std::min(kColumns, n - j);
-      const bool any = pack_panel({b.at(k, j), b.ld, b.transposed}, columns, here, panel, panel + elements);
-      multiply(with, packed, {panel, any ? panel + elements : nullptr}, rows, columns, here, accumulate || k > 0,
-               c + i * ldc + j, ldc);
+      const int32_t needed = pack_panel({b.at(k, j), b.ld, b.transposed}, columns, here, terms, elements, data);
+      multiply(with, packed, {data, elements, needed}, rows, columns, here, accumulate || k > 0, c + i * ldc + j, ldc);
     }
   });
 }
 
+namespace {
+
+// Panel of b at which this thread begins.
+int64_t first_panel(const PackedMatrix& b) {
+  constexpr int64_t kPlaces = 8192;
+  return static_cast<int64_t>(std::hash<std::thread::id>{}(std::this_thread::get_id()) % kPlaces) * b.panels() /
+         kPlaces;
+}
+
+// c [rows, columns of b] (+)= a times depths [from, from + depth) of b.
+void add_panels(Instructions with, const Rows& a, PackedMatrix* b, Span depth, int64_t rows, bool accumulate, float* c,
+                int64_t ldc, FunctionRef<void()> poll) {
+  const int64_t panels = b->panels(), first = first_panel(*b);
+  for (int64_t j = 0; j < panels; ++j) {
+    poll();
+    const int64_t panel = (first + j) % panels, column = panel * kColumns;
+    multiply(with, a, b->panel(panel, depth.from), rows, std::min(kColumns, b->columns() - column), depth.count,
+             accumulate, c + column, ldc);
+  }
+}
+
+}  // namespace
+
 void product(Instructions with, const View& a, PackedMatrix* b, int64_t m, bool accumulate, float* c, int64_t ldc,
              FunctionRef<void()> poll) {
-  const int64_t panels = b->panels();
-  const auto thread = static_cast<int64_t>(std::hash<std::thread::id>{}(std::this_thread::get_id()) % 8192);
-  const int64_t first = thread * panels / 8192;
-  for_packed_rows(a, 1.0f, m, b->depth(), [&](int64_t i, int64_t rows, int64_t k, int64_t here, const Terms& packed) {
-    for (int64_t j = 0; j < panels; ++j) {
-      poll();
-      const int64_t panel = (first + j) % panels;
-      b->multiply_panel(with, panel, k, here, packed, rows, accumulate || k > 0, c + i * ldc + panel * kColumns, ldc);
+  for_packed_rows(a, b->terms(), 1.0f, m, b->depth(),
+                  [&](int64_t i, int64_t rows, int64_t k, int64_t here, const Rows& packed) {
+                    add_panels(with, packed, b, {k, here}, rows, accumulate || k > 0, c + i * ldc, ldc, poll);
+                  });
+}
+
+void product(Instructions with, const Rows& a, PackedMatrix* b, int64_t m, bool accumulate, float* c, int64_t ldc,
+             FunctionRef<void()> poll) {
+  const int64_t most = rows_at_once(std::min(b->depth(), kMostDepth), a.terms);
+  for (int64_t i = 0; i < m; i += most) {
+    for (int64_t k = 0; k < b->depth(); k += kMostDepth) {
+      const Rows part{a.data + i / kRows * a.stride + block_elements(k, a.terms), a.stride, a.terms};
+      add_panels(with, part, b, {k, std::min(kMostDepth, b->depth() - k)}, std::min(most, m - i), accumulate || k > 0,
+                 c + i * ldc, ldc, poll);
     }
-  });
+  }
+}
+
+void product(Instructions with, float scale, const View& a, PackedMatrix* b, Span depth, Span columns, int64_t m,
+             bool accumulate, float* c, int64_t ldc) {
+  for_packed_rows(a, b->terms(), scale, m, depth.count,
+                  [&](int64_t i, int64_t rows, int64_t k, int64_t here, const Rows& packed) {
+                    for (int64_t j = 0; j < columns.count; j += kColumns) {
+                      multiply(with, packed, b->panel((columns.from + j) / kColumns, depth.from + k), rows,
+                               std::min(kColumns, columns.count - j), here, accumulate || k > 0, c + i * ldc + j, ldc);
+                    }
+                  });
 }
 
 }  // namespace lq::cpu::bf16

@@ -1,8 +1,10 @@
 // Matrix products of bf16 operands with sums in fp32, on processors that have instructions for them.
 //
-// Operands are fp32 and packed here as two bf16 terms, the number rounded and what that left, 16 bits of mantissa: a
-// product is three products of terms (the rests' own is below rounding), two where the second operand has no rests as
-// weights stored in bf16 have none. What is left of fp32's accuracy is a relative error of 2^-16 of each term.
+// Operands are fp32 and packed here as sums of bf16 terms: the number rounded, what that left rounded, and so on, 8
+// bits of mantissa each. A product of `terms` terms is the sum of the products of terms i and j with i + j < terms; the
+// others are below its rounding. Two terms leave a relative error of 2^-16 of each term of a sum, three none: they are
+// all 24 bits of fp32, and what is left is fp32's own rounding. An operand that needs fewer terms, as weights stored in
+// bf16 need one, costs fewer products.
 #pragma once
 
 #include <atomic>
@@ -19,11 +21,13 @@ enum class Instructions : int32_t { none = 0, avx512, amx };
 // The best that this processor has and that the operating system lets this process use; asked once.
 Instructions available();
 
+constexpr int32_t kMostTerms = 3;
+
 // Rows of a block of the first operand, columns of a panel of the second, depth of a step.
-constexpr int64_t kRows = 16, kColumns = 32, kDepth = 32;
+constexpr int64_t kRows = 32, kColumns = 32, kDepth = 32;
 constexpr int64_t steps_of(int64_t depth) { return (depth + kDepth - 1) / kDepth; }
-// 16-bit elements of a block or panel of that depth.
-constexpr int64_t block_elements(int64_t depth) { return steps_of(depth) * kRows * kDepth; }
+// 16-bit elements of a block with its terms, and of a term of a panel, of that depth.
+constexpr int64_t block_elements(int64_t depth, int32_t terms) { return steps_of(depth) * kRows * kDepth * terms; }
 constexpr int64_t panel_elements(int64_t depth) { return steps_of(depth) * kColumns * kDepth; }
 
 // A matrix in memory: element (i, j) is data[i * ld + j], or data[j * ld + i] when transposed.
@@ -34,60 +38,97 @@ struct View {
   const float* at(int64_t i, int64_t j) const { return transposed ? data + j * ld + i : data + i * ld + j; }
 };
 
-// scale times a [rows, depth] as blocks of kRows rows: [block][step][row][kDepth], filled up with zeros to a pair of
-// blocks; and its rests.
-void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, uint16_t* out, uint16_t* rest);
-// Columns [0, columns) of b [depth, columns], at most kColumns, as a panel: [step][half][pair of depths][16][2].
-// Returns whether it has rests; without any, `rest` is left alone.
-bool pack_panel(const View& b, int64_t columns, int64_t depth, uint16_t* out, uint16_t* rest);
+// scale times a [rows, depth] as blocks of kRows rows, filled up with zeros: [block][step][term][row][kDepth].
+void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, int32_t terms, uint16_t* out);
 
-// An operand's terms; the rests of a panel may be null.
-struct Terms {
-  const uint16_t *main, *rest;
+// A panel's terms, [step][half][pair of depths][16][2] each, `stride` elements apart.
+struct Panel {
+  const uint16_t* data;
+  int64_t stride;
+  int32_t terms;
+};
+// Columns [0, columns) of b [depth, columns], at most kColumns, as a panel of at most `terms` terms. Returns how many
+// it needs, one at least; the others are left alone.
+int32_t pack_panel(const View& b, int64_t columns, int64_t depth, int32_t terms, int64_t stride, uint16_t* out);
+
+// Rows packed by pack_rows, or steps [from, from + n) of each block when data is moved by as many and `stride` kept.
+struct Rows {
+  const uint16_t* data;
+  int64_t stride;  // elements of a block
+  int32_t terms;
 };
 // c [rows, columns] (+)= a b for one panel.
-void multiply(Instructions with, const Terms& a, const Terms& panel, int64_t rows, int64_t columns, int64_t depth,
+void multiply(Instructions with, const Rows& a, const Panel& panel, int64_t rows, int64_t columns, int64_t depth,
               bool accumulate, float* c, int64_t ldc);
+
+// Part of an operand's rows, columns or depth.
+struct Span {
+  int64_t from, count;
+};
+
+// Memory of packed operands.
+class Memory {
+ public:
+  Memory() = default;
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  ~Memory() { std::free(data_); }
+  // At least so many elements; their values are lost when there were less. Throws std::bad_alloc.
+  uint16_t* get(int64_t elements);
+
+ private:
+  uint16_t* data_ = nullptr;
+  int64_t elements_ = 0;
+};
 
 // The second operand of several products, packed when it is first needed, panel by panel, by whichever thread comes.
 class PackedMatrix {
  public:
-  PackedMatrix(const View& b, int64_t depth, int64_t columns);
+  PackedMatrix() = default;
+  PackedMatrix(const View& b, int64_t depth, int64_t columns, int32_t terms) { assign(b, depth, columns, terms); }
+  // Becomes another one, in the same memory when it is enough.
+  void assign(const View& b, int64_t depth, int64_t columns, int32_t terms);
   int64_t panels() const { return panels_; }
   int64_t depth() const { return depth_; }
-  // c [rows, columns of the panel] (+)= a times depths [from, from + depth) of panel i; `from` is a multiple of kDepth.
-  void multiply_panel(Instructions with, int64_t i, int64_t from, int64_t depth, const Terms& a, int64_t rows,
-                      bool accumulate, float* c, int64_t ldc);
+  int64_t columns() const { return columns_; }
+  int32_t terms() const { return terms_; }
+  // Panel i, from depth `from` on, a multiple of kDepth.
+  Panel panel(int64_t i, int64_t from);
 
  private:
-  enum State : uint8_t { empty, busy, exact, with_rest };
-  State ready(int64_t i);
-  struct Free {
-    void operator()(void* p) const { std::free(p); }
-  };
-  const View b_;
-  const int64_t depth_, columns_, panels_;
-  std::unique_ptr<uint16_t, Free> main_, rest_;
-  std::unique_ptr<std::atomic<uint8_t>[]> states_;
+  // How many terms a panel has, when it is packed.
+  static constexpr int8_t kEmpty = 0, kBusy = -1;
+  View b_{};
+  int64_t depth_ = 0, columns_ = 0, panels_ = 0, most_panels_ = 0;
+  int32_t terms_ = 0;
+  Memory memory_;
+  uint16_t* data_ = nullptr;
+  std::unique_ptr<std::atomic<int8_t>[]> states_;
 };
 
 // c [m, n] (+)= scale a b, one thread; b is packed on the way.
-void product(Instructions with, float scale, const View& a, const View& b, int64_t m, int64_t n, int64_t depth,
-             bool accumulate, float* c, int64_t ldc);
+void product(Instructions with, int32_t terms, float scale, const View& a, const View& b, int64_t m, int64_t n,
+             int64_t depth, bool accumulate, float* c, int64_t ldc);
 // The same with b packed already, or now: threads begin at different panels, so that they do not wait for each other.
 // Calls poll() between panels, which may throw.
 void product(Instructions with, const View& a, PackedMatrix* b, int64_t m, bool accumulate, float* c, int64_t ldc,
              FunctionRef<void()> poll);
+// The same with both packed; a has b's depth and terms.
+void product(Instructions with, const Rows& a, PackedMatrix* b, int64_t m, bool accumulate, float* c, int64_t ldc,
+             FunctionRef<void()> poll);
+// The same with part of b, from depths and columns on that are multiples of kDepth and kColumns; scale a [m, depth].
+void product(Instructions with, float scale, const View& a, PackedMatrix* b, Span depth, Span columns, int64_t m,
+             bool accumulate, float* c, int64_t ldc);
 
 // Compiled for each instruction set; not to be called where it is missing.
 namespace avx512 {
-void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, uint16_t* out, uint16_t* rest);
-bool pack_panel(const View& b, int64_t columns, int64_t depth, uint16_t* out, uint16_t* rest);
-void multiply(const Terms& a, const Terms& panel, int64_t rows, int64_t columns, int64_t depth, bool accumulate,
+void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, int32_t terms, uint16_t* out);
+int32_t pack_panel(const View& b, int64_t columns, int64_t depth, int32_t terms, int64_t stride, uint16_t* out);
+void multiply(const Rows& a, const Panel& panel, int64_t rows, int64_t columns, int64_t depth, bool accumulate,
               float* c, int64_t ldc);
 }  // namespace avx512
 namespace amx {
-void multiply(const Terms& a, const Terms& panel, int64_t rows, int64_t columns, int64_t depth, bool accumulate,
+void multiply(const Rows& a, const Panel& panel, int64_t rows, int64_t columns, int64_t depth, bool accumulate,
               float* c, int64_t ldc);
 }  // namespace amx
 

@@ -14,12 +14,6 @@ __mmask16 first_lanes(int64_t count) {
   return static_cast<__mmask16>(count >= kLanes ? 0xffff : (1u << std::max<int64_t>(count, 0)) - 1);
 }
 
-// Sixteen bf16 in the low halves of lanes.
-__m512i rounded(__m512 x) { return _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x))); }
-__m512i rest_of(__m512 x, __m512i high) {
-  return rounded(_mm512_sub_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32(high, 16))));
-}
-
 // r[j] lane i becomes r[i] lane j.
 void transpose(__m512i r[16]) {
   __m512i t[16];
@@ -47,115 +41,141 @@ void transpose(__m512i r[16]) {
   }
 }
 
-// Two terms of a vector: rounded, and what that left.
-struct Vectors {
-  __m512i high, low;
-};
-
-// Sixteen pairs (x[0], x[1]), (x[2], x[3]), ... of `count` consecutive floats, zeros beyond.
-Vectors pairs_along(const float* x, __m512 scale, int64_t count) {
-  const __m512 a = _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(first_lanes(count), x));
-  const __m512 b = count > kLanes ? _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(first_lanes(count - kLanes), x + kLanes))
-                                  : _mm512_setzero_ps();
-  const __m512i ha = rounded(a), hb = rounded(b);
-  const auto join = [](__m512i low, __m512i high) {
-    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(low)), _mm512_cvtepi32_epi16(high), 1);
-  };
-  Vectors t{join(ha, hb), _mm512_setzero_si512()};
-  t.low = join(rest_of(a, ha), rest_of(b, hb));
-  return t;
+// The bf16 numbers in the low halves of lanes, and in the high ones, as floats.
+__m512 low_halves(__m512i pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)); }
+__m512 high_halves(__m512i pairs) {
+  return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
 }
 
-// Pairs (x[i], y[i]) of sixteen lanes.
-Vectors pairs_across(const float* x, const float* y, __m512 scale, __mmask16 lanes) {
-  const auto load = [&](const float* p) {
-    return p == nullptr ? _mm512_setzero_ps() : _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(lanes, p));
-  };
-  const __m512 a = load(x), b = load(y);
-  const __m512i ha = rounded(a), hb = rounded(b);
-  const auto join = [](__m512i low, __m512i high) { return _mm512_or_si512(low, _mm512_slli_epi32(high, 16)); };
-  Vectors t{join(ha, hb), _mm512_setzero_si512()};
-  t.low = join(rest_of(a, ha), rest_of(b, hb));
-  return t;
+// The terms of (a[0], a[1]), (a[2], ...), ..., (b[0], b[1]), ...: pairs of consecutive floats.
+template <int Terms>
+void split_along(__m512 a, __m512 b, __m512i* terms) {
+  for (int t = 0; t < Terms; ++t) {
+    terms[t] = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a));
+    if (t + 1 == Terms) break;
+    const auto whole = [](__m256i x) { return low_halves(_mm512_cvtepu16_epi32(x)); };
+    a = _mm512_sub_ps(a, whole(_mm512_castsi512_si256(terms[t])));
+    b = _mm512_sub_ps(b, whole(_mm512_extracti64x4_epi64(terms[t], 1)));
+  }
 }
 
-// Sixteen vectors of a step of up to kDepth, of which `count` are there: by depth [pair][16], or by vector [16][pair].
-// `along`: a vector is consecutive in memory, `ld` apart from the next; else the depth is. Returns whether there are
-// rests.
-bool pack_step(const float* x, int64_t ld, float scale, bool along, int64_t count, int64_t depth, bool by_depth,
-               __m512i* out, __m512i* rest) {
+// The terms of (a[0], b[0]), (a[1], b[1]), ...
+template <int Terms>
+void split_across(__m512 a, __m512 b, __m512i* terms) {
+  alignas(64) static constexpr int16_t kInTurn[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  for (int t = 0; t < Terms; ++t) {
+    terms[t] =
+        _mm512_permutexvar_epi16(_mm512_load_si512(kInTurn), reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a)));
+    if (t + 1 == Terms) break;
+    a = _mm512_sub_ps(a, low_halves(terms[t]));
+    b = _mm512_sub_ps(b, high_halves(terms[t]));
+  }
+}
+
+// Sixteen vectors of a step of up to kDepth, of which `count` are there, and their terms: by depth [pair][16], or by
+// vector [16][pair]. `along`: a vector is consecutive in memory, `ld` apart from the next; else the depth is. Returns
+// how many terms are not zero, one at least.
+template <int Terms>
+int32_t split_step(const float* x, int64_t ld, float scale, bool along, int64_t count, int64_t depth, bool by_depth,
+                   __m512i (*out)[16]) {
   const __m512 by = _mm512_set1_ps(scale);
-  __m512i high[16], low[16];
-  __m512i any = _mm512_setzero_si512();
+  __m512i any[Terms];
+  for (__m512i& a : any) a = _mm512_setzero_si512();
+  const __mmask16 first = first_lanes(along ? depth : count), second = first_lanes(depth - kLanes);
   for (int64_t i = 0; i < 16; ++i) {
-    Vectors t{_mm512_setzero_si512(), _mm512_setzero_si512()};
+    __m512i terms[Terms];
     if (along) {
-      if (i < count) t = pairs_along(x + i * ld, by, depth);
+      const bool there = i < count;
+      const __m512 a = _mm512_maskz_loadu_ps(there ? first : 0, x + i * ld);
+      const __m512 b = _mm512_maskz_loadu_ps(there ? second : 0, x + i * ld + kLanes);
+      split_along<Terms>(_mm512_mul_ps(by, a), _mm512_mul_ps(by, b), terms);
     } else {
-      const float* first = 2 * i < depth ? x + 2 * i * ld : nullptr;
-      const float* second = 2 * i + 1 < depth ? x + (2 * i + 1) * ld : nullptr;
-      t = pairs_across(first, second, by, first_lanes(count));
+      const __m512 a = _mm512_maskz_loadu_ps(2 * i < depth ? first : 0, x + 2 * i * ld);
+      const __m512 b = _mm512_maskz_loadu_ps(2 * i + 1 < depth ? first : 0, x + (2 * i + 1) * ld);
+      split_across<Terms>(_mm512_mul_ps(by, a), _mm512_mul_ps(by, b), terms);
     }
-    high[i] = t.high;
-    low[i] = t.low;
-    any = _mm512_or_si512(any, t.low);
+    for (int t = 0; t < Terms; ++t) {
+      out[t][i] = terms[t];
+      any[t] = _mm512_or_si512(any[t], terms[t]);
+    }
   }
-  const bool rests = _mm512_test_epi16_mask(any, _mm512_set1_epi16(0x7fff)) != 0;
+  int32_t needed = 1;
+  for (int t = 1; t < Terms; ++t) {
+    if (_mm512_test_epi16_mask(any[t], _mm512_set1_epi16(0x7fff)) != 0) needed = t + 1;
+  }
   if (along == by_depth) {
-    transpose(high);
-    if (rests) transpose(low);
+    for (int t = 0; t < needed; ++t) transpose(out[t]);
   }
-  for (int64_t i = 0; i < 16; ++i) {
-    _mm512_store_si512(out + i, high[i]);
-    _mm512_store_si512(rest + i, low[i]);
+  return needed;
+}
+
+template <int Terms>
+void pack_rows_of(const View& a, float scale, int64_t rows, int64_t depth, uint16_t* out) {
+  auto* to = reinterpret_cast<__m512i*>(out);
+  for (int64_t i = 0; i < rows; i += kRows) {
+    for (int64_t k = 0; k < depth; k += kDepth, to += Terms * kRows) {
+      for (int64_t half = 0; half < kRows; half += kLanes) {
+        const int64_t count = std::clamp<int64_t>(rows - i - half, 0, kLanes);
+        const float* x = count == 0 ? a.data : a.at(i + half, k);
+        __m512i terms[Terms][16];
+        split_step<Terms>(x, a.ld, scale, !a.transposed, count, count == 0 ? 0 : std::min(kDepth, depth - k), false,
+                          terms);
+        for (int t = 0; t < Terms; ++t) {
+          for (int64_t r = 0; r < kLanes; ++r) _mm512_store_si512(to + t * kRows + half + r, terms[t][r]);
+        }
+      }
+    }
   }
-  return rests;
+}
+
+template <int Terms>
+int32_t pack_panel_of(const View& b, int64_t columns, int64_t depth, int64_t stride, uint16_t* out) {
+  int32_t needed = 1;
+  int64_t at = 0;
+  const auto store = [&](int t, int64_t place, const __m512i* values) {
+    auto* to = reinterpret_cast<__m512i*>(out + t * stride) + place;
+    for (int64_t i = 0; i < 16; ++i) _mm512_store_si512(to + i, values == nullptr ? _mm512_setzero_si512() : values[i]);
+  };
+  for (int64_t k = 0; k < depth; k += kDepth) {
+    for (int64_t half = 0; half < kColumns; half += kLanes, at += 16) {
+      const int64_t count = std::clamp<int64_t>(columns - half, 0, kLanes);
+      const float* x = count == 0 ? b.data : b.at(k, half);
+      __m512i terms[Terms][16];
+      const int32_t here = split_step<Terms>(x, b.ld, 1.0f, b.transposed, count,
+                                             count == 0 ? 0 : std::min(kDepth, depth - k), true, terms);
+      // A term is written from the first place on where it is not zero: most weights have one term.
+      for (; needed < here; ++needed) {
+        for (int64_t place = 0; place < at; place += 16) store(needed, place, nullptr);
+      }
+      for (int t = 0; t < needed; ++t) store(t, at, t < here ? terms[t] : nullptr);
+    }
+  }
+  return needed;
 }
 
 }  // namespace
 
-void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, uint16_t* out, uint16_t* rest) {
-  auto *to = reinterpret_cast<__m512i*>(out), *left = reinterpret_cast<__m512i*>(rest);
-  const int64_t padded = (rows + 2 * kRows - 1) / (2 * kRows) * (2 * kRows);
-  for (int64_t i = 0; i < padded; i += kRows) {
-    for (int64_t k = 0; k < depth; k += kDepth, to += 16, left += 16) {
-      const int64_t count = std::clamp<int64_t>(rows - i, 0, kRows), here = std::min(kDepth, depth - k);
-      const float* x = count == 0 ? a.data : a.at(i, k);
-      pack_step(x, a.ld, scale, !a.transposed, count, count == 0 ? 0 : here, false, to, left);
-    }
-  }
+void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, int32_t terms, uint16_t* out) {
+  if (terms == 1) return pack_rows_of<1>(a, scale, rows, depth, out);
+  if (terms == 2) return pack_rows_of<2>(a, scale, rows, depth, out);
+  pack_rows_of<3>(a, scale, rows, depth, out);
 }
 
-bool pack_panel(const View& b, int64_t columns, int64_t depth, uint16_t* out, uint16_t* rest) {
-  auto *to = reinterpret_cast<__m512i*>(out), *left = reinterpret_cast<__m512i*>(rest);
-  // Rests are written from the first one on that is not zero: most weights have none.
-  alignas(64) __m512i some[16];
-  bool any = false;
-  for (int64_t k = 0; k < depth; k += kDepth) {
-    const int64_t here = std::min(kDepth, depth - k);
-    for (int64_t half = 0; half < 2; ++half, to += 16) {
-      const int64_t count = std::clamp<int64_t>(columns - half * kLanes, 0, kLanes);
-      const float* x = count == 0 ? b.data : b.at(k, half * kLanes);
-      const bool found = pack_step(x, b.ld, 1.0f, b.transposed, count, count == 0 ? 0 : here, true, to, some);
-      __m512i* at = left + (to - reinterpret_cast<__m512i*>(out));
-      if (found && !any) {
-        for (__m512i* z = left; z < at; ++z) _mm512_store_si512(z, _mm512_setzero_si512());
-      }
-      any = any || found;
-      for (int64_t i = 0; any && i < 16; ++i) _mm512_store_si512(at + i, some[i]);
-    }
-  }
-  return any;
+int32_t pack_panel(const View& b, int64_t columns, int64_t depth, int32_t terms, int64_t stride, uint16_t* out) {
+  if (terms == 1) return pack_panel_of<1>(b, columns, depth, stride, out);
+  if (terms == 2) return pack_panel_of<2>(b, columns, depth, stride, out);
+  return pack_panel_of<3>(b, columns, depth, stride, out);
 }
 
 namespace {
 
 constexpr int64_t kTogether = 8;
 
-// Adds a block's rows times a panel to the sums, one term of each.
-void add_terms(const uint16_t* block, const uint16_t* panel, int64_t steps, __m512 (*sums)[2]) {
+// Adds kTogether rows of one term times a panel's term to the sums; `next`: elements from a step of rows to the next.
+void add_term(const uint16_t* rows, int64_t next, const uint16_t* panel, int64_t steps, __m512 (*sums)[2]) {
   for (int64_t s = 0; s < steps; ++s) {
-    const auto* pairs = reinterpret_cast<const int32_t*>(block + s * kRows * kDepth);
+    const auto* pairs = reinterpret_cast<const int32_t*>(rows + s * next);
     const auto* b = reinterpret_cast<const __m512i*>(panel + s * kColumns * kDepth);
     for (int64_t p = 0; p < kDepth / 2; ++p) {
       const auto low = reinterpret_cast<__m512bh>(_mm512_load_si512(b + p));
@@ -172,18 +192,19 @@ void add_terms(const uint16_t* block, const uint16_t* panel, int64_t steps, __m5
 
 }  // namespace
 
-void multiply(const Terms& a, const Terms& panel, int64_t rows, int64_t columns, int64_t depth, bool accumulate,
+void multiply(const Rows& a, const Panel& panel, int64_t rows, int64_t columns, int64_t depth, bool accumulate,
               float* c, int64_t ldc) {
-  const int64_t steps = steps_of(depth);
+  const int64_t steps = steps_of(depth), next = a.terms * kRows * kDepth;
   const __mmask16 first = first_lanes(columns), second = first_lanes(columns - kLanes);
   for (int64_t row = 0; row < rows; row += kTogether) {
-    // Rows of a block lie one after another within each step.
-    const int64_t at = row / kRows * steps * kRows * kDepth + row % kRows * kDepth;
+    const uint16_t* own = a.data + row / kRows * a.stride + row % kRows * kDepth;
     __m512 sums[kTogether][2];
     for (auto& sum : sums) sum[0] = sum[1] = _mm512_setzero_ps();
-    add_terms(a.main + at, panel.main, steps, sums);
-    add_terms(a.rest + at, panel.main, steps, sums);
-    if (panel.rest != nullptr) add_terms(a.main + at, panel.rest, steps, sums);
+    for (int32_t j = 0; j < panel.terms; ++j) {
+      for (int32_t i = 0; i < a.terms - j; ++i) {
+        add_term(own + i * kRows * kDepth, next, panel.data + j * panel.stride, steps, sums);
+      }
+    }
     for (int64_t r = 0; r < std::min(kTogether, rows - row); ++r) {
       float* to = c + (row + r) * ldc;
       __m512 left = sums[r][0], right = sums[r][1];

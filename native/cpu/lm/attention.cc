@@ -11,7 +11,8 @@ namespace {
 
 constexpr int64_t kQueries = 128;  // queries a block
 
-// Queries [first, first + count) of a block, and the keys [begin, end) any of them attends to.
+// Queries [first, first + count) of a block, and keys [begin, end) that have all that any of them attends to; they
+// begin where parts of packed operands do.
 struct Block {
   int64_t first, count, begin, end;
 };
@@ -32,8 +33,10 @@ Range keys_of(const Batch& batch, int64_t window, int64_t position) {
 }
 
 Block block_at(const Batch& batch, int64_t window, int64_t first) {
+  constexpr int64_t kStep = std::max(cpu::bf16::kDepth, cpu::bf16::kColumns);
   const int64_t count = std::min(kQueries, batch.context - first);
-  return {first, count, keys_of(batch, window, first).begin, keys_of(batch, window, first + count - 1).end};
+  return {first, count, keys_of(batch, window, first).begin / kStep * kStep,
+          keys_of(batch, window, first + count - 1).end};
 }
 
 // x rounded to bf16, to nearest even.
@@ -85,16 +88,16 @@ void attention_forward(const Batch& batch, const AttentionPattern& pattern, int6
   const LanguageModelConfig& c = batch.config;
   const int64_t dim = c.head_dim, q_size = batch.q_size(), kv_size = batch.kv_size();
   const float scale = scale_of(c), cap = static_cast<float>(c.attention.softcap);
-  k += group * dim;
-  v += group * dim;
+  const Batch::Operand keys_across = batch.operand(0, {k + group * dim, kv_size, true}, dim, batch.context);
+  const Batch::Operand values = batch.operand(1, {v + group * dim, kv_size, false}, batch.context, dim);
   for (int64_t h = 0; h < c.heads / c.kv_heads; ++h) {
     const int64_t column = head_column(c, group, h);
     float* lse_of_head = lse == nullptr ? nullptr : lse + column / dim * batch.context;
     for (int64_t first = 0; first < batch.context; first += kQueries) {
       const Block b = block_at(batch, pattern.window, first);
       const int64_t keys = b.end - b.begin;
-      batch.product(false, true, b.count, keys, dim, scale, q + b.first * q_size + column, q_size,
-                    k + b.begin * kv_size, kv_size, 0.0f, scratch, keys);
+      batch.product({q + b.first * q_size + column, q_size, false}, scale, keys_across, {0, dim}, {b.begin, keys},
+                    b.count, false, scratch, keys);
       if (c.attention.alibi != nullptr) add_distances(c.attention, column / dim, b, scratch);
       if (cap > 0) kernels().soft_cap(scratch, b.count * keys, cap);
       for (int64_t i = 0; i < b.count; ++i) {
@@ -104,7 +107,7 @@ void attention_forward(const Batch& batch, const AttentionPattern& pattern, int6
         if (pattern.sinks != nullptr) sum = add_sink(pattern.sinks[column / dim], sum, keys, scratch + i * keys);
         if (lse_of_head != nullptr) lse_of_head[position] = sum;
       }
-      batch.product(false, false, b.count, dim, keys, 1.0f, scratch, keys, v + b.begin * kv_size, kv_size, 0.0f,
+      batch.product({scratch, keys, false}, 1.0f, values, {b.begin, keys}, {0, dim}, b.count, false,
                     out + b.first * q_size + column, q_size);
     }
   }
@@ -121,6 +124,9 @@ void attention_backward(const Batch& batch, const AttentionPattern& pattern, int
     std::fill_n(dk + t * kv_size + offset, dim, 0.0f);
     std::fill_n(dv + t * kv_size + offset, dim, 0.0f);
   }
+  const Batch::Operand keys_across = batch.operand(0, {k + offset, kv_size, true}, dim, batch.context);
+  const Batch::Operand values_across = batch.operand(1, {v + offset, kv_size, true}, dim, batch.context);
+  const Batch::Operand keys_along = batch.operand(2, {k + offset, kv_size, false}, batch.context, dim);
   for (int64_t h = 0; h < c.heads / c.kv_heads; ++h) {
     const int64_t column = head_column(c, group, h);
     const float* lse_of_head = lse + column / dim * batch.context;
@@ -131,8 +137,9 @@ void attention_backward(const Batch& batch, const AttentionPattern& pattern, int
       float* p = scratch;
       float* ds = p + b.count * keys;
       float* capped = ds + b.count * keys;
-      batch.product(false, true, b.count, keys, dim, scale, q + at, q_size, k + key_at, kv_size, 0.0f, p, keys);
-      batch.product(false, true, b.count, keys, dim, 1.0f, d_out + at, q_size, v + key_at, kv_size, 0.0f, ds, keys);
+      batch.product({q + at, q_size, false}, scale, keys_across, {0, dim}, {b.begin, keys}, b.count, false, p, keys);
+      batch.product({d_out + at, q_size, false}, 1.0f, values_across, {0, dim}, {b.begin, keys}, b.count, false, ds,
+                    keys);
       if (c.attention.alibi != nullptr) add_distances(c.attention, column / dim, b, p);
       if (cap > 0) {
         kernels().soft_cap(p, b.count * keys, cap);
@@ -147,7 +154,7 @@ void attention_backward(const Batch& batch, const AttentionPattern& pattern, int
       }
       if (cap > 0) kernels().soft_cap_backward(capped, b.count * keys, cap, ds);
       batch.product(true, false, keys, dim, b.count, 1.0f, p, keys, d_out + at, q_size, 1.0f, dv + key_at, kv_size);
-      batch.product(false, false, b.count, dim, keys, 1.0f, ds, keys, k + key_at, kv_size, 0.0f, d_out + at, q_size);
+      batch.product({ds, keys, false}, 1.0f, keys_along, {b.begin, keys}, {0, dim}, b.count, false, d_out + at, q_size);
       batch.product(true, false, keys, dim, b.count, 1.0f, ds, keys, q + at, q_size, 1.0f, dk + key_at, kv_size);
     }
   }

@@ -97,10 +97,33 @@ class Batch {
   void product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
                int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) const;
 
+  // The second operand of several products of one thread, packed once for all of them.
+  struct Operand {
+    cpu::bf16::View view;
+    cpu::bf16::PackedMatrix* packed;  // null: products are in fp32 itself
+  };
+  // b [depth, columns]; valid until this thread asks for the same `place` again, below kOperands.
+  static constexpr int32_t kOperands = 3;
+  Operand operand(int32_t place, const cpu::bf16::View& b, int64_t depth, int64_t columns) const;
+  // C [m, columns] = alpha a b (+ C when accumulate) of part of b, whose depth and columns begin at multiples of
+  // cpu::bf16::kDepth and kColumns.
+  void product(const cpu::bf16::View& a, float alpha, const Operand& b, cpu::bf16::Span depth, cpu::bf16::Span columns,
+               int64_t m, bool accumulate, float* c, int64_t ldc) const;
+
   // The products with weights are in the model's precision. In bf16 a weight is packed when it is first met and kept
   // under its address: whoever puts others there forgets them first, not on the pool.
   void forget_weights() const { packed_.clear(); }
 
+  // What several projections of one thread read, packed once for all of them.
+  struct Input {
+    const float* x;  // [rows, in]
+    int64_t rows, in;
+    cpu::bf16::Rows packed;  // none where products are in fp32 itself
+  };
+  // Valid until this thread asks for the next.
+  Input input(const float* x, int64_t rows, int64_t in) const;
+  // y [rows, out] = x W^T (+ y when accumulate), W [out, in].
+  void linear(const Input& x, const float* weight, int64_t out, bool accumulate, float* y) const;
   // y [rows, out] = x [rows, in] W^T (+ y when accumulate), W [out, in].
   void linear(const float* x, const float* weight, int64_t rows, int64_t in, int64_t out, bool accumulate,
               float* y) const;
@@ -110,6 +133,7 @@ class Batch {
 
  private:
   const Control& control_;
+  const int32_t terms_;
   mutable std::vector<Buffer> scratch_;
   mutable std::array<Buffer, static_cast<size_t>(Shared::count)> shared_;
 

@@ -76,8 +76,9 @@ void gather(const Batch& batch, const Routing& r, const Piece& p, const float* x
 
 void project_up(const Batch& batch, const ExpertWeights& w, const float* x, int64_t rows, float* gate, float* up) {
   const int64_t hidden = batch.config.hidden, inner = batch.config.moe.intermediate;
-  project(batch, x, w.gate, w.gate_bias, rows, hidden, inner, gate);
-  project(batch, x, w.up, w.up_bias, rows, hidden, inner, up);
+  const Batch::Input input = batch.input(x, rows, hidden);
+  project(batch, input, w.gate, w.gate_bias, inner, gate);
+  project(batch, input, w.up, w.up_bias, inner, up);
 }
 
 void activate(const LanguageModelConfig& c, const float* gate, const float* up, int64_t n, float* out) {

@@ -29,6 +29,11 @@ void project(const Batch& batch, const float* x, const float* weight, const floa
   batch.linear(x, weight, rows, in, out, bias != nullptr, y);
 }
 
+void project(const Batch& batch, const Batch::Input& x, const float* weight, const float* bias, int64_t out, float* y) {
+  if (bias != nullptr) fill_rows(bias, x.rows, out, y);
+  batch.linear(x, weight, out, bias != nullptr, y);
+}
+
 HalfOutput attention_output(const LanguageModelConfig& c, const LayerWeights& w) {
   return {w.o, w.o_bias, {w.attention_output_norm, w.attention_output_norm_bias}, c.norms.of_sum, residual_scale(c)};
 }

@@ -13,6 +13,7 @@ namespace lq::lm {
 // y [rows, out] = x [rows, in] W^T + bias; null: no bias.
 void project(const Batch& batch, const float* x, const float* weight, const float* bias, int64_t rows, int64_t in,
              int64_t out, float* y);
+void project(const Batch& batch, const Batch::Input& x, const float* weight, const float* bias, int64_t out, float* y);
 
 // The last projection of a half, with what becomes of it before it joins the residual stream.
 struct HalfOutput {

@@ -15,11 +15,10 @@ constexpr int64_t kForwardTile = 512;                   // vocabulary a product;
 constexpr int64_t kBackwardFloats = int64_t{16} << 20;  // logits of a piece of rows, a thread
 
 // logits [rows, words] = h [rows, width] W^T + bias of words from `begin` on, soft-capped where the model's are.
-void logits_of(const Batch& batch, const HeadWeights& head, const float* h, int64_t rows, int64_t begin, int64_t words,
+void logits_of(const Batch& batch, const HeadWeights& head, const Batch::Input& h, int64_t begin, int64_t words,
                float* logits) {
-  const int64_t width = head_width(batch.config);
-  project(batch, h, head.weight + begin * width, head.bias == nullptr ? nullptr : head.bias + begin, rows, width, words,
-          logits);
+  const int64_t rows = h.rows;
+  project(batch, h, head.weight + begin * h.in, head.bias == nullptr ? nullptr : head.bias + begin, words, logits);
   if (batch.config.head.scale > 0) kernels().scale(static_cast<float>(batch.config.head.scale), rows * words, logits);
   if (batch.config.head.softcap > 0) {
     kernels().soft_cap(logits, rows * words, static_cast<float>(batch.config.head.softcap));
@@ -126,11 +125,12 @@ void head_losses(const Batch& batch, const HeadWeights& head, const float* x, co
     float* logits = rows + count * (hidden + hidden_floats(c));
     gather(batch, places, x, sequence, first, count, rows);
     hidden_of(batch, head, rows, count, h);
+    const Batch::Input input = batch.input(h.out, count, head_width(c));
     std::vector<LogSumExp> state(count, kEmptyLogSumExp);
     double loss = 0;
     for (int64_t begin = 0; begin < vocab; begin += kForwardTile) {
       const int64_t width = std::min(kForwardTile, vocab - begin);
-      logits_of(batch, head, h.out, count, begin, width, logits);
+      logits_of(batch, head, input, begin, width, logits);
       for (int64_t i = 0; i < count; ++i) {
         const float* z = logits + i * width;
         kernels().accumulate(z, width, &state[i]);
@@ -162,7 +162,7 @@ void head_backward(const Batch& batch, const HeadWeights& head, const float* x, 
     float* capped = logits + count * vocab;
     gather(batch, places, x, sequence, first, count, rows);
     hidden_of(batch, head, rows, count, h);
-    logits_of(batch, head, h.out, count, 0, vocab, logits);
+    logits_of(batch, head, batch.input(h.out, count, width), 0, vocab, logits);
     if (cap > 0) std::copy_n(logits, count * vocab, capped);
     double loss = 0;
     for (int64_t i = 0; i < count; ++i) {
@@ -227,7 +227,8 @@ void head_divergence(const HeadSide& first_side, const HeadSide& second_side, co
     for (int64_t begin = 0; begin < vocab; begin += kForwardTile) {
       const int64_t width = std::min(kForwardTile, vocab - begin);
       for (int s = 0; s < 2; ++s) {
-        logits_of(sides[s]->batch, sides[s]->head, h[s].out, count, begin, width, logits[s]);
+        logits_of(sides[s]->batch, sides[s]->head, sides[s]->batch.input(h[s].out, count, head_width(*configs[s])),
+                  begin, width, logits[s]);
       }
       for (int64_t i = 0; i < count; ++i) {
         Row& r = rows[i];
@@ -267,7 +268,7 @@ void head_logits(const Batch& batch, const HeadWeights& head, const float* x, fl
   batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
     const Hidden h = place_hidden(c, count, batch.scratch(slot, count * hidden_floats(c)));
     hidden_of(batch, head, x + first * c.hidden, count, h);
-    logits_of(batch, head, h.out, count, 0, c.vocab, out + first * c.vocab);
+    logits_of(batch, head, batch.input(h.out, count, head_width(c)), 0, c.vocab, out + first * c.vocab);
   });
 }
 

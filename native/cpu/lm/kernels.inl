@@ -29,6 +29,9 @@ namespace {
   return p * __builtin_bit_cast(float, exponent);
 }
 
+constexpr float kTwiceRoot = 1.59576912160573071f;  // 2 sqrt(2 / pi)
+constexpr float kRootHalf = 0.707106781186547524f;
+
 void zero(float* s, int64_t begin, int64_t end) {
   for (int64_t j = begin; j < end; ++j) s[j] = 0.0f;
 }
@@ -158,40 +161,45 @@ void rotate_pairs(float* row, int64_t heads, int64_t dim, int64_t rotated, const
   }
 }
 
-// Value and slope of an activation.
+// An activation, and its slope. Results are returned: the compiler does not vectorise loops that take addresses of what
+// they declare.
 template <Activation F>
-[[gnu::always_inline]] inline void activation(float x, float* value, float* slope) {
+[[gnu::always_inline]] inline float activation(float x) {
   if constexpr (F == Activation::silu) {
-    const float sigmoid = 1.0f / (1.0f + fast_exp(-x));
-    *value = x * sigmoid;
-    *slope = sigmoid + *value * (1.0f - sigmoid);
+    return x * (1.0f / (1.0f + fast_exp(-x)));
   } else if constexpr (F == Activation::gelu_tanh) {
     // (1 + tanh u) / 2 is the logistic function of 2 u.
-    constexpr float kTwice = 1.59576912160573071f;  // 2 sqrt(2 / pi)
-    const float sigmoid = 1.0f / (1.0f + fast_exp(-kTwice * (x + 0.044715f * x * x * x)));
-    *value = x * sigmoid;
-    *slope = sigmoid + *value * (1.0f - sigmoid) * kTwice * (1.0f + 3.0f * 0.044715f * x * x);
+    return x * (1.0f / (1.0f + fast_exp(-kTwiceRoot * (x + 0.044715f * x * x * x))));
   } else if constexpr (F == Activation::gelu) {
-    constexpr float kRootHalf = 0.707106781186547524f, kDensity = 0.398942280401432678f;
-    const float share = 0.5f * (1.0f + __builtin_erff(x * kRootHalf));
-    *value = x * share;
-    *slope = share + x * kDensity * fast_exp(-0.5f * x * x);
+    return x * (0.5f * (1.0f + __builtin_erff(x * kRootHalf)));
   } else if constexpr (F == Activation::gelu_quick) {
-    const float sigmoid = 1.0f / (1.0f + fast_exp(-1.702f * x));
-    *value = x * sigmoid;
-    *slope = sigmoid + *value * (1.0f - sigmoid) * 1.702f;
+    return x * (1.0f / (1.0f + fast_exp(-1.702f * x)));
   } else if constexpr (F == Activation::identity) {
-    *value = x;
-    *slope = 1.0f;
+    return x;
   } else {
     const float positive = x > 0.0f ? x : 0.0f;
-    if constexpr (F == Activation::relu) {
-      *value = positive;
-      *slope = x > 0.0f ? 1.0f : 0.0f;
-    } else {
-      *value = positive * positive;
-      *slope = 2.0f * positive;
-    }
+    return F == Activation::relu ? positive : positive * positive;
+  }
+}
+
+template <Activation F>
+[[gnu::always_inline]] inline float activation_slope(float x) {
+  if constexpr (F == Activation::silu) {
+    const float sigmoid = 1.0f / (1.0f + fast_exp(-x));
+    return sigmoid + x * sigmoid * (1.0f - sigmoid);
+  } else if constexpr (F == Activation::gelu_tanh) {
+    const float sigmoid = 1.0f / (1.0f + fast_exp(-kTwiceRoot * (x + 0.044715f * x * x * x)));
+    return sigmoid + x * sigmoid * (1.0f - sigmoid) * kTwiceRoot * (1.0f + 3.0f * 0.044715f * x * x);
+  } else if constexpr (F == Activation::gelu) {
+    constexpr float kDensity = 0.398942280401432678f;
+    return 0.5f * (1.0f + __builtin_erff(x * kRootHalf)) + x * kDensity * fast_exp(-0.5f * x * x);
+  } else if constexpr (F == Activation::gelu_quick) {
+    const float sigmoid = 1.0f / (1.0f + fast_exp(-1.702f * x));
+    return sigmoid + x * sigmoid * (1.0f - sigmoid) * 1.702f;
+  } else if constexpr (F == Activation::identity) {
+    return 1.0f;
+  } else {
+    return F == Activation::relu ? (x > 0.0f ? 1.0f : 0.0f) : 2.0f * (x > 0.0f ? x : 0.0f);
   }
 }
 
@@ -199,19 +207,11 @@ template <Activation F>
 void activate_with(const float* gate, const float* up, int64_t n, float* out) {
   if (gate == nullptr) {
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) {
-      float value, slope;
-      activation<F>(up[j], &value, &slope);
-      out[j] = value;
-    }
+    for (int64_t j = 0; j < n; ++j) out[j] = activation<F>(up[j]);
     return;
   }
 #pragma omp simd
-  for (int64_t j = 0; j < n; ++j) {
-    float value, slope;
-    activation<F>(gate[j], &value, &slope);
-    out[j] = value * up[j];
-  }
+  for (int64_t j = 0; j < n; ++j) out[j] = activation<F>(gate[j]) * up[j];
 }
 
 template <Activation F>
@@ -219,20 +219,17 @@ void activate_backward_with(const float* d, int64_t n, float* gate, float* up, f
   if (gate == nullptr) {
 #pragma omp simd
     for (int64_t j = 0; j < n; ++j) {
-      float value, slope;
-      activation<F>(up[j], &value, &slope);
-      act[j] = value;
-      up[j] = d[j] * slope;
+      const float x = up[j];
+      act[j] = activation<F>(x);
+      up[j] = d[j] * activation_slope<F>(x);
     }
     return;
   }
 #pragma omp simd
   for (int64_t j = 0; j < n; ++j) {
-    float value, slope;
-    const float u = up[j];
-    activation<F>(gate[j], &value, &slope);
+    const float g = gate[j], u = up[j], value = activation<F>(g);
     act[j] = value * u;
-    gate[j] = d[j] * u * slope;
+    gate[j] = d[j] * u * activation_slope<F>(g);
     up[j] = d[j] * value;
   }
 }

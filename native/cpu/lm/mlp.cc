@@ -36,12 +36,13 @@ void forward_mlp(const Batch& batch, const LayerWeights& w, const LayerState& s,
     float* gate = s.gate != nullptr ? s.gate + first * inner : scratch + count * (hidden + inner);
     float* up = s.up != nullptr ? s.up + first * inner : scratch + count * (hidden + 2 * inner);
     norm(c, norm_before_mlp(c, w), x, count, hidden, normed);
+    const Batch::Input input = batch.input(normed, count, hidden);
     if (c.mlp.plain) {
       gate = nullptr;
     } else {
-      project(batch, normed, w.gate, w.gate_bias, count, hidden, inner, gate);
+      project(batch, input, w.gate, w.gate_bias, inner, gate);
     }
-    project(batch, normed, w.up, w.up_bias, count, hidden, inner, up);
+    project(batch, input, w.up, w.up_bias, inner, up);
     kernels().activate(c.mlp.activation, gate, up, count * inner, act);
     if (out == nullptr) return;
     float* kept = s.mlp_output == nullptr ? nullptr : s.mlp_output + first * hidden;

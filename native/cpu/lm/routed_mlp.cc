@@ -43,8 +43,9 @@ void forward_routed_mlp(const Batch& batch, const LayerWeights& w, const LayerSt
       float* act = inputs.down != nullptr ? inputs.down + first * inner : scratch + count * hidden;
       float* gate = s.gate != nullptr ? s.gate + first * inner : scratch + count * (hidden + inner);
       float* up = s.up != nullptr ? s.up + first * inner : scratch + count * (hidden + 2 * inner);
-      project(batch, x, w.gate, w.gate_bias, count, hidden, inner, gate);
-      project(batch, x, w.up, w.up_bias, count, hidden, inner, up);
+      const Batch::Input input = batch.input(x, count, hidden);
+      project(batch, input, w.gate, w.gate_bias, inner, gate);
+      project(batch, input, w.up, w.up_bias, inner, up);
       kernels().activate(c.mlp.activation, gate, up, count * inner, act);
       if (out == nullptr) return;
       project(batch, act, w.down, w.down_bias, count, inner, hidden, raw);

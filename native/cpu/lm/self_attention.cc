@@ -159,9 +159,10 @@ void forward_attention(const Batch& batch, const LayerWeights& w, const LayerSta
     float* normed =
         inputs.attention != nullptr ? inputs.attention + first * hidden : batch.scratch(slot, count * hidden);
     norm(c, norm_before_attention(w), s.x + first * hidden, count, hidden, normed);
-    project(batch, normed, w.q, w.q_bias, count, hidden, q_size, q_raw + first * q_size);
-    project(batch, normed, w.k, w.k_bias, count, hidden, kv_size, k_raw + first * kv_size);
-    project(batch, normed, w.v, w.v_bias, count, hidden, kv_size, s.v + first * kv_size);
+    const Batch::Input input = batch.input(normed, count, hidden);
+    project(batch, input, w.q, w.q_bias, q_size, q_raw + first * q_size);
+    project(batch, input, w.k, w.k_bias, kv_size, k_raw + first * kv_size);
+    project(batch, input, w.v, w.v_bias, kv_size, s.v + first * kv_size);
     if (c.attention.clamp > 0) clamp(static_cast<float>(c.attention.clamp), count * kv_size, s.v + first * kv_size);
     position_heads(batch, first, count, heads_of(batch, w, false), q_raw, s.q);
     position_heads(batch, first, count, heads_of(batch, w, true), k_raw, s.k);

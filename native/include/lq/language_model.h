@@ -131,9 +131,10 @@ struct HeadParts {
   double softcap;         // logits become c tanh(logit / c); 0: none
 };
 
-// Of products on the CPU: fp32, or operands as sums of two bf16 terms with sums in fp32, whose errors are 2^-16 of each
-// term. Routers and second moments are fp32 in either case. CUDA's tensor cores take bf16 operands anyway, with second
-// terms where weights are no bf16 numbers, and leave this alone.
+// Of products on the CPU: operands with fp32's 24 bits of mantissa, or as sums of two bf16 terms, whose errors are
+// 2^-16 of each term; sums are in fp32. With AMX fp32 products are made of three bf16 terms, which hold all 24 bits:
+// they round as fp32 does and are faster. Routers and second moments are fp32 itself in either case. CUDA's tensor
+// cores take bf16 operands anyway, with second terms where weights are no bf16 numbers, and leave this alone.
 enum class Precision : int32_t { fp32 = 0, bf16 };
 
 struct LanguageModelConfig {
