@@ -11,11 +11,10 @@ import type { FileSystem } from '../files/types';
 import { callNative, stageReporter, type PipelineContext, type Where } from '../context';
 import { LqError } from '../errors';
 import type { ByteRange } from '../native';
-import { describeModel, forWindows, withLanguageModel } from '../evaluation/language-model';
-import { TextTokenizer } from '../evaluation/tokenizer';
+import { forWindows, withLanguageModel } from '../evaluation/language-model';
+import { readModelWindows } from '../evaluation/model-windows';
 import { targetPlaces } from './places';
 import { unreachedWarning } from './unreached';
-import { readWindows } from '../evaluation/windows';
 
 /** Under these keys of the file's `__metadata__`. */
 const FORMAT = 'lq-studio.fisher';
@@ -52,17 +51,9 @@ export async function modelHash(context: PipelineContext, tensors: readonly Logi
 export async function computeFisher(context: PipelineContext, input: FisherInput): Promise<FisherReport> {
   const { index, targets, calibration, samples, contextLength, out } = input;
   const start = context.now();
-  const model = describeModel(index, { context: contextLength });
+  const wanted = { context: contextLength, windows: samples };
+  const { model, tokenizer, windows } = await readModelWindows(context, index, calibration, wanted);
   const places = targetPlaces(model, targets, 'Fisher information');
-  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
-  const windows = await readWindows(
-    context.files,
-    tokenizer,
-    model.config.vocab,
-    calibration,
-    { context: contextLength, windows: samples, masked: model.masked },
-    context.signal,
-  );
   const header = serializeHeader(
     targets.map(({ name, shape }) => ({ name, dtype: 'F32', shape })),
     {

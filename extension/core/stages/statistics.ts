@@ -1,10 +1,10 @@
 /** Statistics of a calibration text: computed once, found again by the content of model and text. */
 import { arithmeticOf, callNative, type PipelineContext } from '../context';
 import { modelUnits, recordRate } from '../estimate';
-import { describeModel } from '../evaluation/language-model';
+import { readModelWindows } from '../evaluation/model-windows';
 import { EVALUATION_VERSION, readTextFile } from '../evaluation/text';
 import { TextTokenizer } from '../evaluation/tokenizer';
-import { readWindows, type Windows } from '../evaluation/windows';
+import type { Windows } from '../evaluation/windows';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { baseName } from '../format';
 import { logicalTensors } from '../logical/logical';
@@ -359,15 +359,9 @@ export async function calibrationWindows(
   request: Pick<CompressRequest, 'samples' | 'context'> & { readonly calibration: string },
   most = Infinity,
 ): Promise<Windows> {
-  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
-  const windows = Math.min(request.samples ?? DEFAULTS.samples, most);
-  const { config, masked } = describeModel(index);
-  return readWindows(
-    context.files,
-    tokenizer,
-    config.vocab,
-    request.calibration,
-    { context: request.context ?? DEFAULTS.context, windows, masked },
-    context.signal,
-  );
+  const { windows } = await readModelWindows(context, index, request.calibration, {
+    context: request.context ?? DEFAULTS.context,
+    windows: Math.min(request.samples ?? DEFAULTS.samples, most),
+  });
+  return windows;
 }
