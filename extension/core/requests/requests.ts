@@ -142,18 +142,6 @@ const saidWeighting = (request: Weighted): string | undefined => (weightingsOf(r
 
 const calibrationFlag = pathFlag('calibration', 'FILE', 'weigh errors with statistics of this text');
 
-export const fisherRequest = describeRequest('fisher', {
-  ...model,
-  calibration: { schema: path, spoken: pathFlag('calibration', 'FILE', 'calibration text') },
-  samples,
-  context,
-  precision,
-  ...outFile,
-  ...selection,
-  ...settings,
-});
-export type FisherRequest = RequestOf<typeof fisherRequest>;
-
 /** What a worker is among those that share its cache, see `parseShard`. */
 const shard = {
   schema: v.exactOptional(v.string()),
@@ -163,6 +151,20 @@ const shard = {
     'be worker I of N that share the cache: do first what no other has (auto: as Slurm or Kubernetes says)',
   ),
 };
+
+export const fisherRequest = describeRequest('fisher', {
+  ...model,
+  calibration: { schema: path, spoken: pathFlag('calibration', 'FILE', 'calibration text') },
+  samples,
+  context,
+  parts,
+  shard,
+  precision,
+  ...outFile,
+  ...selection,
+  ...settings,
+});
+export type FisherRequest = RequestOf<typeof fisherRequest>;
 
 export const calibrateRequest = describeRequest(
   'calibrate',

@@ -225,21 +225,28 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
     return replaced;
   }
 
+  const finished: { item: string; record: R; touched: readonly string[] }[] = [];
+  /** Flushes and records all that was finished by now. */
+  async function record(): Promise<void> {
+    const batch = finished.splice(0);
+    if (batch.length === 0) return;
+    await requireHeld();
+    for (const file of new Set(batch.flatMap(({ touched }) => touched))) await files.sync(joinPath(folder, file));
+    for (const { item, record } of batch) done.set(item, record);
+    await writeJournal(done);
+    tell();
+  }
+
   let journalling = Promise.resolve();
   return {
     folder,
     finished: false,
     done,
     requireHeld,
-    markDone(item, record, touched) {
-      // One after the other: items may be finished at the same time, and the journal is one file.
-      journalling = journalling.then(async () => {
-        await requireHeld();
-        for (const file of touched) await files.sync(joinPath(folder, file));
-        done.set(item, record);
-        await writeJournal(done);
-        tell();
-      });
+    markDone(item, result, touched) {
+      // One after the other: the journal is one file. What is finished while it is written goes into the next together.
+      finished.push({ item, record: result, touched });
+      journalling = journalling.then(record);
       return journalling;
     },
     async finish() {

@@ -19,6 +19,8 @@ const everything: Sayable[] = [
     request: {
       model: '/m',
       calibration: '/c.txt',
+      parts: 2,
+      shard: '1/2',
       samples: 7,
       context: 128,
       precision: 'bf16',
