@@ -173,11 +173,13 @@ export function loadLines(label: string, parts: number): Lines[] {
 
 async function writeTensor(
   context: PipelineContext,
-  { name, source, place, order, plus }: GgufTensor,
+  tensor: GgufTensor,
   path: string,
   metric: NativeMetric = { kind: 'plain' },
   report: ItemReport,
 ): Promise<GgufRecord> {
+  if (tensor.half) return writeHalf(context, tensor, tensor.half, path);
+  const { name, source, place, order, plus } = tensor;
   const { type, offset, bytes } = place;
   const { rows, cols } = source;
   const range: ByteRange = { path, offset, bytes };
@@ -209,6 +211,45 @@ async function writeTensor(
   // A bias is a row of elements that are ordered like the rows of its matrix.
   if (order !== undefined) await callNative(context, where, control => context.native.orderRows(range, order, control));
   return record;
+}
+
+/** Half of a matrix, or of its bias, which is decoded whole to a file of its own. */
+async function writeHalf(
+  context: PipelineContext,
+  { half: _, ...tensor }: GgufTensor,
+  { of, order }: NonNullable<GgufTensor['half']>,
+  path: string,
+): Promise<GgufRecord> {
+  const { files, cache, native, device } = context;
+  const { name, source } = tensor;
+  const { rows, cols } = source;
+  const [count, width] = rows === 1 ? [cols, 1] : [rows, cols];
+  const bytes = 4 * count * width;
+  const scratch = joinPath(cache, `half-${context.digest(`${path} ${name}`)}`);
+  await files.makeFolder(cache);
+  await files.allocate(scratch, bytes, new Uint8Array(0));
+  try {
+    await callNative(context, { file: path, tensor: name }, async control => {
+      await native.convert(
+        device,
+        source,
+        { kind: 'dense', path: scratch, offset: 0, dtype: 'F32', rows, cols },
+        control,
+      );
+      if (order === 'stacked') return;
+      const apart = Int32Array.from({ length: count }, (_row, i) => (i < count / 2 ? 2 * i : 2 * i - count + 1));
+      await native.orderRows({ path: scratch, offset: 0, bytes }, apart, control);
+    });
+    const offset = of === 'gate' ? 0 : bytes / 2;
+    const own = rows === 1 ? { rows, cols: cols / 2 } : { rows: rows / 2, cols };
+    return await writeTensor(
+      context,
+      { ...tensor, source: { kind: 'dense', path: scratch, offset, dtype: 'F32', ...own } },
+      path,
+    );
+  } finally {
+    await files.remove(scratch);
+  }
 }
 
 type PlaceInFile = GgufTensor['place'] & { readonly path: string };
