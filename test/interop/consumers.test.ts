@@ -109,7 +109,11 @@ async function everyWidth(id: keyof typeof WIDTHS): Promise<Map<string, Option>>
   }
   expect(left).toEqual([]);
   const planned = matrices.filter(({ name }) => chosen.has(name));
-  const bytes = planned.reduce((sum, { name, rows, cols }) => sum + bytesOf(chosen.get(name)!, rows, cols)!, kept);
+  // Those that are left stay in bf16.
+  const bytes = matrices.reduce((sum, { name, rows, cols }) => {
+    const option = chosen.get(name);
+    return sum + (option ? bytesOf(option, rows, cols)! : 2 * rows * cols);
+  }, kept);
   await prepared.write(
     { ...context(), native },
     {

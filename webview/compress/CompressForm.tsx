@@ -19,17 +19,7 @@ import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
 import type { CompressHost } from './host';
 import { Estimate } from './Estimate';
-import {
-  methodOf,
-  showBudget,
-  sizeUnit,
-  splitGlobs,
-  splits,
-  targetOf,
-  toRequest,
-  writeSize,
-  type Form,
-} from './form';
+import { methodOf, showBudget, sizeUnit, splitGlobs, splits, targetOf, toRequest, writeSize, type Form } from './form';
 
 type Set = <F extends keyof Form>(field: F, value: Form[F]) => void;
 /** What is typed: the parts of the form that are text, whatever they are read as. */

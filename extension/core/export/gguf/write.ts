@@ -178,7 +178,7 @@ async function writeTensor(
   metric: NativeMetric = { kind: 'plain' },
   report: ItemReport,
 ): Promise<GgufRecord> {
-  if (tensor.half) return writeHalf(context, tensor, tensor.half, path);
+  if (tensor.half) return writeHalf(context, tensor, tensor.half, path, report);
   const { name, source, place, order, plus } = tensor;
   const { type, offset, bytes } = place;
   const { rows, cols } = source;
@@ -219,6 +219,7 @@ async function writeHalf(
   { half: _, ...tensor }: GgufTensor,
   { of, order }: NonNullable<GgufTensor['half']>,
   path: string,
+  report: ItemReport,
 ): Promise<GgufRecord> {
   const { files, cache, native, device } = context;
   const { name, source } = tensor;
@@ -246,6 +247,8 @@ async function writeHalf(
       context,
       { ...tensor, source: { kind: 'dense', path: scratch, offset, dtype: 'F32', ...own } },
       path,
+      undefined,
+      report,
     );
   } finally {
     await files.remove(scratch);
