@@ -49,8 +49,7 @@ export function environmentFor(folder, requirements) {
   if (isCurrent(stamp, wanted)) return python;
   step(`Creating a Python environment for ${path.basename(path.dirname(requirements))} (several GB the first time)`);
   ensureEnvironment(folder);
-  // Most of what is installed is never imported: compiling what is when it is takes a fraction.
-  pip(python, ['install', '--only-binary=:all:', '--no-compile', '-r', requirements]);
+  pip(python, ['install', '--only-binary=:all:', '-r', requirements]);
   writeFileSync(stamp, wanted);
   return python;
 }

@@ -66,17 +66,10 @@ function installNodeModules() {
   writeFileSync(stamp, lock);
 }
 
-/** @typedef {{ browser?: boolean, slurm?: boolean }} Needs */
-
-/** @param {Needs} needs */
-export function systemPackages({ browser = false, slurm = false } = {}) {
+/** @param {{ browser?: boolean, slurm?: boolean }} needs */
+export function setup({ browser = false, slurm = false } = {}) {
   requireNode();
   installSystemPackages([...buildPackages, ...(browser ? browserPackages : []), ...(slurm ? slurmPackages : [])]);
-}
-
-/** @param {Needs} needs */
-export function setup(needs) {
-  systemPackages(needs);
   installNodeModules();
 }
 

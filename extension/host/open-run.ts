@@ -1,27 +1,23 @@
-import type { Destination } from '../protocol/panels';
 import { subjectOf, type Job } from './model/jobs';
 import type { Studio } from './studio';
 
-/** Where a job is shown: at work, or what came of it, or why nothing did. */
-export function placeOf(job: Job): Destination {
+/** Shows a job: at work, or what came of it, or why nothing did. */
+export async function openRun(studio: Pick<Studio, 'navigate'>, job: Job): Promise<void> {
   const model = subjectOf(job);
   switch (job.method) {
     case 'compress':
-      return { to: 'compress', model, job: job.id };
+      return studio.navigate({ to: 'compress', model, job: job.id });
     case 'evaluate':
-      return { to: 'perplexity', model };
+      return studio.navigate({ to: 'perplexity', model });
     case 'sweep':
-      return { to: 'allocation', model };
+      return studio.navigate({ to: 'allocation', model });
     case 'export':
-      return { to: 'checkpoint', model: job.result?.out ?? model };
+      return studio.navigate({ to: 'checkpoint', model: job.result?.out ?? model });
     case 'statistics':
-      return { to: 'checkpoint', model };
+      return studio.navigate({ to: 'checkpoint', model });
     case 'methods':
-      return { to: 'methods', model };
+      return studio.navigate({ to: 'methods', model });
     case 'compare':
-      return { to: 'compare', model, other: job.params.b };
+      return studio.navigate({ to: 'compare', model, other: job.params.b });
   }
 }
-
-/** Shows a job. */
-export const openRun = (studio: Pick<Studio, 'navigate'>, job: Job): Promise<void> => studio.navigate(placeOf(job));

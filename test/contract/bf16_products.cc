@@ -69,7 +69,7 @@ void check_shape(Suite& suite, Instructions with, int32_t terms, const Shape& s,
     suite.at_most(name + ", scaled", worst(c, static_cast<double>(0.3f), accumulate), rate);
     c = before;
     PackedMatrix packed(vb, s.depth, s.n, terms);
-    product(with, va, &packed, s.m, accumulate, c.data(), ld, [] {});
+    product(with, 1.0f, va, &packed, {0, s.depth}, {0, s.n}, s.m, accumulate, c.data(), ld, [] {});
     suite.at_most(name + ", packed once", worst(c, 1, accumulate), rate);
   }
 }

@@ -3,14 +3,17 @@ import type { CheckpointIndex } from '../checkpoint/types';
 import type { PipelineContext } from '../context';
 import { LqError } from '../errors';
 import { windowDivergence } from './divergence';
-import { forWindows } from './language-model';
-import { readModelWindows, type ModelWindows } from './model-windows';
+import { describeModel, forWindows } from './language-model';
 import { perplexity, windowLosses } from './perplexity';
+import { TextTokenizer } from './tokenizer';
 import type { EvaluateReport } from './types';
-import type { WindowOptions } from './windows';
+import { readWindows, type WindowOptions } from './windows';
 
 /** What is needed to evaluate a model on a text. */
-type Prepared = Pick<ModelWindows, 'model' | 'windows'>;
+interface Prepared {
+  readonly model: ReturnType<typeof describeModel>;
+  readonly windows: Awaited<ReturnType<typeof readWindows>>;
+}
 
 /**
  * Refuses what cannot be evaluated before any work: the model, its tokenizer, the text.
@@ -22,7 +25,16 @@ async function prepareEvaluation(
   text: string,
   options: WindowOptions,
 ): Promise<Prepared> {
-  const { model, windows } = await readModelWindows(context, index, text, options);
+  const model = describeModel(index, { context: options.context });
+  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
+  const windows = await readWindows(
+    context.files,
+    tokenizer,
+    model.config.vocab,
+    text,
+    { ...options, masked: model.masked },
+    context.signal,
+  );
   return { model: forWindows(model, windows), windows };
 }
 

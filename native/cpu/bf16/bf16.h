@@ -38,8 +38,9 @@ struct View {
   const float* at(int64_t i, int64_t j) const { return transposed ? data + j * ld + i : data + i * ld + j; }
 };
 
-// scale times a [rows, depth] as blocks of kRows rows, filled up with zeros: [block][step][term][row][kDepth].
-void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, int32_t terms, uint16_t* out);
+// scale times a [rows, depth] as blocks of kRows rows, filled up with zeros: [block][step][term][row][kDepth], blocks
+// `stride` elements apart.
+void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, int32_t terms, int64_t stride, uint16_t* out);
 
 // A panel's terms, [step][half][pair of depths][16][2] each, `stride` elements apart.
 struct Panel {
@@ -57,9 +58,10 @@ struct Rows {
   int64_t stride;  // elements of a block
   int32_t terms;
 };
-// c [rows, columns] (+)= a b for one panel.
-void multiply(Instructions with, const Rows& a, const Panel& panel, int64_t rows, int64_t columns, int64_t depth,
-              bool accumulate, float* c, int64_t ldc);
+// c [rows, columns] (+)= a b for panels of as many columns. A block of rows meets all of them before the next. What
+// lies `ahead` elements behind each panel's beginning is fetched meanwhile; 0: nothing.
+void multiply(Instructions with, const Rows& a, const Panel* panels, int64_t ahead, int64_t rows, int64_t columns,
+              int64_t depth, bool accumulate, float* c, int64_t ldc);
 
 // Part of an operand's rows, columns or depth.
 struct Span {
@@ -94,10 +96,14 @@ class PackedMatrix {
   int32_t terms() const { return terms_; }
   // Panel i, from depth `from` on, a multiple of kDepth.
   Panel panel(int64_t i, int64_t from);
+  // Packs panels [first, first + count) that no thread has begun to pack: several threads share them.
+  void prepare(int64_t first, int64_t count);
 
  private:
   // How many terms a panel has, when it is packed.
   static constexpr int8_t kEmpty = 0, kBusy = -1;
+  // The state of panel i: how many terms it has, or kBusy while another thread packs it.
+  int8_t begun(int64_t i);
   View b_{};
   int64_t depth_ = 0, columns_ = 0, panels_ = 0, most_panels_ = 0;
   int32_t terms_ = 0;
@@ -109,27 +115,24 @@ class PackedMatrix {
 // c [m, n] (+)= scale a b, one thread; b is packed on the way.
 void product(Instructions with, int32_t terms, float scale, const View& a, const View& b, int64_t m, int64_t n,
              int64_t depth, bool accumulate, float* c, int64_t ldc);
-// The same with b packed already, or now: threads begin at different panels, so that they do not wait for each other.
-// Calls poll() between panels, which may throw.
-void product(Instructions with, const View& a, PackedMatrix* b, int64_t m, bool accumulate, float* c, int64_t ldc,
-             FunctionRef<void()> poll);
-// The same with both packed; a has b's depth and terms.
-void product(Instructions with, const Rows& a, PackedMatrix* b, int64_t m, bool accumulate, float* c, int64_t ldc,
-             FunctionRef<void()> poll);
-// The same with part of b, from depths and columns on that are multiples of kDepth and kColumns; scale a [m, depth].
+// The same with part of b, which is packed already, or now, from depths and columns on that are multiples of kDepth and
+// kColumns; a [m, depth.count]. Calls poll() between pieces, which may throw.
 void product(Instructions with, float scale, const View& a, PackedMatrix* b, Span depth, Span columns, int64_t m,
-             bool accumulate, float* c, int64_t ldc);
+             bool accumulate, float* c, int64_t ldc, FunctionRef<void()> poll);
+// The same with both packed, in as many terms.
+void product(Instructions with, const Rows& a, PackedMatrix* b, Span depth, Span columns, int64_t m, bool accumulate,
+             float* c, int64_t ldc, FunctionRef<void()> poll);
 
 // Compiled for each instruction set; not to be called where it is missing.
 namespace avx512 {
-void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, int32_t terms, uint16_t* out);
+void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, int32_t terms, int64_t stride, uint16_t* out);
 int32_t pack_panel(const View& b, int64_t columns, int64_t depth, int32_t terms, int64_t stride, uint16_t* out);
-void multiply(const Rows& a, const Panel& panel, int64_t rows, int64_t columns, int64_t depth, bool accumulate,
+void multiply(const Rows& a, const Panel* panels, int64_t rows, int64_t columns, int64_t depth, bool accumulate,
               float* c, int64_t ldc);
 }  // namespace avx512
 namespace amx {
-void multiply(const Rows& a, const Panel& panel, int64_t rows, int64_t columns, int64_t depth, bool accumulate,
-              float* c, int64_t ldc);
+void multiply(const Rows& a, const Panel* panels, int64_t ahead, int64_t rows, int64_t columns, int64_t depth,
+              bool accumulate, float* c, int64_t ldc);
 }  // namespace amx
 
 }  // namespace lq::cpu::bf16

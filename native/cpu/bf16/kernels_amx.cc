@@ -15,6 +15,7 @@ struct alignas(64) TileConfig {
 };
 
 constexpr int64_t kTile = 16 * kDepth, kHalf = kColumns / 2, kHalfRows = kRows / 2;
+constexpr int64_t kLine = 64 / sizeof(uint16_t);  // elements of a cache's line
 
 // Adds a block's rows times a panel to tiles 0 to 3, which are the quarters of the result; 4 and 5 are rows, 6 and 7
 // columns. Of both operands' terms i and j those with i + j < Terms.
@@ -56,46 +57,55 @@ void add_block(const uint16_t* a, int32_t terms, const Panel& panel, int64_t ste
 
 }  // namespace
 
-void multiply(const Rows& a, const Panel& panel, int64_t rows, int64_t columns, int64_t depth, bool accumulate,
-              float* c, int64_t ldc) {
+void multiply(const Rows& a, const Panel* panels, int64_t ahead, int64_t rows, int64_t columns, int64_t depth,
+              bool accumulate, float* c, int64_t ldc) {
   static constexpr TileConfig kConfig;
   const int64_t steps = steps_of(depth);
   const auto stride = static_cast<int>(ldc * static_cast<int64_t>(sizeof(float)));
+  // Lines of a panel fetched ahead for each block of rows.
+  const int64_t blocks = (rows + kRows - 1) / kRows, lines = steps * 2 * kTile / kLine;
+  const int64_t lines_at_once = ahead == 0 ? 0 : (lines + blocks - 1) / blocks;
   _tile_loadconfig(&kConfig);
   for (int64_t row = 0; row < rows; row += kRows) {
     const uint16_t* block = a.data + row / kRows * a.stride;
     const int64_t height = std::min(kRows, rows - row);
-    float* to = c + row * ldc;
-    const bool whole = height == kRows && columns == kColumns;
-    if (whole && accumulate) {
-      _tile_loadd(0, to, stride);
-      _tile_loadd(1, to + kHalf, stride);
-      _tile_loadd(2, to + kHalfRows * ldc, stride);
-      _tile_loadd(3, to + kHalfRows * ldc + kHalf, stride);
-    } else {
-      _tile_zero(0);
-      _tile_zero(1);
-      _tile_zero(2);
-      _tile_zero(3);
-    }
-    add_block(block, a.terms, panel, steps);
-    if (whole) {
-      _tile_stored(0, to, stride);
-      _tile_stored(1, to + kHalf, stride);
-      _tile_stored(2, to + kHalfRows * ldc, stride);
-      _tile_stored(3, to + kHalfRows * ldc + kHalf, stride);
-      continue;
-    }
-    alignas(64) float sums[kRows * kColumns];
-    constexpr int kSumsStride = kColumns * sizeof(float);
-    _tile_stored(0, sums, kSumsStride);
-    _tile_stored(1, sums + kHalf, kSumsStride);
-    _tile_stored(2, sums + kHalfRows * kColumns, kSumsStride);
-    _tile_stored(3, sums + kHalfRows * kColumns + kHalf, kSumsStride);
-    for (int64_t i = 0; i < height; ++i) {
-      for (int64_t j = 0; j < columns; ++j) {
-        const float sum = sums[i * kColumns + j];
-        to[i * ldc + j] = accumulate ? to[i * ldc + j] + sum : sum;
+    for (int64_t column = 0; column < columns; column += kColumns) {
+      const Panel& panel = panels[column / kColumns];
+      const int64_t width = std::min(kColumns, columns - column);
+      float* to = c + row * ldc + column;
+      const uint16_t* next = panel.data + ahead + row / kRows * lines_at_once * kLine;
+      for (int64_t i = 0; i < lines_at_once; ++i) __builtin_prefetch(next + i * kLine, 0, 2);
+      const bool whole = height == kRows && width == kColumns;
+      if (whole && accumulate) {
+        _tile_loadd(0, to, stride);
+        _tile_loadd(1, to + kHalf, stride);
+        _tile_loadd(2, to + kHalfRows * ldc, stride);
+        _tile_loadd(3, to + kHalfRows * ldc + kHalf, stride);
+      } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+      }
+      add_block(block, a.terms, panel, steps);
+      if (whole) {
+        _tile_stored(0, to, stride);
+        _tile_stored(1, to + kHalf, stride);
+        _tile_stored(2, to + kHalfRows * ldc, stride);
+        _tile_stored(3, to + kHalfRows * ldc + kHalf, stride);
+        continue;
+      }
+      alignas(64) float sums[kRows * kColumns];
+      constexpr int kSumsStride = kColumns * sizeof(float);
+      _tile_stored(0, sums, kSumsStride);
+      _tile_stored(1, sums + kHalf, kSumsStride);
+      _tile_stored(2, sums + kHalfRows * kColumns, kSumsStride);
+      _tile_stored(3, sums + kHalfRows * kColumns + kHalf, kSumsStride);
+      for (int64_t i = 0; i < height; ++i) {
+        for (int64_t j = 0; j < width; ++j) {
+          const float sum = sums[i * kColumns + j];
+          to[i * ldc + j] = accumulate ? to[i * ldc + j] + sum : sum;
+        }
       }
     }
   }

@@ -111,9 +111,9 @@ int32_t split_step(const float* x, int64_t ld, float scale, bool along, int64_t 
 }
 
 template <int Terms>
-void pack_rows_of(const View& a, float scale, int64_t rows, int64_t depth, uint16_t* out) {
-  auto* to = reinterpret_cast<__m512i*>(out);
+void pack_rows_of(const View& a, float scale, int64_t rows, int64_t depth, int64_t stride, uint16_t* out) {
   for (int64_t i = 0; i < rows; i += kRows) {
+    auto* to = reinterpret_cast<__m512i*>(out + i / kRows * stride);
     for (int64_t k = 0; k < depth; k += kDepth, to += Terms * kRows) {
       for (int64_t half = 0; half < kRows; half += kLanes) {
         const int64_t count = std::clamp<int64_t>(rows - i - half, 0, kLanes);
@@ -156,10 +156,10 @@ int32_t pack_panel_of(const View& b, int64_t columns, int64_t depth, int64_t str
 
 }  // namespace
 
-void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, int32_t terms, uint16_t* out) {
-  if (terms == 1) return pack_rows_of<1>(a, scale, rows, depth, out);
-  if (terms == 2) return pack_rows_of<2>(a, scale, rows, depth, out);
-  pack_rows_of<3>(a, scale, rows, depth, out);
+void pack_rows(const View& a, float scale, int64_t rows, int64_t depth, int32_t terms, int64_t stride, uint16_t* out) {
+  if (terms == 1) return pack_rows_of<1>(a, scale, rows, depth, stride, out);
+  if (terms == 2) return pack_rows_of<2>(a, scale, rows, depth, stride, out);
+  pack_rows_of<3>(a, scale, rows, depth, stride, out);
 }
 
 int32_t pack_panel(const View& b, int64_t columns, int64_t depth, int32_t terms, int64_t stride, uint16_t* out) {
@@ -192,28 +192,31 @@ void add_term(const uint16_t* rows, int64_t next, const uint16_t* panel, int64_t
 
 }  // namespace
 
-void multiply(const Rows& a, const Panel& panel, int64_t rows, int64_t columns, int64_t depth, bool accumulate,
+void multiply(const Rows& a, const Panel* panels, int64_t rows, int64_t columns, int64_t depth, bool accumulate,
               float* c, int64_t ldc) {
   const int64_t steps = steps_of(depth), next = a.terms * kRows * kDepth;
-  const __mmask16 first = first_lanes(columns), second = first_lanes(columns - kLanes);
-  for (int64_t row = 0; row < rows; row += kTogether) {
-    const uint16_t* own = a.data + row / kRows * a.stride + row % kRows * kDepth;
-    __m512 sums[kTogether][2];
-    for (auto& sum : sums) sum[0] = sum[1] = _mm512_setzero_ps();
-    for (int32_t j = 0; j < panel.terms; ++j) {
-      for (int32_t i = 0; i < a.terms - j; ++i) {
-        add_term(own + i * kRows * kDepth, next, panel.data + j * panel.stride, steps, sums);
+  for (int64_t column = 0; column < columns; column += kColumns) {
+    const Panel& panel = panels[column / kColumns];
+    const __mmask16 first = first_lanes(columns - column), second = first_lanes(columns - column - kLanes);
+    for (int64_t row = 0; row < rows; row += kTogether) {
+      const uint16_t* own = a.data + row / kRows * a.stride + row % kRows * kDepth;
+      __m512 sums[kTogether][2];
+      for (auto& sum : sums) sum[0] = sum[1] = _mm512_setzero_ps();
+      for (int32_t j = 0; j < panel.terms; ++j) {
+        for (int32_t i = 0; i < a.terms - j; ++i) {
+          add_term(own + i * kRows * kDepth, next, panel.data + j * panel.stride, steps, sums);
+        }
       }
-    }
-    for (int64_t r = 0; r < std::min(kTogether, rows - row); ++r) {
-      float* to = c + (row + r) * ldc;
-      __m512 left = sums[r][0], right = sums[r][1];
-      if (accumulate) {
-        left = _mm512_add_ps(left, _mm512_maskz_loadu_ps(first, to));
-        if (second != 0) right = _mm512_add_ps(right, _mm512_maskz_loadu_ps(second, to + kLanes));
+      for (int64_t r = 0; r < std::min(kTogether, rows - row); ++r) {
+        float* to = c + (row + r) * ldc + column;
+        __m512 left = sums[r][0], right = sums[r][1];
+        if (accumulate) {
+          left = _mm512_add_ps(left, _mm512_maskz_loadu_ps(first, to));
+          if (second != 0) right = _mm512_add_ps(right, _mm512_maskz_loadu_ps(second, to + kLanes));
+        }
+        _mm512_mask_storeu_ps(to, first, left);
+        if (second != 0) _mm512_mask_storeu_ps(to + kLanes, second, right);
       }
-      _mm512_mask_storeu_ps(to, first, left);
-      if (second != 0) _mm512_mask_storeu_ps(to + kLanes, second, right);
     }
   }
 }

@@ -7,8 +7,9 @@
 namespace lq::lm {
 namespace {
 
-// Rows of a piece: enough that packing a weight inside the product is a small part of it, few enough to spread.
-constexpr int64_t kMostRows = 512;
+// Rows of a piece: enough that reading a weight is a small part of a product, few enough to spread, and that what is
+// made of them from one product to the next stays in a core's cache.
+constexpr int64_t kMostRows = 256;
 constexpr int64_t kFewestRows = 16;
 
 // A product is cut along its output columns above this many multiply-adds (half a second on one old core).
@@ -95,8 +96,14 @@ Batch::Operand Batch::operand(int32_t place, const cpu::bf16::View& b, int64_t d
   if (terms_ == 0) return {b, nullptr};
   thread_local std::array<cpu::bf16::PackedMatrix, kOperands> kept;
   cpu::bf16::PackedMatrix& packed = kept.at(static_cast<size_t>(place));
-  packed.assign(b, depth, columns, terms_);
-  return {b, &packed};
+  return operand(&packed, b, depth, columns);
+}
+
+Batch::Operand Batch::operand(cpu::bf16::PackedMatrix* memory, const cpu::bf16::View& b, int64_t depth,
+                              int64_t columns) const {
+  if (terms_ == 0) return {b, nullptr};
+  memory->assign(b, depth, columns, terms_);
+  return {b, memory};
 }
 
 void Batch::product(const cpu::bf16::View& a, float alpha, const Operand& b, cpu::bf16::Span depth,
@@ -105,46 +112,80 @@ void Batch::product(const cpu::bf16::View& a, float alpha, const Operand& b, cpu
     return gemm(a.transposed, b.view.transposed, m, columns.count, depth.count, alpha, a.data, a.ld,
                 b.view.at(depth.from, columns.from), b.view.ld, accumulate ? 1.0f : 0.0f, c, ldc);
   }
-  check();
-  cpu::bf16::product(cpu::bf16::available(), alpha, a, b.packed, depth, columns, m, accumulate, c, ldc);
+  cpu::bf16::product(cpu::bf16::available(), alpha, a, b.packed, depth, columns, m, accumulate, c, ldc,
+                     [&] { check(); });
 }
 
 cpu::bf16::PackedMatrix* Batch::packed(const cpu::bf16::View& weight, int64_t depth, int64_t columns) const {
   const std::lock_guard<std::mutex> lock(packing_);
-  return &packed_.try_emplace({weight.data, weight.transposed}, weight, depth, columns, terms_).first->second;
+  const auto [place, added] = packed_.try_emplace({weight.data, weight.transposed}, nullptr);
+  if (!added) return place->second;
+  if (packed_.size() > matrices_.size()) matrices_.push_back(std::make_unique<cpu::bf16::PackedMatrix>());
+  place->second = matrices_[packed_.size() - 1].get();
+  place->second->assign(weight, depth, columns, terms_);
+  return place->second;
 }
 
-Batch::Input Batch::input(const float* x, int64_t rows, int64_t in) const {
+void Batch::product(const Input& a, const Operand& b, cpu::bf16::Span columns, float* c, int64_t ldc) const {
+  if (b.packed == nullptr) return product(a.x, 1.0f, b, {0, a.in}, columns, a.rows, false, c, ldc);
+  cpu::bf16::product(cpu::bf16::available(), a.packed, b.packed, {0, a.in}, columns, a.rows, false, c, ldc,
+                     [&] { check(); });
+}
+
+Batch::Input Batch::input(const cpu::bf16::View& x, int64_t rows, int64_t in) const {
   if (terms_ == 0) return {x, rows, in, {}};
   thread_local cpu::bf16::Memory memory;
   const int64_t block = cpu::bf16::block_elements(in, terms_);
   uint16_t* packed = memory.get((rows + cpu::bf16::kRows - 1) / cpu::bf16::kRows * block);
-  cpu::bf16::pack_rows({x, in, false}, 1.0f, rows, in, terms_, packed);
+  cpu::bf16::pack_rows(x, 1.0f, rows, in, terms_, block, packed);
   return {x, rows, in, {packed, block, terms_}};
 }
 
-void Batch::linear(const Input& x, const float* weight, int64_t out, bool accumulate, float* y) const {
-  if (x.packed.data == nullptr) return linear(x.x, weight, x.rows, x.in, out, accumulate, y);
-  cpu::bf16::product(cpu::bf16::available(), x.packed, packed({weight, x.in, true}, x.in, out), x.rows, accumulate, y,
-                     out, [&] { check(); });
+Batch::Pieces Batch::pieces(int64_t rows, int64_t in) const {
+  Pieces pieces;
+  if (terms_ == 0) {
+    thread_local Buffer buffer;
+    buffer.reserve(rows * in);
+    pieces.x_ = buffer.data();
+    pieces.input_ = {{pieces.x_, in, false}, rows, in, {}};
+    return pieces;
+  }
+  thread_local cpu::bf16::Memory memory;
+  const int64_t block = cpu::bf16::block_elements(in, terms_);
+  pieces.packed_ = memory.get((rows + cpu::bf16::kRows - 1) / cpu::bf16::kRows * block);
+  pieces.input_ = {{nullptr, in, false}, rows, in, {pieces.packed_, block, terms_}};
+  return pieces;
 }
 
-void Batch::linear(const float* x, const float* weight, int64_t rows, int64_t in, int64_t out, bool accumulate,
-                   float* y) const {
-  if (terms_ > 0) {
-    return cpu::bf16::product(cpu::bf16::available(), {x, in, false}, packed({weight, in, true}, in, out), rows,
-                              accumulate, y, out, [&] { check(); });
+void Batch::Pieces::set(int64_t from, int64_t width, const float* x) const {
+  if (packed_ == nullptr) {
+    for (int64_t i = 0; i < input_.rows; ++i) std::copy_n(x + i * width, width, x_ + i * input_.in + from);
+    return;
   }
-  gemm(false, true, rows, out, in, 1.0f, x, in, weight, in, accumulate ? 1.0f : 0.0f, y, out);
+  const cpu::bf16::Rows& rows = input_.packed;
+  cpu::bf16::pack_rows({x, width, false}, 1.0f, input_.rows, width, rows.terms, rows.stride,
+                       packed_ + cpu::bf16::block_elements(from, rows.terms));
+}
+
+void Batch::linear(const Input& x, const float* weight, int64_t out, cpu::bf16::Span columns, bool accumulate,
+                   float* y) const {
+  if (x.packed.data == nullptr) {
+    return gemm(x.x.transposed, true, x.rows, columns.count, x.in, 1.0f, x.x.data, x.x.ld, weight + columns.from * x.in,
+                x.in, accumulate ? 1.0f : 0.0f, y, columns.count);
+  }
+  cpu::bf16::product(cpu::bf16::available(), x.packed, packed({weight, x.in, true}, x.in, out), {0, x.in}, columns,
+                     x.rows, accumulate, y, columns.count, [&] { check(); });
 }
 
 void Batch::linear_backward(const float* dy, const float* weight, int64_t rows, int64_t in, int64_t out,
-                            bool accumulate, float* dx) const {
+                            cpu::bf16::Span part, bool accumulate, float* dx) const {
   if (terms_ > 0) {
-    return cpu::bf16::product(cpu::bf16::available(), {dy, out, false}, packed({weight, in, false}, out, in), rows,
-                              accumulate, dx, in, [&] { check(); });
+    return cpu::bf16::product(cpu::bf16::available(), 1.0f, {dy, part.count, false},
+                              packed({weight, in, false}, out, in), part, {0, in}, rows, accumulate, dx, in,
+                              [&] { check(); });
   }
-  gemm(false, false, rows, in, out, 1.0f, dy, out, weight, in, accumulate ? 1.0f : 0.0f, dx, in);
+  gemm(false, false, rows, in, part.count, 1.0f, dy, part.count, weight + part.from * in, in, accumulate ? 1.0f : 0.0f,
+       dx, in);
 }
 
 }  // namespace lq::lm

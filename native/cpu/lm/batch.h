@@ -97,6 +97,16 @@ class Batch {
   void product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
                int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) const;
 
+  // The first operand of several products of one thread, packed once for all of them: what projections read.
+  struct Input {
+    cpu::bf16::View x;  // [rows, in]; no data where it came in pieces and is packed
+    int64_t rows, in;
+    cpu::bf16::Rows packed;  // none where products are in fp32 itself
+  };
+  // Valid until this thread asks for the next.
+  Input input(const cpu::bf16::View& x, int64_t rows, int64_t in) const;
+  Input input(const float* x, int64_t rows, int64_t in) const { return input({x, in, false}, rows, in); }
+
   // The second operand of several products of one thread, packed once for all of them.
   struct Operand {
     cpu::bf16::View view;
@@ -105,31 +115,46 @@ class Batch {
   // b [depth, columns]; valid until this thread asks for the same `place` again, below kOperands.
   static constexpr int32_t kOperands = 3;
   Operand operand(int32_t place, const cpu::bf16::View& b, int64_t depth, int64_t columns) const;
+  // The same for all threads, in memory of the caller's.
+  Operand operand(cpu::bf16::PackedMatrix* memory, const cpu::bf16::View& b, int64_t depth, int64_t columns) const;
   // C [m, columns] = alpha a b (+ C when accumulate) of part of b, whose depth and columns begin at multiples of
   // cpu::bf16::kDepth and kColumns.
   void product(const cpu::bf16::View& a, float alpha, const Operand& b, cpu::bf16::Span depth, cpu::bf16::Span columns,
                int64_t m, bool accumulate, float* c, int64_t ldc) const;
+  // The same of a whole first operand and some columns of b.
+  void product(const Input& a, const Operand& b, cpu::bf16::Span columns, float* c, int64_t ldc) const;
 
   // The products with weights are in the model's precision. In bf16 a weight is packed when it is first met and kept
   // under its address: whoever puts others there forgets them first, not on the pool.
   void forget_weights() const { packed_.clear(); }
 
-  // What several projections of one thread read, packed once for all of them.
-  struct Input {
-    const float* x;  // [rows, in]
-    int64_t rows, in;
-    cpu::bf16::Rows packed;  // none where products are in fp32 itself
+  // An input that comes in pieces of columns, beside the one above.
+  class Pieces {
+   public:
+    // Columns [from, from + width) are x [rows, width]; from is a multiple of cpu::bf16::kDepth.
+    void set(int64_t from, int64_t width, const float* x) const;
+    const Input& whole() const { return input_; }
+
+   private:
+    friend class Batch;
+    Input input_{};
+    float* x_ = nullptr;
+    uint16_t* packed_ = nullptr;
   };
-  // Valid until this thread asks for the next.
-  Input input(const float* x, int64_t rows, int64_t in) const;
-  // y [rows, out] = x W^T (+ y when accumulate), W [out, in].
-  void linear(const Input& x, const float* weight, int64_t out, bool accumulate, float* y) const;
-  // y [rows, out] = x [rows, in] W^T (+ y when accumulate), W [out, in].
-  void linear(const float* x, const float* weight, int64_t rows, int64_t in, int64_t out, bool accumulate,
+  Pieces pieces(int64_t rows, int64_t in) const;
+
+  // y [rows, columns] = x W^T (+ y when accumulate) of some rows of W [out, in], from a multiple of
+  // cpu::bf16::kColumns on.
+  void linear(const Input& x, const float* weight, int64_t out, cpu::bf16::Span columns, bool accumulate,
               float* y) const;
   // dx [rows, in] = dy [rows, out] W (+ dx when accumulate).
   void linear_backward(const float* dy, const float* weight, int64_t rows, int64_t in, int64_t out, bool accumulate,
-                       float* dx) const;
+                       float* dx) const {
+    linear_backward(dy, weight, rows, in, out, {0, out}, accumulate, dx);
+  }
+  // The same of some rows of W, dy [rows, part], from a multiple of cpu::bf16::kDepth on.
+  void linear_backward(const float* dy, const float* weight, int64_t rows, int64_t in, int64_t out,
+                       cpu::bf16::Span part, bool accumulate, float* dx) const;
 
  private:
   const Control& control_;
@@ -140,7 +165,9 @@ class Batch {
   cpu::bf16::PackedMatrix* packed(const cpu::bf16::View& weight, int64_t depth, int64_t columns) const;
 
   mutable std::mutex packing_;
-  mutable std::map<std::pair<const float*, bool>, cpu::bf16::PackedMatrix> packed_;
+  mutable std::map<std::pair<const float*, bool>, cpu::bf16::PackedMatrix*> packed_;
+  // As many as there were at once: the next ones are packed in their memory.
+  mutable std::vector<std::unique_ptr<cpu::bf16::PackedMatrix>> matrices_;
 };
 
 }  // namespace lq::lm

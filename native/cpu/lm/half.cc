@@ -8,13 +8,13 @@ namespace lq::lm {
 namespace {
 
 // y = residual + x W^T + bias; y may be residual.
-void project_residual(const Batch& batch, const float* x, const float* weight, const float* bias, const float* residual,
-                      int64_t rows, int64_t in, int64_t out, float* y) {
-  if (y != residual) std::copy_n(residual, rows * out, y);
+void project_residual(const Batch& batch, const Batch::Input& x, const float* weight, const float* bias,
+                      const float* residual, int64_t out, float* y) {
+  if (y != residual) std::copy_n(residual, x.rows * out, y);
   if (bias != nullptr) {
-    for (int64_t i = 0; i < rows; ++i) kernels().add(bias, out, y + i * out);
+    for (int64_t i = 0; i < x.rows; ++i) kernels().add(bias, out, y + i * out);
   }
-  batch.linear(x, weight, rows, in, out, true, y);
+  batch.linear(x, weight, out, {0, out}, true, y);
 }
 
 float residual_scale(const LanguageModelConfig& c) {
@@ -25,13 +25,17 @@ float residual_scale(const LanguageModelConfig& c) {
 
 void project(const Batch& batch, const float* x, const float* weight, const float* bias, int64_t rows, int64_t in,
              int64_t out, float* y) {
-  if (bias != nullptr) fill_rows(bias, rows, out, y);
-  batch.linear(x, weight, rows, in, out, bias != nullptr, y);
+  project(batch, batch.input(x, rows, in), weight, bias, out, y);
 }
 
 void project(const Batch& batch, const Batch::Input& x, const float* weight, const float* bias, int64_t out, float* y) {
-  if (bias != nullptr) fill_rows(bias, x.rows, out, y);
-  batch.linear(x, weight, out, bias != nullptr, y);
+  project(batch, x, weight, bias, out, {0, out}, y);
+}
+
+void project(const Batch& batch, const Batch::Input& x, const float* weight, const float* bias, int64_t out,
+             cpu::bf16::Span columns, float* y) {
+  if (bias != nullptr) fill_rows(bias + columns.from, x.rows, columns.count, y);
+  batch.linear(x, weight, out, columns, bias != nullptr, y);
 }
 
 HalfOutput attention_output(const LanguageModelConfig& c, const LayerWeights& w) {
@@ -41,12 +45,12 @@ HalfOutput mlp_output(const LanguageModelConfig& c, const LayerWeights& w) {
   return {w.down, w.down_bias, {w.mlp_output_norm, w.mlp_output_norm_bias}, c.norms.of_sum, residual_scale(c)};
 }
 
-void join(const Batch& batch, const HalfOutput& half, const float* x, int64_t in, const float* residual, int64_t rows,
-          float* kept, float* scratch, float* y) {
+void join(const Batch& batch, const HalfOutput& half, const Batch::Input& x, const float* residual, float* kept,
+          float* scratch, float* y) {
   const int64_t hidden = batch.config.hidden;
-  if (half.plain()) return project_residual(batch, x, half.weight, half.bias, residual, rows, in, hidden, y);
-  project(batch, x, half.weight, half.bias, rows, in, hidden, scratch);
-  join_raw(batch, half, residual, rows, kept, scratch, y);
+  if (half.plain()) return project_residual(batch, x, half.weight, half.bias, residual, hidden, y);
+  project(batch, x, half.weight, half.bias, hidden, scratch);
+  join_raw(batch, half, residual, x.rows, kept, scratch, y);
 }
 
 void join_raw(const Batch& batch, const HalfOutput& half, const float* residual, int64_t rows, float* kept, float* raw,

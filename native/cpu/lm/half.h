@@ -14,6 +14,9 @@ namespace lq::lm {
 void project(const Batch& batch, const float* x, const float* weight, const float* bias, int64_t rows, int64_t in,
              int64_t out, float* y);
 void project(const Batch& batch, const Batch::Input& x, const float* weight, const float* bias, int64_t out, float* y);
+// The same of some columns, y [rows, columns], as Batch::linear has them.
+void project(const Batch& batch, const Batch::Input& x, const float* weight, const float* bias, int64_t out,
+             cpu::bf16::Span columns, float* y);
 
 // The last projection of a half, with what becomes of it before it joins the residual stream.
 struct HalfOutput {
@@ -28,8 +31,8 @@ HalfOutput mlp_output(const LanguageModelConfig& config, const LayerWeights& wei
 
 // y = residual + scale * norm(x W^T + bias), or norm(residual + scale * (x W^T + bias)); y may be residual. `kept`
 // [rows, hidden] receives the norm's input unless null. scratch has as many floats.
-void join(const Batch& batch, const HalfOutput& half, const float* x, int64_t in, const float* residual, int64_t rows,
-          float* kept, float* scratch, float* y);
+void join(const Batch& batch, const HalfOutput& half, const Batch::Input& x, const float* residual, float* kept,
+          float* scratch, float* y);
 // The same of a half whose last projection is done: raw [rows, hidden] is its result, and is overwritten.
 void join_raw(const Batch& batch, const HalfOutput& half, const float* residual, int64_t rows, float* kept, float* raw,
               float* y);

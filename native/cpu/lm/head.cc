@@ -10,15 +10,17 @@
 namespace lq::lm {
 namespace {
 
-constexpr int64_t kForwardRows = 512;
-constexpr int64_t kForwardTile = 512;                   // vocabulary a product; with its rows, a megabyte of logits
+constexpr int64_t kMostRows = 256;
+// Vocabulary a product: a core's cache holds the logits of it. No multiple of a power of two that would lay rows over
+// one another there.
+constexpr int64_t kTile = 480;
 constexpr int64_t kBackwardFloats = int64_t{16} << 20;  // logits of a piece of rows, a thread
 
 // logits [rows, words] = h [rows, width] W^T + bias of words from `begin` on, soft-capped where the model's are.
 void logits_of(const Batch& batch, const HeadWeights& head, const Batch::Input& h, int64_t begin, int64_t words,
                float* logits) {
   const int64_t rows = h.rows;
-  project(batch, h, head.weight + begin * h.in, head.bias == nullptr ? nullptr : head.bias + begin, words, logits);
+  project(batch, h, head.weight, head.bias, batch.config.vocab, {begin, words}, logits);
   if (batch.config.head.scale > 0) kernels().scale(static_cast<float>(batch.config.head.scale), rows * words, logits);
   if (batch.config.head.softcap > 0) {
     kernels().soft_cap(logits, rows * words, static_cast<float>(batch.config.head.softcap));
@@ -120,7 +122,7 @@ void head_losses(const Batch& batch, const HeadWeights& head, const float* x, co
   const int64_t hidden = c.hidden, vocab = c.vocab;
   const Predictions places(batch, tokens);
   const auto piece = [&](int64_t sequence, int64_t first, int64_t count, int32_t slot) {
-    float* rows = batch.scratch(slot, count * (hidden + hidden_floats(c) + kForwardTile));
+    float* rows = batch.scratch(slot, count * (hidden + hidden_floats(c) + kTile));
     const Hidden h = place_hidden(c, count, rows + count * hidden);
     float* logits = rows + count * (hidden + hidden_floats(c));
     gather(batch, places, x, sequence, first, count, rows);
@@ -128,8 +130,8 @@ void head_losses(const Batch& batch, const HeadWeights& head, const float* x, co
     const Batch::Input input = batch.input(h.out, count, head_width(c));
     std::vector<LogSumExp> state(count, kEmptyLogSumExp);
     double loss = 0;
-    for (int64_t begin = 0; begin < vocab; begin += kForwardTile) {
-      const int64_t width = std::min(kForwardTile, vocab - begin);
+    for (int64_t begin = 0; begin < vocab; begin += kTile) {
+      const int64_t width = std::min(kTile, vocab - begin);
       logits_of(batch, head, input, begin, width, logits);
       for (int64_t i = 0; i < count; ++i) {
         const float* z = logits + i * width;
@@ -141,7 +143,7 @@ void head_losses(const Batch& batch, const HeadWeights& head, const float* x, co
     for (const LogSumExp& s : state) loss += value(s);
     return loss;
   };
-  for_predictions(batch, places.each(), kForwardRows, losses, piece);
+  for_predictions(batch, places.each(), kMostRows, losses, piece);
 }
 
 void head_backward(const Batch& batch, const HeadWeights& head, const float* x, const int32_t* tokens, double* losses,
@@ -150,34 +152,46 @@ void head_backward(const Batch& batch, const HeadWeights& head, const float* x, 
   const int64_t hidden = c.hidden, vocab = c.vocab, width = head_width(c);
   const Predictions places(batch, tokens);
   const float scale = 1.0f / static_cast<float>(places.each());
-  const int64_t most = std::clamp<int64_t>(kBackwardFloats / vocab, 32, kForwardRows);
+  const int64_t most = std::clamp<int64_t>(kBackwardFloats / vocab, 32, kMostRows);
   std::fill_n(dx, batch.rows() * hidden, 0.0f);
   const auto piece = [&](int64_t sequence, int64_t first, int64_t count, int32_t slot) {
     const auto cap = static_cast<float>(c.head.softcap);
-    float* rows = batch.scratch(slot, count * (2 * hidden + width + hidden_floats(c) + (cap > 0 ? 2 : 1) * vocab));
+    float* rows = batch.scratch(slot, count * (2 * hidden + width + hidden_floats(c) + (cap > 0 ? kTile : 0) + vocab));
     const Hidden h = place_hidden(c, count, rows + count * hidden);
     float* d_out = rows + count * (hidden + hidden_floats(c));
     float* d_normed = d_out + count * width;
-    float* logits = d_normed + count * hidden;
-    float* capped = logits + count * vocab;
+    float* capped = d_normed + count * hidden;
+    float* logits = capped + (cap > 0 ? count * kTile : 0);  // tile by tile, [count, words] each
     gather(batch, places, x, sequence, first, count, rows);
     hidden_of(batch, head, rows, count, h);
-    logits_of(batch, head, batch.input(h.out, count, width), 0, vocab, logits);
-    if (cap > 0) std::copy_n(logits, count * vocab, capped);
+    const Batch::Input input = batch.input(h.out, count, width);
+    std::vector<LogSumExp> state(count, kEmptyLogSumExp);
     double loss = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      float* z = logits + i * vocab;
-      const int32_t target = places.target(sequence, first + i);
-      LogSumExp state = kEmptyLogSumExp;
-      kernels().accumulate(z, vocab, &state);
-      const double lse = value(state);
-      loss += lse - z[target];
-      kernels().scaled_softmax(z, vocab, static_cast<float>(lse), scale);
-      z[target] -= scale;
+    for (int64_t begin = 0; begin < vocab; begin += kTile) {
+      const int64_t words = std::min(kTile, vocab - begin);
+      float* tile = logits + count * begin;
+      logits_of(batch, head, input, begin, words, tile);
+      for (int64_t i = 0; i < count; ++i) {
+        kernels().accumulate(tile + i * words, words, &state[i]);
+        const int64_t target = places.target(sequence, first + i) - begin;
+        if (target >= 0 && target < words) loss -= tile[i * words + target];
+      }
     }
-    if (cap > 0) kernels().soft_cap_backward(capped, count * vocab, cap, logits);
-    if (c.head.scale > 0) kernels().scale(static_cast<float>(c.head.scale), count * vocab, logits);
-    batch.linear_backward(logits, head.weight, count, width, vocab, false, d_out);
+    for (const LogSumExp& s : state) loss += value(s);
+    for (int64_t begin = 0; begin < vocab; begin += kTile) {
+      const int64_t words = std::min(kTile, vocab - begin);
+      float* tile = logits + count * begin;
+      if (cap > 0) std::copy_n(tile, count * words, capped);
+      for (int64_t i = 0; i < count; ++i) {
+        float* z = tile + i * words;
+        kernels().scaled_softmax(z, words, static_cast<float>(value(state[i])), scale);
+        const int64_t target = places.target(sequence, first + i) - begin;
+        if (target >= 0 && target < words) z[target] -= scale;
+      }
+      if (cap > 0) kernels().soft_cap_backward(capped, count * words, cap, tile);
+      if (c.head.scale > 0) kernels().scale(static_cast<float>(c.head.scale), count * words, tile);
+      batch.linear_backward(tile, head.weight, count, width, vocab, {begin, words}, begin > 0, d_out);
+    }
     if (c.head.transform) {
       hidden_backward(batch, head, h, count, d_out, d_normed);
     } else {
@@ -204,11 +218,11 @@ void head_divergence(const HeadSide& first_side, const HeadSide& second_side, co
   std::vector<double> other(batch.sequences * predictions);
   const auto piece = [&](int64_t sequence, int64_t first, int64_t count, int32_t slot) {
     const int64_t at = sequence * predictions + first;
-    int64_t floats = 2 * kForwardTile;
+    int64_t floats = 2 * kTile;
     for (const LanguageModelConfig* c : configs) floats += c->hidden + hidden_floats(*c);
     float* logits[] = {batch.scratch(slot, count * floats), nullptr};
-    logits[1] = logits[0] + count * kForwardTile;
-    float* next = logits[1] + count * kForwardTile;
+    logits[1] = logits[0] + count * kTile;
+    float* next = logits[1] + count * kTile;
     Hidden h[2];
     for (int s = 0; s < 2; ++s) {
       float* rows = next;
@@ -224,8 +238,8 @@ void head_divergence(const HeadSide& first_side, const HeadSide& second_side, co
       Top top[2];
     };
     std::vector<Row> rows(count);
-    for (int64_t begin = 0; begin < vocab; begin += kForwardTile) {
-      const int64_t width = std::min(kForwardTile, vocab - begin);
+    for (int64_t begin = 0; begin < vocab; begin += kTile) {
+      const int64_t width = std::min(kTile, vocab - begin);
       for (int s = 0; s < 2; ++s) {
         logits_of(sides[s]->batch, sides[s]->head, sides[s]->batch.input(h[s].out, count, head_width(*configs[s])),
                   begin, width, logits[s]);
@@ -256,7 +270,7 @@ void head_divergence(const HeadSide& first_side, const HeadSide& second_side, co
     }
     return loss;
   };
-  for_predictions(batch, predictions, kForwardRows, out.losses, piece);
+  for_predictions(batch, predictions, kMostRows, out.losses, piece);
   for (int64_t s = 0; s < batch.sequences; ++s) {
     const double* begin = other.data() + s * predictions;
     out.other_losses[s] = std::accumulate(begin, begin + predictions, 0.0) / static_cast<double>(predictions);

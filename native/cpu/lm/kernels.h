@@ -58,7 +58,7 @@ struct Kernels {
   void (*rotate_pairs)(float* row, int64_t heads, int64_t dim, int64_t rotated, const float* cosine, const float* sine,
                        bool inverse);
 
-  // out = f(gate) * up, or f(up) when gate is null.
+  // out = f(gate) * up, or f(up) when gate is null; out may be up.
   void (*activate)(Activation f, const float* gate, const float* up, int64_t n, float* out);
 
   // In place: gate (unless null) and up become their gradients; act becomes what activate gives. d is the gradient of

@@ -1,5 +1,7 @@
 #include "lm/mlp.h"
 
+#include <algorithm>
+
 #include "lm/half.h"
 #include "lm/kernels.h"
 #include "lm/norm.h"
@@ -7,6 +9,10 @@
 
 namespace lq::lm {
 namespace {
+
+// Columns of gate and up at a time: what becomes of them stays in a core's cache. No multiple of a power of two that
+// would lay rows over one another there.
+constexpr int64_t kColumns = 480;
 
 // What the half reads: what attention made of the block's input, or that itself.
 const float* mlp_source(const LanguageModelConfig& c, const LayerState& s) {
@@ -30,24 +36,34 @@ void forward_mlp(const Batch& batch, const LayerWeights& w, const LayerState& s,
   batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
     const float* middle = s.middle + first * hidden;
     const float* x = mlp_source(c, s) + first * hidden;
-    float* scratch = batch.scratch(slot, count * (hidden + 3 * inner));
+    float* scratch = batch.scratch(slot, count * (hidden + 2 * kColumns));
     float* normed = inputs.mlp != nullptr ? inputs.mlp + first * hidden : scratch;
-    float* act = inputs.down != nullptr ? inputs.down + first * inner : scratch + count * hidden;
-    float* gate = s.gate != nullptr ? s.gate + first * inner : scratch + count * (hidden + inner);
-    float* up = s.up != nullptr ? s.up + first * inner : scratch + count * (hidden + 2 * inner);
+    float* gate = c.mlp.plain ? nullptr : scratch + count * hidden;
+    float* up = scratch + count * (hidden + kColumns);
     norm(c, norm_before_mlp(c, w), x, count, hidden, normed);
     const Batch::Input input = batch.input(normed, count, hidden);
-    if (c.mlp.plain) {
-      gate = nullptr;
-    } else {
-      project(batch, input, w.gate, w.gate_bias, inner, gate);
+    const Batch::Pieces act = batch.pieces(count, inner);
+    for (int64_t from = 0; from < inner; from += kColumns) {
+      const int64_t width = std::min(kColumns, inner - from);
+      const auto keep = [&](const float* piece, float* whole) {
+        for (int64_t i = 0; whole != nullptr && i < count; ++i) {
+          std::copy_n(piece + i * width, width, whole + (first + i) * inner + from);
+        }
+      };
+      if (gate != nullptr) {
+        project(batch, input, w.gate, w.gate_bias, inner, {from, width}, gate);
+        keep(gate, s.gate);
+      }
+      project(batch, input, w.up, w.up_bias, inner, {from, width}, up);
+      keep(up, s.up);
+      kernels().activate(c.mlp.activation, gate, up, count * width, up);
+      keep(up, inputs.down);
+      if (out != nullptr) act.set(from, width, up);
     }
-    project(batch, input, w.up, w.up_bias, inner, up);
-    kernels().activate(c.mlp.activation, gate, up, count * inner, act);
     if (out == nullptr) return;
     float* kept = s.mlp_output == nullptr ? nullptr : s.mlp_output + first * hidden;
     // The normalised input has done its work: its place in the scratch is free.
-    join(batch, mlp_output(c, w), act, inner, middle, count, kept, scratch, out + first * hidden);
+    join(batch, mlp_output(c, w), act.whole(), middle, kept, scratch, out + first * hidden);
   });
 }
 

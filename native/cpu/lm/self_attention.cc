@@ -171,8 +171,8 @@ void forward_attention(const Batch& batch, const LayerWeights& w, const LayerSta
   if (!project_output) return;
   batch.for_rows([&](int64_t first, int64_t count, int32_t slot) {
     float* kept = s.attention_output == nullptr ? nullptr : s.attention_output + first * hidden;
-    join(batch, attention_output(c, w), s.attended + first * q_size, q_size, s.x + first * hidden, count, kept,
-         batch.scratch(slot, count * hidden), s.middle + first * hidden);
+    join(batch, attention_output(c, w), batch.input(s.attended + first * q_size, count, q_size), s.x + first * hidden,
+         kept, batch.scratch(slot, count * hidden), s.middle + first * hidden);
   });
 }
 

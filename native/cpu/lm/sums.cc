@@ -1,6 +1,8 @@
 #include "lm/sums.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "lm/kernels.h"
 
@@ -108,36 +110,61 @@ void add_gradient(const LayerSums& sums, const LanguageModelConfig& config, cons
 }
 
 // Gradients go sequence by sequence in tiles of a few rows, so that no whole gradient is ever held and each tile of the
-// sums, which may be a file mapping, is visited once a batch.
+// sums, which may be a file mapping, is visited once a few sequences.
 void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& gradients) {
-  constexpr int64_t kTileRows = 256;
+  // Columns: no multiple of a power of two that would lay rows over one another in a cache.
+  constexpr int64_t kTileRows = 256, kTileColumns = 480, kSequences = 8;
   struct Tile {
-    const GradientFactors* gradient;
+    size_t gradient;
     int64_t first, rows;
   };
   std::vector<Tile> tiles;
-  for (const GradientFactors& g : gradients) {
-    for (int64_t first = 0; first < g.out; first += kTileRows) {
-      tiles.push_back({&g, first, std::min(kTileRows, g.out - first)});
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    for (int64_t first = 0; first < gradients[i].out; first += kTileRows) {
+      tiles.push_back({i, first, std::min(kTileRows, gradients[i].out - first)});
     }
   }
-  batch.for_each(static_cast<int64_t>(tiles.size()), [&](int64_t i, int32_t slot) {
-    const auto& [g, first, rows] = tiles[i];
-    float* gradient = batch.scratch(slot, rows * g->in);
-    for (int64_t s = 0; s < batch.sequences; ++s) {
-      const int64_t row = g->sequences != nullptr ? g->sequences[s] : s * batch.context;
-      const int64_t length = g->sequences != nullptr ? g->sequences[s + 1] - row : batch.context;
-      if (length == 0) continue;
-      batch.product(true, false, rows, g->in, length, 1.0f, g->dy + row * g->out + first, g->out, g->x + row * g->in,
-                    g->in, 0.0f, gradient, g->in);
-      for (int64_t r = 0; r < rows; ++r) {
-        const float* row_of = gradient + r * g->in;
-        const int64_t to = g->runs.at(first + r);
-        if (g->squares != nullptr) kernels().add_square(row_of, g->in, g->squares + to * g->in);
-        if (g->row_squares != nullptr) g->row_squares[to] += kernels().dot(row_of, row_of, g->in);
+  // Rows of a sequence.
+  const auto rows_of = [&](const GradientFactors& g, int64_t s) {
+    return g.sequences != nullptr ? cpu::bf16::Span{g.sequences[s], g.sequences[s + 1] - g.sequences[s]}
+                                  : cpu::bf16::Span{s * batch.context, batch.context};
+  };
+  std::vector<cpu::bf16::PackedMatrix> packed(gradients.size() * kSequences);
+  for (int64_t from = 0; from < batch.sequences; from += kSequences) {
+    const int64_t count = std::min(kSequences, batch.sequences - from);
+    // Every tile of a gradient multiplies with the same x, and so do gradients of matrices that read the same.
+    std::map<std::pair<const float*, int64_t>, Batch::Operand> inputs;
+    for (const GradientFactors& g : gradients) {
+      for (int64_t s = from; s < from + count; ++s) {
+        const cpu::bf16::Span rows = rows_of(g, s);
+        const float* x = g.x + rows.from * g.in;
+        if (rows.count == 0 || inputs.contains({x, rows.count})) continue;
+        inputs[{x, rows.count}] = batch.operand(&packed[inputs.size()], {x, g.in, false}, rows.count, g.in);
       }
     }
-  });
+    batch.for_each(static_cast<int64_t>(tiles.size()), [&](int64_t i, int32_t slot) {
+      const Tile& tile = tiles[i];
+      const GradientFactors& g = gradients[tile.gradient];
+      float* gradient = batch.scratch(slot, tile.rows * kTileColumns);
+      for (int64_t s = from; s < from + count; ++s) {
+        const cpu::bf16::Span rows = rows_of(g, s);
+        if (rows.count == 0) continue;
+        const Batch::Operand& x = inputs.at({g.x + rows.from * g.in, rows.count});
+        const Batch::Input dy =
+            batch.input({g.dy + rows.from * g.out + tile.first, g.out, true}, tile.rows, rows.count);
+        for (int64_t column = 0; column < g.in; column += kTileColumns) {
+          const int64_t width = std::min(kTileColumns, g.in - column);
+          batch.product(dy, x, {column, width}, gradient, width);
+          for (int64_t r = 0; r < tile.rows; ++r) {
+            const float* row = gradient + r * width;
+            const int64_t to = g.runs.at(tile.first + r);
+            if (g.squares != nullptr) kernels().add_square(row, width, g.squares + to * g.in + column);
+            if (g.row_squares != nullptr) g.row_squares[to] += kernels().dot(row, row, width);
+          }
+        }
+      }
+    });
+  }
 }
 
 // fp32 products over a batch's tokens, added in fp32: a thousand batches lose 2e-6 of the largest term.

@@ -25,7 +25,6 @@ export function allocationView(a: Architecture): AllocationView {
   return {
     header: header(a, a === tiny ? 2 : 15),
     canCompute: true,
-    text: {},
     sweep: {
       recipe: RECIPE,
       options: 243,
