@@ -5,7 +5,7 @@
 //   --portable  as packaged: for any Linux with glibc 2.28, compressed, without line tables, into build/cuda-portable
 import { cpSync, mkdirSync, renameSync } from 'node:fs';
 import path from 'node:path';
-import { deps, inRoot, run, step } from './lib.mjs';
+import { deps, inRoot, option, run, step } from './lib.mjs';
 import { unpackWheels } from './python.mjs';
 import { zig } from './zig.mjs';
 
@@ -21,10 +21,6 @@ const toolkit = [
 const folder = path.join(deps, 'cuda');
 unpackWheels(folder, toolkit);
 
-const option = (name, otherwise) => {
-  const at = process.argv.indexOf(name);
-  return at < 0 ? otherwise : process.argv[at + 1];
-};
 const architectures = option('--arch', '80;90;100;120');
 const portable = process.argv.includes('--portable');
 const out = inRoot('build', portable ? 'cuda-portable' : 'cuda');

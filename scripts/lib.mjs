@@ -24,3 +24,9 @@ export function capture(command, args, options = {}) {
 }
 
 export const step = message => console.error(`\x1b[1m==>\x1b[0m ${message}`);
+
+/** What follows an option on the command line of this process. */
+export const option = (name, otherwise) => {
+  const at = process.argv.indexOf(name);
+  return at < 0 ? otherwise : process.argv[at + 1];
+};

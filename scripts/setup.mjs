@@ -66,10 +66,17 @@ function installNodeModules() {
   writeFileSync(stamp, lock);
 }
 
-/** @param {{ browser?: boolean, slurm?: boolean }} needs */
-export function setup({ browser = false, slurm = false } = {}) {
+/** @typedef {{ browser?: boolean, slurm?: boolean }} Needs */
+
+/** @param {Needs} needs */
+export function systemPackages({ browser = false, slurm = false } = {}) {
   requireNode();
   installSystemPackages([...buildPackages, ...(browser ? browserPackages : []), ...(slurm ? slurmPackages : [])]);
+}
+
+/** @param {Needs} needs */
+export function setup(needs) {
+  systemPackages(needs);
   installNodeModules();
 }
 

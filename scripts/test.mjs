@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { inRoot, root } from './lib.mjs';
 import { pipEnvironment } from './python.mjs';
-import { setup } from './setup.mjs';
+import { systemPackages } from './setup.mjs';
 import { schedule } from './test/schedule.mjs';
 
 const reports = inRoot('.artifacts', 'reports');
@@ -31,15 +31,19 @@ const groundwork =
   (...command) =>
   async start => ({ passed: 0, failed: (await script(start, ...command)) ? 0 : 1 });
 
-/** Vitest with the given configuration, with the names of what failed; a run that ends without a report counts as one failure. */
+/**
+ * Vitest with the given configuration, with the names of what failed; a run that ends without a report counts as one failure.
+ * @param name of its report
+ * @param words which files, and options
+ */
 const vitest =
-  (name, config, ...filters) =>
+  (name, config, ...words) =>
   async start => {
     const report = `${reports}/${name}.json`;
     const { ok } = await start(process.execPath, [
       inRoot('node_modules', 'vitest', 'vitest.mjs'),
       'run',
-      ...filters,
+      ...words,
       `--config=${config}`,
       '--reporter=default',
       '--reporter=json',
@@ -66,43 +70,61 @@ const conformance = (build, env) => async start => {
   };
 };
 
+/** Tests of the engine that make it fail at every step it takes: nearly half of the suite's time. */
+const faults = ['full-disk', 'power-cut', 'killed', 'export-killed', 'replaced'].map(
+  name => `test/engine/${name}.test.ts`,
+);
+/** One file at a time, for a suite that is to leave a core to another. */
+const oneAtATime = '--poolOptions.forks.maxForks=1';
+const endToEnd = (name, ...files) =>
+  vitest(name, 'test/e2e/vitest.config.ts', ...files.map(file => `test/e2e/${file}.test.ts`));
+
 /**
- * What each suite does, in the order in which suites begin; see `Job` of schedule.mjs. Those that read the built product
- * need `build` and `native`; `package` builds it anew, as it is shipped, and so waits for them.
+ * What each suite does, in the order in which suites begin; see `Job` of schedule.mjs. What takes one core and long comes before
+ * what takes two, so that no core waits for the other's end. Those that read the built product need `build` and `native`;
+ * `package` builds it anew, as it is shipped, and so waits for them.
  * @type {readonly import('./test/schedule.mjs').Job[]}
  */
 const jobs = [
   // Downloads, where they are still to be made.
+  { suite: 'modules', cores: 0, work: groundwork('setup') },
   { suite: 'python', cores: 0, work: groundwork('python-venv') },
   { suite: 'editor', cores: 0, work: groundwork('code-server', '--install') },
-  { suite: 'native', cores: 2, work: groundwork('build-native') },
+  { suite: 'conformance', cores: 2, work: groundwork('build-native', '--conformance') },
   { suite: 'lint', cores: 1, work: scriptTest('lint') },
-  { suite: 'build', cores: 2, work: groundwork('build') },
-  { suite: 'typecheck', cores: 1, work: scriptTest('typecheck') },
   // One run for each instruction set; the processor's own is used where it has no more.
   ...['baseline', 'avx2', 'avx512'].map(isa => ({
     suite: 'contract',
     cores: 1,
-    needs: ['native'],
+    needs: ['conformance'],
     work: conformance('native', { LQ_ISA: isa }),
   })),
+  { suite: 'typecheck', cores: 1, work: scriptTest('typecheck') },
   { suite: 'unit', cores: 2, work: vitest('unit', 'vitest.config.ts', 'test/unit') },
-  { suite: 'sanitized', cores: 2, after: ['native'], work: groundwork('build-native', '--sanitize') },
-  // The contract suite under AddressSanitizer, with its search for leaks, and UBSan: the first error ends it. It computes on one
-  // core for the most part, and compilers take the other.
+  { suite: 'native', cores: 2, needs: ['conformance'], work: groundwork('build-native') },
+  { suite: 'build', cores: 2, work: groundwork('build') },
+  { suite: 'cuda', cores: 1, work: scriptTest('build-cuda', '--portable', '--jobs', '1') },
+  { suite: 'sanitized', cores: 1, work: groundwork('build-native', '--sanitize', '--jobs', '1') },
+  // The contract suite under AddressSanitizer, with its search for leaks, and UBSan: the first error ends it.
   {
     suite: 'sanitizers',
     cores: 1,
     needs: ['sanitized'],
     work: conformance('sanitized', { ASAN_OPTIONS: 'detect_leaks=1' }),
   },
-  { suite: 'cuda', cores: 1, after: ['sanitized'], work: scriptTest('build-cuda', '--portable', '--jobs', '1') },
   {
     suite: 'engine',
-    cores: 2,
+    cores: 1,
     needs: ['native', 'build'],
-    work: vitest('engine', 'vitest.config.ts', 'test/engine'),
+    work: vitest('engine', 'vitest.config.ts', 'test/engine', oneAtATime, ...faults.map(file => `--exclude=${file}`)),
   },
+  {
+    suite: 'engine',
+    cores: 1,
+    needs: ['native', 'build'],
+    work: vitest('engine-faults', 'vitest.config.ts', ...faults, oneAtATime),
+  },
+  { suite: 'portable', cores: 1, work: groundwork('build-native', '--portable', '--build-only', '--jobs', '1') },
   { suite: 'webview', cores: 2, work: vitest('webview', 'test/webview/vitest.config.ts') },
   {
     suite: 'interop',
@@ -119,26 +141,26 @@ const jobs = [
   {
     suite: 'package',
     cores: 2,
-    needs: ['cuda'],
+    needs: ['cuda', 'portable'],
     after: ['native', 'build', 'engine', 'interop', 'slurm'],
     work: scriptTest('package'),
   },
+  // Two windows at once, but for what is timed.
+  { suite: 'e2e', cores: 1, needs: ['editor', 'package'], work: endToEnd('e2e-books', 'books') },
+  { suite: 'e2e', cores: 1, needs: ['editor', 'package'], work: endToEnd('e2e-limited', 'limited', 'health') },
+  { suite: 'e2e', cores: 2, needs: ['editor', 'package'], work: endToEnd('e2e', 'inspect', 'compress') },
   {
     suite: 'exthost',
     cores: 2,
     needs: ['editor', 'package'],
     work: vitest('exthost', 'test/e2e/vitest.config.ts', 'test/exthost'),
   },
-  {
-    suite: 'e2e',
-    cores: 2,
-    needs: ['editor', 'package'],
-    work: vitest('e2e', 'test/e2e/vitest.config.ts', 'test/e2e'),
-  },
-];
+].map(job =>
+  ['modules', 'conformance'].includes(job.suite) ? job : { ...job, needs: ['modules', ...(job.needs ?? [])] },
+);
 
 /** What suites stand on: run where one that is asked for needs it, and not by name. */
-const beneath = new Set(['python', 'editor', 'native', 'build', 'sanitized']);
+const beneath = new Set(['modules', 'python', 'editor', 'conformance', 'native', 'build', 'sanitized', 'portable']);
 /** They want other people's programs, by the gigabyte or running as daemons, and are asked for by name. */
 const onRequest = new Set(['interop', 'slurm']);
 const names = [...new Set(jobs.map(({ suite }) => suite))].filter(suite => !beneath.has(suite));
@@ -153,10 +175,14 @@ if (unknown.length > 0) {
   console.error(`No such suite: ${unknown.join(', ')}. There are ${[...Object.keys(groups), ...names].join(', ')}.`);
   process.exit(2);
 }
-const isNeeded = suite => jobs.some(job => chosen.has(job.suite) && job.needs?.includes(suite));
-const wanted = jobs.filter(({ suite }) => chosen.has(suite) || (beneath.has(suite) && isNeeded(suite)));
+const needed = new Set(chosen);
+// What a set's new members need are its next.
+for (const suite of needed)
+  for (const job of jobs)
+    if (job.suite === suite) for (const each of job.needs ?? []) if (beneath.has(each)) needed.add(each);
+const wanted = jobs.filter(({ suite }) => needed.has(suite));
 
-setup({
+systemPackages({
   browser: ['webview', 'exthost', 'e2e'].some(name => chosen.has(name)),
   slurm: chosen.has('slurm'),
 });

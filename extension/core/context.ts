@@ -3,7 +3,7 @@
  * stop. Stages are plain functions of (context, input), so tests and the two front ends run the same code.
  */
 import type { NativeControl, NativeModule } from './native';
-import type { Progress } from './progress';
+import type { Progress, Stage } from './progress';
 import type { ProcessIdentity, WritableFileSystem } from './files/types';
 import { LqError, type ErrorCode } from './errors';
 
@@ -30,7 +30,17 @@ export interface PipelineContext {
   /** Milliseconds of a monotonic clock. */
   now(): number;
   report(progress: Progress): void;
+  /** Of a worker of a job that several share. */
+  readonly post?: Post;
   log(level: 'info' | 'warning', message: string): void;
+}
+
+/** Where a worker tells those who watch what of a shared job is done (storage/posts.ts). */
+export interface Post {
+  /** A stage of so many pieces, of all workers. */
+  begin(stage: Stage, pieces: number): void;
+  /** Pieces done by this worker, or found done. */
+  done(how: 'computed' | 'found', pieces?: number): void;
 }
 
 /** The kind of backend at work. Its results differ from another kind's by rounding, so cached results are kept apart. */

@@ -85,6 +85,11 @@ export interface NativeModule {
   hash(range: ByteRange, control: NativeControl): Promise<string>;
   /** Copies bytes between files without passing through JavaScript. */
   copy(from: ByteRange, to: ByteRange, control: NativeControl): Promise<void>;
+  /**
+   * Exchanges the names of two files or folders in one step, so that both are there at every moment. Resolves with whether the
+   * file system can do that; where it cannot, nothing is changed.
+   */
+  exchange(one: string, other: string, control: NativeControl): Promise<boolean>;
   /** Writes the sum of fp32 ranges of one size, each times its weight, added in fp64. */
   weightedSum(terms: { range: ByteRange; weight: number }[], to: ByteRange, control: NativeControl): Promise<void>;
 

@@ -5,7 +5,9 @@
  */
 import { countCosts } from './allocation/lazy';
 import type { Plan } from './allocation/types';
+import type { CheckpointIndex } from './checkpoint/types';
 import type { PipelineContext } from './context';
+import type { SecondPass } from './decomposition/second-pass';
 import { LqError } from './errors';
 import { recordRate } from './estimate';
 import { readTextFile } from './evaluation/text';
@@ -13,6 +15,7 @@ import type { EvaluateReport } from './evaluation/types';
 import type { PreparedTarget, WriteJob, Written } from './export/target';
 import { rememberBaseline, rememberMetric } from './known';
 import { paceOf, predict, requireFeasible, requireRoom, writingUnits } from './preflight';
+import type { ChosenMethod } from './method';
 import type { Stage } from './progress';
 import type { CompressReport, Measure } from './reports';
 import type { CompressRequest, EvaluateRequest } from './requests/requests';
@@ -25,6 +28,7 @@ import { completeSweep, subjectOf, unmeasuredOf, type Subject } from './stages/s
 import { sweepAndPlan } from './stages/sweep-and-plan';
 import { findWritten, forgetWritten, rememberWritten } from './stages/written';
 import { holdEntry } from './storage/cache';
+import { forgetPosts } from './storage/posts';
 import { requireWritable } from './storage/output';
 import { trackWhole, type Part } from './whole';
 
@@ -131,16 +135,14 @@ async function compressHolding(
   // Predicting takes next to no time.
   const encoded = (left.encoded * costs.measured) / (costs.measured + costs.predicted);
   await recordSweep(context, { ...left, encoded }, seconds['sweep'] ?? 0, method.id);
-  const secondPass = method.alpha !== undefined && {
-    windows: await calibrationWindows(context, index, { ...request, calibration: calibration! }),
-    alpha: method.alpha,
-  };
+  const secondPass = await secondPassOf(context, index, method, request);
   const job = { table, plan: chosen, metric, ...(secondPass && { secondPass }), timed };
   const result = await writeOnce(context, request, subject, job, seconds);
   const after = measured
     ? await timed('evaluate', () => evaluate(context, { ...evaluation(request.out), reference: request.model }))
     : undefined;
   await forgetWritten(context, request);
+  await forgetPosts(context, request);
 
   const notes = calibration === undefined ? [] : (await readTextFile(context.files, calibration)).notes;
   return {
@@ -162,6 +164,18 @@ async function compressHolding(
       ...new Set([...notes, ...(before?.warnings ?? []), ...(after?.warnings ?? [])]),
     ],
   };
+}
+
+/** What an encoding in layer order is made on; undefined where it is not asked for. */
+export async function secondPassOf(
+  context: PipelineContext,
+  index: CheckpointIndex,
+  { alpha }: ChosenMethod,
+  { calibration, ...request }: CompressRequest,
+): Promise<SecondPass | undefined> {
+  if (alpha === undefined) return undefined;
+  const windows = await calibrationWindows(context, index, { ...request, calibration: calibration! });
+  return { windows, alpha };
 }
 
 /** The plan of a compression and the table it is from, as `sweepAndPlan`. */

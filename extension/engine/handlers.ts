@@ -24,7 +24,7 @@ import {
   sweepRequest,
   sweepShardRequest,
 } from '../core/requests/requests';
-import { parseShard } from '../core/shards';
+import { parseShard, type Shard } from '../core/shards';
 import { evaluate } from '../core/stages/evaluate';
 import { exportCheckpoint } from '../core/stages/export';
 import { calibrate, fisher } from '../core/stages/statistics';
@@ -45,6 +45,9 @@ const checked =
   (params: unknown, job: Job): R =>
     work(request.check(params), job);
 
+const shardOf = (shard: string | undefined): Shard | undefined =>
+  shard === undefined ? undefined : parseShard(shard, process.env);
+
 export const handlers: Handlers = {
   handshake: () => ({ version: PROTOCOL_VERSION, engine: version, pid: process.pid }),
   doctor: checked(jobSettings, doctor),
@@ -54,9 +57,11 @@ export const handlers: Handlers = {
   difference: checked(differenceRequest, (params, job) => inspection.difference(createContext(params, job), params)),
   compare: checked(compareRequest, (params, job) => inspection.compare(createContext(params, job), params)),
   health: checked(healthRequest, (params, job) => inspection.health(createContext(params, job), params)),
-  fisher: checked(fisherRequest, (params, job) => fisher(createContext(params, job), params)),
+  fisher: checked(fisherRequest, ({ shard, ...params }, job) =>
+    fisher(createContext(params, job), params, shardOf(shard)),
+  ),
   calibrate: checked(calibrateRequest, ({ shard, ...params }, job) =>
-    calibrate(createContext(params, job), params, shard === undefined ? undefined : parseShard(shard, process.env)),
+    calibrate(createContext(params, job), params, shardOf(shard)),
   ),
   sweep: checked(sweepRequest, (params, job) => sweep(createContext(params, job), params)),
   sweepShard: checked(sweepShardRequest, (params, job) =>

@@ -7,7 +7,7 @@ import type { NativeModule } from '../core/native';
 import { openTokenizer } from './tokenizers';
 
 /** The surface `native.ts` describes; kSurfaceVersion in native/src/addon.cc. */
-const SURFACE_VERSION = 3;
+const SURFACE_VERSION = 4;
 
 /**
  * Loads `lqstudio.node` from a folder that also holds the libraries it needs.

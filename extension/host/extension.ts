@@ -69,6 +69,7 @@ export function activate(context: vscode.ExtensionContext): Internals | undefine
     selection: new Selection(),
     compressions: new Selection(),
     navigate: destination => navigate(studio, panels, destination),
+    isShown: destination => panels.isShown(destination),
     active: () => panels.active(),
   };
   const panels = own(new Panels(studio));

@@ -5,7 +5,7 @@ import { LqError } from '../core/errors';
 import { formatBytes } from '../core/format';
 import { cleanFolder } from '../node/cache';
 import type { Engine } from './engine';
-import { openRun } from './open-run';
+import { openRun, placeOf } from './open-run';
 import { isActive, isJob, isResumable, JobManager, type Job } from './model/jobs';
 import type { Models } from './model/models';
 import { RecordStore } from './model/records';
@@ -152,6 +152,11 @@ async function offerResume(studio: Studio, job: Job): Promise<void> {
 
 async function offerNext(studio: Studio, job: Job): Promise<void> {
   const done = `${job.title}: ${summary(job)}`;
+  // Every view that shows it has it already.
+  if (job.method === 'statistics' || studio.isShown(placeOf(job))) {
+    vscode.window.setStatusBarMessage(`${done}.`, 5000);
+    return;
+  }
   const actions: Record<string, () => unknown> = {};
   if (job.method === 'compress' && job.result) {
     const { output } = job.result;
@@ -165,10 +170,6 @@ async function offerNext(studio: Studio, job: Job): Promise<void> {
     actions['Open Result'] = () => studio.navigate({ to: 'checkpoint', model: out });
   } else if (job.method === 'sweep') {
     actions['Allocation'] = () => studio.navigate({ to: 'allocation', model: job.params.model });
-  } else if (job.method === 'statistics') {
-    // Every view that shows them has them already.
-    vscode.window.setStatusBarMessage(`${done}.`, 5000);
-    return;
   } else if (job.method === 'compare' || job.method === 'methods') {
     actions[job.method === 'compare' ? 'Show Differences' : 'Show Methods'] = () => openRun(studio, job);
   }

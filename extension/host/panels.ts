@@ -12,7 +12,14 @@ import { hubRepository } from '../core/files/hub-cache';
 import { LqError } from '../core/errors';
 import { LatestWins } from './model/latest';
 import { panelRequests } from '../protocol/panelRequests';
-import type { CommonRequests, PanelName, Panels as Protocol, PanelState, PanelTarget } from '../protocol/panels';
+import type {
+  CommonRequests,
+  Destination,
+  PanelName,
+  Panels as Protocol,
+  PanelState,
+  PanelTarget,
+} from '../protocol/panels';
 import { page, pageRoots } from './page';
 import { allocation } from './panels/allocation';
 import { checkpoint } from './panels/checkpoint';
@@ -124,6 +131,11 @@ export class Panels implements vscode.Disposable {
     webview.html = page(webview, this.studio.extension, name, target, title);
   }
 
+  /** Whether the tab that a destination leads to is before the user's eyes. */
+  isShown(place: Destination): boolean {
+    return tabPanels.some(name => name === place.to && this.open.get(keyOf(name, place))?.visible === true);
+  }
+
   /** What the active panel is of, and the tensor selected in it. */
   active(): { model?: string; tensor?: string } | undefined {
     const found = [...this.shown].find(([panel]) => panel.active)?.[1];
@@ -151,7 +163,8 @@ export class Panels implements vscode.Disposable {
   }
 }
 
-const keyOf = (name: PanelName, target: PanelTarget): string => JSON.stringify([name, target.model, target.other]);
+const keyOf = (name: PanelName, { model, other }: Pick<Destination, 'model' | 'other'>): string =>
+  JSON.stringify([name, model, other]);
 
 function titleOf(name: TabPanel, { model, other }: PanelTarget): string {
   const subject = [model, other].flatMap(each => (each === undefined ? [] : [nameOf(each)]));

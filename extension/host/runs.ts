@@ -14,7 +14,7 @@ import { isActive, isResumable, type Job, type JobManager, type JobStatus } from
 import { isOlder } from './older';
 import type { AtWork } from '../core/storage/cache-folder';
 import type { Studio } from './studio';
-import type { Workers } from './workers';
+import type { Elsewhere, Workers } from './workers';
 
 /**
  * The view of jobs at work, left behind and finished, newest first. Its elements are their ids: a job is another object
@@ -27,7 +27,7 @@ export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposab
 
   private readonly jobs: JobManager;
 
-  /** @param workers processes elsewhere that share the cache: one line over all of them, which opens to each */
+  /** @param workers processes elsewhere that share the cache: a line a job over all of its workers, which opens to each */
   constructor(
     private readonly studio: Pick<Studio, 'jobs' | 'models'>,
     private readonly workers?: Pick<Workers, 'all' | 'onDidChange'>,
@@ -49,16 +49,15 @@ export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposab
   }
 
   getChildren(element?: string): string[] {
-    const workers = this.workers?.all() ?? [];
-    if (element === WORKERS) return workers.map((_, index) => `${WORKERS}${index}`);
-    if (element !== undefined) return [];
+    const lines = elsewhereLines(this.workers?.all());
+    if (element !== undefined) return [...(lines.get(element)?.children.keys() ?? [])];
     const all = this.jobs.all();
     const jobs = [...all.filter(job => job.pinned), ...all.filter(job => !job.pinned)].map(job => job.id);
-    return workers.length > 0 ? [WORKERS, ...jobs] : jobs;
+    return [...lines.keys(), ...jobs];
   }
 
   async getTreeItem(id: string): Promise<vscode.TreeItem> {
-    if (id.startsWith(WORKERS)) return workerItem(id, this.workers?.all() ?? []);
+    if (id.startsWith(ELSEWHERE)) return elsewhereItem(id, elsewhereLines(this.workers?.all()));
     const job = this.jobs.get(id);
     if (!job) return new vscode.TreeItem('Removed');
     const elsewhere = this.jobs.isElsewhere(job);
@@ -82,29 +81,66 @@ export class RunTree implements vscode.TreeDataProvider<string>, vscode.Disposab
   }
 }
 
-/** The line over all workers of the cache; with a number that of one. No id of a job begins so. */
-const WORKERS = 'workers:';
+/** How elements that are no jobs of this list begin. No id of a job does. */
+const ELSEWHERE = 'elsewhere:';
 
-function workerItem(id: string, workers: readonly AtWork[]): vscode.TreeItem {
-  const one = workers[Number(id.slice(WORKERS.length))];
-  if (id !== WORKERS && one !== undefined) {
-    const item = new vscode.TreeItem(`${one.host}, process ${one.pid}`);
-    item.description = `${one.kind}, ${formatPercent(one.share)}`;
-    item.iconPath = new vscode.ThemeIcon('loading~spin');
-    item.contextValue = 'worker';
-    return item;
-  }
-  const hosts = new Set(workers.map(({ host }) => host));
-  const item = new vscode.TreeItem('At work on the cache', vscode.TreeItemCollapsibleState.Expanded);
-  item.description = [
-    workers.length === 1 ? '1 piece' : `${workers.length} pieces`,
-    hosts.size > 1 && `on ${hosts.size} hosts`,
-  ]
-    .filter(Boolean)
-    .join(' ');
-  item.iconPath = new vscode.ThemeIcon('server-process');
-  item.tooltip = 'Pieces of work that other processes do on this cache folder, by their last word';
-  item.contextValue = 'workers';
+/** A line over work that others do on the cache, and those under it, by element. */
+interface ElsewhereLine {
+  readonly label: string;
+  readonly description: string;
+  readonly children: ReadonlyMap<string, { readonly label: string; readonly description: string }>;
+}
+
+function elsewhereLines({ jobs, pieces }: Elsewhere = { jobs: [], pieces: [] }): Map<string, ElsewhereLine> {
+  const lines = new Map<string, ElsewhereLine>();
+  const add = (label: string, description: readonly (string | false)[], children: [string, string][]): void => {
+    const id = `${ELSEWHERE}${lines.size}`;
+    lines.set(id, {
+      label,
+      description: description.filter(Boolean).join(', '),
+      children: new Map(children.map(([name, what], i) => [`${id}/${i}`, { label: name, description: what }])),
+    });
+  };
+  const ownerOf = ({ host, pid }: { readonly host: string; readonly pid: number }): string => `${host}, process ${pid}`;
+  const saying = ({ kind, share }: AtWork): string => `${kind}, ${formatPercent(share)}`;
+  const on = (where: readonly { readonly host: string }[]): string | false => {
+    const hosts = new Set(where.map(({ host }) => host));
+    return hosts.size > 1 && `on ${hosts.size} hosts`;
+  };
+  for (const { label, stages, workers } of jobs)
+    add(
+      shownName(label),
+      [
+        ...stages.map(({ stage, done, total }) => formatProgress({ stage, done, total, count: { done, total } })),
+        [workers.length === 1 ? '1 worker' : `${workers.length} workers`, on(workers)].filter(Boolean).join(' '),
+      ],
+      workers.map(worker => [
+        ownerOf(worker),
+        [worker.worker, ...pieces.filter(piece => ownerOf(piece) === ownerOf(worker)).map(saying)].join(', '),
+      ]),
+    );
+  const known = new Set(jobs.flatMap(({ workers }) => workers.map(ownerOf)));
+  const other = pieces.filter(piece => !known.has(ownerOf(piece)));
+  if (other.length > 0)
+    add(
+      'At work on the cache',
+      [[other.length === 1 ? '1 piece' : `${other.length} pieces`, on(other)].filter(Boolean).join(' ')],
+      other.map(piece => [ownerOf(piece), saying(piece)]),
+    );
+  return lines;
+}
+
+function elsewhereItem(id: string, lines: ReadonlyMap<string, ElsewhereLine>): vscode.TreeItem {
+  const line = lines.get(id);
+  const below = lines.get(id.split('/')[0]!)?.children.get(id);
+  const item = new vscode.TreeItem(
+    (line ?? below)?.label ?? 'Ended',
+    line ? vscode.TreeItemCollapsibleState.Expanded : vscode.TreeItemCollapsibleState.None,
+  );
+  item.description = (line ?? below)?.description ?? '';
+  item.iconPath = new vscode.ThemeIcon(line ? 'server-process' : 'loading~spin');
+  item.tooltip = line && 'Work that other processes do on this cache folder, by their last word';
+  item.contextValue = line ? 'workers' : 'worker';
   return item;
 }
 

@@ -25,6 +25,8 @@ export interface Studio {
   readonly compressions: Selection<CompressShow>;
   /** Takes the user to a panel, a file, the settings or a command. */
   navigate(destination: Destination): Promise<void>;
+  /** Whether the panel that a destination leads to is before the user's eyes. */
+  isShown(destination: Destination): boolean;
   /** What the active panel or editor of ours is of, and the tensor selected in it. */
   active(): { model?: string; tensor?: string } | undefined;
 }

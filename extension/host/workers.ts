@@ -1,23 +1,31 @@
 import * as vscode from 'vscode';
 import { LqError } from '../core/errors';
 import type { AtWork } from '../core/storage/cache-folder';
-import { cacheFolder, isSelf, workersOf } from '../node/cache';
+import type { SharedJob } from '../core/storage/posts';
+import { cacheFolder, isSelf, jobsOf, workersOf } from '../node/cache';
 import { jobSettings } from './settings';
 import type { Studio } from './studio';
 
 /** How often the cache folder is looked at while the list of runs is in sight. */
 const EVERY_MS = 5000;
 
+/** What is done on a cache folder by others. */
+export interface Elsewhere {
+  readonly jobs: readonly SharedJob[];
+  /** Pieces of work, those of the jobs among them. */
+  readonly pieces: readonly AtWork[];
+}
+
 /** Processes beside this window's engine that work on its cache folder: the command line, other windows, a cluster's workers. */
 export class Workers implements vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<void>();
   readonly onDidChange = this.changed.event;
-  private found: readonly AtWork[] = [];
+  private found: Elsewhere = { jobs: [], pieces: [] };
   private timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly studio: Pick<Studio, 'engine' | 'output'>) {}
 
-  all(): readonly AtWork[] {
+  all(): Elsewhere {
     return this.found;
   }
 
@@ -32,9 +40,10 @@ export class Workers implements vscode.Disposable {
 
   async look(): Promise<void> {
     try {
-      const all = await workersOf(jobSettings().cache ?? cacheFolder());
+      const folder = jobSettings().cache ?? cacheFolder();
       const own = await this.studio.engine.pid();
-      const others = all.filter(worker => !isSelf(worker, own));
+      const pieces = (await workersOf(folder)).filter(worker => !isSelf(worker, own));
+      const others: Elsewhere = { jobs: await jobsOf(folder), pieces };
       if (JSON.stringify(others) === JSON.stringify(this.found)) return;
       this.found = others;
       this.changed.fire();

@@ -2,6 +2,7 @@
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { atWork, cleanCache, type AtWork, type Cleaned } from '../core/storage/cache-folder';
+import { sharedJobs, type SharedJob } from '../core/storage/posts';
 import { nodeFiles } from './files';
 import { claimTimeout, identity } from './identity';
 
@@ -12,6 +13,9 @@ export const cleanFolder = (folder: string, limit: number): Promise<Cleaned> => 
 
 /** `atWork` as this process sees it. */
 export const workersOf = (folder: string): Promise<AtWork[]> => atWork(self(), folder);
+
+/** `sharedJobs` as this process sees them. */
+export const jobsOf = (folder: string): Promise<SharedJob[]> => sharedJobs(self(), folder);
 
 /** Whether a worker is a process of this machine. @param pid of the process, undefined when it does not run */
 export const isSelf = ({ host, pid: worker }: AtWork, pid: number | undefined): boolean =>

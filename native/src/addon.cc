@@ -10,7 +10,7 @@ namespace lq {
 namespace {
 
 // The number in extension/engine/load.ts; raised when the surface changes.
-constexpr int kSurfaceVersion = 3;
+constexpr int kSurfaceVersion = 4;
 
 Napi::Value devices(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -68,6 +68,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("setThreads", Napi::Function::New(env, set_threads, "setThreads"));
   exports.Set("hash", Napi::Function::New(env, promised<hash_op>, "hash"));
   exports.Set("copy", Napi::Function::New(env, promised<copy_op>, "copy"));
+  exports.Set("exchange", Napi::Function::New(env, promised<exchange_op>, "exchange"));
   exports.Set("weightedSum", Napi::Function::New(env, promised<weighted_sum_op>, "weightedSum"));
   exports.Set("statistics", Napi::Function::New(env, promised<statistics_op>, "statistics"));
   exports.Set("preview", Napi::Function::New(env, promised<preview_op>, "preview"));

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <vector>
 
 #include "task.h"
@@ -65,6 +66,13 @@ int64_t File::copy_to(const File& to, int64_t from_offset, int64_t to_offset, in
   read(from_offset, static_cast<int64_t>(buffer.size()), buffer.data());
   to.write(to_offset, static_cast<int64_t>(buffer.size()), buffer.data());
   return static_cast<int64_t>(buffer.size());
+}
+
+bool exchange_names(const std::string& one, const std::string& other) {
+  if (::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0) return true;
+  // EINVAL is what file systems without it say, ENOSYS kernels; an overlay cannot exchange what lies below it (EXDEV).
+  if (errno == EINVAL || errno == ENOSYS || errno == EXDEV) return false;
+  throw_errno(errno, "cannot exchange", other);
 }
 
 }  // namespace lq

@@ -32,4 +32,8 @@ class File {
   const int fd_;
 };
 
+// Exchanges the names of two files or folders in one step (renameat2(2), RENAME_EXCHANGE). False where the kernel or
+// the file system has no such step; nothing is then changed. Throws as above for any other reason, naming `other`.
+bool exchange_names(const std::string& one, const std::string& other);
+
 }  // namespace lq

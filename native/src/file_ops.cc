@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "file.h"
@@ -59,6 +60,16 @@ Napi::Value copy_op(const Napi::CallbackInfo& info) {
   };
 
   return run_task(info.Env(), info[2], work, [](Napi::Env env) { return env.Undefined(); });
+}
+
+Napi::Value exchange_op(const Napi::CallbackInfo& info) {
+  const std::string one = info[0].As<Napi::String>(), other = info[1].As<Napi::String>();
+  auto done = std::make_shared<bool>(false);
+  const auto work = [one, other, done](const Control&) -> Status {
+    *done = exchange_names(one, other);
+    return {StatusCode::ok, -1, {}};
+  };
+  return run_task(info.Env(), info[2], work, [done](Napi::Env env) { return Napi::Boolean::New(env, *done); });
 }
 
 Napi::Value weighted_sum_op(const Napi::CallbackInfo& info) {

@@ -15,6 +15,7 @@ Device& device_argument(const Napi::Value& value);
 // file_ops.cc
 Napi::Value hash_op(const Napi::CallbackInfo& info);
 Napi::Value copy_op(const Napi::CallbackInfo& info);
+Napi::Value exchange_op(const Napi::CallbackInfo& info);
 Napi::Value weighted_sum_op(const Napi::CallbackInfo& info);
 // matrix_ops.cc
 Napi::Value statistics_op(const Napi::CallbackInfo& info);

@@ -86,9 +86,16 @@ function run(out, device, ...more) {
 /** All of the devices that are of one kind, as lanes of one process. */
 const together = devices[0].replace(/:\d+$/, '');
 
+/** Seconds of each stage that took any to speak of, as its report says. */
+const stagesOf = stdout =>
+  Object.entries(JSON.parse(stdout).seconds)
+    .filter(([, seconds]) => seconds >= 0.05)
+    .map(([stage, seconds]) => `${stage} ${seconds.toFixed(2)}`)
+    .join(', ');
+
 async function asLanes() {
-  const { seconds } = await run('lanes', together);
-  return { seconds };
+  const { seconds, stdout } = await run('lanes', together, '--json');
+  return { seconds, stages: stagesOf(stdout) };
 }
 
 async function asShards(matrices) {
@@ -101,8 +108,9 @@ async function asShards(matrices) {
   for (const done of [reports.flatMap(each => each.computed), reports.flatMap(each => each.encoded.computed)])
     if (done.length !== matrices || new Set(done).size !== matrices)
       throw new Error(`${matrices} matrices, of which ${new Set(done).size} were done, ${done.length} times in all`);
-  const { seconds: gathering } = await run('shards', together);
-  return { seconds: working + gathering, working, gathering, split: reports.map(each => each.computed.length) };
+  const { seconds: gathering, stdout } = await run('shards', together, '--json');
+  const stages = stagesOf(stdout);
+  return { seconds: working + gathering, working, gathering, stages, split: reports.map(each => each.computed.length) };
 }
 
 function requireAlike() {
@@ -131,8 +139,8 @@ for (let round = 0; round < rounds; round++) {
   sums.shards += shards.seconds;
   sums.working += shards.working;
   console.log(
-    `round ${round + 1}: lanes ${lanes.seconds.toFixed(1)} s; shards ${shards.seconds.toFixed(1)} s ` +
-      `(workers ${shards.working.toFixed(1)}, gathering ${shards.gathering.toFixed(1)}), matrices ${shards.split.join(' + ')}; alike byte for byte`,
+    `round ${round + 1}: lanes ${lanes.seconds.toFixed(1)} s (${lanes.stages}); shards ${shards.seconds.toFixed(1)} s ` +
+      `(workers ${shards.working.toFixed(1)}, gathering ${shards.gathering.toFixed(1)}: ${shards.stages}), matrices ${shards.split.join(' + ')}; alike byte for byte`,
   );
 }
 console.log(

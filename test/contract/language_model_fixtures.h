@@ -130,6 +130,12 @@ class Checks {
 // A packed model is the model that its matrices put together make.
 std::vector<LanguageModelCheck> check_packed_language_model(Backend& backend, const LanguageModelTolerance& tolerance);
 
+// Divergence of models of other sizes and weights, with more words than a tile of any backend, from double precision.
+std::vector<LanguageModelCheck> check_divergence(Backend& backend, const LanguageModelTolerance& tolerance);
+
+// What is promised beyond numbers.
+std::vector<LanguageModelCheck> check_conduct(Backend& backend);
+
 // The pass in layer order.
 std::vector<LanguageModelCheck> check_layer_pass(Backend& backend, const LanguageModelTolerance& tolerance);
 

@@ -1,6 +1,6 @@
 /** Workers that share a sweep by their cache: without a scheduler, one killed, one stopped for longer than its heartbeat. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, watch, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { ShardReport } from '../../extension/core/sensitivity/types';
@@ -170,39 +170,92 @@ describe('workers of one calibration', () => {
   });
 });
 
-describe('workers of a compression by the default method', () => {
+describe('workers of a compression by the default method, in layer order', () => {
+  const words = (out: string, cache: string): string[] => [
+    ...['compress', sample, '--out', at(out), '--cache', at(cache), '--calibration', calibration, '--samples', '6'],
+    ...[
+      '--context',
+      '128',
+      '--parts',
+      '2',
+      '--bits',
+      '3',
+      '--include',
+      '*layers.0*',
+      '--device',
+      'cpu',
+      '--threads',
+      '1',
+    ],
+  ];
+  type Encoded = { readonly computed: readonly string[] };
+  const gathered = async (out: string, cache: string): Promise<void> => {
+    const { code, stderr } = await lqStudio(words(out, cache));
+    expect(code, stderr).toBe(0);
+  };
+  const expectAlike = (out: string): void => {
+    for (const name of readdirSync(at('default-alone')))
+      expect(readFileSync(at(`${out}/${name}`)).equals(readFileSync(at(`default-alone/${name}`))), name).toBe(true);
+  };
+  const entries = (cache: string): string[] =>
+    readdirSync(path.join(at(cache), 'encoded')).filter(name => name.endsWith('.parts'));
+
   it('share statistics, sweep and encoding, and what gathers them writes what one process writes', async () => {
-    const words = (out: string, cache: string): string[] => [
-      ...['compress', sample, '--out', at(out), '--cache', at(cache), '--calibration', calibration, '--samples', '6'],
-      ...['--context', '128', '--parts', '2', '--bits', '3', '--include', '*layers.0*', '--no-second-pass'],
-      ...['--device', 'cpu', '--threads', '1'],
-    ];
     const workers = [1, 2].map(i => start([...words('default', 'default-two'), '--shard', `${i}/2`]));
     const ends = await Promise.all(workers.map(({ ended }) => ended));
     for (const { code, stderr } of ends) expect(code, stderr).toBe(0);
-    const computed = ends.flatMap(({ stdout }) => (JSON.parse(stdout.trim()) as ShardReport).computed);
-    expect(new Set(computed).size).toBe(7);
-    expect(computed).toHaveLength(7);
-    const encoded = ends.flatMap(
-      ({ stdout }) => ((JSON.parse(stdout.trim()) as ShardReport).encoded as { computed: readonly string[] }).computed,
-    );
-    expect(new Set(encoded).size).toBe(7);
-    expect(encoded).toHaveLength(7);
-    expect(readdirSync(path.join(at('default-two'), 'encoded'))).toHaveLength(14);
-    for (const [out, cache] of [
-      ['default', 'default-two'],
-      ['default-alone', 'default-one'],
-    ] as const) {
-      const { code, stderr } = await lqStudio(words(out, cache));
-      expect(code, stderr).toBe(0);
+    const reports = ends.map(({ stdout }) => JSON.parse(stdout.trim()) as ShardReport & { encoded: Encoded });
+    for (const done of [
+      reports.flatMap(({ computed }) => computed),
+      reports.flatMap(({ encoded }) => encoded.computed),
+    ]) {
+      expect(new Set(done).size).toBe(7);
+      expect(done).toHaveLength(7);
     }
-    for (const name of readdirSync(at('default-alone')))
-      expect(
-        readFileSync(path.join(at('default'), name)).equals(readFileSync(path.join(at('default-alone'), name))),
-        name,
-      ).toBe(true);
+    expect(entries('default-two')).toHaveLength(7);
+    await gathered('default', 'default-two');
+    await gathered('default-alone', 'default-one');
+    expectAlike('default');
     // The output is whole: what it was made of is gone.
     expect(readdirSync(path.join(at('default-two'), 'encoded'))).toEqual([]);
+  });
+
+  it('do without one that is killed while it encodes: its matrix alone is encoded again', async () => {
+    const cache = 'encoding-killed';
+    const folder = path.join(at(cache), 'encoded');
+    mkdirSync(folder, { recursive: true });
+    // Who began what: a claim is empty for the moment between its making and its first word.
+    const begun = new Map<string, Set<number>>();
+    const note = (name: string, again = 5): void => {
+      const file = path.join(folder, name);
+      const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
+      const pid = /"pid":(\d+)/.exec(text)?.[1];
+      const key = name.slice(0, -'.parts.claim'.length);
+      if (pid !== undefined) begun.set(key, (begun.get(key) ?? new Set()).add(Number(pid)));
+      else if (again > 0) setTimeout(() => note(name, again - 1), 2);
+    };
+    const watcher = watch(folder, (_, name) => name?.endsWith('.parts.claim') && note(name));
+    const workers = [1, 2].map(i => start([...words('killed-out', cache), '--shard', `${i}/2`]));
+    const victim = workers[0]!;
+    const engine = await engineOf(victim);
+    await claimed(at(cache), engine, 'encoded');
+    signal(victim, 'SIGSTOP');
+    const finished = entries(cache).map(name => name.slice(0, -'.parts'.length));
+    signal(victim, 'SIGKILL');
+    expect((await victim.ended).stdout).toBe('');
+    const { code, stdout, stderr } = await workers[1]!.ended;
+    watcher.close();
+    expect(code, stderr).toBe(0);
+    const of = [...begun].filter(([, pids]) => pids.has(engine)).map(([key]) => key);
+    const unfinished = of.filter(key => !finished.includes(key));
+    expect(unfinished).toHaveLength(1);
+    const { encoded } = JSON.parse(stdout.trim()) as { encoded: Encoded };
+    expect(new Set(encoded.computed).size).toBe(encoded.computed.length);
+    expect(encoded.computed.length + of.length - unfinished.length).toBe(7);
+    expect(entries(cache)).toHaveLength(7);
+    expect(claims(at(cache), 'encoded')).toEqual([]);
+    await gathered('killed-out', cache);
+    expectAlike('killed-out');
   });
 });
 
@@ -258,7 +311,7 @@ describe('job scripts', () => {
     const { code, stdout } = await lqStudio(['cluster', 'slurm', sample, ...job, '--workers', '6']);
     expect(code).toBe(0);
     expect(stdout.match(/lq-studio compress .*--parts 6/g)).toHaveLength(2);
-    const refused = [...job, '--method', 'lq-lora', '--parts', '2', '--json'];
+    const refused = ['--out', at('shared'), '--bits', '3', '--plain', '--parts', '2', '--json'];
     const { stdout: said } = await lqStudio(['compress', sample, ...refused]);
     expect(JSON.parse(said)).toMatchObject({
       error: { code: 'usage', message: expect.stringContaining('--parts') as string },

@@ -2,6 +2,7 @@
 import { readdirSync, rmSync, truncateSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { EncodedShare } from '../../extension/core/decomposition/encoded';
 import type { NativeModule } from '../../extension/core/native';
 import { compress } from '../../extension/core/pipeline';
 import type { CompressRequest } from '../../extension/core/requests/requests';
@@ -31,40 +32,61 @@ function counted(): { encoded: () => number; changes: Partial<NativeModule> } {
 const requests: Record<string, (out: string) => CompressRequest> = {
   'the paper’s method': out => paperRequest(model, out),
   'fp32 factors': out => ({ ...paperRequest(model, out), factors: 'fp32', budget: { kind: 'bits', value: 4 } }),
+  'in layer order': out => frontierRequest(model, out),
   'trellis codes': out => ({ ...frontierRequest(model, out), secondPass: false }),
+  'blocks of GGUF': out => ({ ...forProgram('gguf', out), budget: { kind: 'bits', value: 6 } }),
+  'compressed-tensors': out => forProgram('compressed-tensors', out),
+  'MLX, with biases': out => forProgram('mlx', out),
+  'bitsandbytes, with constants': out => ({ ...forProgram('bitsandbytes', out), budget: { kind: 'bits', value: 6 } }),
+};
+const forProgram = (consumer: CompressRequest['for'] & string, out: string): CompressRequest => {
+  const { model: of, calibration, samples, context } = frontierRequest(model, out);
+  return {
+    ...{ model: of, out, for: consumer, budget: { kind: 'bits', value: 5 } },
+    ...{ calibration: calibration!, samples: samples!, context: context! },
+  };
 };
 
 it.each(Object.entries(requests))('%s: gathered, the output is the single process’s', async (name, request) => {
   const own = name.replace(/\W+/g, '-');
   const cache = at(`${own}-cache`);
   const out = at(`${own}-out`);
+  const shares = [];
   for (const index of [0, 1])
-    expect((await compressShard(tinyContext(cache), request(out), { index, count: 2 })).encoded).toEqual({
-      computed: index === 0 ? expect.anything() : [],
-      found: index === 0 ? 0 : TINY_MATRICES,
-      left: 0,
-    });
-  const entries = readdirSync(path.join(cache, 'encoded')).filter(file => file.endsWith('.safetensors'));
-  expect(entries).toHaveLength(TINY_MATRICES);
+    shares.push((await compressShard(tinyContext(cache), request(out), { index, count: 2 })).encoded as EncodedShare);
+  // In GGUF the embedding and the head are in the program too.
+  const shared = shares[0]!.computed.length;
+  expect(shared).toBeGreaterThanOrEqual(TINY_MATRICES);
+  expect(new Set(shares[0]!.computed).size).toBe(shared);
+  expect(shares).toEqual([
+    { computed: expect.anything() as string[], found: 0, left: 0 },
+    { computed: [], found: shared, left: 0 },
+  ]);
+  const entries = readdirSync(path.join(cache, 'encoded')).filter(file => file.endsWith('.parts'));
+  expect(entries).toHaveLength(shared);
   // One was never encoded, another lost its end.
   rmSync(path.join(cache, 'encoded', entries[0]!));
   truncateSync(path.join(cache, 'encoded', entries[1]!), 100);
   const { encoded, changes } = counted();
   await compress(tinyContext(cache, changes), request(out));
   expect(encoded()).toBe(2);
+  // The output is whole: what it was made of is gone.
+  expect(readdirSync(path.join(cache, 'encoded'))).toEqual([]);
   await compress(tinyContext(at(`${own}-alone-cache`)), request(at(`${own}-alone`)));
   const [found, wanted] = [contentOf(out), contentOf(at(`${own}-alone`))];
   expect([...found.keys()]).toEqual([...wanted.keys()]);
   for (const [file, content] of wanted) expect(found.get(file)!.equals(content), file).toBe(true);
 });
 
-it('an encoding in layer order is one process’s, and a worker says so', async () => {
-  const report = await compressShard(tinyContext(at('order')), frontierRequest(model, at('order-out')), {
-    index: 0,
-    count: 2,
-  });
-  expect(report.encoded).toMatch(/layer order/);
-  expect(readdirSync(at('order'))).not.toContain('encoded');
+it('in layer order no more workers are at it than a step has matrices', async () => {
+  const cache = at('many');
+  const share = async (index: number): Promise<EncodedShare> =>
+    (await compressShard(tinyContext(cache), frontierRequest(model, at('many-out')), { index, count: 64 }))
+      .encoded as EncodedShare;
+  // q, k and v read the same.
+  expect(await share(3)).toEqual({ computed: [], found: 0, left: TINY_MATRICES });
+  expect((await share(2)).computed).toHaveLength(TINY_MATRICES);
+  expect(await share(63)).toEqual({ computed: [], found: TINY_MATRICES, left: 0 });
 });
 
 it('a worker does not begin where the output is already', async () => {

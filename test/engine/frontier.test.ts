@@ -131,6 +131,11 @@ describe('compress', () => {
     const same = await engine.request('sweep', again);
     expect(same.matrices).toEqual(table.matrices);
     expect(same.seconds).toBeLessThan(5);
+    // Statistics of the text itself, which are in the cache as well.
+    const text = { calibration, samples: 8 };
+    const ofText = await engine.request('sweep', { ...settings, model: sample, ...text });
+    expect(ofText.recipe).toEqual(table.recipe);
+    expect(ofText.matrices).toEqual(table.matrices);
     const plan = engine.request('plan', { sweep: file, budget: { kind: 'bits', value: 2.5 } });
     await expect(plan).resolves.toMatchObject({ matrices: expect.any(Array) as unknown[] });
   });

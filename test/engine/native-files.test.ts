@@ -1,5 +1,5 @@
-/** Hashing and copying of byte ranges, and how failures reach JavaScript. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+/** Hashing and copying of byte ranges, exchange of names, and how failures reach JavaScript. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -85,6 +85,33 @@ describe('copy', () => {
       code: 'io_error',
       index: os.constants.errno.ENOENT,
       file: range.path,
+    });
+  });
+});
+
+describe('exchange', () => {
+  it('gives each of two folders the name of the other', async () => {
+    const [one, other] = ['one', 'other'].map(name => {
+      mkdirSync(path.join(folder, name));
+      file(path.join(name, 'content'), name);
+      return path.join(folder, name);
+    });
+    expect(await native.exchange(one!, other!, {})).toBe(true);
+    const read = (of: string): string => readFileSync(path.join(of, 'content'), 'utf8');
+    expect([read(one!), read(other!)]).toEqual(['other', 'one']);
+  });
+
+  it('says that it cannot between two file systems, and changes nothing', async () => {
+    const here = file('here', 'here');
+    expect(await native.exchange(here, '/proc/self/comm', {})).toBe(false);
+    expect(readFileSync(here, 'utf8')).toBe('here');
+  });
+
+  it('names a file that is missing', async () => {
+    await expect(native.exchange(file('there', ''), path.join(folder, 'nowhere'), {})).rejects.toMatchObject({
+      code: 'io_error',
+      index: os.constants.errno.ENOENT,
+      file: path.join(folder, 'nowhere'),
     });
   });
 });

@@ -19,6 +19,7 @@ const WRITES = [
 /** Native functions that write into files; those of a language model write into what `allocate` made. */
 const NATIVE_WRITES = [
   'copy',
+  'exchange',
   'decompose',
   'encode',
   'reconstruct',

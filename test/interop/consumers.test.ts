@@ -9,10 +9,16 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Plan } from '../../extension/core/allocation/types';
+import { targetOf } from '../../extension/core/export/targets';
 import { openCheckpoint } from '../../extension/core/logical/open';
 import { weightLookup } from '../../extension/core/logical/lookup';
 import { describeModel, withLanguageModel } from '../../extension/core/evaluation/language-model';
 import type { ConsumerId } from '../../extension/core/options/consumers';
+import { open } from '../../extension/core/opened';
+import type { Option } from '../../extension/core/options/types';
+import { plainMetric } from '../../extension/core/sensitivity/metric';
+import type { SweepTable } from '../../extension/core/sensitivity/types';
 import type { CompressReport } from '../../extension/core/reports';
 import { loadNative } from '../../extension/engine/load';
 import { nodeFiles } from '../../extension/node/files';
@@ -74,16 +80,68 @@ function compressed({ target, size }: Case): Promise<CompressReport> {
   return run(process.execPath, [...cli, ...settings]);
 }
 
+/** Integers of every width and group that a format has, one after another over the matrices of the model. */
+const WIDTHS = {
+  'compressed-tensors': { loader: 'transformers', bits: [2, 3, 4, 5, 6, 7, 8], sizes: [16, 32, 64, 128] },
+  mlx: { loader: 'mlx', bits: [2, 3, 4, 5, 6, 8], sizes: [32, 64, 128] },
+} as const;
+
+const symmetric = (bits: number, size: number): Option => ({
+  transform: 'none',
+  grid: { kind: 'int', bits, symmetric: true },
+  scales: { kind: 'searched', size, type: 'bf16' },
+  rounding: 'feedback',
+  rank: 0,
+});
+
+/** Written by the target as if a program had chosen so. */
+async function everyWidth(id: keyof typeof WIDTHS): Promise<Map<string, Option>> {
+  const { bits, sizes: groups } = WIDTHS[id];
+  const left = bits.flatMap(width => groups.map(size => symmetric(width, size)));
+  const prepared = await targetOf({ for: id }).prepare(nodeFiles, await open(nodeFiles, { model: sample }), left, {});
+  const { kept, matrices, bytesOf } = prepared.sizes;
+  // Most groups divide some rows alone: those that others can do without take the first there is.
+  const chosen = new Map<string, Option>();
+  for (const { name, rows, cols } of matrices) {
+    const fits = left.findIndex(option => bytesOf(option, rows, cols) !== undefined);
+    const [option = symmetric(4, 16)] = fits < 0 ? [] : left.splice(fits, 1);
+    if (bytesOf(option, rows, cols) !== undefined) chosen.set(name, option);
+  }
+  expect(left).toEqual([]);
+  const planned = matrices.filter(({ name }) => chosen.has(name));
+  // Those that are left stay in bf16.
+  const bytes = matrices.reduce((sum, { name, rows, cols }) => {
+    const option = chosen.get(name);
+    return sum + (option ? bytesOf(option, rows, cols)! : 2 * rows * cols);
+  }, kept);
+  await prepared.write(
+    { ...context(), native },
+    {
+      table: {
+        recipe: { seed: 0 },
+        matrices: planned.map(row => ({ ...row, weightedNorm: 1 })),
+      } as unknown as SweepTable,
+      plan: { bytes, matrices: planned.map(({ name }) => ({ name, option: chosen.get(name)! })) } as unknown as Plan,
+      ...{ metric: plainMetric, out: path.join(folder, `${id}-widths`), overwrite: false },
+      timed: (_, work) => work(),
+    },
+  );
+  return chosen;
+}
+
+let widths: Map<string, Map<string, Option>>;
 let reports: Map<string, CompressReport>;
 let shapes: Map<string, Record<string, [number, number?]>>;
 beforeAll(async () => {
   reports = new Map();
   for (const each of CASES) reports.set(each.target, await compressed(each));
-  const jobs = CASES.map(({ target, loader }) => [
-    loader,
-    path.join(folder, target),
-    path.join(folder, `${target}-theirs`),
-  ]);
+  widths = new Map();
+  for (const id of ['compressed-tensors', 'mlx'] as const) widths.set(`${id}-widths`, await everyWidth(id));
+  const written = [
+    ...CASES.map(({ target, loader }) => [loader, target] as const),
+    ...Object.entries(WIDTHS).map(([id, { loader }]) => [loader, `${id}-widths`] as const),
+  ];
+  const jobs = written.map(([loader, name]) => [loader, path.join(folder, name), path.join(folder, `${name}-theirs`)]);
   const python = path.join(root, '.deps', 'venv', 'bin', 'python');
   const script = path.join(root, 'test', 'interop', 'consumers.py');
   const found = await run<Record<string, [number, number?]>[]>(
@@ -91,7 +149,28 @@ beforeAll(async () => {
     [script],
     JSON.stringify({ tokens: TOKENS, jobs }),
   );
-  shapes = new Map(CASES.map(({ target }, i) => [target, found[i]!]));
+  shapes = new Map(written.map(([, name], i) => [name, found[i]!]));
+});
+
+/** The first weight of a folder that its program reads otherwise than this one, if any. */
+async function firstDifferent(name: string): Promise<unknown> {
+  const lookup = weightLookup(await openCheckpoint(nodeFiles, path.join(folder, name)));
+  const wanted = shapes.get(name)!;
+  expect(Object.keys(wanted)).toHaveLength(39);
+  for (const [weight, [rows, cols]] of Object.entries(wanted)) {
+    const source = lookup(weight)!;
+    expect([source.rows, source.cols], weight).toEqual(cols === undefined ? [1, rows] : [rows, cols]);
+    // A picture with a cell for every weight is the weights.
+    const { mean } = await native.preview('cpu', source, source.rows, source.cols, {});
+    const theirs = floats(path.join(folder, `${name}-theirs`, `${weight}.f32`));
+    const at = mean.findIndex((value, i) => value !== theirs[i]);
+    if (at >= 0) return [weight, widths.get(name)?.get(weight), at];
+  }
+  return undefined;
+}
+
+it.each(Object.keys(WIDTHS))('%s: integers of every width and group are those that this program decodes', async id => {
+  expect(await firstDifferent(`${id}-widths`)).toBeUndefined();
 });
 
 describe.each(CASES)('compress --for $target', ({ target, files, program }) => {
@@ -114,18 +193,7 @@ describe.each(CASES)('compress --for $target', ({ target, files, program }) => {
   });
 
   it('every weight is the one that this program decodes, to the bit', async () => {
-    const lookup = weightLookup(await openCheckpoint(nodeFiles, out));
-    const names = Object.keys(shapes.get(target)!);
-    expect(names).toHaveLength(39);
-    for (const name of names) {
-      const source = lookup(name)!;
-      const [rows, cols] = shapes.get(target)![name]!;
-      expect([source.rows, source.cols], name).toEqual(cols === undefined ? [1, rows] : [rows, cols]);
-      // A picture with a cell for every weight is the weights.
-      const { mean } = await native.preview('cpu', source, source.rows, source.cols, {});
-      const theirs = floats(path.join(folder, `${target}-theirs`, `${name}.f32`));
-      expect([name, mean.findIndex((value, i) => value !== theirs[i])]).toEqual([name, -1]);
-    }
+    expect(await firstDifferent(target)).toBeUndefined();
   });
 
   it('gives the logits of our runtime, which are not those of the original', async () => {

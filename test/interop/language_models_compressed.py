@@ -1,8 +1,8 @@
 """Small checkpoints with a tokenizer of bytes, and their losses by stock transformers.
 
-usage: language_models_compressed.py model CASE OUT   makes one
-       language_models_compressed.py losses FOLDER    losses of the windows on stdin: JSON with tokens, context and, where
-                                                      masked tokens are predicted, mask; masked ones are complements
+usage: language_models_compressed.py models   makes those of stdin: JSON with the folder of each case
+       language_models_compressed.py losses   losses of the windows on stdin, by folder: a JSON list with folder, tokens, context
+                                              and, where masked tokens are predicted, mask; masked ones are complements
 """
 
 import json
@@ -75,19 +75,21 @@ def make(case, folder):
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
 
 
-def losses(folder):
-    windows = json.load(sys.stdin)
-    network = kind(transformers.AutoConfig.from_pretrained(folder)).from_pretrained(folder, dtype=torch.float32).eval()
+def losses(windows):
+    config = transformers.AutoConfig.from_pretrained(windows["folder"])
+    network = kind(config).from_pretrained(windows["folder"], dtype=torch.float32).eval()
     out = []
     for row in torch.tensor(windows["tokens"]).view(-1, windows["context"]):
         labels = torch.where(row < 0, ~row, -100) if "mask" in windows else row
         tokens = torch.where(row < 0, windows.get("mask", 0), row)
         with torch.no_grad():
             out.append(network(tokens[None], labels=labels[None]).loss.item())
-    print(json.dumps(out))
+    return out
 
 
-if sys.argv[1] == "model":
-    make(sys.argv[2], pathlib.Path(sys.argv[3]))
+asked = json.load(sys.stdin)
+if sys.argv[1] == "models":
+    for case, folder in asked.items():
+        make(case, pathlib.Path(folder))
 else:
-    losses(pathlib.Path(sys.argv[2]))
+    print(json.dumps({windows["folder"]: losses(windows) for windows in asked}))

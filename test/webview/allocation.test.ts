@@ -218,6 +218,25 @@ describe('allocation panel', () => {
     await panel.close();
   });
 
+  it('weighs them by the text that the form has, which can be changed or left out', async () => {
+    const { sweep: _none, ...view } = allocationView(tiny);
+    const text = { calibration: '/texts/calibration.txt', samples: 16, context: 256 };
+    const panel = await open(tiny, {}, { ...view, text });
+    const field = panel.page.getByRole('textbox', { name: 'Calibration text' });
+    const measure = panel.page.getByRole('button', { name: 'Measure Costs' });
+    const asked = () => panel.asked.filter(([method]) => method === 'sweep').at(-1)?.[1];
+    await expect.poll(() => field.inputValue()).toBe(text.calibration);
+    await measure.click();
+    expect(asked()).toEqual({ model: '/models/tiny-books-4m', ...text });
+    await field.fill('/texts/other.txt');
+    await measure.click();
+    expect(asked()).toEqual({ model: '/models/tiny-books-4m', ...text, calibration: '/texts/other.txt' });
+    await field.fill('');
+    await measure.click();
+    expect(asked()).toEqual({ model: '/models/tiny-books-4m', plain: true });
+    await panel.close();
+  });
+
   it('follows a measurement that was begun before the panel was opened, and cancels it only when told to', async () => {
     const { sweep: _none, ...view } = allocationView(tiny);
     const panel = await harness.open('allocation', {

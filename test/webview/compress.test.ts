@@ -110,10 +110,17 @@ describe('compress panel', () => {
     await panel.page.getByRole('region', { name: 'Method' }).getByText('GGUF block types').waitFor();
     expect(await panel.page.getByRole('textbox', { name: 'Rank' }).count()).toBe(0);
     await panel.page.locator('.estimate').getByText('256 does not divide').waitFor();
+    const part = where.getByRole('textbox', { name: 'Size of a part' });
+    await part.fill('-1');
+    await where.getByText('A number above 0').waitFor();
+    await part.fill('1.5');
+    await expect
+      .poll(() => panel.asked.filter(([method]) => method === 'estimate').at(-1)?.[1])
+      .toMatchObject({ for: 'gguf', splitSize: 1_500_000 });
     await panel.page.getByRole('button', { name: 'Start' }).click();
     await expect
       .poll(() => panel.asked.find(([method]) => method === 'start')?.[1])
-      .toMatchObject({ for: 'gguf', method: 'gguf' });
+      .toMatchObject({ for: 'gguf', method: 'gguf', splitSize: 1_500_000 });
     await panel.close();
   });
 

@@ -19,7 +19,7 @@ import { Name } from '../shared/Name';
 import { notifyError } from '../shared/notices';
 import type { CompressHost } from './host';
 import { Estimate } from './Estimate';
-import { methodOf, showBudget, sizeUnit, splitGlobs, targetOf, toRequest, writeSize, type Form } from './form';
+import { methodOf, showBudget, sizeUnit, splitGlobs, splits, targetOf, toRequest, writeSize, type Form } from './form';
 
 type Set = <F extends keyof Form>(field: F, value: Form[F]) => void;
 /** What is typed: the parts of the form that are text, whatever they are read as. */
@@ -89,6 +89,16 @@ export function CompressForm(props: {
             choices={view.consumers.map(({ id, label, readers }) => ({ value: id, label: `${readers} (${label})` }))}
             {...(target.id === 'dense' && { note: 'No smaller than before: every program reads it.' })}
           />
+          {splits(target) && (
+            <TextInput
+              label={`Parts of ${sizeUnit(view.header.bytes).name}`}
+              name="Size of a part"
+              numeric
+              placeholder="one file"
+              note="Several files, each of at most this."
+              {...text('split')}
+            />
+          )}
         </Group>
         <Group title="Method" about={method.description}>
           {target.methods.length > 1 ? (

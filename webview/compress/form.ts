@@ -12,6 +12,8 @@ export interface Form {
   target: string;
   /** Of `CompressView.methods`. */
   method: string;
+  /** The most that a file may have, in the unit of sizes; empty for one file. */
+  split: string;
   /** Ranks to choose from, apart by commas. */
   rank: string;
   factors: FactorStorage;
@@ -71,6 +73,10 @@ export function toForm(request: CompressRequest, view: Choices): Form {
     budget: showBudget(request.budget, sizeUnit(view.header.bytes)),
     target: target.id,
     method: request.method ?? target.methods[0]!,
+    split:
+      request.splitSize === undefined
+        ? ''
+        : showBudget({ kind: 'bytes', value: request.splitSize }, sizeUnit(view.header.bytes)),
     rank: (request.ranks ?? []).join(', '),
     factors: request.factors ?? 'nf8',
     importance: request.fisher !== undefined ? 'fisher' : request.calibration !== undefined ? 'calibration' : 'plain',
@@ -113,6 +119,9 @@ export const splitGlobs = (value: string): string[] => value.split(/[\s,]+/).fil
 
 export const targetOf = (form: Form, view: Choices): TargetChoice =>
   view.consumers.find(({ id }) => id === form.target) ?? view.consumers[0]!;
+
+/** Whether what is written can be several files: GGUF alone is split by size. */
+export const splits = ({ request }: TargetChoice): boolean => request.for === 'gguf';
 
 /** The method that is chosen, or the usual one where the target does not have that. */
 export function methodOf(form: Form, view: Choices): MethodChoice {
@@ -177,6 +186,9 @@ export function toRequest(form: Form, view: CompressView): { request?: CompressR
   const ranks = method.ranked ? typed.map(rank => whole('rank', rank, 0)) : [];
   if (problems.rank !== undefined) problems.rank = 'Whole numbers, 0 or more';
   Object.assign(problems, weightingProblem(form, method));
+  const unit = sizeUnit(view.header.bytes).bytes;
+  const split = splits(target) && form.split.trim() !== '' ? Number(form.split) * unit : undefined;
+  if (split !== undefined && !(split >= 1)) problems.split = 'A number above 0';
   if (form.out.trim() === '') problems.out = 'Choose a folder';
   const numbers = {
     samples: form.importance === 'calibration' ? whole('samples', form.samples, 1) : undefined,
@@ -188,14 +200,14 @@ export function toRequest(form: Form, view: CompressView): { request?: CompressR
   };
   if (Object.keys(problems).length > 0) return { problems };
 
-  const { form: base, header, paper } = view;
-  const unit = sizeUnit(header.bytes).bytes;
+  const { form: base, paper } = view;
   const chosen = ranks.filter(rank => rank !== undefined);
   const request: CompressRequest = {
     model: base.model,
     out: form.out.trim(),
     budget: { kind: form.budgetKind, value: form.budgetKind === 'bytes' ? Math.round(budget * unit) : budget },
     ...target.request,
+    ...(split !== undefined && { splitSize: Math.round(split) }),
     method: method.id,
     device: form.device,
     ...(base.cache !== undefined && { cache: base.cache }),

@@ -31,8 +31,7 @@ export interface Step {
   readonly seconds: number;
 }
 
-/** The steps, each of which waits for the one before. Statistics that add up are computed in parts, others by one worker, for which
- * the rest wait. */
+/** The steps, each of which waits for the one before. */
 export function stepsOf({ program, compress, workers, seconds }: ClusterJob): Step[] {
   const command = [program, ...compressRequest.words(compress)];
   return [

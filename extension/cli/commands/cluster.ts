@@ -61,7 +61,7 @@ export const clusterCommand = define({
 /** Statistics that add up are shared by the workers as the sweep is. */
 function withParts(compress: CompressRequest, workers: number): CompressRequest {
   const method: Method = methods[methodFor(compress.for ?? 'packed', compress.method, DEFAULTS.method)];
-  const addsUp = compress.calibration !== undefined && (compress.metric ?? method.metrics[0]) === 'kfac';
+  const addsUp = compress.calibration !== undefined && (compress.metric ?? method.metrics[0]) !== 'plain';
   return addsUp && workers > 1 ? { parts: workers, ...compress } : compress;
 }
 

@@ -1,6 +1,7 @@
 import { adapterSummary, type AdapterSummary } from '../logical/formats/lora';
 import { logicalTensors } from '../logical/logical';
-import type { CheckpointIndex, CheckpointProblem, Role, StorageFormat } from '../checkpoint/types';
+import type { CheckpointIndex, CheckpointProblem } from '../checkpoint/types';
+import type { WeightRow } from './types';
 
 /** What `inspect` prints with `--json`: the stored tensors, the logical weights they make up, and the totals. */
 export interface InspectReport {
@@ -14,19 +15,10 @@ export interface InspectReport {
   bytes: number;
   /** 8 * bytes / parameters, scales and every other part counted. */
   bitsPerWeight: number;
-  layers: {
-    name: string;
-    dtype: string;
-    shape: number[];
-    format: StorageFormat;
-    role: Role;
-    layer: number;
-    parameters: number;
-    bytes: number;
-    bitsPerWeight: number;
+  layers: (WeightRow & {
     /** Names of the stored tensors. */
     parts: string[];
-  }[];
+  })[];
   /** Of a LoRA adapter. */
   adapter?: AdapterSummary;
   shards: { file: string; bytes: number; tensors: number; missing: boolean; metadata: Record<string, string> }[];

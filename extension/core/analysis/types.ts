@@ -1,4 +1,13 @@
 /** What the analysis stages report. */
+import type { LogicalTensor } from '../checkpoint/types';
+
+/** A logical weight in a report. */
+export interface WeightRow extends Pick<
+  LogicalTensor,
+  'name' | 'dtype' | 'format' | 'role' | 'layer' | 'parameters' | 'bytes' | 'bitsPerWeight'
+> {
+  readonly shape: number[];
+}
 
 export interface DifferenceReport {
   name: string;

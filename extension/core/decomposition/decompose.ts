@@ -2,19 +2,41 @@
  * A plan carried out: every matrix decomposed under its option and written to its place in a packed checkpoint. Each
  * finished matrix is journalled, so the same request continues where a stopped one was.
  */
+import type { Plan } from '../allocation/types';
 import { tensorSource } from '../checkpoint/sources';
+import type { CheckpointIndex } from '../checkpoint/types';
 import { callNative, type PipelineContext } from '../context';
 import { LqError } from '../errors';
-import { gatherEncoded, type EncodeOne, type Encoding, type Gathering } from './encoded';
-import { encodeInOrder, type SecondPass } from './second-pass';
-import { createPackedOutput, type MatrixErrors, type PackedOutput, type PackedRecipe } from '../packed/writer';
+import { joinPath } from '../files/paths';
+import { forgetEncoded, placePieces, type Piece } from './encoded';
+import { encodeInOrder, orderedPieces, type OrderedEncoding, type SecondPass } from './second-pass';
+import { createPackedOutput, type MatrixErrors, type PackedRecipe } from '../packed/writer';
 import { isTokenRole } from '../logical/targets';
-import { BUSY, overLanes, type ItemReport } from '../lanes';
+import type { ItemReport } from '../lanes';
 import { lqOption, nativeOption } from '../options/native-option';
-import { encodeDestination, lqDestination, type PackedLayout } from '../packed/layout';
+import {
+  encodeDestination,
+  lqDestination,
+  partsOf,
+  planPackedLayout,
+  withParts,
+  type PackedLayout,
+} from '../packed/layout';
 import type { Metric } from '../sensitivity/metric';
 import { lqParameters, usesLoop } from '../sensitivity/sweep';
 import type { SweepTable } from '../sensitivity/types';
+import { partialFolder } from '../storage/output';
+
+/** What is encoded, and how. */
+export interface Encoding {
+  readonly index: CheckpointIndex;
+  readonly table: SweepTable;
+  readonly plan: Plan;
+  /** The one the table was measured under. */
+  readonly metric: Metric;
+}
+
+type Matrix = PackedLayout['matrices'][number];
 
 export interface DecompositionInput extends Encoding {
   /** Encodes in layer order, each matrix on what the encoded ones before it give. */
@@ -68,22 +90,22 @@ export async function decompose(context: PipelineContext, input: DecompositionIn
     const { bytes } = output.layout;
     if (bytes !== plan.bytes)
       throw new LqError('internal', `The files would have ${bytes} bytes, the plan says ${plan.bytes}.`);
-    const { metric, secondPass: pass } = input;
+    const { secondPass: pass } = input;
     const { matrices: all } = output.layout;
-    const gathering = gatherEncoded(context, input, encoderOf(input));
-    if (pass === undefined) await decomposeAll(context, gathering, output, all);
-    else {
-      // The order is that of blocks; what is outside of them is encoded by itself.
-      const tokens = new Set(table.matrices.filter(isTokenRole).map(({ name }) => name));
-      const outer = all.filter(({ name }) => tokens.has(name));
-      const inner = all.filter(({ name }) => !tokens.has(name));
-      if (outer.length > 0) await decomposeAll(context, gathering, output, outer);
-      await encodeInOrder(context, { index, metric, seed: table.recipe.seed, out, pass, matrices: inner }, output);
-    }
+    const placing = {
+      isDone: (name: string) => output.isDone(name),
+      requireHeld: () => output.requireHeld(),
+      markDone: (name: string, errors: MatrixErrors) => output.markDone(name, errors),
+    };
+    const { alone, ordered } = pass === undefined ? { alone: all, ordered: undefined } : inOrder(input, pass, all);
+    const pieces = packedPieces(input, alone);
+    await placePieces(context, { ...placing, stage: 'decompose', pieces });
+    if (ordered !== undefined)
+      await encodeInOrder(context, ordered, placing, joinPath(partialFolder(out), MOMENTS_FILE));
     const norms = new Map(table.matrices.map(row => [row.name, row.weightedNorm]));
     const matrices = plan.matrices.map(({ name }) => relative(name, output.errors(name)!, norms.get(name)!));
     const finished = await output.finish();
-    await gathering.release();
+    await forgetEncoded(context, [...pieces, ...(ordered ? await orderedPieces(context, ordered) : [])]);
     return { ...finished, matrices };
   } catch (error) {
     await output.keep();
@@ -91,31 +113,50 @@ export async function decompose(context: PipelineContext, input: DecompositionIn
   }
 }
 
-/** How the matrices of a plan are encoded. */
-export const encoderOf =
-  ({ table, metric }: Encoding): EncodeOne =>
-  (lane, matrix, report) =>
-    decomposeOne(lane, table, metric, matrix, report);
+/** The matrices of a plan in a layout that is none of an output's. */
+export function matricesOf({ index, table, plan }: Encoding): readonly Matrix[] {
+  const { factors, matrices } = plan;
+  return planPackedLayout(index, matrices, { factors, seed: table.recipe.seed }, 'out').matrices;
+}
 
-async function decomposeAll(
-  context: PipelineContext,
-  gathering: Gathering,
-  output: PackedOutput,
-  matrices: PackedLayout['matrices'],
-): Promise<void> {
-  await overLanes(context, {
-    stage: 'decompose',
-    items: matrices,
-    nameOf: ({ name }) => name,
-    weightOf: ({ tensor }) => tensor.shape.reduce((product, size) => product * size, 1),
-    async work(lane, matrix, report, patient) {
-      if (output.isDone(matrix.name)) return undefined;
-      await output.requireHeld();
-      const errors = await gathering.place(lane, matrix, report, patient);
-      if (errors === BUSY) return BUSY;
-      await output.markDone(matrix.name, errors);
-      return undefined;
-    },
+/** Moments of an input, beside the output that is being written. */
+const MOMENTS_FILE = 'moments.tmp';
+
+/** Which matrices of a plan are encoded in layer order: the order is that of blocks, what is outside of them is encoded by itself. */
+export function inOrder(
+  { index, table, plan, metric }: Encoding,
+  pass: SecondPass,
+  matrices: readonly Matrix[],
+): { alone: Matrix[]; ordered: OrderedEncoding } {
+  const tokens = new Set(table.matrices.filter(isTokenRole).map(({ name }) => name));
+  const { seed } = table.recipe;
+  const inner = matrices.filter(({ name }) => !tokens.has(name));
+  return {
+    alone: matrices.filter(({ name }) => tokens.has(name)),
+    ordered: { index, metric, seed, factors: plan.factors, pass, matrices: inner },
+  };
+}
+
+/** Matrices of a plan, wherever their layout is, as several processes can encode them. */
+export function packedPieces(encoding: Encoding, matrices: readonly Matrix[]): Piece<MatrixErrors>[] {
+  const { table, plan, metric } = encoding;
+  const rowOf = new Map(table.matrices.map(row => [row.name, row]));
+  const { loop, seed, metric: recipe } = table.recipe;
+  return matrices.map(matrix => {
+    const { name, option, tensor } = matrix;
+    const row = rowOf.get(name);
+    if (row === undefined) throw new LqError('internal', `The plan's ${name} is not in the table.`, { tensor: name });
+    const { hash, rows, cols } = row;
+    return {
+      name,
+      weights: tensor.shape.reduce((product, size) => product * size, 1),
+      key: {
+        ...{ format: 'packed', dtype: tensor.dtype, hash, rows, cols, option, factors: plan.factors, loop, seed },
+        metric: { ...recipe, statistics: metric.of(name).hash },
+      },
+      parts: partsOf(matrix),
+      encode: (lane, parts, report) => decomposeOne(lane, table, metric, withParts(matrix, parts), report),
+    };
   });
 }
 
@@ -124,7 +165,7 @@ async function decomposeOne(
   lane: PipelineContext,
   { recipe }: SweepTable,
   metric: Metric,
-  { name, tensor, option, source }: PackedLayout['matrices'][number],
+  { name, tensor, option, source }: Matrix,
   report: ItemReport,
 ): Promise<MatrixErrors> {
   const where = { file: tensor.file, tensor: name };

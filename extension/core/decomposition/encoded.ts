@@ -1,41 +1,41 @@
 /**
- * A plan carried out by several workers. Each encodes matrices that no other has encoded or is at, into the cache that they
- * share: `encoded/<key>.safetensors` is a packed checkpoint of the one matrix, `<key>.json` its errors. Whoever writes the output
- * copies the parts from there, encodes what is missing, and removes what it took once the output is whole.
+ * A plan carried out by several workers, for whatever format. Each encodes matrices that no other has encoded or is at, into the
+ * cache that they share: `encoded/<key>.parts` is what the output has of a matrix, one part after another, `<key>.json` what is
+ * kept of its encoding. Whoever writes the output copies the parts from there, encodes what is missing, and removes the entries
+ * once the output is whole.
  */
-import type { Plan } from '../allocation/types';
-import type { CheckpointIndex } from '../checkpoint/types';
 import { backendOf, callNative, type PipelineContext } from '../context';
-import { dtypeBits } from '../dtypes';
-import { LqError } from '../errors';
+import { folderOf } from '../files/paths';
 import { BUSY, overLanes, type ItemReport } from '../lanes';
-import type { ByteRange, DenseSource } from '../native';
-import { encodeDestination, planPackedLayout, type PackedLayout } from '../packed/layout';
-import type { MatrixErrors } from '../packed/writer';
-import type { Metric } from '../sensitivity/metric';
-import type { SweepTable } from '../sensitivity/types';
+import type { ByteRange } from '../native';
+import type { Stage } from '../progress';
 import { shardOrder, type Shard } from '../shards';
-import { cachedFileOnce, cachePath, findCachedFile, removeUnlessUsed } from '../storage/cache';
+import { cachedFileOnce, cachePath, findCachedFile, makeRoom, removeUnused, siblingOf } from '../storage/cache';
 import { claimPath, describeHolder, mayBeAtWork, once, shareOf } from '../storage/claims';
 
 /** Raised when what an encoding gives changes, so that older ones are not taken. */
-const ENCODED_VERSION = 1;
+const ENCODED_VERSION = 2;
 const KIND = 'encoded';
-const EXTENSION = '.safetensors';
+const EXTENSION = '.parts';
+/** Parts begin at multiples of this in an entry. */
+const ALIGNMENT = 64;
+/** Entries that are copied at a time; they are flushed and recorded together. */
+const COPIES_AT_ONCE = 8;
 
-/** What is encoded, and how. */
-export interface Encoding {
-  readonly index: CheckpointIndex;
-  readonly table: SweepTable;
-  readonly plan: Plan;
-  /** The one the table was measured under. */
-  readonly metric: Metric;
+/** A matrix of a plan as one process can encode it for another. */
+export interface Piece<R = unknown> {
+  readonly name: string;
+  readonly weights: number;
+  /** Everything that its bytes depend on beside the kind of backend. */
+  readonly key: unknown;
+  /** Where the output has it, in an order and of lengths that are the same wherever that is. */
+  readonly parts: readonly ByteRange[];
+  /**
+   * Writes it to ranges like `parts`, there or in another file.
+   * @returns what is kept of it, a JSON value
+   */
+  encode(lane: PipelineContext, parts: readonly ByteRange[], report: ItemReport): Promise<R>;
 }
-
-type Matrix = PackedLayout['matrices'][number];
-
-/** Encodes a matrix to where its `source` is. */
-export type EncodeOne = (lane: PipelineContext, matrix: Matrix, report: ItemReport) => Promise<MatrixErrors>;
 
 /** What one worker did of a plan. */
 export interface EncodedShare {
@@ -47,164 +47,190 @@ export interface EncodedShare {
   readonly left: number;
 }
 
-/** Everything that the bytes of an encoded matrix depend on. */
-function keyOf(lane: PipelineContext, { table, plan, metric }: Encoding, { name, option }: Matrix) {
-  const row = table.matrices.find(each => each.name === name);
-  if (row === undefined) throw new LqError('internal', `The plan's ${name} is not in the table.`, { tensor: name });
-  const { hash, rows, cols } = row;
-  const { loop, seed, metric: recipe } = table.recipe;
-  return {
-    version: ENCODED_VERSION,
-    backend: backendOf(lane),
-    ...{ hash, rows, cols, option, factors: plan.factors, loop, seed },
-    metric: { ...recipe, statistics: metric.of(name).hash },
-  };
+const keyOf = (context: PipelineContext, { key }: Pick<Piece, 'key'>) => ({
+  version: ENCODED_VERSION,
+  backend: backendOf(context),
+  key,
+});
+const entryOf = (context: PipelineContext, piece: Pick<Piece, 'key'>, extension = EXTENSION): string =>
+  cachePath(context, KIND, keyOf(context, piece), extension);
+
+/** The parts of a piece in a file of their own, and its size. */
+export function apart({ parts }: Pick<Piece, 'parts'>, path: string): { parts: ByteRange[]; bytes: number } {
+  let bytes = 0;
+  const moved = parts.map(part => {
+    const offset = bytes;
+    bytes += Math.ceil(part.bytes / ALIGNMENT) * ALIGNMENT;
+    return { path, offset, bytes: part.bytes };
+  });
+  return { parts: moved, bytes };
 }
 
-/** One worker's part of a plan. Errors: those of `encode`, tensor-not-found, disk-full, io, cancelled. */
+/** The whole entry of a piece, or undefined. */
+export async function findApart(context: PipelineContext, piece: Piece): Promise<string | undefined> {
+  const found = await findCachedFile(context, KIND, keyOf(context, piece), EXTENSION);
+  return found !== undefined && (await isWhole(context, piece, found.file)) ? found.file : undefined;
+}
+
+const isWhole = async ({ files }: PipelineContext, piece: Piece, file: string): Promise<boolean> =>
+  (await files.stat(file))?.bytes === apart(piece, file).bytes;
+
+/**
+ * The entry of a piece, encoded now unless there is one. Undefined while another process is at it and the caller is not `patient`.
+ * @throws LqError those of `encode`, 'disk-full', 'io', 'cancelled'.
+ */
+export async function encodeApart<R>(
+  lane: PipelineContext,
+  piece: Piece<R>,
+  report: ItemReport,
+  patient: boolean,
+): Promise<{ file: string; value: R } | undefined> {
+  const file = entryOf(lane, piece);
+  // A disk that lost its end.
+  if ((await lane.files.stat(file)) !== undefined && !(await isWhole(lane, piece, file))) await lane.files.remove(file);
+  return cachedFileOnce<R>(lane, KIND, keyOf(lane, piece), {
+    extension: EXTENSION,
+    async make(partial, claim) {
+      const { parts, bytes } = apart(piece, partial);
+      await lane.files.allocate(partial, bytes, new Uint8Array(0));
+      return piece.encode(lane, parts, (share, extra) => {
+        claim.progress({ done: share, total: 1 });
+        report(share, extra);
+      });
+    },
+    ...(patient && { onWait: holder => report(shareOf(holder), { waitingFor: describeHolder(holder) }) }),
+  });
+}
+
+/** A name beside the entry of a piece for a file that is of use while it is encoded. */
+export async function scratchFile(context: PipelineContext, piece: Piece): Promise<string> {
+  const file = entryOf(context, piece);
+  await makeRoom(context, file);
+  return siblingOf(context, file);
+}
+
+/** The piece; its name is noted once it was encoded. */
+export const counted = <R>(piece: Piece<R>, computed: string[]): Piece<R> => ({
+  ...piece,
+  async encode(...args) {
+    const record = await piece.encode(...args);
+    computed.push(piece.name);
+    return record;
+  },
+});
+
+/** One worker's part of a plan. Errors: those of `encodeApart`. */
 export async function encodeShard(
   context: PipelineContext,
-  encoding: Encoding,
+  pieces: readonly Piece[],
   shard: Shard,
-  encode: EncodeOne,
 ): Promise<EncodedShare> {
-  const { index, plan } = encoding;
-  const sizeOf = (name: string): number => index.byName.get(name)!.shape.reduce((product, size) => product * size, 1);
   const order = shardOrder(
-    plan.matrices.map(({ name }) => sizeOf(name)),
+    pieces.map(({ weights }) => weights),
     shard,
   );
   const computed: string[] = [];
   const outcomes = await overLanes(context, {
     stage: 'decompose',
-    items: order.map(i => plan.matrices[i]!),
+    items: order.map(i => pieces[i]!),
     nameOf: ({ name }) => name,
-    weightOf: ({ name }) => sizeOf(name),
-    async work(lane, { name, option }, report) {
-      const alone = layoutAlone(encoding, { name, option }, 'alone');
-      const found = await cachedFileOnce<MatrixErrors>(lane, KIND, keyOf(lane, encoding, alone.matrices[0]!), {
-        extension: EXTENSION,
-        async make(partial, claim) {
-          const [file] = alone.shards;
-          await lane.files.allocate(partial, file!.bytes, file!.header);
-          const matrix = inFile(alone.matrices[0]!, partial);
-          const errors = await encode(lane, matrix, share => {
-            claim.progress({ done: share, total: 1 });
-            report(share);
-          });
-          computed.push(name);
-          return errors;
-        },
-      });
-      return found === undefined ? 'left' : 'done';
+    weightOf: ({ weights }) => weights,
+    async work(lane, piece, report) {
+      if ((await encodeApart(lane, counted(piece, computed), report, false)) === undefined) return 'left';
+      context.post?.done(computed.includes(piece.name) ? 'computed' : 'found');
+      return 'done';
     },
   });
   const left = outcomes.filter(outcome => outcome === 'left').length;
-  return { computed, found: plan.matrices.length - computed.length - left, left };
+  return { computed, found: pieces.length - computed.length - left, left };
 }
 
-/** What workers encoded of a plan, for the output that is written. */
-export interface Gathering {
-  /**
-   * Puts a matrix where its `source` is: as a worker encoded it, or encoded now. BUSY while a worker is at it and `patient` is
-   * not set.
-   */
-  place(
-    lane: PipelineContext,
-    matrix: Matrix,
-    report: ItemReport,
-    patient: boolean,
-  ): Promise<MatrixErrors | typeof BUSY>;
-  /** Removes from the cache what was taken: the output is whole. */
-  release(): Promise<void>;
+/** An output that pieces are put into. */
+export interface Placing<R> {
+  readonly stage: Stage;
+  readonly pieces: readonly Piece<R>[];
+  isDone(name: string): boolean;
+  /** Throws when another process has taken the output over. */
+  requireHeld(): Promise<void>;
+  /** Records a piece whose parts are in their places. */
+  markDone(name: string, record: R): Promise<void>;
 }
 
-export function gatherEncoded(context: PipelineContext, encoding: Encoding, encode: EncodeOne): Gathering {
-  const taken: string[] = [];
-  return {
-    async place(lane, matrix, report, patient) {
-      const key = keyOf(lane, encoding, matrix);
-      const file = cachePath(lane, KIND, key, EXTENSION);
-      const find = async (): Promise<MatrixErrors | undefined> => {
-        const found = await findCachedFile<MatrixErrors>(lane, KIND, key, EXTENSION);
-        if (found === undefined) return undefined;
-        taken.push(found.file);
-        const [shard] = layoutAlone(encoding, matrix, 'alone').shards;
-        if ((await lane.files.stat(found.file))?.bytes !== shard!.bytes) return undefined;
-        await copyParts(lane, encoding, matrix, found.file);
-        return found.value;
-      };
-      // Without a worker there is nothing to claim: the output itself is.
-      const claimed = await mayBeAtWork(lane, claimPath(file));
-      if (!claimed) return (await find()) ?? (await encode(lane, matrix, report));
-      const placed = await once<MatrixErrors>(lane, file, {
-        find,
-        make: () => encode(lane, matrix, report),
-        ...(patient && { onWait: holder => report(shareOf(holder), { waitingFor: describeHolder(holder) }) }),
-      });
-      return placed ?? BUSY;
+/**
+ * Puts every piece that is not done where its parts are to be: as a worker encoded it, or encoded now. What a worker is at is waited
+ * for. Errors: those of `encode` and `markDone`, cancelled.
+ */
+export async function placePieces<R>(context: PipelineContext, job: Placing<R>): Promise<void> {
+  const { stage, pieces, isDone, requireHeld, markDone } = job;
+  await takeEncoded(context, job);
+  await overLanes(context, {
+    stage,
+    items: pieces.filter(({ name }) => !isDone(name)),
+    nameOf: ({ name }) => name,
+    weightOf: ({ weights }) => weights,
+    async work(lane, piece, report, patient) {
+      await requireHeld();
+      const record = await place(lane, piece, report, patient);
+      if (record === BUSY) return BUSY;
+      await markDone(piece.name, record);
+      return undefined;
     },
-    async release() {
-      for (const file of taken) {
-        await removeUnlessUsed(context, file);
-        await removeUnlessUsed(context, `${file.slice(0, -EXTENSION.length)}.json`);
-      }
-    },
-  };
-}
-
-/** The packed checkpoint of one matrix of a plan. */
-function layoutAlone(
-  { index, table, plan }: Encoding,
-  { name, option }: Pick<Matrix, 'name' | 'option'>,
-  folder: string,
-): PackedLayout {
-  const tensor = index.byName.get(name)!;
-  const alone: CheckpointIndex = {
-    ...index,
-    shards: index.shards.filter(({ file }) => file === tensor.file),
-    tensors: [tensor],
-    byName: new Map([[name, tensor]]),
-  };
-  const { factors } = plan;
-  return planPackedLayout(alone, [{ name, option }], { factors, seed: table.recipe.seed }, folder);
-}
-
-/** The matrix with its parts in another file, at the same places. */
-const inFile = (matrix: Matrix, path: string): Matrix => ({
-  ...matrix,
-  source: mapParts(matrix.source, part => ({ ...part, path })),
-});
-
-/** Copies every part of an encoded matrix from a file of its own to where the matrix is to be. */
-async function copyParts(lane: PipelineContext, encoding: Encoding, matrix: Matrix, file: string): Promise<void> {
-  const from = rangesOf(inFile(layoutAlone(encoding, matrix, 'alone').matrices[0]!, file));
-  const to = rangesOf(matrix);
-  for (const [i, range] of to.entries())
-    await callNative(lane, { file, tensor: matrix.name }, control => lane.native.copy(from[i]!, range, control));
-}
-
-/** Where a matrix's parts are, in an order that is the same for every place. */
-function rangesOf({ source }: Matrix): ByteRange[] {
-  const ranges: ByteRange[] = [];
-  mapParts(encodeDestination(source), part => {
-    const { path, offset } = part;
-    ranges.push({
-      path,
-      offset,
-      bytes: 'bytes' in part ? part.bytes : (part.rows * part.cols * dtypeBits(part.dtype)) / 8,
-    });
-    return part;
   });
-  return ranges;
 }
 
-type Part = ByteRange | DenseSource;
-const isPart = (value: object): value is Part => 'path' in value && 'offset' in value;
+/** Copies all that workers encoded, which takes no device. */
+export async function takeEncoded<R>(context: PipelineContext, job: Placing<R>): Promise<void> {
+  const { pieces, isDone, requireHeld, markDone } = job;
+  const [first] = pieces;
+  if (first === undefined || (await context.files.stat(folderOf(entryOf(context, first)))) === undefined) return;
+  const queue = pieces.filter(({ name }) => !isDone(name));
+  const take = async (): Promise<void> => {
+    for (let piece; (piece = queue.shift()) !== undefined;) {
+      await requireHeld();
+      const record = await copyEncoded(context, piece);
+      if (record !== undefined) await markDone(piece.name, record);
+    }
+  };
+  const done = await Promise.allSettled(Array.from({ length: COPIES_AT_ONCE }, take));
+  for (const each of done) if (each.status === 'rejected') throw each.reason;
+}
 
-/** A value with every part on a disk that it names replaced. */
-function mapParts<T>(value: T, change: (part: Part) => Part): T {
-  if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
-  if (isPart(value)) return change(value) as T;
-  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, mapParts(part, change)])) as T;
+/** Copies a piece from its entry to its places; undefined where there is no whole one. */
+async function copyEncoded<R>(context: PipelineContext, piece: Piece<R>): Promise<R | undefined> {
+  const found = await findCachedFile<R>(context, KIND, keyOf(context, piece), EXTENSION);
+  if (found === undefined) return undefined;
+  const { file, value } = found;
+  if (!(await isWhole(context, piece, file))) return undefined;
+  const { parts } = apart(piece, file);
+  for (const [i, range] of piece.parts.entries())
+    await callNative(context, { file, tensor: piece.name }, control => context.native.copy(parts[i]!, range, control));
+  return value;
+}
+
+/** Puts a piece in its places: as a worker encoded it, or encoded now. BUSY while one is at it and the caller is not `patient`. */
+export async function place<R>(
+  lane: PipelineContext,
+  piece: Piece<R>,
+  report: ItemReport,
+  patient: boolean,
+): Promise<R | typeof BUSY> {
+  const file = entryOf(lane, piece);
+  const find = (): Promise<R | undefined> => copyEncoded(lane, piece);
+  const make = (): Promise<R> => piece.encode(lane, piece.parts, report);
+  // Without a worker there is nothing to claim: the output itself is.
+  if (!(await mayBeAtWork(lane, claimPath(file)))) return (await find()) ?? make();
+  const placed = await once<R>(lane, file, {
+    find,
+    make,
+    ...(patient && { onWait: holder => report(shareOf(holder), { waitingFor: describeHolder(holder) }) }),
+  });
+  return placed ?? BUSY;
+}
+
+/** Removes from the cache what workers encoded of an output that is whole. */
+export async function forgetEncoded(context: PipelineContext, pieces: readonly Pick<Piece, 'key'>[]): Promise<void> {
+  await removeUnused(
+    context,
+    pieces.flatMap(piece => [EXTENSION, '.json'].map(extension => entryOf(context, piece, extension))),
+  );
 }

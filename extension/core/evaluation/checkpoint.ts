@@ -3,17 +3,14 @@ import type { CheckpointIndex } from '../checkpoint/types';
 import type { PipelineContext } from '../context';
 import { LqError } from '../errors';
 import { windowDivergence } from './divergence';
-import { describeModel, forWindows } from './language-model';
+import { forWindows } from './language-model';
+import { readModelWindows, type ModelWindows } from './model-windows';
 import { perplexity, windowLosses } from './perplexity';
-import { TextTokenizer } from './tokenizer';
 import type { EvaluateReport } from './types';
-import { readWindows, type WindowOptions } from './windows';
+import type { WindowOptions } from './windows';
 
 /** What is needed to evaluate a model on a text. */
-interface Prepared {
-  readonly model: ReturnType<typeof describeModel>;
-  readonly windows: Awaited<ReturnType<typeof readWindows>>;
-}
+type Prepared = Pick<ModelWindows, 'model' | 'windows'>;
 
 /**
  * Refuses what cannot be evaluated before any work: the model, its tokenizer, the text.
@@ -25,16 +22,7 @@ async function prepareEvaluation(
   text: string,
   options: WindowOptions,
 ): Promise<Prepared> {
-  const model = describeModel(index, { context: options.context });
-  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
-  const windows = await readWindows(
-    context.files,
-    tokenizer,
-    model.config.vocab,
-    text,
-    { ...options, masked: model.masked },
-    context.signal,
-  );
+  const { model, windows } = await readModelWindows(context, index, text, options);
   return { model: forWindows(model, windows), windows };
 }
 

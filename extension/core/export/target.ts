@@ -5,6 +5,7 @@
 import type { Plan } from '../allocation/types';
 import type { LogicalTensor } from '../checkpoint/types';
 import type { PipelineContext } from '../context';
+import type { Piece } from '../decomposition/encoded';
 import type { SecondPass } from '../decomposition/second-pass';
 import type { Windows } from '../evaluation/windows';
 import type { WritableFileSystem } from '../files/types';
@@ -20,8 +21,6 @@ import type { StoredModel } from './loads/stored';
 export interface Target {
   /** The stages of its writing, in order. */
   readonly stages: readonly Stage[];
-  /** Whether several workers can encode the matrices of a plan for it (decomposition/encoded.ts). */
-  readonly byMatrix: boolean;
   /** Whether it can be written in layer order, each matrix on what the encoded ones before it give. */
   readonly layerOrder: boolean;
   /** Whether the program decides about the embedding and the head too: when it is asked to, always, or never. */
@@ -58,6 +57,8 @@ export interface PreparedTarget {
     table: SweepTable,
     windows: (() => Promise<Windows>) | undefined,
   ): Promise<SweepTable>;
+  /** The matrices of a plan as several workers can encode them (decomposition/encoded.ts); its writing takes what they did. */
+  pieces(context: PipelineContext, job: Pick<WriteJob, 'table' | 'plan' | 'metric'>): readonly Piece[];
   /** Carries a plan out. Writes a folder, whole or not at all. */
   write(context: PipelineContext, job: WriteJob): Promise<Written>;
 }

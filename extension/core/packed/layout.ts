@@ -1,5 +1,6 @@
 /** Where every byte of a packed checkpoint goes, decided before anything is computed or written. */
-import type { EncodeDestination, EncodedSource, LqDestination, LqSource } from '../native';
+import { dtypeBits } from '../dtypes';
+import type { ByteRange, DenseSource, EncodeDestination, EncodedSource, LqDestination, LqSource } from '../native';
 import { joinPath } from '../files/paths';
 import { baseName } from '../format';
 import { serializeHeader, serializeIndex, type TensorSpec } from '../checkpoint/serialize';
@@ -181,6 +182,42 @@ export function encodeDestination(source: LqSource | EncodedSource): EncodeDesti
   if (source.kind === 'encoded') return { parts: source.parts, ...factors };
   const { codes, scales, groups, offset } = source.quantized;
   return { parts: { codes, scales, groups, offset }, ...factors };
+}
+
+type PackedMatrix = PackedLayout['matrices'][number];
+type Part = ByteRange | DenseSource;
+
+/** Where the parts of a matrix are, in an order that is the same for every layout. */
+export function partsOf({ source }: PackedMatrix): ByteRange[] {
+  const parts: ByteRange[] = [];
+  mapParts(encodeDestination(source), part => {
+    const { path, offset } = part;
+    const bytes = 'bytes' in part ? part.bytes : (part.rows * part.cols * dtypeBits(part.dtype)) / 8;
+    parts.push({ path, offset, bytes });
+    return part;
+  });
+  return parts;
+}
+
+/** The matrix with its parts, in the order of `partsOf`, elsewhere. */
+export function withParts(matrix: PackedMatrix, parts: readonly ByteRange[]): PackedMatrix {
+  const placeOf = ({ path, offset }: Part): string => `${offset} ${path}`;
+  const own = partsOf(matrix).map((part, i) => [placeOf(part), parts[i]!] as const);
+  const moved = new Map(own.filter(([, { bytes }]) => bytes > 0));
+  const source = mapParts(matrix.source, part => {
+    const { path, offset } = moved.get(placeOf(part)) ?? part;
+    return { ...part, path, offset };
+  });
+  return { ...matrix, source };
+}
+
+const isPart = (value: object): value is Part => 'path' in value && 'offset' in value;
+
+/** A value with every part on a disk that it names replaced. */
+function mapParts<T>(value: T, change: (part: Part) => Part): T {
+  if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  if (isPart(value)) return change(value) as T;
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, mapParts(part, change)])) as T;
 }
 
 function describeTarget(source: CheckpointIndex, name: string, option: Option): MatrixDescription {

@@ -127,25 +127,20 @@ export type HealthRequest = RequestOf<typeof healthRequest>;
 
 // --- Compressing --------------------------------------------------------------------------------------------------------
 
-/** At most one way to weigh errors; without one they are not, and the report says so. */
-function oneWeighting(request: { calibration?: string; fisher?: string; plain?: boolean }): string | undefined {
-  const given = [request.calibration !== undefined, request.fisher !== undefined, request.plain === true];
-  return given.filter(Boolean).length <= 1 ? undefined : 'give one of --calibration FILE, --fisher FILE and --plain';
+interface Weighted {
+  readonly calibration?: string;
+  readonly fisher?: string;
+  readonly plain?: boolean;
 }
+const WEIGHTINGS = 'give one of --calibration FILE, --fisher FILE and --plain';
+const weightingsOf = ({ calibration, fisher, plain }: Weighted): number =>
+  [calibration !== undefined, fisher !== undefined, plain === true].filter(Boolean).length;
+/** At most one way to weigh errors; without one they are not, and the report says so. */
+const oneWeighting = (request: Weighted): string | undefined => (weightingsOf(request) <= 1 ? undefined : WEIGHTINGS);
+/** Costs alone are of a weighting that was said. */
+const saidWeighting = (request: Weighted): string | undefined => (weightingsOf(request) === 1 ? undefined : WEIGHTINGS);
 
 const calibrationFlag = pathFlag('calibration', 'FILE', 'weigh errors with statistics of this text');
-
-export const fisherRequest = describeRequest('fisher', {
-  ...model,
-  calibration: { schema: path, spoken: pathFlag('calibration', 'FILE', 'calibration text') },
-  samples,
-  context,
-  precision,
-  ...outFile,
-  ...selection,
-  ...settings,
-});
-export type FisherRequest = RequestOf<typeof fisherRequest>;
 
 /** What a worker is among those that share its cache, see `parseShard`. */
 const shard = {
@@ -156,6 +151,20 @@ const shard = {
     'be worker I of N that share the cache: do first what no other has (auto: as Slurm or Kubernetes says)',
   ),
 };
+
+export const fisherRequest = describeRequest('fisher', {
+  ...model,
+  calibration: { schema: path, spoken: pathFlag('calibration', 'FILE', 'calibration text') },
+  samples,
+  context,
+  parts,
+  shard,
+  precision,
+  ...outFile,
+  ...selection,
+  ...settings,
+});
+export type FisherRequest = RequestOf<typeof fisherRequest>;
 
 export const calibrateRequest = describeRequest(
   'calibrate',
@@ -207,10 +216,21 @@ const consumer = {
   },
 };
 
+/** A text whose statistics weigh errors, and how they are taken. */
+const fromText = {
+  calibration: { schema: v.exactOptional(path), spoken: calibrationFlag },
+  samples,
+  context,
+  memory,
+  parts,
+  precision,
+};
+
 const sweepFields = {
   ...model,
   ...consumer,
   ...method,
+  ...fromText,
   ...iteration,
   costs,
   out: { schema: v.exactOptional(path), spoken: pathFlag('out', 'FILE', 'file to write the table of costs to') },
@@ -218,14 +238,11 @@ const sweepFields = {
   embeddings,
   ...settings,
 };
-const fisherOrPlain = (request: { fisher?: string; plain?: boolean }): string | undefined =>
-  (request.fisher === undefined) === (request.plain === true) ? undefined : 'give either --fisher FILE or --plain';
-
-export const sweepRequest = describeRequest('sweep', sweepFields, [fisherOrPlain]);
+export const sweepRequest = describeRequest('sweep', sweepFields, [saidWeighting]);
 export type SweepRequest = RequestOf<typeof sweepRequest>;
 
 /** `sweep` as a command: with a shard it is a worker's part. */
-export const sweepCommandRequest = describeRequest('sweep', { ...sweepFields, shard }, [fisherOrPlain]);
+export const sweepCommandRequest = describeRequest('sweep', { ...sweepFields, shard }, [saidWeighting]);
 
 /** One worker's part of a sweep. */
 export const sweepShardRequest = describeRequest(
@@ -234,13 +251,14 @@ export const sweepShardRequest = describeRequest(
     ...model,
     ...consumer,
     ...method,
+    ...fromText,
     ...iteration,
     ...selection,
     embeddings,
     ...settings,
     shard: { schema: v.string() },
   },
-  [fisherOrPlain],
+  [saidWeighting],
 );
 export type SweepShardRequest = RequestOf<typeof sweepShardRequest>;
 
@@ -298,10 +316,7 @@ const compressFields = {
   ...model,
   ...outFolder,
   budget,
-  calibration: { schema: v.exactOptional(path), spoken: calibrationFlag },
-  samples,
-  memory,
-  parts,
+  ...fromText,
   secondPass,
   alpha,
   ...method,
@@ -312,8 +327,6 @@ const compressFields = {
     schema: v.exactOptional(path),
     spoken: pathFlag('eval-text', 'FILE', 'measure perplexity on this text before and after'),
   },
-  context,
-  precision,
   windows,
   ...consumer,
   format: {

@@ -5,9 +5,8 @@ import { tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor, TensorInfo } from '../checkpoint/types';
 import { callNative, stageReporter, type PipelineContext } from '../context';
 import { LqError } from '../errors';
-import { describeModel, forWindows, withLanguageModel } from '../evaluation/language-model';
-import { TextTokenizer } from '../evaluation/tokenizer';
-import { readWindows } from '../evaluation/windows';
+import { forWindows, withLanguageModel } from '../evaluation/language-model';
+import { readModelWindows } from '../evaluation/model-windows';
 import { groupLayers } from './groups';
 import { targetPlaces } from './places';
 import type { CalibrationReport, CalibrationSource, MatrixStatistics } from './types';
@@ -65,17 +64,11 @@ export async function computeCalibration(
   const { index, targets, calibration, contextLength, out } = input;
   const { first: firstWindow, count: samples } = input.part ?? { first: 0, count: input.samples };
   const start = context.now();
-  const model = describeModel(index, { context: contextLength });
+  const { model, tokenizer, windows } = await readModelWindows(context, index, calibration, {
+    context: contextLength,
+    windows: firstWindow + samples,
+  });
   const readers = readersOf(targetPlaces(model, targets, 'Calibration statistics'), targets);
-  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
-  const windows = await readWindows(
-    context.files,
-    tokenizer,
-    model.config.vocab,
-    calibration,
-    { context: contextLength, windows: firstWindow + samples, masked: model.masked },
-    context.signal,
-  );
   const tokens = windows.tokens.subarray(firstWindow * contextLength);
   const counts: Counts = { samples, context: contextLength, tokens: samples * contextLength };
   const header = serializeHeader(

@@ -5,21 +5,26 @@
 import type { FisherReport, FisherSource } from './types';
 import { openCheckpoint } from '../logical/open';
 import { serializeHeader, type TensorPlace } from '../checkpoint/serialize';
-import { contentHash, tensorSource } from '../checkpoint/sources';
+import { knownHash, tensorSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor, TensorInfo } from '../checkpoint/types';
 import type { FileSystem } from '../files/types';
 import { callNative, stageReporter, type PipelineContext, type Where } from '../context';
 import { LqError } from '../errors';
 import type { ByteRange } from '../native';
-import { describeModel, forWindows, withLanguageModel } from '../evaluation/language-model';
-import { TextTokenizer } from '../evaluation/tokenizer';
+import { forWindows, withLanguageModel } from '../evaluation/language-model';
+import { readModelWindows } from '../evaluation/model-windows';
 import { targetPlaces } from './places';
 import { unreachedWarning } from './unreached';
-import { readWindows } from '../evaluation/windows';
 
 /** Under these keys of the file's `__metadata__`. */
 const FORMAT = 'lq-studio.fisher';
 const FORMAT_VERSION = '1';
+
+/** Sequences of a text, from `first` on. */
+export interface Range {
+  readonly first: number;
+  readonly count: number;
+}
 
 export interface FisherInput {
   readonly index: CheckpointIndex;
@@ -29,6 +34,8 @@ export interface FisherInput {
   readonly calibration: string;
   readonly samples: number;
   readonly contextLength: number;
+  /** The first of them that is taken, with `count` from there on; absent: all. */
+  readonly part?: Range;
   /** Hash of the weights that the network is made of, see `modelHash`. */
   readonly model: string;
   /** Where it is written: a name that the caller gives a finished file its own instead. */
@@ -40,7 +47,7 @@ export interface FisherInput {
 /** Identifies the weights of a model: every tensor's name and content. */
 export async function modelHash(context: PipelineContext, tensors: readonly LogicalTensor[]): Promise<string> {
   const lines: string[] = [];
-  for (const tensor of tensors) lines.push(`${tensor.name} ${await contentHash(context, tensor)}`);
+  for (const tensor of tensors) lines.push(`${tensor.name} ${await knownHash(context, tensor)}`);
   return context.digest(lines.join('\n'));
 }
 
@@ -50,19 +57,13 @@ export async function modelHash(context: PipelineContext, tensors: readonly Logi
  *   'not-finite', 'cancelled', 'io'.
  */
 export async function computeFisher(context: PipelineContext, input: FisherInput): Promise<FisherReport> {
-  const { index, targets, calibration, samples, contextLength, out } = input;
+  const { index, targets, calibration, contextLength, out } = input;
+  const { first, count: samples } = input.part ?? { first: 0, count: input.samples };
   const start = context.now();
-  const model = describeModel(index, { context: contextLength });
+  const wanted = { context: contextLength, windows: first + samples };
+  const { model, tokenizer, windows } = await readModelWindows(context, index, calibration, wanted);
   const places = targetPlaces(model, targets, 'Fisher information');
-  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
-  const windows = await readWindows(
-    context.files,
-    tokenizer,
-    model.config.vocab,
-    calibration,
-    { context: contextLength, windows: samples, masked: model.masked },
-    context.signal,
-  );
+  const tokens = windows.tokens.subarray(first * contextLength);
   const header = serializeHeader(
     targets.map(({ name, shape }) => ({ name, dtype: 'F32', shape })),
     {
@@ -84,7 +85,7 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
       callNative(
         context,
         { file: index.path },
-        control => opened.calibrate(windows.tokens, contextLength, { gradients, inputs: [] }, control),
+        control => opened.calibrate(tokens, contextLength, { gradients, inputs: [] }, control),
         done => {
           report(done);
           input.onProgress?.(done);
@@ -96,9 +97,77 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
     await context.files.remove(out);
     throw error;
   }
+  return describe(context, out, header.tensors, {
+    ...{ samples, context: contextLength, losses: [...losses] },
+    precision: context.precision.used,
+    warnings: [...windows.notes, ...model.warnings],
+    seconds: (context.now() - start) / 1000,
+  });
+}
+
+/** A file and how many sequences it is the mean over. */
+export interface FisherPart {
+  readonly file: string;
+  readonly report: FisherReport;
+}
+
+/**
+ * Adds files of parts of one text up, as one pass over all of it would have given: means over sequences weigh by their number.
+ * @param out a name that the caller gives a finished file its own instead
+ * @throws LqError 'disk-full', 'cancelled', 'io'.
+ */
+export async function addFisher(
+  context: PipelineContext,
+  parts: readonly FisherPart[],
+  out: string,
+): Promise<FisherReport> {
+  const start = context.now();
+  const indices = await Promise.all(parts.map(({ file }) => openCheckpoint(context.files, file)));
+  const [first] = indices as [CheckpointIndex];
+  const samples = parts.reduce((sum, { report }) => sum + report.samples, 0);
+  const header = serializeHeader(
+    first.tensors.map(({ name, shape }) => ({ name, dtype: 'F32', shape })),
+    { ...first.shards[0]!.metadata, samples: String(samples) },
+  );
+  const report = stageReporter(context, 'fisher', header.tensors.length);
+  try {
+    await context.files.allocate(out, header.fileBytes, header.bytes);
+    for (const [i, place] of header.tensors.entries()) {
+      const terms = parts.map((part, k) => {
+        const { file: path, offset, bytes } = indices[k]!.byName.get(place.name)!;
+        return { range: { path, offset, bytes }, weight: part.report.samples / samples };
+      });
+      await callNative(context, { file: out, tensor: place.name }, control =>
+        context.native.weightedSum(terms, rangeIn(out, place), control),
+      );
+      report(i + 1, { item: place.name });
+    }
+    await context.files.sync(out);
+  } catch (error) {
+    await context.files.remove(out);
+    throw error;
+  }
+  const reports = parts.map(each => each.report);
+  const { warnings, precision } = reports[0]!;
+  return describe(context, out, header.tensors, {
+    ...{ samples, context: reports[0]!.context, precision },
+    losses: reports.flatMap(({ losses }) => losses),
+    // A sentence on the text is every part's; one on what a part did not reach is of that part.
+    warnings: warnings.filter(warning => reports.every(each => each.warnings.includes(warning))),
+    seconds: reports.reduce((sum, { seconds }) => sum + seconds, (context.now() - start) / 1000),
+  });
+}
+
+/** The report of a file that is written, with what its matrices hold. */
+async function describe(
+  context: PipelineContext,
+  out: string,
+  tensors: readonly TensorPlace[],
+  report: Omit<FisherReport, 'out' | 'hash' | 'matrices'>,
+): Promise<FisherReport> {
   const matrices: FisherReport['matrices'] = [];
   const hashes: string[] = [];
-  for (const place of header.tensors) {
+  for (const place of tensors) {
     const matrix = tensorSource({ ...place, file: out });
     const where = { file: out, tensor: place.name };
     const { mean, count, max } = await callNative(context, where, control =>
@@ -107,22 +176,13 @@ export async function computeFisher(context: PipelineContext, input: FisherInput
     matrices.push({ name: place.name, sum: mean * count, max });
     hashes.push(await hashOf(context, { path: out, offset: place.offset, bytes: place.bytes }, where));
   }
+  const unreached = matrices.filter(({ sum }) => sum === 0).map(({ name }) => name);
   return {
-    out,
-    hash: context.digest(hashes.join()),
-    samples,
-    context: contextLength,
-    losses: [...losses],
-    matrices,
-    seconds: (context.now() - start) / 1000,
-    precision: context.precision.used,
+    ...{ out, hash: context.digest(hashes.join()), matrices },
+    ...report,
     warnings: [
-      ...windows.notes,
-      ...model.warnings,
-      ...unreachedWarning(
-        matrices.filter(({ sum }) => sum === 0).map(({ name }) => name),
-        'have no Fisher information, and errors in them cost nothing under it',
-      ),
+      ...report.warnings,
+      ...unreachedWarning(unreached, 'have no Fisher information, and errors in them cost nothing under it'),
     ],
   };
 }

@@ -3,7 +3,7 @@
  * from the original of a model with a coarse copy of the matrix.
  */
 import { tensorBytes } from '../checkpoint/serialize';
-import { contentHash, denseSource } from '../checkpoint/sources';
+import { knownHash, denseSource } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
 import { arithmeticOf, callNative, type PipelineContext } from '../context';
 import { windowDivergence } from '../evaluation/divergence';
@@ -53,7 +53,7 @@ export async function measuredPrices(
       backend: arithmeticOf(context),
       model,
       config: index.config,
-      matrix: [target.name, await contentHash(context, target)],
+      matrix: [target.name, await knownHash(context, target)],
       windows: [windows.context, windows.predictions, windows.mask, context.digest(windows.tokens.join())],
       probe: PROBE,
     };

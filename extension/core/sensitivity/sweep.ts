@@ -4,9 +4,9 @@
  * matrices and options share work.
  */
 import type { LqParameters } from '../native';
-import { cachedOnce, readCached, writeCached } from '../storage/cache';
+import { cachedOnce, readCached } from '../storage/cache';
 import { describeHolder, shareOf } from '../storage/claims';
-import { contentHash, denseSource } from '../checkpoint/sources';
+import { denseSource, foundHash, knownHash } from '../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
 import { backendOf, callNative, devicesOf, type PipelineContext } from '../context';
 import { LqError } from '../errors';
@@ -147,6 +147,7 @@ export async function sweepShard(context: PipelineContext, input: SweepInput, sh
     shard,
   );
   const computed: string[] = [];
+  context.post?.begin('sweep', targets.length);
   const outcomes = await overLanes(context, {
     stage: 'sweep',
     items: order.map(i => targets[i]!),
@@ -154,8 +155,14 @@ export async function sweepShard(context: PipelineContext, input: SweepInput, sh
     weightOf: ({ parameters }) => parameters,
     async work(lane, target, report) {
       try {
-        const row = await sweepMatrix(lane, target, input, report, false, () => computed.push(target.name));
-        return row === BUSY ? 'left' : 'done';
+        let how: 'computed' | 'found' = 'found';
+        const row = await sweepMatrix(lane, target, input, report, false, () => {
+          computed.push(target.name);
+          how = 'computed';
+        });
+        if (row === BUSY) return 'left';
+        context.post?.done(how);
+        return 'done';
       } catch (error) {
         // The sweep itself says which matrices it leaves as they are.
         if (error instanceof LqError && error.code === 'out-of-range') return 'done';
@@ -206,7 +213,7 @@ export async function unmeasured(
   let [looped, quantized, encoded] = [0, 0, 0];
   for (const target of targets) {
     const { rows, cols } = denseSource(target);
-    const hash = metric && (await readCached<string>(context, 'hash', await hashKey(context, target)));
+    const hash = metric && (await foundHash(context, target));
     const own = metric?.hashes[target.name];
     const entry =
       hash === undefined || own === undefined
@@ -315,25 +322,6 @@ async function sweepMatrix(
     norm: known.norm,
     weightedNorm: known.weightedNorm,
   };
-}
-
-/**
- * A matrix's hash, found again while its file keeps size and time: several workers look at each matrix, and only one should
- * have to read it.
- */
-async function knownHash(lane: PipelineContext, target: LogicalTensor): Promise<string> {
-  const key = await hashKey(lane, target);
-  const known = await readCached<string>(lane, 'hash', key);
-  if (known !== undefined) return known;
-  const hash = await contentHash(lane, target);
-  await writeCached(lane, 'hash', key, hash);
-  return hash;
-}
-
-async function hashKey(lane: PipelineContext, target: LogicalTensor) {
-  const { path, offset, rows, cols, dtype } = denseSource(target);
-  const stat = await lane.files.stat(path);
-  return { path, bytes: stat?.bytes, modified: stat?.modified, offset, rows, cols, dtype };
 }
 
 const isCost = (cost: number | null): boolean => cost !== null && Number.isFinite(cost) && cost >= 0;

@@ -1,10 +1,10 @@
 /** Statistics of a calibration text: computed once, found again by the content of model and text. */
 import { arithmeticOf, callNative, type PipelineContext } from '../context';
 import { modelUnits, recordRate } from '../estimate';
-import { describeModel } from '../evaluation/language-model';
+import { readModelWindows } from '../evaluation/model-windows';
 import { EVALUATION_VERSION, readTextFile } from '../evaluation/text';
 import { TextTokenizer } from '../evaluation/tokenizer';
-import { readWindows, type Windows } from '../evaluation/windows';
+import type { Windows } from '../evaluation/windows';
 import type { CheckpointIndex } from '../checkpoint/types';
 import { baseName } from '../format';
 import { logicalTensors } from '../logical/logical';
@@ -17,57 +17,178 @@ import type { CalibrateRequest, CompressRequest, FisherRequest } from '../reques
 import { computeCalibration, mergeCalibration, openCalibration } from '../sensitivity/calibration';
 import { heldAtATime, passesOver } from '../sensitivity/groups';
 import { exportImportance, importImportance, isImportanceMatrix } from '../sensitivity/imatrix';
-import { computeFisher, modelHash, openFisher } from '../sensitivity/fisher';
+import { addFisher, computeFisher, modelHash, openFisher, type Range } from '../sensitivity/fisher';
 import { fisherMetric, kfacMetric, plainMetric, type Metric } from '../sensitivity/metric';
 import { measuredPrices, withPrices } from '../sensitivity/prices';
 import type { CalibrationReport, FisherReport } from '../sensitivity/types';
-import { shardOrder, type Shard } from '../shards';
+import { formatShard, shardOrder, type Shard } from '../shards';
 import { cachedFileOnce, cachePath, findCachedFile, makeRoom, waitReporter } from '../storage/cache';
 import { copyWhole } from '../storage/copy';
+import { withPost } from '../storage/posts';
 
 // --- Fisher information -------------------------------------------------------------------------------------------------
 
-export async function fisher(context: PipelineContext, request: FisherRequest): Promise<FisherReport> {
-  const { file, report } = await fisherOnce(context, await open(context.files, request), request);
-  await copyWhole(context, file, request.out);
-  return { ...report, out: request.out };
+/** As one of several workers it does first what no other is at; each ends with the whole. */
+export async function fisher(context: PipelineContext, request: FisherRequest, shard?: Shard): Promise<FisherReport> {
+  const opened = await open(context.files, request);
+  return posted(context, request, opened, shard, async own => {
+    const { file, report } = await fisherOnce(own, opened, { parts: shard?.count ?? 1, ...request }, shard);
+    await copyWhole(own, file, request.out);
+    return { ...report, out: request.out };
+  });
 }
 
 /** Fisher information of a calibration text, computed once and found again by the content of model and text. */
 async function fisherOnce(
   context: PipelineContext,
   { index, targets }: Opened,
-  request: Pick<FisherRequest, 'calibration' | 'samples' | 'context'>,
+  request: Pick<FisherRequest, 'calibration' | 'samples' | 'context' | 'parts'>,
+  shard?: Shard,
 ): Promise<{ file: string; report: FisherReport }> {
   const model = await modelHash(context, logicalTensors(index));
   const samples = request.samples ?? DEFAULTS.samples;
   const contextLength = request.context ?? DEFAULTS.context;
   const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
+  const { calibration } = request;
+  const parts = Math.min(request.parts ?? 1, samples);
   const key = {
     version: EVALUATION_VERSION,
     model,
     config: index.config,
     tokenizer: context.digest(tokenizer.source),
     targets: targets.map(target => target.name),
-    text: context.digest((await readTextFile(context.files, request.calibration)).text),
+    text: context.digest((await readTextFile(context.files, calibration)).text),
     samples,
     context: contextLength,
     backend: arithmeticOf(context),
+    ...(parts > 1 && { parts }),
   };
-  const { calibration } = request;
-  const found = await cachedFileOnce<FisherReport>(context, 'fisher', key, {
-    extension: '.safetensors',
-    async make(out, claim) {
-      const onProgress = (done: number): void => claim.progress({ done, total: samples });
-      const input = { index, targets, calibration, samples, contextLength, model, out, onProgress };
-      const report = await computeFisher(context, input);
-      await recordRate(context, 'fisher', modelUnits(index.parameters, samples * contextLength), report.seconds);
-      return report;
+  const { file, value } = await inParts<FisherReport>(
+    context,
+    { kind: 'fisher', stage: 'fisher', key, label: index.label, samples, parts },
+    {
+      async compute(own, part, out, onProgress) {
+        const input = { index, targets, calibration, samples, contextLength, model, out, onProgress };
+        const report = await computeFisher(own, { ...input, ...(part && { part }) });
+        const tokens = (part?.count ?? samples) * contextLength;
+        await recordRate(own, 'fisher', modelUnits(index.parameters, tokens), report.seconds);
+        return report;
+      },
+      add: (all, out) =>
+        addFisher(
+          context,
+          all.map(each => ({ file: each.file, report: each.value })),
+          out,
+        ),
     },
-    onWait: waitReporter(context, 'fisher', index.label),
-  });
-  const { file, value } = found!;
+    shard,
+  );
   return { file, report: { ...value, out: file } };
+}
+
+// --- In parts -----------------------------------------------------------------------------------------------------------
+
+/** A part of a job that several workers share: its context tells how far it is. */
+async function posted<R>(
+  context: PipelineContext,
+  request: object,
+  { index: { label } }: Opened,
+  shard: Shard | undefined,
+  work: (context: PipelineContext) => Promise<R>,
+): Promise<R> {
+  if (shard === undefined) return work(context);
+  const post = await withPost(context, { request, label, worker: formatShard(shard) });
+  try {
+    return await work(post.context);
+  } finally {
+    await post.close();
+  }
+}
+
+type Found<R> = { file: string; value: R };
+
+/** Statistics of a text that are kept under a key. */
+interface PartedJob {
+  readonly kind: 'fisher' | 'calibration';
+  readonly stage: 'fisher' | 'calibrate';
+  readonly key: Readonly<Record<string, unknown>>;
+  readonly label: string;
+  /** Windows of the text. */
+  readonly samples: number;
+  readonly parts: number;
+}
+
+interface PartedWork<R> {
+  /** Of some windows, or of all. */
+  compute(
+    context: PipelineContext,
+    part: Range | undefined,
+    out: string,
+    onProgress: (done: number) => void,
+  ): Promise<R>;
+  /** The whole from all parts, in their order. */
+  add(all: readonly Found<R>[], out: string): Promise<R>;
+}
+
+/**
+ * Statistics of a text, computed once and found again. In parts of its windows, each is computed by the first process that comes to
+ * it, those of its own stripe first, and the parts are added up in their order: the result depends on how many there are and on
+ * nothing else.
+ */
+async function inParts<R>(
+  context: PipelineContext,
+  job: PartedJob,
+  { compute, add }: PartedWork<R>,
+  shard: Shard = { index: 0, count: 1 },
+): Promise<Found<R>> {
+  const { kind, stage, key, label, samples, parts } = job;
+  const extension = '.safetensors';
+  const one = (own: PipelineContext, part: Range | undefined, patient: boolean): Promise<Found<R> | undefined> =>
+    cachedFileOnce<R>(own, kind, part === undefined ? key : { ...key, part }, {
+      extension,
+      make(out, claim) {
+        const total = part?.count ?? samples;
+        return compute(own, part, out, done => claim.progress({ done, total }));
+      },
+      ...(patient && { onWait: waitReporter(own, stage, label) }),
+    });
+  if (parts === 1) return (await one(context, undefined, true))!;
+  const found = await findCachedFile<R>(context, kind, key, extension);
+  if (found !== undefined) return found;
+  const cut = (part: number): number => Math.floor((part * samples) / parts);
+  const ranges = Array.from({ length: parts }, (_, part) => ({ first: cut(part), count: cut(part + 1) - cut(part) }));
+  const order = shardOrder(
+    ranges.map(({ count }) => count),
+    shard,
+  );
+  const done = new Map<number, Found<R>>();
+  context.post?.begin(stage, parts);
+  // First what nobody is at, then what others did not finish.
+  for (const patient of [false, true])
+    for (const part of order.filter(each => !done.has(each))) {
+      const { count } = ranges[part]!;
+      const before = [...done.keys()].reduce((sum, each) => sum + ranges[each]!.count, 0);
+      let how: 'computed' | 'found' = 'found';
+      const report: PipelineContext['report'] = progress => {
+        if (progress.waitingFor === undefined) how = 'computed';
+        const now = before + (count * progress.done) / progress.total;
+        context.report({ ...progress, done: Math.min(samples, now), total: samples });
+      };
+      const own = await one({ ...context, report }, ranges[part], patient);
+      if (own === undefined) continue;
+      done.set(part, own);
+      context.post?.done(how);
+    }
+  const sum = await cachedFileOnce<R>(context, kind, key, {
+    extension,
+    make: out =>
+      add(
+        ranges.map((_, part) => done.get(part)!),
+        out,
+      ),
+    onWait: waitReporter(context, stage, label),
+  });
+  return sum!;
 }
 
 // --- Moments of inputs and Fisher information of outputs ------------------------------------------------------------------
@@ -82,12 +203,14 @@ export async function calibrate(
   const opened = await open(context.files, request);
   const report =
     merge === undefined
-      ? await copyOfCalibration(
-          context,
-          opened,
-          { parts: shard?.count ?? 1, ...request, calibration: calibration! },
-          out,
-          shard,
+      ? await posted(context, request, opened, shard, own =>
+          copyOfCalibration(
+            own,
+            opened,
+            { parts: shard?.count ?? 1, ...request, calibration: calibration! },
+            out,
+            shard,
+          ),
         )
       : await mergeCalibration(context, merge, await modelHash(context, logicalTensors(opened.index)), out);
   if (imatrix === undefined) return report;
@@ -111,32 +234,12 @@ async function copyOfCalibration(
   return { ...report, out };
 }
 
-/** How the statistics of one text are computed: whole, or in parts of its windows. */
-interface CalibrationWork {
-  readonly index: CheckpointIndex;
-  readonly targets: Opened['targets'];
-  readonly calibration: string;
-  readonly samples: number;
-  readonly contextLength: number;
-  readonly model: string;
-  readonly fisher: boolean;
-  readonly held: number;
-  /** What all of it is kept under. */
-  readonly key: Readonly<Record<string, unknown>>;
-}
-
-type Calibrated = { file: string; value: CalibrationReport };
-
-/**
- * The statistics of a calibration text, computed once and found again by the content of model and text. In parts, each is
- * computed by the first process that comes to it, those of its own stripe first, and the parts are added up in their order: the
- * result depends on how many there are and on nothing else.
- */
+/** The statistics of a calibration text, computed once and found again by the content of model and text. */
 async function calibrationOnce(
   context: PipelineContext,
   { index, targets }: Opened,
   request: CalibrationWanted,
-  shard: Shard = { index: 0, count: 1 },
+  shard?: Shard,
 ): Promise<{ file: string; report: CalibrationReport }> {
   const model = await modelHash(context, logicalTensors(index));
   const samples = request.samples ?? DEFAULTS.samples;
@@ -158,85 +261,40 @@ async function calibrationOnce(
     ...(parts > 1 && { parts }),
   };
   const held = heldAtATime(context, request.memory);
-  const work: CalibrationWork = { index, targets, calibration, samples, contextLength, model, fisher, held, key };
-  const { file, value } =
-    parts === 1 ? (await calibratePart(context, work))! : await addParts(context, work, parts, shard);
-  return { file, report: { ...value, out: file } };
-}
-
-/** The statistics of some windows, or of all. Undefined when another process is at them and the caller is not `patient`. */
-function calibratePart(
-  context: PipelineContext,
-  { key, ...work }: CalibrationWork,
-  part?: { readonly first: number; readonly count: number },
-  patient = true,
-): Promise<Calibrated | undefined> {
-  const { index, contextLength } = work;
-  const total = part?.count ?? work.samples;
-  return cachedFileOnce<CalibrationReport>(context, 'calibration', part === undefined ? key : { ...key, part }, {
-    extension: '.safetensors',
-    async make(out, claim) {
-      const onProgress = (done: number): void => claim.progress({ done, total });
-      const report = await computeCalibration(context, { ...work, ...(part && { part }), out, onProgress });
-      const tokens = passesOver(work.targets, work.held) * total * contextLength;
-      await recordRate(context, 'calibrate', modelUnits(index.parameters, tokens), report.seconds);
-      return report;
+  const { file, value } = await inParts<CalibrationReport>(
+    context,
+    { kind: 'calibration', stage: 'calibrate', key, label: index.label, samples, parts },
+    {
+      async compute(own, part, out, onProgress) {
+        const input = { index, targets, calibration, samples, contextLength, model, fisher, held, out, onProgress };
+        const report = await computeCalibration(own, { ...input, ...(part && { part }) });
+        const tokens = passesOver(targets, held) * (part?.count ?? samples) * contextLength;
+        await recordRate(own, 'calibrate', modelUnits(index.parameters, tokens), report.seconds);
+        return report;
+      },
+      async add(all, out) {
+        const merged = await mergeCalibration(
+          context,
+          all.map(each => each.file),
+          model,
+          out,
+        );
+        const reports = all.map(each => each.value);
+        // A sentence on the text is every part's; one on what a part did not reach is of that part.
+        const shared = reports[0]!.warnings.filter(warning =>
+          reports.every(({ warnings }) => warnings.includes(warning)),
+        );
+        return {
+          ...merged,
+          losses: reports.flatMap(({ losses }) => losses),
+          warnings: [...new Set([...shared, ...merged.warnings])],
+          seconds: reports.reduce((seconds, each) => seconds + each.seconds, merged.seconds),
+        };
+      },
     },
-    ...(patient && { onWait: waitReporter(context, 'calibrate', index.label) }),
-  });
-}
-
-async function addParts(
-  context: PipelineContext,
-  work: CalibrationWork,
-  parts: number,
-  shard: Shard,
-): Promise<Calibrated> {
-  const { key, samples, index, model } = work;
-  const found = await findCachedFile<CalibrationReport>(context, 'calibration', key, '.safetensors');
-  if (found !== undefined) return found;
-  const cut = (part: number): number => Math.floor((part * samples) / parts);
-  const ranges = Array.from({ length: parts }, (_, part) => ({ first: cut(part), count: cut(part + 1) - cut(part) }));
-  let done = 0;
-  const order = shardOrder(
-    ranges.map(({ count }) => count),
     shard,
   );
-  // First what nobody is at, then what others did not finish.
-  for (const patient of [false, true])
-    for (const part of order) {
-      const { first, count } = ranges[part]!;
-      const report: PipelineContext['report'] = progress =>
-        context.report({
-          ...progress,
-          done: Math.min(samples, done + (count * progress.done) / progress.total),
-          total: samples,
-        });
-      const own = await calibratePart({ ...context, report }, work, { first, count }, patient);
-      if (own !== undefined && !patient) done += count;
-    }
-  const sum = await cachedFileOnce<CalibrationReport>(context, 'calibration', key, {
-    extension: '.safetensors',
-    async make(out) {
-      const all: Calibrated[] = [];
-      for (const range of ranges) all.push((await calibratePart(context, work, range))!);
-      const files = all.map(({ file }) => file);
-      const merged = await mergeCalibration(context, files, model, out);
-      const reports = all.map(({ value }) => value);
-      // A sentence on the text is every part's; one on what a part did not reach is of that part.
-      const shared = reports[0]!.warnings.filter(warning =>
-        reports.every(({ warnings }) => warnings.includes(warning)),
-      );
-      return {
-        ...merged,
-        losses: reports.flatMap(({ losses }) => losses),
-        warnings: [...new Set([...shared, ...merged.warnings])],
-        seconds: reports.reduce((seconds, each) => seconds + each.seconds, merged.seconds),
-      };
-    },
-    onWait: waitReporter(context, 'calibrate', index.label),
-  });
-  return sum!;
+  return { file, report: { ...value, out: file } };
 }
 
 // --- For a compression ----------------------------------------------------------------------------------------------------
@@ -304,7 +362,7 @@ async function statisticsMetric(
           ? await openFisher(context, file!, opened.targets)
           : await openFisher(
               context,
-              (await fisherOnce(context, opened, { ...request, calibration })).file,
+              (await fisherOnce(context, opened, { ...request, calibration }, shard)).file,
               opened.targets,
             ),
       );
@@ -359,15 +417,9 @@ export async function calibrationWindows(
   request: Pick<CompressRequest, 'samples' | 'context'> & { readonly calibration: string },
   most = Infinity,
 ): Promise<Windows> {
-  const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
-  const windows = Math.min(request.samples ?? DEFAULTS.samples, most);
-  const { config, masked } = describeModel(index);
-  return readWindows(
-    context.files,
-    tokenizer,
-    config.vocab,
-    request.calibration,
-    { context: request.context ?? DEFAULTS.context, windows, masked },
-    context.signal,
-  );
+  const { windows } = await readModelWindows(context, index, request.calibration, {
+    context: request.context ?? DEFAULTS.context,
+    windows: Math.min(request.samples ?? DEFAULTS.samples, most),
+  });
+  return windows;
 }

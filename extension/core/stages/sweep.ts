@@ -18,7 +18,8 @@ import {
   type Unmeasured,
 } from '../sensitivity/sweep';
 import type { ShardReport, SweepTable } from '../sensitivity/types';
-import type { Shard } from '../shards';
+import { formatShard, type Shard } from '../shards';
+import { forgetPosts, withPost } from '../storage/posts';
 import { calibrationWindows, metricOf } from './statistics';
 
 /** What a request is about: the method, the target and the matrices it holds. */
@@ -53,11 +54,8 @@ function embeddingsOf({ embeddings }: Target, asked: boolean): boolean {
 /** @throws LqError those of `chooseMethod`, `open` and the target's `prepare`. */
 export async function subjectOf({ files }: PipelineContext, request: SubjectRequest): Promise<Subject> {
   const method = await chooseMethod(files, request);
-  if (request.parts !== undefined && (method.metric !== 'kfac' || request.calibration === undefined))
-    throw new LqError(
-      'usage',
-      'Statistics in parts are those of K-FAC from a calibration text (Fisher information is computed by one worker, for which the others wait): leave out --parts.',
-    );
+  if (request.parts !== undefined && (method.metric === 'plain' || request.calibration === undefined))
+    throw new LqError('usage', 'Parts are of the windows of a calibration text: leave out --parts.');
   const target = targetOf(request);
   const embeddings = embeddingsOf(target, request.embeddings ?? false);
   const found = await open(files, { ...request, embeddings }, method.options);
@@ -72,6 +70,7 @@ export async function sweep(context: PipelineContext, request: SweepRequest): Pr
   const isMeasured = (): boolean => request.costs !== 'predicted';
   const table = await completeSweep(context, { method, prepared, metric }, request, isMeasured);
   if (request.out !== undefined) await context.files.writeAtomic(request.out, JSON.stringify(table));
+  await forgetPosts(context, request);
   return table;
 }
 
@@ -105,8 +104,14 @@ export async function sweepShard(
 ): Promise<ShardReport> {
   const { method, prepared } = await subjectOf(context, request);
   for (const note of method.notes) context.log('warning', note);
-  const metric = await metricOf(context, prepared.opened, method, request, shard);
-  return sweepPart(context, { method, prepared, metric }, request, shard);
+  const { label } = prepared.opened.index;
+  const posted = await withPost(context, { request, label, worker: formatShard(shard) });
+  try {
+    const metric = await metricOf(posted.context, prepared.opened, method, request, shard);
+    return await sweepPart(posted.context, { method, prepared, metric }, request, shard);
+  } finally {
+    await posted.close();
+  }
 }
 
 /** One worker's part of the sweep of a target's matrices. */

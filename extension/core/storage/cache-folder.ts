@@ -3,7 +3,7 @@
  * setting names by mistake, one of models perhaps, is neither used nor emptied.
  *
  *   CACHEDIR.TAG                      says whose folder it is (https://bford.info/cachedir/)
- *   <kind>/<key>.json|.safetensors    an entry; `packed/<key>` is a folder
+ *   <kind>/<key>.json, .safetensors, .parts   an entry; `packed/<key>` is a folder
  *   <entry>.claim                     who makes the entry, `.claim.<owner>.removing` who removes that claim
  *   <entry>.<owner>.use               who needs the entry to stay
  *   <entry>.<owner>.partial           an entry in the making, renamed when it is whole
@@ -29,6 +29,7 @@ const CACHE_KINDS = [
   'encoded',
   'written',
   'output',
+  'shard',
 ] as const;
 export type CacheKind = (typeof CACHE_KINDS)[number];
 
@@ -42,11 +43,13 @@ export const USE_SUFFIX = '.use';
 /** Files and folders of one key; what follows the key. */
 const KEYED = /^([0-9a-f]{64})(\..+)?$/;
 const OWNED_PARTIAL = /[0-9a-f]{64}\..+\.partial$/;
-const CONTENT = new Set([undefined, '.json', '.safetensors']);
+const CONTENT = new Set([undefined, '.json', '.safetensors', '.parts']);
 /** A partial file without a claim is being written if it changed within this time, and was left behind otherwise. */
 const LEFT_BEHIND_MS = 3_600_000;
 
 type Cleaner = Pick<Claimant, 'files' | 'self' | 'claimTimeout'>;
+/** What it takes to look. */
+export type Watcher = Cleaner;
 
 /**
  * Makes `folder` a cache, or sees that it is one. A new or empty folder becomes one, so does one that holds nothing but
@@ -102,13 +105,17 @@ export interface CacheUsage {
 
 /** What the cache keeps in a folder; nothing in a folder that is absent or not ours. */
 export async function cacheUsage(files: WritableFileSystem, folder: string): Promise<CacheUsage> {
-  if ((await files.stat(folder)) === undefined || !(await isOurs(files, folder))) return { bytes: 0, entries: 0 };
+  if (!(await holdsEntries(files, folder))) return { bytes: 0, entries: 0 };
   const entries = await entriesOf(files, folder);
   return { bytes: entries.reduce((sum, { bytes }) => sum + bytes, 0), entries: entries.length };
 }
 
 const isOurs = async (files: WritableFileSystem, folder: string): Promise<boolean> =>
   (await isTagged(files, folder)) || (await holdsOnlyEntries(files, folder));
+
+/** Whether a folder is there and ours. */
+export const holdsEntries = async (files: WritableFileSystem, folder: string): Promise<boolean> =>
+  (await files.stat(folder)) !== undefined && isOurs(files, folder);
 
 /** A piece of work that a process has claimed. */
 export interface AtWork {
@@ -123,8 +130,9 @@ export interface AtWork {
 export async function atWork(context: Cleaner, folder: string): Promise<AtWork[]> {
   const { files } = context;
   const found: AtWork[] = [];
-  if ((await files.stat(folder)) === undefined || !(await isOurs(files, folder))) return found;
-  for (const kind of CACHE_KINDS) {
+  if (!(await holdsEntries(files, folder))) return found;
+  // A worker's claim on its post is no piece of work (posts.ts).
+  for (const kind of CACHE_KINDS.filter(each => each !== 'shard')) {
     const room = joinPath(folder, kind);
     if ((await files.stat(room))?.directory !== true) continue;
     for (const name of await files.list(room)) {

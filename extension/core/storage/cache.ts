@@ -97,12 +97,15 @@ export async function cachedOnce<T>(
   });
 }
 
+/** Of entries that are a file and what is said of it. */
+type FileExtension = '.safetensors' | '.parts';
+
 /** The file of an entry and what is said of it, when both are there. */
 export async function findCachedFile<T>(
   context: PipelineContext,
   kind: CacheKind,
   key: unknown,
-  extension: '.safetensors',
+  extension: FileExtension,
 ): Promise<{ file: string; value: T } | undefined> {
   const file = cachePath(context, kind, key, extension);
   if (!(await markUsed(context, file))) return undefined;
@@ -119,7 +122,7 @@ export async function cachedFileOnce<T>(
   kind: CacheKind,
   key: unknown,
   job: {
-    readonly extension: '.safetensors';
+    readonly extension: FileExtension;
     make(partial: string, claim: Claim): Promise<T>;
     onWait?: (holder: ClaimRecord) => void;
   },
@@ -153,14 +156,23 @@ export async function holdEntry(context: PipelineContext, path: string): Promise
 }
 
 /** Removes an entry that nobody holds. */
-export async function removeUnlessUsed(context: PipelineContext, path: string): Promise<void> {
-  const folder = folderOf(path);
-  for (const name of await context.files.list(folder)) {
-    const companion = joinPath(folder, name);
-    if (!companion.startsWith(`${path}.`) || !name.endsWith(USE_SUFFIX)) continue;
-    if (await mayBeAtWork(context, companion)) return;
+export const removeUnlessUsed = (context: PipelineContext, path: string): Promise<void> =>
+  removeUnused(context, [path]);
+
+/** Removes those of some entries of one kind that nobody holds. */
+export async function removeUnused(context: PipelineContext, paths: readonly string[]): Promise<void> {
+  const [first] = paths;
+  if (first === undefined) return;
+  const folder = folderOf(first);
+  if ((await context.files.stat(folder)) === undefined) return;
+  const there = new Set((await context.files.list(folder)).map(name => joinPath(folder, name)));
+  const uses = [...there].filter(name => name.endsWith(USE_SUFFIX));
+  for (const path of paths.filter(each => there.has(each))) {
+    const held = await Promise.all(
+      uses.filter(use => use.startsWith(`${path}.`)).map(use => mayBeAtWork(context, use)),
+    );
+    if (!held.includes(true)) await context.files.remove(path);
   }
-  await context.files.remove(path);
 }
 
 /** Tells a request's listener that another process is at a stage's item, and how far it is. */

@@ -56,9 +56,11 @@ export interface Claim {
 
 /** Heartbeats within the timeout. */
 const BEATS = 12;
-/** Looks at another's claim within the timeout, and the longest time between two. */
-const LOOKS = 30;
+/** Between two looks at another's claim passes this share of the time waited so far, within these bounds and those of the timeout. */
+const LOOK_SHARE = 0.1;
+const SHORTEST_LOOK_MS = 20;
 const LONGEST_LOOK_MS = 1000;
+const LOOKS = 30;
 /** Clocks of two machines may differ by this many timeouts before a claim is misjudged by its file's time. */
 const SKEW_TIMEOUTS = 10;
 /** Room for a record: a heartbeat overwrites the one before in place. */
@@ -225,6 +227,7 @@ export interface OnceJob<T> {
 export async function once<T>(context: Claimant, what: string, job: OnceJob<T>): Promise<T | undefined> {
   const path = claimPath(what);
   const watch = new Watch(context, path);
+  const start = context.now();
   for (;;) {
     if (context.signal.aborted) throw new LqError('cancelled', 'Cancelled.');
     const found = await job.find();
@@ -244,7 +247,7 @@ export async function once<T>(context: Claimant, what: string, job: OnceJob<T>):
     if (holder === undefined) continue;
     if (job.onWait === undefined) return undefined;
     job.onWait(holder);
-    await sleep(lookInterval(context), context.signal);
+    await sleep(lookInterval(context, start), context.signal);
   }
 }
 
@@ -256,6 +259,7 @@ export async function waitForClaim(
 ): Promise<Claim & { readonly waited: boolean }> {
   const path = claimPath(what);
   const watch = new Watch(context, path);
+  const start = context.now();
   for (let waited = false; ;) {
     if (context.signal.aborted) throw new LqError('cancelled', 'Cancelled.');
     const claim = await takeClaim(context, path);
@@ -264,11 +268,13 @@ export async function waitForClaim(
     if (holder === undefined) continue;
     waited = true;
     onWait(holder);
-    await sleep(lookInterval(context), context.signal);
+    await sleep(lookInterval(context, start), context.signal);
   }
 }
 
-const lookInterval = ({ claimTimeout }: Claimant): number => Math.min(LONGEST_LOOK_MS, claimTimeout / LOOKS);
+/** @param since when the wait began */
+const lookInterval = ({ claimTimeout, now }: Claimant, since: number): number =>
+  Math.min(LONGEST_LOOK_MS, claimTimeout / LOOKS, Math.max(SHORTEST_LOOK_MS, LOOK_SHARE * (now() - since)));
 
 function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise(resolve => {

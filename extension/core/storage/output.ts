@@ -7,12 +7,13 @@
  * What takes long to make is made once, too, wherever it is to go: its fingerprint is claimed in the cache, and the files of a
  * finished folder of the same fingerprint are copied for as long as they are there unchanged.
  *
- * A folder that is replaced steps aside as `<out>.<owner>.replaced` for the moment between two renames. A run that dies in that
- * moment leaves it there, and the next one puts it back.
+ * A folder that is replaced exchanges its name with the partial folder in one step where the file system has it. Elsewhere it
+ * steps aside as `<out>.<owner>.replaced` for the moment between two renames; a run that dies in that moment leaves it there,
+ * and the next one puts it back.
  */
 import { joinPath, folderOf, trimPath } from '../files/paths';
 import { baseName } from '../format';
-import { backendOf, type PipelineContext } from '../context';
+import { backendOf, callNative, type PipelineContext } from '../context';
 import type { WritableFileSystem } from '../files/types';
 import { LqError } from '../errors';
 import { cachePath, makeRoom, readCached, siblingOf, waitReporter, writeCached } from './cache';
@@ -210,21 +211,42 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
     await files.writeAtomic(journal, JSON.stringify(state));
   }
 
+  /** Gives the folder its name. Returns where what had the name before is then, if anything had it. */
+  async function takeName(): Promise<string | undefined> {
+    if ((await files.stat(out)) === undefined) {
+      await files.rename(folder, out);
+      return undefined;
+    }
+    if (await callNative(context, { file: out }, control => context.native.exchange(folder, out, control)))
+      return folder;
+    const replaced = siblingOf(context, out, REPLACED_SUFFIX);
+    await files.rename(out, replaced);
+    await files.rename(folder, out);
+    return replaced;
+  }
+
+  const finished: { item: string; record: R; touched: readonly string[] }[] = [];
+  /** Flushes and records all that was finished by now. */
+  async function record(): Promise<void> {
+    const batch = finished.splice(0);
+    if (batch.length === 0) return;
+    await requireHeld();
+    for (const file of new Set(batch.flatMap(({ touched }) => touched))) await files.sync(joinPath(folder, file));
+    for (const { item, record } of batch) done.set(item, record);
+    await writeJournal(done);
+    tell();
+  }
+
   let journalling = Promise.resolve();
   return {
     folder,
     finished: false,
     done,
     requireHeld,
-    markDone(item, record, touched) {
-      // One after the other: items may be finished at the same time, and the journal is one file.
-      journalling = journalling.then(async () => {
-        await requireHeld();
-        for (const file of touched) await files.sync(joinPath(folder, file));
-        done.set(item, record);
-        await writeJournal(done);
-        tell();
-      });
+    markDone(item, result, touched) {
+      // One after the other: the journal is one file. What is finished while it is written goes into the next together.
+      finished.push({ item, record: result, touched });
+      journalling = journalling.then(record);
       return journalling;
     },
     async finish() {
@@ -234,14 +256,11 @@ export async function openOutput<R>(context: PipelineContext, request: OutputReq
       // A name must not outlive a power cut that its content does not.
       for (const name of names) await files.sync(joinPath(folder, name));
       await files.sync(folder);
-      const replaced = siblingOf(context, out, REPLACED_SUFFIX);
-      const existed = (await files.stat(out)) !== undefined;
-      if (existed) await files.rename(out, replaced);
-      await files.rename(folder, out);
+      const replaced = await takeName();
       await files.sync(folderOf(out));
       // Not before: until then a run that dies is continued from it.
       await files.remove(joinPath(out, JOURNAL));
-      if (existed) await files.remove(replaced);
+      if (replaced !== undefined) await files.remove(replaced);
       if (request.shared) await rememberMade(context, fingerprint, request, done);
       await release();
       return names;

@@ -3,7 +3,7 @@ import { pricesOf } from '../../core/allocation/prices';
 import { LqError } from '../../core/errors';
 import { baseName } from '../../core/format';
 import { optionBits } from '../../core/options/option';
-import type { PlanRequest } from '../../core/requests/requests';
+import type { CompressRequest, PlanRequest } from '../../core/requests/requests';
 import type { SweepTable } from '../../core/sensitivity/types';
 import type { AllocationView, PlanAnswer, PlanPrediction, PlanQuery } from '../../protocol/panels';
 import { subjectOf } from '../model/jobs';
@@ -127,6 +127,7 @@ async function viewOf(studio: Studio, model: Model, chosen: string | undefined):
   return {
     header: model.header,
     canCompute: vscode.workspace.isTrusted,
+    text: textOf(form),
     factors: form.factors ?? 'nf8',
     budget: form.budget,
     overrides: form.overrides ?? [],
@@ -142,6 +143,12 @@ async function viewOf(studio: Studio, model: Model, chosen: string | undefined):
     ...(!swept && hasOlderSweeps(studio.jobs.all(), model) && { older: true }),
   };
 }
+
+const textOf = ({ calibration, samples, context }: CompressRequest): AllocationView['text'] => ({
+  ...(calibration !== undefined && { calibration }),
+  ...(samples !== undefined && { samples }),
+  ...(context !== undefined && { context }),
+});
 
 function sweepView({ file, fisher, table, date }: Swept): NonNullable<AllocationView['sweep']> {
   return {

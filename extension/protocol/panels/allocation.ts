@@ -5,7 +5,7 @@ import type { Price } from '../../core/allocation/prices';
 import type { Plan } from '../../core/allocation/types';
 import type { FactorStorage } from '../../core/options/types';
 import type { SweepRecipe } from '../../core/options/recipe';
-import type { SweepRequest } from '../../core/requests/requests';
+import type { CompressRequest, SweepRequest } from '../../core/requests/requests';
 import type { CommonEvents, CommonRequests, ModelHeader, TargetMatrix } from '../panelCommon';
 
 export interface PlanSummary {
@@ -53,6 +53,8 @@ export interface AllocationView {
     date?: number;
     targets: (TargetMatrix & { norm: number; weightedNorm: number })[];
   };
+  /** The text that the form takes statistics from, for costs that are weighted by them. */
+  text: Pick<CompressRequest, 'calibration' | 'samples' | 'context'>;
   factors: FactorStorage;
   budget: Budget;
   overrides: PlanOverride[];

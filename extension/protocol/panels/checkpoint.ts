@@ -1,18 +1,9 @@
 /** Checkpoint: the custom editor. */
-import type { CheckpointProblem, Role, StorageFormat } from '../../core/checkpoint/types';
-import type { PreviewReport, SpectrumReport, TensorStatistics } from '../../core/analysis/types';
+import type { CheckpointProblem } from '../../core/checkpoint/types';
+import type { PreviewReport, SpectrumReport, TensorStatistics, WeightRow } from '../../core/analysis/types';
 import type { CommonEvents, CommonRequests, ModelHeader } from '../panelCommon';
 
-export interface TensorRow {
-  name: string;
-  shape: number[];
-  dtype: string;
-  format: StorageFormat;
-  role: Role;
-  layer: number;
-  parameters: number;
-  bytes: number;
-  bitsPerWeight: number;
+export interface TensorRow extends WeightRow {
   /** Index into CheckpointView.files. */
   file: number;
   /** Stored parts of a logical weight that is more than one tensor. */

@@ -5,14 +5,9 @@
 namespace lq::cpu {
 
 const EncodeKernels& encode_kernels() {
-  switch (isa()) {
-    case Isa::avx512:
-      return avx512::encode_table;
-    case Isa::avx2:
-      return avx2::encode_table;
-    default:
-      return baseline::encode_table;
-  }
+  static const EncodeKernels& chosen =
+      table_for(isa(), baseline::encode_table, avx2::encode_table, avx512::encode_table);
+  return chosen;
 }
 
 }  // namespace lq::cpu

@@ -9,6 +9,7 @@
 #include "encode/kernels.h"
 #include "encode/option.h"
 #include "encode/predict.h"
+#include "encode/scale_powers.h"
 #include "status.h"
 #include "threads.h"
 
@@ -162,34 +163,21 @@ std::vector<double> EncodeMatrix::second_moment() {
 // of the inputs' size. Of the powers on a grid the one is taken whose codes in 3 bits, rounded to nearest in groups of
 // 128, cost least on a sample of rows.
 std::vector<float> EncodeMatrix::input_scales(const std::vector<double>& h) const {
-  constexpr int32_t kPowers = 20;
-  constexpr int64_t kSampled = 128, kGroup = 128;
-  constexpr double kMost = 4096;  // far within fp16
   constexpr float kLevels = 7;
-  const int64_t count = std::min(rows, kSampled);
+  const int64_t count = std::min(rows, kScaleSampledRows);
   std::vector<float> best(static_cast<size_t>(cols), 1.0f);
   double least = std::numeric_limits<double>::infinity();
   std::vector<double> sizes(static_cast<size_t>(cols));
   for (int64_t j = 0; j < cols; ++j) sizes[static_cast<size_t>(j)] = std::sqrt(h[static_cast<size_t>(j * cols + j)]);
   const std::vector<float> metric(h.begin(), h.end());
   std::vector<float> e(static_cast<size_t>(count * cols)), eh(e.size());
-  for (int32_t power = 0; power <= kPowers && !stopped(); ++power) {
-    std::vector<double> s(sizes);
-    double low = std::numeric_limits<double>::infinity(), high = 0;
-    for (double& x : s) {
-      x = std::pow(std::max(x, 1e-6), static_cast<double>(power) / kPowers);
-      low = std::min(low, x);
-      high = std::max(high, x);
-    }
-    const double middle = std::sqrt(low * high);
-    std::vector<float> scale(s.size());
-    std::transform(s.begin(), s.end(), scale.begin(), [&](double x) {
-      return from_f16(to_f16(static_cast<float>(std::clamp(x / middle, 1 / kMost, kMost))));
-    });
+  for (int32_t power = 0; power <= kScalePowers && !stopped(); ++power) {
+    std::vector<float> scale = scales_of_power(sizes, power);
+    for (float& x : scale) x = from_f16(to_f16(x));
     for (int64_t i = 0; i < count; ++i) {
       const float* w = target.data() + i * rows / count * cols;
-      for (int64_t first = 0; first < cols; first += kGroup) {
-        const int64_t last = std::min(cols, first + kGroup);
+      for (int64_t first = 0; first < cols; first += kScaleGroup) {
+        const int64_t last = std::min(cols, first + kScaleGroup);
         float least_weight = 0, most_weight = 0;
         for (int64_t j = first; j < last; ++j) {
           least_weight = std::min(least_weight, w[j] * scale[static_cast<size_t>(j)]);

@@ -2,7 +2,6 @@
 // and cyclic coordinate descent (LNQ of GuidedQuant, arXiv 2505.07004).
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "blas.h"
 #include "encode/book.h"
@@ -10,6 +9,7 @@
 #include "encode/grid.h"
 #include "encode/kernels.h"
 #include "encode/run.h"
+#include "encode/scalar_scales.h"
 #include "quantizer.h"
 #include "threads.h"
 
@@ -174,25 +174,13 @@ class ScalarRun final : public EncodeRun {
     return has_groups(option_) ? std::min(matrix_.cols, (g + 1) * option_.group) : matrix_.cols;
   }
 
-  // The scale (and the zero) of a group from its targets.
   void group_scale(int64_t row, int64_t g, const float* x) {
     const int64_t n = group_end(g) - group_begin(g);
     const size_t at = static_cast<size_t>(row * groups_ + g);
-    float low = 0, high = 0;
-    for (int64_t j = 0; j < n; ++j) {
-      low = std::min(low, x[j]);
-      high = std::max(high, x[j]);
-    }
-    if (option_.scales == ScaleKind::searched) {
-      scales_[at] = searched_scale(x, weights_.data() + group_begin(g), n, low, high);
-      return;
-    }
-    const bool asymmetric = option_.grid == GridKind::integer && !option_.symmetric;
-    const float steps = static_cast<float>((1 << option_.bits) - 1);
-    const float exact = asymmetric ? (high - low) / steps : std::max(-low, high) / grid_top();
-    const float s = from_f16(to_f16(std::min(exact, 65504.0f)));
-    scales_[at] = s;
-    zeros_[at] = asymmetric && s > 0 ? static_cast<uint8_t>(std::clamp(std::nearbyint(-low / s), 0.0f, steps)) : 0;
+    const float* weight = weights_.empty() ? nullptr : weights_.data() + group_begin(g);
+    const GroupScale found = group_scale_of(option_, grid_, matrix_.multiplier, x, weight, n);
+    scales_[at] = found.scale;
+    zeros_[at] = found.zero;
   }
 
   // What an error of a column costs: after feedback its conditional share of the metric.
@@ -205,66 +193,6 @@ class ScalarRun final : public EncodeRun {
     for (int64_t j = 0; j < matrix_.cols && !space_.h.empty(); ++j) {
       weights_[static_cast<size_t>(j)] = space_.h[static_cast<size_t>(j * matrix_.cols + j)];
     }
-  }
-
-  // The level, in units of the scale, that x / s is rounded to.
-  float nearest_level(float x) const {
-    if (grid_.integers) {
-      return std::clamp(std::nearbyint(x), static_cast<float>(grid_.low), static_cast<float>(grid_.high));
-    }
-    int32_t code = 0;
-    for (const int32_t last = (1 << grid_.table.bits) - 1; code < last && x > grid_.table.thresholds[code];) ++code;
-    return grid_.table.levels[code];
-  }
-
-  // As it will be stored, in units of the target.
-  float stored_scale(float s) const {
-    const float unit = matrix_.multiplier;
-    switch (option_.scale_type) {
-      case ScaleDtype::BF16:
-        return from_bf16(to_bf16(s * unit)) / unit;
-      case ScaleDtype::FP16:
-        return from_f16(to_f16(std::clamp(s * unit, -65504.0f, 65504.0f))) / unit;
-      case ScaleDtype::FP32:
-        return s;
-    }
-    return s;
-  }
-
-  // The scale of least weighted error among ranges shrunk from the one that holds every weight, of either sign where
-  // the levels are integers, of which one more is negative; and the least-squares scale of the codes that it gives.
-  float searched_scale(const float* x, const float* weight, int64_t n, float low, float high) const {
-    constexpr int32_t kShrinks = 20;
-    const float narrowest = 1.3f / static_cast<float>(option_.bits);
-    double least = std::numeric_limits<double>::infinity();
-    float best = 0, refined = 0;
-    const auto attempt = [&](float scale) {
-      const float s = stored_scale(scale);
-      if (s == 0) return;
-      double cost = 0, numerator = 0, denominator = 0;
-      for (int64_t j = 0; j < n; ++j) {
-        const float level = nearest_level(x[j] / s), e = x[j] - s * level;
-        cost += static_cast<double>(weight[j] * e * e);
-        numerator += static_cast<double>(weight[j] * x[j] * level);
-        denominator += static_cast<double>(weight[j] * level * level);
-      }
-      if (cost < least) {
-        least = cost;
-        best = s;
-        refined = denominator > 0 ? static_cast<float>(numerator / denominator) : s;
-      }
-    };
-    for (const float sign : {1.0f, -1.0f}) {
-      if (sign < 0 && !grid_.integers) continue;
-      const float bottom = grid_.integers ? static_cast<float>(-grid_.low) : -grid_.table.levels[0];
-      const float top = grid_.integers ? static_cast<float>(grid_.high) : grid_top();
-      const float whole = sign > 0 ? std::max(high / top, -low / bottom) : std::max(high / bottom, -low / top);
-      for (int32_t i = 0; i < kShrinks; ++i) {
-        attempt(sign * whole * (1 - narrowest * static_cast<float>(i) / kShrinks));
-      }
-    }
-    if (best != 0) attempt(refined);
-    return best;
   }
 
   // Scales of a group of columns from where the columns before it, and nothing of its own, have moved its targets:
@@ -285,8 +213,6 @@ class ScalarRun final : public EncodeRun {
     }
     for (int64_t i = 0; i < panel.count; ++i) group_scale(panel.row + i, at / option_.group, moved.data() + i * width);
   }
-
-  float grid_top() const { return option_.grid == GridKind::fitted ? 1.0f : grid_.top; }
 
   float scale_of(int64_t row, int64_t col) const {
     if (option_.scales == ScaleKind::two_level) {

@@ -36,16 +36,7 @@ Isa isa() {
   return chosen;
 }
 
-const Kernels& kernels(Isa isa) {
-  switch (isa) {
-    case Isa::avx512:
-      return avx512::table;
-    case Isa::avx2:
-      return avx2::table;
-    default:
-      return baseline::table;
-  }
-}
+const Kernels& kernels(Isa isa) { return table_for(isa, baseline::table, avx2::table, avx512::table); }
 
 const Kernels& kernels() {
   static const Kernels& chosen = kernels(isa());

@@ -102,6 +102,13 @@ struct Kernels {
 enum class Isa : int32_t { baseline = 0, avx2, avx512 };
 
 Isa isa();
+
+// Of tables that were built once an instruction set, the one for a set.
+template <typename Table>
+const Table& table_for(Isa isa, const Table& baseline, const Table& avx2, const Table& avx512) {
+  return isa == Isa::avx512 ? avx512 : isa == Isa::avx2 ? avx2 : baseline;
+}
+
 const Kernels& kernels();
 const Kernels& kernels(Isa isa);
 

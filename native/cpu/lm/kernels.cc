@@ -7,23 +7,8 @@
 
 namespace lq::lm {
 
-namespace {
-
-const Kernels& best() {
-  switch (cpu::isa()) {
-    case cpu::Isa::avx512:
-      return avx512::table;
-    case cpu::Isa::avx2:
-      return avx2::table;
-    default:
-      return baseline::table;
-  }
-}
-
-}  // namespace
-
 const Kernels& kernels() {
-  static const Kernels& chosen = best();
+  static const Kernels& chosen = cpu::table_for(cpu::isa(), baseline::table, avx2::table, avx512::table);
   return chosen;
 }
 

@@ -7,21 +7,21 @@
 #include "encode/input_scales.h"
 #include "encode/linear.h"
 #include "encode/rows.h"
+#include "encode/scale_powers.h"
 
 namespace lq::cuda {
 namespace {
 
-constexpr int kPowers = 20;
-constexpr int64_t kSampled = 128;
-constexpr int kGroup = 128;
-constexpr double kMost = 4096;  // far within fp16
+using cpu::kScaleGroup;
+using cpu::kScalePowers;
+using cpu::kScaleSampledRows;
 constexpr float kLevels = 7;
 
 // Errors of a group of columns of a sampled row in 3 bits, a warp each: e [count, cols].
 __global__ void __launch_bounds__(32)
     errors_kernel(const float* y, int64_t rows, int64_t cols, int64_t count, const float* scale, float* e) {
-  const int64_t i = blockIdx.y, first = static_cast<int64_t>(blockIdx.x) * kGroup;
-  const int64_t last = min(cols, first + kGroup);
+  const int64_t i = blockIdx.y, first = static_cast<int64_t>(blockIdx.x) * kScaleGroup;
+  const int64_t last = min(cols, first + kScaleGroup);
   const float* w = y + i * rows / count * cols;
   float low = 0.0f, high = 0.0f;
   for (int64_t j = first + threadIdx.x; j < last; j += 32) {
@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(32)
 
 std::vector<float> search_input_scales(const Stream& stream, const float* y, int64_t rows, int64_t cols,
                                        const double* h, const std::vector<double>& row_weights) {
-  const int64_t count = std::min(rows, kSampled);
+  const int64_t count = std::min(rows, kScaleSampledRows);
   std::vector<double> sizes(static_cast<size_t>(cols));
   const size_t step = sizeof(double), pitch = static_cast<size_t>(cols + 1) * step;
   check(cudaMemcpy2DAsync(sizes.data(), step, h, pitch, step, static_cast<size_t>(cols), cudaMemcpyDeviceToHost,
@@ -59,21 +59,11 @@ std::vector<float> search_input_scales(const Stream& stream, const float* y, int
   std::vector<float> best(static_cast<size_t>(cols), 1.0f), tried(best.size());
   std::vector<double> costs(static_cast<size_t>(count));
   double least = std::numeric_limits<double>::infinity();
-  for (int power = 0; power <= kPowers; ++power) {
-    std::vector<double> s(sizes);
-    double low = std::numeric_limits<double>::infinity(), high = 0;
-    for (double& x : s) {
-      x = std::pow(std::max(x, 1e-6), static_cast<double>(power) / kPowers);
-      low = std::min(low, x);
-      high = std::max(high, x);
-    }
-    const double middle = std::sqrt(low * high);
-    for (size_t j = 0; j < s.size(); ++j) {
-      const double held = std::clamp(s[j] / middle, 1 / kMost, kMost);
-      tried[j] = __half2float(__float2half_rn(static_cast<float>(held)));
-    }
+  for (int power = 0; power <= kScalePowers; ++power) {
+    tried = cpu::scales_of_power(sizes, power);
+    for (float& x : tried) x = __half2float(__float2half_rn(x));
     scale.upload(tried.data(), cols);
-    errors_kernel<<<dim3(static_cast<unsigned>(ceil_div(cols, kGroup)), static_cast<unsigned>(count)), 32, 0,
+    errors_kernel<<<dim3(static_cast<unsigned>(ceil_div(cols, kScaleGroup)), static_cast<unsigned>(count)), 32, 0,
                     stream.get()>>>(y, rows, cols, count, scale.get(), e.get());
     check_launch("trying input scales");
     encode_product(stream, count, cols, cols, e.get(), cols, metric.get(), cols, 1.0f, false, eh.get(), cols);

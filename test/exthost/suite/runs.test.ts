@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { hostname } from 'node:os';
 import * as vscode from 'vscode';
-import type { AtWork } from '../../../extension/core/storage/cache-folder';
 import type { Studio } from '../../../extension/host/studio';
 import { RunTree } from '../../../extension/host/runs';
-import { Workers } from '../../../extension/host/workers';
+import { Workers, type Elsewhere } from '../../../extension/host/workers';
 import { eventually, inWorkspace, internals, labelOf } from './internals';
 
 const sample = () => inWorkspace('tiny-books-4m').fsPath;
@@ -83,24 +82,39 @@ describe('the list of runs', () => {
     );
   });
 
-  it('shows the workers of a cluster on its cache in one line that opens to each', async () => {
-    const seen: AtWork[] = [
-      { kind: 'sweep', host: 'node1', pid: 17, share: 0.43 },
-      { kind: 'sweep', host: 'node2', pid: 4, share: 0 },
-    ];
-    const shared = new RunTree(studio, { all: () => seen, onDidChange: new vscode.EventEmitter<void>().event });
-    const [first] = shared.getChildren();
-    const line = await shared.getTreeItem(first!);
-    assert.equal(labelOf(line), 'At work on the cache');
-    assert.equal(line.description, '2 pieces on 2 hosts');
-    const each = await Promise.all(shared.getChildren(first).map(id => shared.getTreeItem(id)));
-    assert.deepEqual(
-      each.map(item => [labelOf(item), item.description]),
-      [
-        ['node1, process 17', 'sweep, 43 %'],
-        ['node2, process 4', 'sweep, 0 %'],
+  it('shows the workers of a cluster on its cache in one line a job that opens to each', async () => {
+    const seen: Elsewhere = {
+      jobs: [
+        {
+          label: 'Llama-405B',
+          stages: [{ stage: 'sweep', done: 412, total: 882 }],
+          workers: [
+            { host: 'node1', pid: 17, worker: '1/2' },
+            { host: 'node2', pid: 4, worker: '2/2' },
+          ],
+        },
       ],
-    );
+      pieces: [
+        { kind: 'sweep', host: 'node1', pid: 17, share: 0.43 },
+        { kind: 'encoded', host: 'node3', pid: 9, share: 0.5 },
+      ],
+    };
+    const shared = new RunTree(studio, { all: () => seen, onDidChange: new vscode.EventEmitter<void>().event });
+    const shown = async (id: string): Promise<unknown[]> => {
+      const item = await shared.getTreeItem(id);
+      return [labelOf(item), item.description];
+    };
+    const [job, rest] = shared.getChildren();
+    assert.deepEqual(await shown(job!), [
+      'Llama-405B',
+      '46 %, Measuring costs, matrix 413 of 882, 2 workers on 2 hosts',
+    ]);
+    assert.deepEqual(await Promise.all(shared.getChildren(job).map(shown)), [
+      ['node1, process 17', '1/2, sweep, 43 %'],
+      ['node2, process 4', '2/2'],
+    ]);
+    assert.deepEqual(await shown(rest!), ['At work on the cache', '1 piece']);
+    assert.deepEqual(await Promise.all(shared.getChildren(rest).map(shown)), [['node3, process 9', 'encoded, 50 %']]);
     shared.dispose();
   });
 
@@ -114,15 +128,35 @@ describe('the list of runs', () => {
       assert.ok(pid !== undefined);
       const claim = (host: string, of: number) =>
         JSON.stringify({ owner: `${host} ${of}`, host, space: host, pid: of, progress: { done: 3, total: 4 } });
-      const put = (key: string, text: string) =>
-        vscode.workspace.fs.writeFile(
-          vscode.Uri.joinPath(cache, 'sweep', `${key.repeat(64)}.json.claim`),
-          new TextEncoder().encode(text),
-        );
+      const write = (kind: string, name: string, text: string) =>
+        vscode.workspace.fs.writeFile(vscode.Uri.joinPath(cache, kind, name), new TextEncoder().encode(text));
+      const put = (key: string, text: string, kind = 'sweep', extension = 'json') =>
+        write(kind, `${key.repeat(64)}.${extension}.claim`, text);
       await put('a', claim('node1', 17));
       await put('b', claim(hostname(), pid));
+      await put('c', claim('node2', 4), 'encoded', 'parts');
+      // Two workers of a job, one of which has ended.
+      const said = { job: 'j', label: 'Llama-405B', stage: 'sweep', total: 10, found: 0 };
+      for (const [key, worker, computed] of [
+        ['d', '1/2', 3],
+        ['e', '2/2', 4],
+      ] as const)
+        await write('shard', `${key.repeat(64)}.json`, JSON.stringify({ ...said, worker, computed }));
+      await put('d', claim('node1', 17), 'shard');
       await workers.look();
-      assert.deepEqual(workers.all(), [{ kind: 'sweep', host: 'node1', pid: 17, share: 0.75 }]);
+      assert.deepEqual(workers.all(), {
+        jobs: [
+          {
+            label: 'Llama-405B',
+            stages: [{ stage: 'sweep', done: 7, total: 10 }],
+            workers: [{ host: 'node1', pid: 17, worker: '1/2' }],
+          },
+        ],
+        pieces: [
+          { kind: 'sweep', host: 'node1', pid: 17, share: 0.75 },
+          { kind: 'encoded', host: 'node2', pid: 4, share: 0.75 },
+        ],
+      });
     } finally {
       workers.dispose();
       await vscode.workspace.getConfiguration('lqStudio').update('cache.folder', undefined, true);

@@ -127,6 +127,24 @@ def cases():
         "ernie4-5": ("Ernie4_5", dict(head_dim=16, use_bias=False)),
         "exaone4": ("Exaone4", dict(head_dim=16, sliding_window=None, layer_types=["full_attention"] * 4)),
         "jais2": ("Jais2", dict()),
+        "gpt-oss": (
+            "GptOss",
+            dict(
+                num_local_experts=4,
+                num_experts_per_tok=2,
+                head_dim=24,
+                sliding_window=7,
+                rope_parameters=dict(yarn["rope_parameters"], truncate=True),
+            ),
+        ),
+        "granitemoe": (
+            "GraniteMoe",
+            dict(num_local_experts=5, num_experts_per_tok=2, logits_scaling=2.5, attention_multiplier=0.2),
+        ),
+        "granitemoe-shared": (
+            "GraniteMoeShared",
+            dict(num_local_experts=5, num_experts_per_tok=2, shared_intermediate_size=48, attention_multiplier=0.2),
+        ),
         "glm4-moe": ("Glm4Moe", dict(**SIGMOID, head_dim=24, use_qk_norm=True, attention_bias=True)),
         "glm4-moe-unnormed": ("Glm4Moe", dict(**SIGMOID, head_dim=24, norm_topk_prob=False, first_k_dense_replace=2)),
         "solar-open": ("SolarOpen", dict(**SIGMOID, head_dim=24)),

@@ -41,13 +41,14 @@ export function partRanges({ codes, scales, groups, offset, l1, l2 }: LqDestinat
   return ranges;
 }
 
-/** Copies really; "reconstructs" by writing a byte pattern that depends on the first code. */
+/** Copies really; "reconstructs" by writing a byte pattern that depends on the first code; has no exchange of names. */
 const native = {
   hash: (range: ByteRange) => Promise.resolve(createHash('sha256').update(bytesAt(range)).digest('hex')),
   copy(from: ByteRange, to: ByteRange) {
     writeAt(to, bytesAt(from));
     return Promise.resolve();
   },
+  exchange: () => Promise.resolve(false),
   reconstruct(_device: string, source: LqSource, destination: DenseSource) {
     const code = bytesAt(source.quantized.codes)[0]!;
     writeAt(destination, new Uint8Array(destination.rows * destination.cols * 2).fill(code));

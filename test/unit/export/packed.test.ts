@@ -1,83 +1,21 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { logicalTensors } from '../../../extension/core/logical/logical';
 import { openCheckpoint } from '../../../extension/core/logical/open';
-import type { CheckpointIndex } from '../../../extension/core/checkpoint/types';
-import { LqError } from '../../../extension/core/errors';
-import { findExporter } from '../../../extension/core/export/exporters';
-import {
-  headerRoom,
-  lqDestination,
-  planPackedLayout,
-  type PackedLayout,
-  type PackedTarget,
-} from '../../../extension/core/packed/layout';
+import { headerRoom, lqDestination, planPackedLayout, type PackedTarget } from '../../../extension/core/packed/layout';
 import { readPacked, type PackedMatrix } from '../../../extension/core/packed/reader';
-import { createPackedOutput, type PackedJob } from '../../../extension/core/packed/writer';
 import type { LqSource } from '../../../extension/core/native';
-import { paperConfig, paperOption } from '../../../extension/core/options/config';
+import { paperConfig } from '../../../extension/core/options/config';
 import { methodOptions } from '../../../extension/core/options/methods/registry';
 import { packedBytes } from '../../../extension/core/options/option';
 import { nodeFiles } from '../../../extension/node/files';
-import {
-  bytesAt,
-  CONFIG_TEXT,
-  context,
-  ERRORS,
-  fillParts,
-  makeModel,
-  newCache,
-  partRanges,
-  RECIPE,
-  temporary,
-  writeAt,
-} from './harness';
+import { bytesAt, ERRORS, partRanges, RECIPE } from './harness';
+import { NAMES, TARGETS, job, pack, source, usePackedModel } from './packed-model';
 
-const NAMES = ['model.layers.0.q_proj.weight', 'model.layers.1.q_proj.weight'] as const;
-const TARGETS: PackedTarget[] = [
-  {
-    name: NAMES[0],
-    option: paperOption({ b0: 3, b1: 4, b2: 'bf16', B0: 16, B1: 16 }, 4),
-  },
-  {
-    name: NAMES[1],
-    option: paperOption({ b0: 2, b1: 3, b2: 'fp32', B0: 64, B1: 256 }, 0),
-  },
-];
-
-let folder: string;
-let remove: () => void;
-let source: CheckpointIndex;
-let job: PackedJob;
-beforeEach(async () => {
-  ({ folder, remove } = temporary());
-  newCache();
-  source = await makeModel(path.join(folder, 'model'));
-  job = { source, targets: TARGETS, factors: 'nf8', recipe: RECIPE, out: path.join(folder, 'out'), overwrite: false };
-});
-afterEach(() => remove());
-
-const fill = (place: PackedLayout['matrices'][number]['source']): void => fillParts(lqDestination(place as LqSource));
-
-async function pack(changes: Partial<PackedJob> = {}): Promise<CheckpointIndex> {
-  const output = await createPackedOutput(context(), { ...job, ...changes });
-  for (const { name, source: place } of output.layout.matrices) {
-    fill(place);
-    await output.markDone(name, ERRORS);
-  }
-  const { out } = await output.finish();
-  return openCheckpoint(nodeFiles, out);
-}
+usePackedModel();
 
 const pickOf = ({ option, bytes }: PackedMatrix): Pick<PackedMatrix, 'option' | 'bytes'> => ({ option, bytes });
-
-async function failure(work: Promise<unknown>): Promise<LqError> {
-  return work.then(
-    () => Promise.reject(new Error('expected a failure')),
-    (error: unknown) => (error instanceof LqError ? error : Promise.reject(error as Error)),
-  );
-}
 
 describe('layout', () => {
   it.each(['nf8', 'bf16', 'fp32'] as const)('spends exactly the planned bytes with %s factors', factors => {
@@ -188,161 +126,6 @@ describe('a packed checkpoint', () => {
     const bytes = logicalTensors(index).reduce((sum, tensor) => sum + tensor.bytes, 0);
     expect(bytes).toBe(index.bytes);
   });
-
-  it('is the same whatever it was interrupted by, and continues after what is done', async () => {
-    await pack({ out: path.join(folder, 'whole') });
-    newCache();
-    const first = await createPackedOutput(context(), job);
-    fill(first.layout.matrices[0]!.source);
-    await first.markDone(NAMES[0], ERRORS);
-    fill(first.layout.matrices[1]!.source);
-    await first.keep();
-    expect(existsSync(job.out)).toBe(false);
-
-    const second = await createPackedOutput(context(), job);
-    expect(NAMES.map(name => second.isDone(name))).toEqual([true, false]);
-    expect(second.errors(NAMES[0])).toEqual(ERRORS);
-    fill(second.layout.matrices[1]!.source);
-    await second.markDone(NAMES[1], ERRORS);
-    await second.finish();
-    for (const name of readdirSync(path.join(folder, 'whole')))
-      expect(readFileSync(path.join(job.out, name))).toEqual(readFileSync(path.join(folder, 'whole', name)));
-    expect(readdirSync(folder).sort()).toEqual(['model', 'out', 'whole']);
-  });
-
-  it('starts over when the job is another one or a partial file was cut', async () => {
-    const first = await createPackedOutput(context(), job);
-    await first.markDone(NAMES[0], ERRORS);
-    await first.keep();
-    const other = { ...job, recipe: { ...RECIPE, method: { ...RECIPE.method, seed: 2 } } };
-    const second = await createPackedOutput(context(), other);
-    expect(second.isDone(NAMES[0])).toBe(false);
-    await second.markDone(NAMES[0], ERRORS);
-    await second.keep();
-    writeFileSync(path.join(`${job.out}.partial`, 'lq-model-00001-of-00002.safetensors'), 'short');
-    expect((await createPackedOutput(context(), other)).isDone(NAMES[0])).toBe(false);
-  });
-
-  it('is the result of whoever finished the very same job, when asked to be', async () => {
-    await pack();
-    const adopted = await createPackedOutput(context(), { ...job, adopt: true });
-    expect(NAMES.map(name => adopted.isDone(name))).toEqual([true, true]);
-    expect(adopted.errors(NAMES[1])).toEqual(ERRORS);
-    expect((await adopted.finish()).files.sort()).toEqual(readdirSync(job.out).sort());
-    const other = { ...job, adopt: true, factors: 'bf16' as const };
-    expect((await failure(createPackedOutput(context(), other))).code).toBe('output-exists');
-    expect(readdirSync(folder).sort()).toEqual(['model', 'out']);
-  });
-
-  it('is made once, wherever it is to go: others wait for it and copy it while it is unchanged', async () => {
-    const first = await createPackedOutput(context(), job);
-    const elsewhere = { ...job, out: path.join(folder, 'elsewhere') };
-    const waiting: string[] = [];
-    const second = createPackedOutput(
-      { ...context(), report: ({ waitingFor }) => waiting.push(waitingFor!) },
-      elsewhere,
-    );
-    for (const { name, source: place } of first.layout.matrices) {
-      fill(place);
-      await first.markDone(name, ERRORS);
-    }
-    await first.finish();
-    const copied = await second;
-    expect(waiting.length).toBeGreaterThan(0);
-    expect(NAMES.map(name => copied.isDone(name))).toEqual([true, true]);
-    expect(copied.errors(NAMES[1])).toEqual(ERRORS);
-    await copied.finish();
-    for (const name of readdirSync(job.out))
-      expect(readFileSync(path.join(elsewhere.out, name)), name).toEqual(readFileSync(path.join(job.out, name)));
-    // Of what was changed since nothing is taken.
-    for (const made of [job.out, elsewhere.out])
-      writeFileSync(path.join(made, 'lq-model-00001-of-00002.safetensors'), 'damaged');
-    expect((await createPackedOutput(context(), { ...job, out: path.join(folder, 'third') })).isDone(NAMES[0])).toBe(
-      false,
-    );
-  });
-
-  it('starts over when a tensor that it keeps was changed in the source', async () => {
-    const first = await createPackedOutput(context(), job);
-    await first.markDone(NAMES[0], ERRORS);
-    await first.keep();
-    const { file, offset } = source.byName.get('model.embed_tokens.weight')!;
-    writeAt({ path: file, offset }, Uint8Array.of(0x12, 0x34));
-    const second = await createPackedOutput(context(), job);
-    expect(second.isDone(NAMES[0])).toBe(false);
-    const kept = second.layout.copies.find(({ name }) => name === 'model.embed_tokens.weight')!;
-    expect([...bytesAt(kept.to).subarray(0, 2)]).toEqual([0x12, 0x34]);
-    await second.keep();
-    await pack({ out: path.join(folder, 'finished') });
-    writeAt({ path: file, offset }, Uint8Array.of(0x56, 0x78));
-    expect((await createPackedOutput(context(), job)).isDone(NAMES[0])).toBe(false);
-  });
-
-  it('that is replaced is the old or the new one after a crash between its two renames', async () => {
-    await pack();
-    const before = readFileSync(path.join(job.out, 'lq_studio.json'), 'utf8');
-    const next = { ...job, recipe: { ...RECIPE, method: { ...RECIPE.method, seed: 2 } }, overwrite: true };
-    const dying = context({
-      // The first rename sets the old folder aside; nothing is done after.
-      rename: (from, to) => (from === job.out ? nodeFiles.rename(from, to) : Promise.reject(new Error('killed'))),
-    });
-    const output = await createPackedOutput(dying, next);
-    for (const { name, source: place } of output.layout.matrices) {
-      fill(place);
-      await output.markDone(name, ERRORS);
-    }
-    await expect(output.finish()).rejects.toThrow('killed');
-    expect(existsSync(job.out)).toBe(false);
-    await output.keep();
-    // A run that may not replace it finds the old one where it was, another finishes the new one.
-    expect((await failure(createPackedOutput(context(), { ...next, overwrite: false }))).code).toBe('output-exists');
-    expect(readFileSync(path.join(job.out, 'lq_studio.json'), 'utf8')).toBe(before);
-    const again = await createPackedOutput(context(), next);
-    expect(NAMES.map(name => again.isDone(name))).toEqual([true, true]);
-    await again.finish();
-    expect(readFileSync(path.join(job.out, 'lq_studio.json'), 'utf8')).not.toBe(before);
-    expect(readdirSync(folder).sort()).toEqual(['model', 'out']);
-  });
-
-  it('refuses to go on once another process has taken over', async () => {
-    const first = await createPackedOutput(context(), job);
-    await first.markDone(NAMES[0], ERRORS);
-    // What another process does after the heartbeat stopped for too long.
-    rmSync(`${job.out}.claim`);
-    newCache();
-    const second = await createPackedOutput(context(), job);
-    expect(second.isDone(NAMES[0])).toBe(true);
-    for (const late of [() => first.markDone(NAMES[1], ERRORS), () => first.requireHeld(), () => first.finish()])
-      expect((await failure(late())).code).toBe('output-exists');
-    await first.keep();
-    await second.markDone(NAMES[1], ERRORS);
-    await second.finish();
-    expect(readdirSync(folder).sort()).toEqual(['model', 'out']);
-  });
-
-  it('never replaces what it should not', async () => {
-    await pack();
-    expect((await failure(createPackedOutput(context(), job))).code).toBe('output-exists');
-    await pack({ overwrite: true });
-    expect((await failure(createPackedOutput(context(), { ...job, out: source.folder, overwrite: true }))).code).toBe(
-      'usage',
-    );
-    expect((await failure(createPackedOutput(context(), { ...job, out: folder, overwrite: true }))).code).toBe('usage');
-    const letters = path.join(folder, 'letters');
-    mkdirSync(letters);
-    writeFileSync(path.join(letters, 'dear.txt'), 'keep me');
-    const refused = await failure(createPackedOutput(context(), { ...job, out: letters, overwrite: true }));
-    expect(refused.code).toBe('output-exists');
-    expect(readdirSync(letters)).toEqual(['dear.txt']);
-  });
-
-  it.each([
-    ['too small for all files together', { freeBytes: () => Promise.resolve(2500) }],
-    ['filled by somebody else meanwhile', { allocate: () => Promise.reject(new LqError('disk-full', 'full')) }],
-  ])('leaves nothing on a disk %s', async (_, files) => {
-    expect((await failure(createPackedOutput(context(files), job))).code).toBe('disk-full');
-    expect(readdirSync(folder)).toEqual(['model']);
-  });
 });
 
 describe('reading', () => {
@@ -398,79 +181,4 @@ describe('reading', () => {
   });
 
   it('finds nothing in a dense checkpoint', () => expect(readPacked(source).size).toBe(0));
-});
-
-describe('exports', () => {
-  const exported = async (format: string, from: CheckpointIndex): Promise<CheckpointIndex> => {
-    const out = path.join(folder, `as-${format}`);
-    const result = await findExporter(format).run({ pipeline: context(), index: from, out, overwrite: false });
-    expect(result.files.sort()).toEqual(readdirSync(out).sort());
-    const index = await openCheckpoint(nodeFiles, out);
-    expect(result.bytes).toBe(index.bytes);
-    expect(index.problems).toEqual([]);
-    return index;
-  };
-
-  it('dense: names, dtypes and shapes of the original, its configuration byte for byte', async () => {
-    const index = await exported('dense', await pack());
-    expect(index.tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape }))).toEqual(
-      source.tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
-    );
-    for (const { name, file, offset, bytes } of index.tensors) {
-      const stored = bytesAt({ path: file, offset, bytes });
-      const original = source.byName.get(name)!;
-      if (NAMES.includes(name as (typeof NAMES)[number])) expect(new Set(stored)).toEqual(new Set([1]));
-      else expect(stored.equals(bytesAt({ path: original.file, offset: original.offset, bytes }))).toBe(true);
-    }
-    expect(index.shards.map(shard => shard.metadata)).toEqual([{ format: 'pt' }, { format: 'pt' }]);
-    expect(index.shards.map(shard => path.basename(shard.file))).toEqual(
-      source.shards.map(shard => path.basename(shard.file)),
-    );
-    expect(path.basename(index.file)).toBe('model.safetensors.index.json');
-    expect(readFileSync(path.join(index.folder, 'config.json'), 'utf8')).toBe(CONFIG_TEXT);
-    expect(existsSync(path.join(index.folder, 'lq_studio.json'))).toBe(false);
-  });
-
-  it('packed: the same bytes under another path; a dense checkpoint is sent to compression', async () => {
-    const from = await pack();
-    const index = await exported('packed', from);
-    for (const name of readdirSync(job.out))
-      expect(readFileSync(path.join(index.folder, name))).toEqual(readFileSync(path.join(job.out, name)));
-    const refused = findExporter('packed').run({
-      pipeline: context(),
-      index: source,
-      out: path.join(folder, 'no'),
-      overwrite: false,
-    });
-    expect((await failure(refused)).code).toBe('usage');
-  });
-
-  it('goes on after an export that failed, and does nothing twice', async () => {
-    const from = await pack();
-    const undisturbed = await exported('dense', from);
-    const pipeline = context();
-    const { reconstruct } = pipeline.native;
-    const asked: number[] = [];
-    let full = true;
-    pipeline.native.reconstruct = (device, matrix, ...rest) => {
-      asked.push(matrix.cols);
-      if (full && asked.length === 2)
-        return Promise.reject(Object.assign(new Error('disk'), { code: 'io_error', index: 28 }));
-      return reconstruct(device, matrix, ...rest);
-    };
-    const out = path.join(folder, 'dense');
-    const run = () => findExporter('dense').run({ pipeline, index: from, out, overwrite: false });
-    expect(await failure(run())).toMatchObject({ code: 'disk-full', tensor: NAMES[1] });
-    expect(readdirSync(folder).sort()).toEqual(['as-dense', 'dense.partial', 'model', 'out']);
-    full = false;
-    const { files } = await run();
-    expect(asked).toEqual([11, 65, 65]);
-    for (const name of files)
-      expect(readFileSync(path.join(out, name))).toEqual(readFileSync(path.join(undisturbed.folder, name)));
-    expect(readdirSync(folder).sort()).toEqual(['as-dense', 'dense', 'model', 'out']);
-  });
-
-  it('names the formats there are', () => {
-    expect(() => findExporter('mlx')).toThrow(/packed, dense, gguf/);
-  });
 });

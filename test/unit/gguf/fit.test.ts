@@ -68,6 +68,8 @@ describe('a network that it would compute otherwise is refused', () => {
     ['falcon', { alibi: true }, /distance|rotary/],
     ['qwen2_moe', { ...experts, norm_topk_prob: true }, /router \(renormalise\)/],
     ['qwen3_moe', { ...experts, norm_topk_prob: true, mlp_only_layers: [1] }, /Layer 1 without experts/],
+    ['gpt_oss', { num_local_experts: 4, swiglu_limit: 5 }, /router \(clampLimit\)/],
+    ['glm4_moe', { n_routed_experts: 4, num_experts_per_tok: 2, n_group: 2, topk_group: 1 }, /router \(groups\)/],
   ])('%s with %j', (modelType, changes, message) => {
     expect(() => fit(modelType, changes)).toThrow(
       expect.objectContaining({

@@ -25,6 +25,7 @@ export function allocationView(a: Architecture): AllocationView {
   return {
     header: header(a, a === tiny ? 2 : 15),
     canCompute: true,
+    text: {},
     sweep: {
       recipe: RECIPE,
       options: 243,

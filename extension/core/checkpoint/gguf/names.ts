@@ -40,10 +40,11 @@ function familyName(
   const within = `${prefixes[0]}${layers}.${layer}.`;
   const [layout] = names.experts;
   if (stem === 'router_correction') return layout?.correction && `${within}${layout.correction}`;
+  if (stem === 'sinks') return names.modules[stem] && `${within}${names.modules[stem]}`;
   const own = (): string | undefined => {
     if (stem === 'router') return layout?.router;
     if (stem === 'shared_gate') return layout?.sharedGate;
-    if (of === 'shared') return layout?.shared && `${layout.shared}.${stem}_proj`;
+    if (of === 'shared' && layout?.shared !== undefined) return `${layout.shared}.${stem}_proj`;
     if (of !== 'experts') return names.modules[stem] ?? LLAMA_MODULES[stem];
     if (layout?.matrices.kind !== 'separate' || expert === undefined) return undefined;
     return layout.matrices[stem as 'gate' | 'up' | 'down'].replace('*', String(expert));

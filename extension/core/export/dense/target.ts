@@ -9,7 +9,6 @@ import { dense } from './exporter';
 
 export const denseTarget: Target = {
   stages: ['decompose', 'export'],
-  byMatrix: true,
   layerOrder: true,
   embeddings: 'asked',
   prepare(_, opened, options, request) {

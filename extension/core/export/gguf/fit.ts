@@ -92,7 +92,7 @@ function requireParts(config: Parts, architecture: Architecture, refuse: Refuse)
   const given = config as unknown as Values;
   const wanted: Values = { ...known, normOffset, ...(typeof computes === 'function' ? computes(config) : computes) };
   for (const part of new Set([...Object.keys(given), ...Object.keys(wanted)])) {
-    if (ELSEWHERE.has(part) || part in tensors) continue;
+    if (ELSEWHERE.has(part) || part in tensors || (part === 'fusedGateUp' && wanted[part] === undefined)) continue;
     const value = given[part] ?? known[part];
     if (part in states ? always.includes(part as keyof Parts) && !value : !same(value, wanted[part]))
       refuse(WORDS[part] ?? `${part} ${JSON.stringify(value)}`);
@@ -105,7 +105,7 @@ function requireRotary({ rope, layers, layerTraits }: Parts, architecture: Archi
   if (rope.type === 'dynamic') refuse('The rotary scaling dynamic');
   if (rope.type === 'yarn') {
     const usualFactor = 1 + 0.1 * Math.log(rope.factor!);
-    if (rope.exact || rope.betaFast !== 32 || rope.betaSlow !== 1 || !same(rope.attentionFactor, usualFactor))
+    if (rope.betaFast !== 32 || rope.betaSlow !== 1 || !same(rope.attentionFactor, usualFactor))
       refuse('The rotary scaling yarn with settings of its own');
   }
   for (let layer = 0; layer < layers; layer++) {
@@ -117,7 +117,8 @@ function requireRotary({ rope, layers, layerTraits }: Parts, architecture: Archi
 
 /** What experts are where a network does not say. */
 const USUAL_EXPERTS: Values = { score: 'softmax', scale: 1, groups: 1, topGroups: 1 };
-const COUNTS: ReadonlySet<string> = new Set<keyof NativeExperts>(['count', 'topK', 'intermediate']);
+/** Said by keys; gate and up in one tensor are written apart. */
+const COUNTS: ReadonlySet<string> = new Set<keyof NativeExperts>(['count', 'topK', 'intermediate', 'fusedGateUp']);
 
 function requireExperts({ experts, layerTraits, layers }: Parts, architecture: Architecture, refuse: Refuse): void {
   if (experts === undefined) return;
@@ -127,7 +128,7 @@ function requireExperts({ experts, layerTraits, layers }: Parts, architecture: A
   const given = experts as unknown as Values;
   for (const part of new Set([...Object.keys(given), ...Object.keys(wanted)]))
     if (!COUNTS.has(part) && !(part in states) && !same(given[part] ?? USUAL_EXPERTS[part], wanted[part]))
-      refuse(part === 'fusedGateUp' ? 'Gate and up of experts in one tensor' : `Its router (${part})`);
+      refuse(`Its router (${part})`);
   const first = dense === undefined ? 0 : (layerTraits?.findIndex(({ routed }) => routed === true) ?? 0);
   for (let layer = first; layer < layers; layer++)
     if (layerTraits?.[layer]?.routed !== true) refuse(`Layer ${layer} without experts`);

@@ -35,6 +35,14 @@ export interface GgufTensor {
   readonly order?: Int32Array;
   /** Added to all of its values. */
   readonly plus?: number;
+  /** It is this half of its source, where gate and up are one matrix. */
+  readonly half?: Half;
+}
+
+/** Gate is the first half of what they are together, or every other row from the first on. */
+interface Half {
+  readonly of: 'gate' | 'up';
+  readonly order: 'stacked' | 'interleaved';
 }
 
 /** Numbers that are computed and not a weight's, and where they go. */
@@ -62,6 +70,7 @@ interface NamedWeight {
   /** Of an expert: which of so many matrices of the tensor it is. */
   readonly slice?: { readonly at: number; readonly count: number };
   readonly kind: string;
+  readonly half?: Half;
 }
 
 /** Matrices of a model as `compress --for gguf` chooses types for them: all that are not vectors. */
@@ -99,7 +108,7 @@ export async function ggufModel(files: FileSystem, index: CheckpointIndex): Prom
   requireFit(config, architecture, index.file);
   const { positions } = windowOf(config, architecture, index.file);
   const tokenizer = await tokenizerFields(files, index, config.vocab);
-  const named = weights.map(weight => namedWeight(weight, config, architecture, index.file));
+  const named = weights.flatMap(weight => namedWeights(weight, config, architecture, index.file));
   const tensors = tensorsOf(named);
   const nameInFile = ({ stored, slice }: Pick<NamedWeight, 'stored' | 'slice'>): string =>
     logicalName(architecture.name, slice ? `${stored}[${slice.at}]` : stored);
@@ -113,12 +122,18 @@ export async function ggufModel(files: FileSystem, index: CheckpointIndex): Prom
     config,
     architecture: architecture.name,
     weights: named,
-    notes:
-      positions < config.maxPositions
+    notes: [
+      ...(positions < config.maxPositions && architecture.usualContext === undefined
         ? [
             `llama.cpp has no windows of attention for ${architecture.name}: the file says a context of ${positions} tokens, up to which there is no difference.`,
           ]
-        : [],
+        : []),
+      ...(config.rope.exact
+        ? [
+            'llama.cpp rounds the range of rotary pairs that yarn interpolates to whole pairs, which this network does not: its logits differ a little.',
+          ]
+        : []),
+    ],
     written: nameInFile,
     stored: (types, parts) => ({
       container: 'gguf',
@@ -160,17 +175,34 @@ export async function ggufModel(files: FileSystem, index: CheckpointIndex): Prom
   };
 }
 
-function namedWeight(
+/** What a weight is in the file: one tensor or an expert's part of one, or of gate and up together one each. */
+function namedWeights(
   { name, source, ...place }: ModelWeight,
-  { layerTraits, experts }: NativeLanguageModelConfig,
+  { layerTraits, experts, fusedGateUp }: NativeLanguageModelConfig,
   architecture: Architecture,
   file: string,
-): NamedWeight {
-  const stored = tensorName(architecture, place, layerTraits?.[place.layer]?.routed === true);
-  if (stored === undefined)
-    throw new LqError('unsupported-model', `${name} has no name in GGUF.`, { file, tensor: name });
-  const { kind, expert } = place;
-  return { name, source, stored, kind, ...(expert !== undefined && { slice: { at: expert, count: experts!.count } }) };
+): NamedWeight[] {
+  const { expert, layer } = place;
+  const routed = layerTraits?.[layer]?.routed === true;
+  const slice = expert !== undefined && { slice: { at: expert, count: experts!.count } };
+  const stored = tensorName(architecture, place, routed);
+  if (stored !== undefined) return [{ name, source, stored, kind: place.kind, ...slice }];
+  const order = expert === undefined ? fusedGateUp : experts?.fusedGateUp;
+  const halves = (['gate', 'up'] as const).flatMap((of): NamedWeight[] => {
+    const kind = place.kind.replace(/^gate_up/, of);
+    const own = kind === place.kind ? undefined : tensorName(architecture, { ...place, kind }, routed);
+    return own === undefined || order === undefined
+      ? []
+      : [{ name: `${name} (${of})`, source, stored: own, kind, ...slice, half: { of, order } }];
+  });
+  if (halves.length < 2) throw new LqError('unsupported-model', `${name} has no name in GGUF.`, { file, tensor: name });
+  return halves;
+}
+
+/** Rows and columns of what is stored; a vector has one row. */
+function shapeOf({ source: { rows, cols }, half }: Pick<NamedWeight, 'source' | 'half'>): [rows: number, cols: number] {
+  if (half === undefined) return [rows, cols];
+  return rows === 1 ? [1, cols / 2] : [rows / 2, cols];
 }
 
 /** Weights by the tensor they are stored in, each with its experts in order. */
@@ -183,11 +215,12 @@ function tensorsOf(weights: readonly NamedWeight[]): NamedWeight[][] {
 const isVector = ({ source }: Pick<NamedWeight, 'source'>): boolean => source.rows === 1;
 
 function specOf(all: readonly NamedWeight[], types: ReadonlyMap<string, TypeName>): GgufTensorSpec {
-  const [{ stored: name, source, kind, slice, name: first }] = all as [NamedWeight];
-  const { rows, cols } = source;
+  const [weight] = all as [NamedWeight];
+  const { stored: name, source, kind, slice, name: first } = weight;
+  const [rows, cols] = shapeOf(weight);
   // The gate of a shared expert is a matrix of one row.
-  if (isVector({ source }) && slice === undefined)
-    return { name, type: 'F32', shape: kind === 'shared_gate' ? [1, cols] : [cols] };
+  if (isVector({ source }) && (slice === undefined || kind.endsWith('_bias')))
+    return { name, type: 'F32', shape: slice ? [slice.count, cols] : kind === 'shared_gate' ? [1, cols] : [cols] };
   const type = isWide(kind) ? 'F32' : (types.get(first) ?? 'F32');
   const other = all.find(weight => (types.get(weight.name) ?? 'F32') !== (types.get(first) ?? 'F32'));
   if (other)
@@ -196,12 +229,13 @@ function specOf(all: readonly NamedWeight[], types: ReadonlyMap<string, TypeName
 }
 
 function placed(
-  { name, source, slice, stored }: NamedWeight,
+  weight: NamedWeight,
   { place, part }: { readonly place: GgufTensorPlace; readonly part: number },
   { heads, kvHeads }: NativeLanguageModelConfig,
   architecture: Architecture,
 ): GgufTensor {
-  const { rows, cols } = source;
+  const { name, source, slice, stored, half } = weight;
+  const [rows, cols] = shapeOf(weight);
   const order = rowOrder(architecture, stored, rows === 1 ? cols : rows, () => ({ heads, kvHeads }));
   const plus = storedOffset(architecture, stored);
   const bytes = slice ? place.bytes / slice.count : place.bytes;
@@ -212,6 +246,7 @@ function placed(
     part,
     ...(order && { order }),
     ...(plus !== 0 && { plus }),
+    ...(half && { half }),
   };
 }
 

@@ -1,6 +1,6 @@
 /** The embedding and the head in the program: they are most of a small model's small file. */
-import { contentHash } from '../../checkpoint/sources';
-import { callNative, throwIfCancelled, type PipelineContext } from '../../context';
+import { knownHash } from '../../checkpoint/sources';
+import { backendOf, callNative, throwIfCancelled, type PipelineContext } from '../../context';
 import type { Windows } from '../../evaluation/windows';
 import { logicalTensors } from '../../logical/logical';
 import { isDtype } from '../../dtypes';
@@ -10,6 +10,7 @@ import type { Option } from '../../options/types';
 import { measuredPrices } from '../../sensitivity/prices';
 import type { SweepRow, SweepTable } from '../../sensitivity/types';
 import type { LogicalTensor } from '../../checkpoint/types';
+import { cachedOnce, waitReporter } from '../../storage/cache';
 import type { GgufModel } from './layout';
 
 /** The embedding and the head, where they are dense and some option fits. @param blocks what the sweep measures */
@@ -62,15 +63,24 @@ async function outerRow(
   const { rows, cols } = source;
   const where = { file: source.path, tensor: tensor.name };
   const fitting = table.options.filter(option => optionFits(option, rows, cols));
-  const { squaredErrors, norm } = await callNative(context, where, control =>
-    context.native.encodeCosts(
-      context.device,
-      source,
-      [...fitting],
-      { metric: { kind: 'plain' }, seed: context.seed },
-      control,
-    ),
-  );
+  const hash = await knownHash(context, tensor);
+  const key = { version: 1, backend: backendOf(context), hash, rows, cols, seed: context.seed, fitting };
+  const found = await cachedOnce<{ squaredErrors: number[]; norm: number }>(context, 'price', key, {
+    async make() {
+      const { squaredErrors, norm } = await callNative(context, where, control =>
+        context.native.encodeCosts(
+          context.device,
+          source,
+          [...fitting],
+          { metric: { kind: 'plain' }, seed: context.seed },
+          control,
+        ),
+      );
+      return { squaredErrors: [...squaredErrors], norm };
+    },
+    onWait: waitReporter(context, 'sweep', tensor.name),
+  });
+  const { squaredErrors, norm } = found!;
   const errors = table.options.map(option => {
     const at = fitting.indexOf(option);
     return at < 0 ? null : squaredErrors[at]!;
@@ -81,7 +91,7 @@ async function outerRow(
     layer: tensor.layer,
     rows,
     cols,
-    hash: await contentHash(context, tensor),
+    hash,
     costs: errors.map(error => error && error * price),
     squaredErrors: errors,
     predicted: [],

@@ -3,6 +3,7 @@ import { padded as paddedBytes } from '../../checkpoint/gguf/serialize';
 import { PART_BYTES } from '../../checkpoint/gguf/serialize-parts';
 import type { LogicalTensor } from '../../checkpoint/types';
 import type { PipelineContext } from '../../context';
+import { forgetEncoded } from '../../decomposition/encoded';
 import { LqError } from '../../errors';
 import { withoutTargets } from '../../logical/targets';
 import type { Opened } from '../../opened';
@@ -21,11 +22,10 @@ import {
 import { floatType, ggufReadme } from './exporter';
 import { ggufModel, type GgufLayout, type GgufModel, type TypeName } from './layout';
 import { blockFits, outerMatrices, withOuterMatrices } from './outer';
-import { bitsOf, writeGguf } from './write';
+import { bitsOf, ggufPieces, writeGguf, type GgufContent } from './write';
 
 export const ggufTarget: Target = {
   stages: ['export'],
-  byMatrix: false,
   layerOrder: false,
   embeddings: 'always',
   async prepare(files, found, options, { splitSize }): Promise<PreparedTarget> {
@@ -60,6 +60,7 @@ export const ggufTarget: Target = {
           }),
         };
       },
+      pieces: (context, job) => ggufPieces(encodedContent(context, model, job, splitSize), 'out'),
       write: (context, job) => job.timed('export', () => writePlan(context, model, job, splitSize)),
     };
   },
@@ -168,6 +169,28 @@ function typesOf(model: GgufModel, chosen: ReadonlyMap<string, Option>): Map<str
   );
 }
 
+/** What of the files a plan decides. */
+function encodedContent(
+  context: PipelineContext,
+  model: GgufModel,
+  { table, plan, metric }: Pick<WriteJob, 'table' | 'plan' | 'metric'>,
+  splitSize: number | undefined,
+): GgufContent {
+  const planned = new Map(table.matrices.map(row => [row.name, row]));
+  const weighted = (name: string): boolean => (planned.get(name)?.layer ?? -1) >= 0;
+  return {
+    model,
+    types: typesOf(model, new Map(plan.matrices.map(({ name, option }) => [name, option]))),
+    metricOf: name => (weighted(name) ? metric.of(name).native : undefined),
+    keyOf(name) {
+      const row = planned.get(name);
+      const statistics = weighted(name) ? { ...metric.recipe, statistics: metric.of(name).hash } : 'plain';
+      return row && { hash: row.hash, rows: row.rows, cols: row.cols, metric: statistics, seed: context.seed };
+    },
+    ...(splitSize !== undefined && { splitSize }),
+  };
+}
+
 /** @throws LqError those of `writeGguf`; 'internal' when the file is not as large as planned. */
 async function writePlan(
   context: PipelineContext,
@@ -176,21 +199,19 @@ async function writePlan(
   splitSize: number | undefined,
 ): Promise<Written> {
   const { table, plan, metric } = job;
-  const types = typesOf(model, new Map(plan.matrices.map(({ name, option }) => [name, option])));
+  const content = encodedContent(context, model, job, splitSize);
+  const { types } = content;
   const { fileBytes, files } = model.layout(types, splitSize);
   if (splitSize === undefined ? fileBytes !== plan.bytes : fileBytes > plan.bytes)
     throw new LqError('internal', `The file would have ${fileBytes} bytes, the plan says ${plan.bytes}.`);
-  const blocks = new Set(table.matrices.filter(({ layer }) => layer >= 0).map(({ name }) => name));
   const { bytes, delivered } = await writeGguf(context, {
-    model,
-    types,
-    metricOf: name => (blocks.has(name) ? metric.of(name).native : undefined),
+    ...content,
     out: job.out,
     overwrite: job.overwrite,
     readme: ggufReadme(model.index.label, files.length, recipe(types)),
-    ...(splitSize !== undefined && { splitSize }),
     fingerprint: JSON.stringify([metric.recipe, context.seed]),
   });
+  await forgetEncoded(context, ggufPieces(content, job.out));
   const rows = new Map(table.matrices.map(row => [row.name, row]));
   return {
     bytes,

@@ -5,20 +5,23 @@ import { isDtype } from '../../dtypes';
 import { callNative, type PipelineContext } from '../../context';
 import { LqError } from '../../errors';
 import { joinPath } from '../../files/paths';
-import { overLanes } from '../../lanes';
+import { placePieces, type Piece } from '../../decomposition/encoded';
+import { overLanes, type ItemReport } from '../../lanes';
 import type { ByteRange, DenseSource, NativeControl, NativeMetric, WeightSource } from '../../native';
 import { ggufOption } from '../../options/methods/gguf';
 import type { Meant } from '../delivered';
 import { writeFolder, type FolderJob, type MadeFolder } from '../folder';
 import type { StoredModel } from '../loads/stored';
 import type { Lines } from '../readme';
-import type { GgufModel, GgufTensor, TypeName } from './layout';
+import type { GgufLayout, GgufModel, GgufTensor, TypeName } from './layout';
 
 export interface GgufJob {
   readonly model: GgufModel;
   readonly types: ReadonlyMap<string, TypeName>;
   /** The metric of a matrix's errors; matrices without one are rounded under the plain error. */
   readonly metricOf?: (name: string) => NativeMetric | undefined;
+  /** What a matrix's values and their rounding depend on, of those that workers encode for one another. */
+  readonly keyOf?: (name: string) => unknown;
   /** Absolute path of the folder to make. */
   readonly out: string;
   readonly overwrite: boolean;
@@ -42,7 +45,7 @@ export interface GgufFiles extends Pick<FolderJob<GgufRecord>, 'files' | 'fill' 
 }
 
 /** What is written of a model. */
-export interface GgufContent extends Pick<GgufJob, 'model' | 'types' | 'metricOf' | 'splitSize'> {
+export interface GgufContent extends Pick<GgufJob, 'model' | 'types' | 'metricOf' | 'splitSize' | 'keyOf'> {
   /** A subfolder, ending with a slash. */
   readonly within?: string;
   /** Another source of a weight. */
@@ -50,13 +53,10 @@ export interface GgufContent extends Pick<GgufJob, 'model' | 'types' | 'metricOf
 }
 
 /** @throws LqError those of the layout. */
-export function ggufFiles(
-  context: PipelineContext,
-  { model, types, metricOf, splitSize, within = '', sourceOf = source => source }: GgufContent,
-): GgufFiles {
+export function ggufFiles(context: PipelineContext, content: GgufContent): GgufFiles {
+  const { model, types, metricOf, splitSize, sourceOf = source => source } = content;
   const layout = model.layout(types, splitSize);
-  const stem = ggufStem(model.index.label);
-  const names = layout.files.map((_, part) => `${within}${partName(stem, part, layout.files.length)}`);
+  const names = fileNames(content, layout);
   return {
     files: layout.files.map(({ bytes, header }, part) => ({ file: names[part]!, bytes, header })),
     items: layout.weights.length,
@@ -69,22 +69,57 @@ export function ggufFiles(
         ),
       ),
     async fill(output) {
+      const partOf = new Map(layout.weights.map(({ name, part }) => [name, names[part]!]));
+      const markDone = (name: string, record: GgufRecord): Promise<void> =>
+        output.markDone(name, record, [partOf.get(name)!]);
+      const pieces = ggufPieces(content, output.folder);
+      await placePieces(context, {
+        ...{ stage: 'export', pieces, markDone },
+        isDone: name => output.done.has(name),
+        requireHeld: () => output.requireHeld(),
+      });
       await overLanes(context, {
         stage: 'export',
         items: layout.weights.filter(tensor => !output.done.has(tensor.name)),
         nameOf: tensor => tensor.name,
         weightOf: ({ source }) => source.rows * source.cols,
-        work: async (lane, tensor) => {
-          const name = names[tensor.part]!;
+        work: async (lane, tensor, report) => {
           const own = { ...tensor, source: sourceOf(tensor.source) };
-          const record = await writeTensor(lane, own, joinPath(output.folder, name), metricOf?.(tensor.name));
-          await output.markDone(tensor.name, record, [name]);
+          const path = joinPath(output.folder, partOf.get(tensor.name)!);
+          await markDone(tensor.name, await writeTensor(lane, own, path, metricOf?.(tensor.name), report));
         },
       });
       for (const { place, part, values } of layout.constants)
         await writeNumbers(context, values, { ...place, path: joinPath(output.folder, names[part]!) });
     },
   };
+}
+
+const fileNames = ({ model, within = '' }: GgufContent, { files }: GgufLayout): string[] =>
+  files.map((_, part) => `${within}${partName(ggufStem(model.index.label), part, files.length)}`);
+
+/** The matrices in blocks that have a key, as several processes can encode them. */
+export function ggufPieces(content: GgufContent, folder: string): Piece<GgufRecord>[] {
+  const { model, types, metricOf, splitSize, keyOf } = content;
+  if (keyOf === undefined) return [];
+  const layout = model.layout(types, splitSize);
+  const names = fileNames(content, layout);
+  return layout.weights.flatMap(tensor => {
+    const { name, place, part, order, source } = tensor;
+    const { type, offset, bytes } = place;
+    const key = keyOf(name);
+    if (key === undefined || isDtype(type)) return [];
+    return {
+      name,
+      weights: source.rows * source.cols,
+      key: { format: 'gguf', type, order: order && Array.from(order), weight: key },
+      parts: [{ path: joinPath(folder, names[part]!), offset, bytes }],
+      encode(lane, [range], report) {
+        const moved = { ...tensor, place: { ...place, offset: range!.offset } };
+        return writeTensor(lane, moved, range!.path, metricOf?.(name), report);
+      },
+    };
+  });
 }
 
 /** @throws LqError 'output-exists', 'disk-full', 'not-finite', 'io', 'cancelled', and those of the layout. */
@@ -138,10 +173,13 @@ export function loadLines(label: string, parts: number): Lines[] {
 
 async function writeTensor(
   context: PipelineContext,
-  { name, source, place, order, plus }: GgufTensor,
+  tensor: GgufTensor,
   path: string,
   metric: NativeMetric = { kind: 'plain' },
+  report: ItemReport,
 ): Promise<GgufRecord> {
+  if (tensor.half) return writeHalf(context, tensor, tensor.half, path, report);
+  const { name, source, place, order, plus } = tensor;
   const { type, offset, bytes } = place;
   const { rows, cols } = source;
   const range: ByteRange = { path, offset, bytes };
@@ -154,21 +192,67 @@ async function writeTensor(
   } else {
     if (source.kind !== 'dense')
       throw new LqError('unsupported-dtype', `${name} is packed; GGUF types are made from dense weights.`, where);
-    const { storedSquaredError } = await callNative(context, where, control =>
-      context.native.encode(
-        context.device,
-        source,
-        ggufOption(type),
-        { metric, seed: context.seed },
-        { parts: { codes: range } },
-        control,
-      ),
+    const { storedSquaredError } = await callNative(
+      context,
+      where,
+      control =>
+        context.native.encode(
+          context.device,
+          source,
+          ggufOption(type),
+          { metric, seed: context.seed },
+          { parts: { codes: range } },
+          control,
+        ),
+      (finished, all) => report(finished / all),
     );
     record = { squaredError: storedSquaredError };
   }
   // A bias is a row of elements that are ordered like the rows of its matrix.
   if (order !== undefined) await callNative(context, where, control => context.native.orderRows(range, order, control));
   return record;
+}
+
+/** Half of a matrix, or of its bias, which is decoded whole to a file of its own. */
+async function writeHalf(
+  context: PipelineContext,
+  { half: _, ...tensor }: GgufTensor,
+  { of, order }: NonNullable<GgufTensor['half']>,
+  path: string,
+  report: ItemReport,
+): Promise<GgufRecord> {
+  const { files, cache, native, device } = context;
+  const { name, source } = tensor;
+  const { rows, cols } = source;
+  const [count, width] = rows === 1 ? [cols, 1] : [rows, cols];
+  const bytes = 4 * count * width;
+  const scratch = joinPath(cache, `half-${context.digest(`${path} ${name}`)}`);
+  await files.makeFolder(cache);
+  await files.allocate(scratch, bytes, new Uint8Array(0));
+  try {
+    await callNative(context, { file: path, tensor: name }, async control => {
+      await native.convert(
+        device,
+        source,
+        { kind: 'dense', path: scratch, offset: 0, dtype: 'F32', rows, cols },
+        control,
+      );
+      if (order === 'stacked') return;
+      const apart = Int32Array.from({ length: count }, (_row, i) => (i < count / 2 ? 2 * i : 2 * i - count + 1));
+      await native.orderRows({ path: scratch, offset: 0, bytes }, apart, control);
+    });
+    const offset = of === 'gate' ? 0 : bytes / 2;
+    const own = rows === 1 ? { rows, cols: cols / 2 } : { rows: rows / 2, cols };
+    return await writeTensor(
+      context,
+      { ...tensor, source: { kind: 'dense', path: scratch, offset, dtype: 'F32', ...own } },
+      path,
+      undefined,
+      report,
+    );
+  } finally {
+    await files.remove(scratch);
+  }
 }
 
 type PlaceInFile = GgufTensor['place'] & { readonly path: string };

@@ -18,6 +18,8 @@ import {
   type IntegerTensors,
 } from '../safetensors/integers';
 
+/** What its kernels have. */
+const BITS: readonly number[] = [2, 3, 4, 5, 6, 8];
 const GROUPS: readonly number[] = [32, 64, 128];
 
 const format: IntegerFormat = {
@@ -30,7 +32,7 @@ const format: IntegerFormat = {
   ],
   schemeOf(option, cols) {
     const scheme = wholeGroups(option, cols);
-    return scheme && GROUPS.includes(scheme.size) ? scheme : undefined;
+    return scheme && BITS.includes(scheme.bits) && GROUPS.includes(scheme.size) ? scheme : undefined;
   },
   tensorsOf(matrix, { bits }, scale, rows, cols) {
     const module = moduleOf(matrix);

@@ -1,6 +1,6 @@
 /** Our own format: every option of every method, and its sizes as they are stored. */
 import type { CheckpointIndex } from '../../checkpoint/types';
-import { decompose } from '../../decomposition/decompose';
+import { decompose, matricesOf, packedPieces } from '../../decomposition/decompose';
 import { keptBytes, type Opened } from '../../opened';
 import { optionFits, packedBytes, shortLabel } from '../../options/option';
 import type { Option } from '../../options/types';
@@ -16,7 +16,6 @@ import { keptBeside, type PreparedTarget, type Sizes, type Target, type WriteJob
 
 export const packedTarget: Target = {
   stages: ['decompose'],
-  byMatrix: true,
   layerOrder: true,
   embeddings: 'asked',
   prepare: (_, opened, options, request) =>
@@ -43,6 +42,10 @@ export function preparePacked(
     opened,
     notes: [],
     sizes,
+    pieces(_, job) {
+      const encoding = { index: opened.index, ...job };
+      return packedPieces(encoding, matricesOf(encoding));
+    },
     stored: chosen => packedStored(opened.index, chosen),
     complete(_, table) {
       return Promise.resolve({

@@ -11,7 +11,8 @@ import { callNative, type PipelineContext } from '../../context';
 import { LqError } from '../../errors';
 import { joinPath } from '../../files/paths';
 import { baseName } from '../../format';
-import { overLanes } from '../../lanes';
+import { forgetEncoded, placePieces, type Piece } from '../../decomposition/encoded';
+import type { ItemReport } from '../../lanes';
 import { aligned } from '../../packed/format';
 import { copyTensors } from '../../storage/copy';
 import type { Output } from '../../storage/output';
@@ -40,8 +41,15 @@ export interface ReplacingJob<R> {
   readonly index: CheckpointIndex;
   readonly shards: readonly Shard[];
   readonly replacements: readonly Replacement[];
-  /** Writes a replacement's other tensors, each at its place. What it returns is kept with it. */
-  write(lane: PipelineContext, replacement: Replacement, places: ReadonlyMap<string, PlacedTensor>): Promise<R>;
+  /** Writes a replacement's other tensors, each at its place. What it returns is kept with it, a JSON value. */
+  write(
+    lane: PipelineContext,
+    replacement: Replacement,
+    places: ReadonlyMap<string, PlacedTensor>,
+    report: ItemReport,
+  ): Promise<R>;
+  /** What the bytes that `write` writes depend on: workers encode them for one another under it. */
+  keyOf(replacement: Replacement): unknown;
   /** `config.json` of the folder, from that of the source. */
   config(text: string): string;
   readonly readme: string;
@@ -102,20 +110,14 @@ export async function writeReplaced<R>(
     texts: await textsOf(context, job),
     meant: done => job.meant(recordsOf(done)),
   });
+  await forgetEncoded(context, replacedPieces(job, out));
   return { ...made, records: recordsOf(made.records) };
 }
 
 async function fillShards<R>(context: PipelineContext, job: ReplacingJob<R>, output: Output<R | null>): Promise<void> {
   const { index, shards } = job;
   const { folder } = output;
-  const places = new Map<string, PlacedTensor>();
-  const fileOf = new Map<string, string>();
-  for (const { file, tensors } of shards)
-    for (const tensor of tensors)
-      for (const place of [tensor, ...(tensor.shape.length === 3 ? slicesOf(tensor) : [])]) {
-        places.set(place.name, { ...place, path: joinPath(folder, file) });
-        fileOf.set(place.name, file);
-      }
+  const { places, fileOf } = placesIn(shards, folder);
   if (!output.done.has(KEPT)) {
     const replaced = new Set(job.replacements.map(({ name }) => name));
     const copies = index.tensors.flatMap(({ name, file, offset, bytes }) => {
@@ -128,17 +130,54 @@ async function fillShards<R>(context: PipelineContext, job: ReplacingJob<R>, out
     await writeConstants(context, folder, job.replacements, places);
     await output.markDone(KEPT, null, [...new Set(fileOf.values())]);
   }
-  await overLanes(context, {
+  const tensorsOf = new Map(job.replacements.map(({ name, tensors }) => [name, tensors]));
+  await placePieces(context, {
     stage: 'export',
-    items: job.replacements.filter(({ name }) => !output.done.has(name)),
-    nameOf: ({ name }) => name,
-    weightOf: ({ weights }) => weights,
-    async work(lane, replacement) {
-      await output.requireHeld();
-      const record = await job.write(lane, replacement, places);
-      const touched = new Set(replacement.tensors.map(({ name }) => fileOf.get(name)!));
-      await output.markDone(replacement.name, record, [...touched]);
+    pieces: replacedPieces(job, folder),
+    isDone: name => output.done.has(name),
+    requireHeld: () => output.requireHeld(),
+    markDone(name, record) {
+      const touched = new Set(tensorsOf.get(name)!.map(tensor => fileOf.get(tensor.name)!));
+      return output.markDone(name, record, [...touched]);
     },
+  });
+}
+
+/** Where the tensors of a folder go, and of those of three dimensions each matrix. */
+function placesIn(
+  shards: readonly Shard[],
+  folder: string,
+): { places: Map<string, PlacedTensor>; fileOf: Map<string, string> } {
+  const places = new Map<string, PlacedTensor>();
+  const fileOf = new Map<string, string>();
+  for (const { file, tensors } of shards)
+    for (const tensor of tensors)
+      for (const place of [tensor, ...(tensor.shape.length === 3 ? slicesOf(tensor) : [])]) {
+        places.set(place.name, { ...place, path: joinPath(folder, file) });
+        fileOf.set(place.name, file);
+      }
+  return { places, fileOf };
+}
+
+/** The replacements of a folder as several processes can encode them. */
+export function replacedPieces<R>(
+  { shards, replacements, write, keyOf }: Pick<ReplacingJob<R>, 'shards' | 'replacements' | 'write' | 'keyOf'>,
+  folder: string,
+): Piece<R>[] {
+  const { places } = placesIn(shards, folder);
+  return replacements.map(replacement => {
+    const { name, weights, tensors, constants } = replacement;
+    const written = tensors.filter(tensor => !constants.has(tensor.name)).map(tensor => places.get(tensor.name)!);
+    return {
+      name,
+      weights,
+      key: keyOf(replacement),
+      parts: written.map(({ path, offset, bytes }) => ({ path, offset, bytes })),
+      encode(lane, parts, report) {
+        const moved = written.map((place, i) => [place.name, { ...place, ...parts[i]! }] as const);
+        return write(lane, replacement, new Map([...places, ...moved]), report);
+      },
+    };
   });
 }
 

@@ -7,6 +7,7 @@ import { tensorSource } from '../../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor, StorageFormat } from '../../checkpoint/types';
 import { callNative, type PipelineContext } from '../../context';
 import { LqError } from '../../errors';
+import type { ItemReport } from '../../lanes';
 import { joinPath } from '../../files/paths';
 import { logicalTensors } from '../../logical/logical';
 import { withoutTargets } from '../../logical/targets';
@@ -18,7 +19,15 @@ import type { Option } from '../../options/types';
 import type { SweepRow } from '../../sensitivity/types';
 import { storedModel, withStored, type StoredModel } from '../loads/stored';
 import { recipeReadme, type Lines } from '../readme';
-import { quantizedConfig, shardsOf, writeReplaced, type PlacedTensor, type Replacement } from './folder';
+import {
+  quantizedConfig,
+  replacedPieces,
+  shardsOf,
+  writeReplaced,
+  type PlacedTensor,
+  type Replacement,
+  type ReplacingJob,
+} from './folder';
 import { keptBeside, type PreparedTarget, type Sizes, type Target, type WriteJob, type Written } from '../target';
 
 /** Bits and columns a scale of an option. */
@@ -83,7 +92,6 @@ export const moduleOf = (matrix: string): string => matrix.replace(/\.weight$/, 
 
 export const integersTarget = (format: IntegerFormat): Target => ({
   stages: ['export'],
-  byMatrix: false,
   layerOrder: false,
   embeddings: 'never',
   prepare: (_, found, options) => Promise.resolve(prepare(format, found, options)),
@@ -126,6 +134,7 @@ function prepare(format: IntegerFormat, found: Opened, options: readonly Option[
           };
         }),
       }),
+    pieces: (_, job) => replacedPieces(replacing(format, opened, headers, job), 'out'),
     write: (context, job) => job.timed('export', () => writePlan(context, format, opened, headers, job)),
   };
 }
@@ -205,15 +214,16 @@ function sizesOf(
   };
 }
 
-async function writePlan(
-  context: PipelineContext,
+/** What of a folder a plan decides, and how it is written. */
+function replacing(
   format: IntegerFormat,
   { index }: Opened,
   headers: readonly number[],
-  { table, plan, metric, out, overwrite }: WriteJob,
-): Promise<Written> {
+  { table, plan, metric }: Pick<WriteJob, 'table' | 'plan' | 'metric'>,
+): Pick<ReplacingJob<Errors>, 'index' | 'shards' | 'replacements' | 'write' | 'keyOf'> {
   const rows = new Map(table.matrices.map(row => [row.name, row]));
   const chosen = new Map(plan.matrices.map(({ name, option }) => [name, option]));
+  const { seed } = table.recipe;
   const replacements = plan.matrices.map(({ name, option }): Replacement => {
     const { rows: height, cols } = rows.get(name)!;
     const tensors = tensorsOf(format, name, option, height, cols);
@@ -230,17 +240,41 @@ async function writePlan(
       ),
     };
   });
-  const shards = shardsOf(index, replacements, format.metadata, headers);
-  const bytes = shards.reduce((sum, shard) => sum + shard.bytes, 0);
+  return {
+    index,
+    shards: shardsOf(index, replacements, format.metadata, headers),
+    replacements,
+    write: (lane, { name }, places, report) =>
+      encodeMatrix(lane, format, index, name, chosen.get(name)!, { metric, seed, report }, places),
+    keyOf({ name }) {
+      const { hash, rows: height, cols } = rows.get(name)!;
+      const { dtype } = index.byName.get(name)!;
+      return {
+        ...{ format: format.label, dtype, hash, rows: height, cols, option: chosen.get(name), seed },
+        metric: { ...metric.recipe, statistics: metric.of(name).hash },
+      };
+    },
+  };
+}
+
+async function writePlan(
+  context: PipelineContext,
+  format: IntegerFormat,
+  opened: Opened,
+  headers: readonly number[],
+  job: WriteJob,
+): Promise<Written> {
+  const { table, plan, metric, out, overwrite } = job;
+  const { index } = opened;
+  const rows = new Map(table.matrices.map(row => [row.name, row]));
+  const chosen = new Map(plan.matrices.map(({ name, option }) => [name, option]));
+  const replaced = replacing(format, opened, headers, job);
+  const bytes = replaced.shards.reduce((sum, shard) => sum + shard.bytes, 0);
   if (bytes !== plan.bytes)
     throw new LqError('internal', `The files would have ${bytes} bytes, the plan says ${plan.bytes}.`);
   const schemes = new Map([...chosen].map(([name, option]) => [name, format.schemeOf(option, rows.get(name)!.cols)!]));
   const written = await writeReplaced<Errors>(context, {
-    index,
-    shards,
-    replacements,
-    write: (lane, { name }, places) =>
-      encodeMatrix(lane, format, index, name, chosen.get(name)!, { metric, seed: table.recipe.seed }, places),
+    ...replaced,
     config: text =>
       quantizedConfig(text, joinPath(index.folder, 'config.json'), format.config(schemes, ignored(index, chosen))),
     readme: recipeReadme({
@@ -297,6 +331,7 @@ interface Errors {
 interface Encoding {
   readonly metric: WriteJob['metric'];
   readonly seed: number;
+  readonly report: ItemReport;
 }
 
 /** Encodes a matrix to its places. */
@@ -306,7 +341,7 @@ async function encodeMatrix(
   index: CheckpointIndex,
   name: string,
   option: Option,
-  { metric, seed }: Encoding,
+  { metric, seed, report }: Encoding,
   places: ReadonlyMap<string, PlacedTensor>,
 ): Promise<Errors> {
   const tensor = index.byName.get(name)!;
@@ -314,18 +349,22 @@ async function encodeMatrix(
   const tensors = tensorsOf(format, name, option, source.rows, source.cols);
   const placeOf = (spec: TensorSpec): PlacedTensor => places.get(spec.name)!;
   const own = metric.of(name);
-  const { cost, storedSquaredError } = await callNative(lane, { file: tensor.file, tensor: name }, control =>
-    lane.native.encode(
-      lane.device,
-      source,
-      nativeOption(option, format.book),
-      { metric: own.native, seed },
-      {
-        ...(format.highFirst && { highFirst: true }),
-        parts: { codes: placeOf(tensors.codes), group_scales: placeOf(tensors.scales) },
-      },
-      control,
-    ),
+  const { cost, storedSquaredError } = await callNative(
+    lane,
+    { file: tensor.file, tensor: name },
+    control =>
+      lane.native.encode(
+        lane.device,
+        source,
+        nativeOption(option, format.book),
+        { metric: own.native, seed },
+        {
+          ...(format.highFirst && { highFirst: true }),
+          parts: { codes: placeOf(tensors.codes), group_scales: placeOf(tensors.scales) },
+        },
+        control,
+      ),
+    (finished, all) => report(finished / all),
   );
   await format.complete?.(lane, format.schemeOf(option, source.cols)!, tensors, placeOf);
   return { cost: own.scale * cost, squaredError: storedSquaredError };

@@ -8,6 +8,7 @@ const GRIDS: readonly (readonly [bits: number, ...sizes: number[]])[] = [
   [4, 16, 32, 64, 128],
   [5, 128],
   [6, 128],
+  [7, 128],
   [8, 16, 32, 128],
 ];
 

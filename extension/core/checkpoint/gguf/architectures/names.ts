@@ -8,6 +8,7 @@ const USUAL: Readonly<Record<string, string>> = {
   ...{ q: 'attn_q', k: 'attn_k', v: 'attn_v', qkv: 'attn_qkv', o: 'attn_output' },
   ...{ gate: 'ffn_gate', up: 'ffn_up', down: 'ffn_down', router: 'ffn_gate_inp', shared_gate: 'ffn_gate_inp_shexp' },
   router_correction: 'exp_probs_b',
+  sinks: 'attn_sinks',
 };
 /** Stored as a bias without a weight. */
 const CORRECTION = 'router_correction';

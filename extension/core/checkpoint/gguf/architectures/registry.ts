@@ -17,7 +17,9 @@ import { glm4Moe } from './glm4-moe';
 import { gpt2 } from './gpt2';
 import { gptBigcode } from './gpt-bigcode';
 import { gptNeox } from './gptneox';
+import { gptOss } from './gpt-oss';
 import { granite } from './granite';
+import { graniteMoe } from './granite-moe';
 import { jais2 } from './jais2';
 import { llama } from './llama';
 import { mpt } from './mpt';
@@ -39,7 +41,7 @@ import { starcoder2 } from './starcoder2';
 const ARCHITECTURES: readonly Architecture[] = [
   ...[llama, qwen2, qwen3, qwen2Moe, qwen3Moe, gemma, gemma2, gemma3, phi3, olmo, olmo2, olmoe, granite, smollm3],
   ...[seedOss, arcee, starcoder2, stablelm, nemotron, gpt2, gptBigcode, falcon, cohere, cohere2, glm4],
-  ...[gptNeox, bloom, mpt, phi2, ernie45, glm, exaone4, jais2, glm4Moe, dots1],
+  ...[gptNeox, bloom, mpt, phi2, ernie45, glm, exaone4, jais2, glm4Moe, dots1, gptOss, graniteMoe],
 ];
 
 const BY_MODEL: ReadonlyMap<unknown, Architecture> = new Map(
