@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, watch, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
 import type { ShardReport } from '../../extension/core/sensitivity/types';
 import { calibration, lqStudio, root, sample, workFolder } from './running';
 
@@ -170,6 +171,42 @@ describe('workers of one calibration', () => {
   });
 });
 
+describe('workers of one Fisher information', () => {
+  it('share its parts: all have what one process has', async () => {
+    const words = [
+      ...['fisher', sample, '--calibration', calibration, '--samples', '5', '--context', '128', '--parts', '3'],
+      ...['--include', '*layers.0*', '--device', 'cpu', '--threads', '1', '--json'],
+    ];
+    const workers = [1, 2].map(i =>
+      start([...words, '--cache', at('fisher-two'), '--out', at(`${i}.fisher`), '--shard', `${i}/2`]),
+    );
+    const [ends, alone, whole] = await Promise.all([
+      Promise.all(workers.map(({ ended }) => ended)),
+      lqStudio([...words, '--cache', at('fisher-one'), '--out', at('alone.fisher')]),
+      lqStudio([...words.filter(word => word !== '--parts' && word !== '3'), '--out', at('whole.fisher')]),
+    ]);
+    type Report = { samples: number; losses: number[]; matrices: { name: string; sum: number }[] };
+    const reports = [...ends, alone, whole].map(({ code, stdout, stderr }) => {
+      expect(code, stderr).toBe(0);
+      return JSON.parse(stdout) as Report;
+    });
+    for (const i of [1, 2]) expect(readFileSync(at(`${i}.fisher`)).equals(readFileSync(at('alone.fisher')))).toBe(true);
+    const together = reports.pop()!;
+    for (const { samples, losses, matrices } of reports) {
+      expect(samples).toBe(5);
+      expect(losses).toEqual(together.losses);
+      // Two sums of the same squares in another order, in fp32.
+      for (const [i, { name, sum }] of matrices.entries()) {
+        expect(name).toBe(together.matrices[i]!.name);
+        expect(Math.abs(sum / together.matrices[i]!.sum - 1)).toBeLessThan(1e-5);
+      }
+    }
+    // Three parts and their sum.
+    const files = readdirSync(path.join(at('fisher-two'), 'fisher'));
+    expect(files.filter(name => name.endsWith('.safetensors'))).toHaveLength(4);
+  });
+});
+
 describe('workers of a compression by the default method, in layer order', () => {
   const words = (out: string, cache: string): string[] => [
     ...['compress', sample, '--out', at(out), '--cache', at(cache), '--calibration', calibration, '--samples', '6'],
@@ -259,6 +296,28 @@ describe('workers of a compression by the default method, in layer order', () =>
   });
 });
 
+/** What of a Kubernetes Job the manifests say. */
+interface Manifest {
+  apiVersion: string;
+  kind: string;
+  metadata: unknown;
+  spec: {
+    activeDeadlineSeconds: number;
+    backoffLimit: number;
+    template: {
+      spec: {
+        restartPolicy: string;
+        volumes: unknown[];
+        containers: {
+          command: string[];
+          env: unknown[];
+          resources: { requests: { memory: string }; limits: Record<string, number> };
+        }[];
+      };
+    };
+  };
+}
+
 describe('job scripts', () => {
   const job = [
     '--out',
@@ -333,11 +392,33 @@ describe('job scripts', () => {
       'shared',
     ];
     const { stdout } = await lqStudio(args);
-    const jobs = stdout.split('\n---\n').slice(1);
-    expect(jobs.map(each => /name: (lq-\S+)/.exec(each)![1])).toEqual(['lq-workers', 'lq-gather']);
-    expect(jobs[0]).toContain('completions: 3');
-    expect(jobs[0]).toContain('{name: LQ_STUDIO_SHARDS, value: "3"}');
-    expect(jobs[0]).toContain('completionMode: Indexed');
+    // Read as YAML 1.1, which kubectl does.
+    const jobs = parseAllDocuments(stdout, { version: '1.1' }).map(document => {
+      expect(document.errors).toEqual([]);
+      return document.toJS() as Manifest;
+    });
+    expect(jobs.map(({ kind, apiVersion, metadata }) => [kind, apiVersion, metadata])).toEqual([
+      ['Job', 'batch/v1', { name: 'lq-workers', labels: { step: 'workers' } }],
+      ['Job', 'batch/v1', { name: 'lq-gather', labels: { step: 'gather' } }],
+    ]);
+    for (const [i, { spec }] of jobs.entries()) {
+      const count = i === 0 ? 3 : 1;
+      expect(spec).toMatchObject({ completions: count, parallelism: count, completionMode: 'Indexed' });
+      expect(Number.isInteger(spec.activeDeadlineSeconds) && Number.isInteger(spec.backoffLimit)).toBe(true);
+      const { restartPolicy, volumes, containers } = spec.template.spec;
+      expect(restartPolicy).toBe('Never');
+      expect(volumes).toEqual([{ name: 'shared', persistentVolumeClaim: { claimName: 'shared' } }]);
+      const [container] = containers;
+      // A variable's value is text.
+      expect(container!.env).toEqual([{ name: 'LQ_STUDIO_SHARDS', value: String(count) }]);
+      expect(container).toMatchObject({ image: 'lq:1', volumeMounts: [{ name: 'shared', mountPath: '/shared' }] });
+      expect(container!.resources.requests.memory).toMatch(/^\d+G$/);
+      expect(container!.resources.limits).toEqual({ 'nvidia.com/gpu': 1 });
+      const [shell, flag, line] = container!.command;
+      expect([shell, flag]).toEqual(['sh', '-c']);
+      expect(line).toContain(`--out '${at('lq model')}'`);
+      expect(line!.includes('--shard auto')).toBe(i === 0);
+    }
   });
 
   it('for ssh, run with a stand-in for ssh on this machine: the result of one process', async () => {

@@ -46,6 +46,18 @@ describe('the order of a worker', () => {
 
 describe('a sweep of a 405B model over many workers, simulated', () => {
   it.each([
+    // As docs/clusters.md has them: workers, seconds to the end, share of the time at work, looks at others' pieces a matrix.
+    [8, 28 * 60, 0.999, 7],
+    [64, 3.6 * 60, 0.994, 63],
+    [512, 36, 0.952, 511],
+  ])('with %i workers has the figures of the documentation', (workers, seconds, share, looks) => {
+    const { makespan, utilisation, tries } = simulate(matricesOf405B(), workers, { seed: workers });
+    expect(Math.abs(makespan / seconds - 1)).toBeLessThan(0.02);
+    expect(utilisation).toBeCloseTo(share, 2);
+    expect(Math.round(tries / 882)).toBe(looks);
+  });
+
+  it.each([
     [64, 0.9],
     [512, 0.9],
   ])('%i workers are at work for at least the promised share of the time they hold', (workers, share) => {
