@@ -45,11 +45,15 @@ T named(const Napi::Value& value, const char* name, const std::pair<const char*,
   throw Napi::TypeError::New(value.Env(), std::string("unknown ") + name + " " + given);
 }
 
-constexpr std::pair<const char*, Transform> kTransforms[] = {
-    {"none", Transform::none}, {"hadamard", Transform::hadamard}, {"scaled", Transform::scaled}};
+constexpr std::pair<const char*, Transform> kTransforms[] = {{"none", Transform::none},
+                                                             {"hadamard", Transform::hadamard},
+                                                             {"scaled", Transform::scaled},
+                                                             {"two-sided", Transform::two_sided}};
 constexpr std::pair<const char*, GridKind> kGrids[] = {
     {"nf", GridKind::nf},           {"fitted", GridKind::fitted}, {"int", GridKind::integer}, {"fp4", GridKind::fp4},
-    {"trellis", GridKind::trellis}, {"gguf", GridKind::gguf},     {"zero", GridKind::zero}};
+    {"trellis", GridKind::trellis}, {"gguf", GridKind::gguf},     {"zero", GridKind::zero},   {"exl3", GridKind::exl3}};
+constexpr std::pair<const char*, Exl3Code> kExl3Codes[] = {
+    {"3inst", Exl3Code::inst3}, {"mcg", Exl3Code::mcg}, {"mul1", Exl3Code::mul1}};
 constexpr std::pair<const char*, ScaleKind> kScales[] = {{"two-level", ScaleKind::two_level},
                                                          {"group", ScaleKind::group},
                                                          {"row", ScaleKind::row},
@@ -100,6 +104,11 @@ EncodeOptionArgument parse_encode_option(const Napi::Value& value) {
     o.tail_biting = flag(grid, "tailBiting");
     if (o.bits / o.step >= o.states) throw Napi::TypeError::New(value.Env(), "states has no more bits than a step");
   }
+  if (o.grid == GridKind::exl3) {
+    o.states = 16;
+    o.tail_biting = true;
+    o.exl3_code = named(grid, "code", kExl3Codes);
+  }
   if (o.grid == GridKind::nf) {
     a.book = parse_book(member(value, "book"));
     if (a.book.bits != o.bits) throw Napi::TypeError::New(value.Env(), "book has not the bits of the grid");
@@ -141,7 +150,8 @@ EncodedPlaces parse_encoded_places(const Napi::Value& value, const EncodeOptionA
     }
   }
   places.high_first = member(value, "highFirst").ToBoolean();
-  if (places.high_first && (option.option.grid == GridKind::trellis || option.option.bits != 4)) {
+  if (places.high_first &&
+      (option.option.grid == GridKind::trellis || option.option.grid == GridKind::exl3 || option.option.bits != 4)) {
     throw Napi::TypeError::New(value.Env(), "only codes of 4 bits have halves of a byte");
   }
   if (option.option.rank == 0) return places;

@@ -210,6 +210,7 @@ void check_encoding(Suite& suite) {
   check_search(suite);
   check_trellis(suite);
   check_gaussian(suite);
+  check_exl3(suite);
   check_edges(suite);
   check_correction(suite);
   check_scalar(suite);

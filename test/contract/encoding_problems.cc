@@ -38,7 +38,7 @@ EncodeOption scalar(GridKind grid, int32_t bits, ScaleKind scales, Rounding roun
 }
 
 std::string name_of(const EncodeOption& o, int64_t rows, int64_t cols) {
-  constexpr const char* kGrids[] = {"nf", "fitted", "int", "fp4", "trellis", "gguf", "zero"};
+  constexpr const char* kGrids[] = {"nf", "fitted", "int", "fp4", "trellis", "gguf", "zero", "exl3"};
   constexpr const char* kScales[] = {"two-level", "group", "row", "block", "searched"};
   constexpr const char* kRoundings[] = {"nearest", "feedback", "descent"};
   std::string name = std::string("encode ") + kGrids[static_cast<int>(o.grid)] + " " + std::to_string(o.bits);

@@ -42,4 +42,7 @@ double check_one(Suite& suite, const Problem& p, const EncodeOption& option);
 void check_scalar(Suite& suite);
 void check_searched(Suite& suite);
 
+// EXL3 codes (encoding_exl3.cc).
+void check_exl3(Suite& suite);
+
 }  // namespace lq::contract

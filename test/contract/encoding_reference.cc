@@ -89,6 +89,66 @@ std::vector<uint32_t> states_of(const EncodedView& e, const uint8_t* codes, int6
   return states;
 }
 
+double exl3_value(uint32_t state, Exl3Code code) {
+  if (code == Exl3Code::mul1) {
+    const uint32_t x = state * 0x83DCD12Du;
+    double sum = 1024;
+    for (int i = 0; i < 4; ++i) sum += x >> (8 * i) & 255;
+    return half(sum * half_value(0x1EEE) + half_value(0xC931));
+  }
+  uint32_t x = code == Exl3Code::mcg ? state * 0xCBAC1FEDu : state * 89226354u + 64248484u;
+  x = (x & 0x8FFF8FFFu) ^ 0x3B603B60u;
+  return half(half_value(static_cast<uint16_t>(x)) + half_value(static_cast<uint16_t>(x >> 16)));
+}
+
+// Sums and differences of a run of 128 numbers, each `step` after the other.
+void hadamard_of_128(float* y, int64_t step) {
+  for (int64_t h = 1; h < 128; h *= 2) {
+    for (int64_t p = 0; p < 128; ++p) {
+      if ((p & h) != 0) continue;
+      const float sum = y[p * step] + y[(p + h) * step], difference = y[p * step] - y[(p + h) * step];
+      y[p * step] = sum;
+      y[(p + h) * step] = difference;
+    }
+  }
+}
+
+std::vector<float> decoded_exl3(const EncodedView& e) {
+  const int64_t rows = e.rows, cols = e.cols, bits = e.option.bits, ring = 256 * bits;
+  std::vector<float> w(static_cast<size_t>(rows * cols));
+  for (int64_t i = 0; i < rows / 16; ++i) {
+    for (int64_t j = 0; j < cols / 16; ++j) {
+      const uint8_t* tile = e.parts[static_cast<int>(EncodedPart::codes)] + (j * (rows / 16) + i) * 32 * bits;
+      for (int64_t t = 0; t < 256; ++t) {
+        uint32_t state = 0;
+        for (int64_t b = (t + 1) * bits - 16; b < (t + 1) * bits; ++b) {
+          const int64_t at = (b + 2 * ring) % ring, place = 31 - at % 32;
+          state = 2 * state + (tile[at / 32 * 4 + place / 8] >> place % 8 & 1u);
+        }
+        const int64_t l = t / 8, k = t % 8;
+        const int64_t column = 2 * (l % 4) + k % 2 + 8 * (k / 2 % 2), row = l / 4 + 8 * (k / 4);
+        w[static_cast<size_t>((16 * i + row) * cols + 16 * j + column)] =
+            static_cast<float>(exl3_value(state, e.option.exl3_code));
+      }
+    }
+  }
+  const float c = static_cast<float>(1 / std::sqrt(128.0));
+  for (int64_t at = 0; at < rows * cols; at += 128) hadamard_of_128(w.data() + at, 1);
+  const auto scale_by = [&](EncodedPart part, bool of_row) {
+    for (int64_t at = 0; at < rows * cols; ++at) {
+      float& x = w[static_cast<size_t>(at)];
+      x = x * c;
+      x = x * static_cast<float>(stored_half(e.parts[static_cast<int>(part)], of_row ? at / cols : at % cols));
+    }
+  };
+  scale_by(EncodedPart::input_scales, false);
+  for (int64_t i = 0; i < rows; i += 128) {
+    for (int64_t j = 0; j < cols; ++j) hadamard_of_128(w.data() + i * cols + j, cols);
+  }
+  scale_by(EncodedPart::row_scales, true);
+  return w;
+}
+
 }  // namespace
 
 Encoded::Encoded(const EncodeOption& option, int64_t rows, int64_t cols, uint64_t seed)
@@ -101,6 +161,7 @@ Encoded::Encoded(const EncodeOption& option, int64_t rows, int64_t cols, uint64_
 
 std::vector<float> decoded(const EncodedView& e, const std::vector<float>& l1, const std::vector<float>& l2) {
   const EncodeOption& o = e.option;
+  if (o.grid == GridKind::exl3) return decoded_exl3(e);
   const int64_t rows = e.rows, cols = e.cols;
   const auto part = [&](EncodedPart p) { return e.parts[static_cast<int>(p)]; };
   std::vector<double> unit(static_cast<size_t>(rows * cols));

@@ -13,13 +13,15 @@ import { exportCheckpoint } from '../../extension/core/stages/export';
 import type { CompressRequest, ExportRequest } from '../../extension/core/requests/requests';
 import { nodeFiles } from '../../extension/node/files';
 import { startEngine, workFolder } from './running';
-import { contentOf, paperRequest, tinyContext, writeTinyModel } from './tiny';
+import { contentOf, paperRequest, tinyContext, WIDE, writeTinyModel } from './tiny';
 
 const { folder, clean } = workFolder();
 const packed = path.join(folder, 'packed');
 let model: string;
+let wide: string;
 beforeAll(async () => {
   model = writeTinyModel(folder);
+  wide = writeTinyModel(folder, false, WIDE);
   await compress(tinyContext(path.join(folder, 'packed-cache')), paperRequest(model, packed));
 });
 afterAll(clean);
@@ -31,11 +33,14 @@ interface Case {
   readonly export?: (out: string) => ExportRequest;
 }
 
-const target = (consumer: ConsumerId, bits: number): Case => ({
+/** Trellises of 2^16 states take their time. */
+const FEW = { include: ['*.q_proj.*', '*.k_proj.*', '*.v_proj.*'] };
+const target = (consumer: ConsumerId, bits: number, source = (): string => model, more = {}): Case => ({
   label: `compress for ${consumer}`,
-  source: () => model,
+  source,
   compress: out => ({
-    ...{ model, out, for: consumer, plain: true, budget: { kind: 'bits', value: bits }, precision: 'fp32' },
+    ...{ model: source(), out, for: consumer, plain: true, budget: { kind: 'bits', value: bits }, precision: 'fp32' },
+    ...more,
   }),
 });
 const exported = (format: string, source: () => string): Case => ({
@@ -48,6 +53,7 @@ const cases: readonly Case[] = [
   target('compressed-tensors', 5),
   target('mlx', 5),
   target('bitsandbytes', 4.6),
+  target('exl3', 2.5, () => wide, FEW),
   exported('gguf', () => model),
   exported('gguf-lora', () => packed),
   exported('peft', () => packed),

@@ -15,18 +15,20 @@ import { exportCheckpoint } from '../../extension/core/stages/export';
 import { calibrate, fisher } from '../../extension/core/stages/statistics';
 import { sweep } from '../../extension/core/stages/sweep';
 import { mountSmallDisk, type SmallDisk } from './small-disk';
-import { contentOf, frontierRequest, keepsCosts, paperRequest, tinyContext, writeTinyModel } from './tiny';
+import { contentOf, frontierRequest, keepsCosts, paperRequest, tinyContext, WIDE, writeTinyModel } from './tiny';
 import { watchedFiles, watchedNative, type Watcher } from './watched';
 import { smallGrid, workFolder } from './running';
 
 const { folder, clean } = workFolder();
 let disk: SmallDisk;
 let model: string;
+let wide: string;
 /** With low-rank parts. */
 const packed = path.join(folder, 'packed');
 beforeAll(async () => {
   disk = await mountSmallDisk(16);
   model = writeTinyModel(folder);
+  wide = writeTinyModel(folder, false, WIDE);
   await compress(tinyContext(path.join(folder, 'packed-cache')), paperRequest(model, packed));
 });
 afterEach(() => {
@@ -64,6 +66,11 @@ const requests: Record<string, (context: PipelineContext, out: string) => Promis
   'compress for compressed-tensors': (context, out) => compress(context, forConsumer('compressed-tensors', out)),
   'compress for MLX': (context, out) => compress(context, forConsumer('mlx', out)),
   'compress for bitsandbytes': (context, out) => compress(context, forConsumer('bitsandbytes', out)),
+  'compress for EXL3': (context, out) =>
+    compress(context, {
+      ...{ model: wide, out, for: 'exl3', plain: true, budget: { kind: 'bits', value: 2.5 } },
+      include: ['*.q_proj.*', '*.k_proj.*', '*.v_proj.*'],
+    }),
 };
 const forConsumer = (consumer: ConsumerId, out: string): CompressRequest => ({
   ...{ model, out, for: consumer, plain: true },

@@ -10,12 +10,18 @@ import { context } from '../unit/export/harness';
 import { native } from './native';
 import { calibration, evaluation, sample, smallGrid } from './running';
 
-const HIDDEN = 64;
-const INNER = 128;
 const VOCABULARY = 2048;
-const LAYERS = 2;
+
+interface TinyShape {
+  readonly hidden: number;
+  readonly inner: number;
+  readonly layers: number;
+}
+const TINY: TinyShape = { hidden: 64, inner: 128, layers: 2 };
+/** Of sides that 128 divides, and so few of them that trellises of 2^16 states are no matter. */
+export const WIDE: TinyShape = { hidden: 128, inner: 128, layers: 1 };
 /** Matrices that a compression stores anew. */
-export const TINY_MATRICES = 7 * LAYERS;
+export const TINY_MATRICES = 7 * TINY.layers;
 
 /** Normal numbers, the same every time (Box and Muller over a linear congruence). */
 function normal(): () => number {
@@ -25,8 +31,9 @@ function normal(): () => number {
 }
 
 /** Writes the model in two shards with the sample's tokenizer; its folder. A tied one has no head of its own. */
-export function writeTinyModel(folder: string, tied = false): string {
-  const model = path.join(folder, tied ? 'tied' : 'model');
+export function writeTinyModel(folder: string, tied = false, shape: TinyShape = TINY): string {
+  const { hidden, inner, layers } = shape;
+  const model = path.join(folder, shape === WIDE ? 'wide' : tied ? 'tied' : 'model');
   mkdirSync(model, { recursive: true });
   const matrix = (name: string, rows: number, cols: number): TensorSpec => ({
     name,
@@ -36,22 +43,22 @@ export function writeTinyModel(folder: string, tied = false): string {
   const layer = (at: number): TensorSpec[] => {
     const own = `model.layers.${at}.`;
     return [
-      ...['q', 'k', 'v', 'o'].map(which => matrix(`${own}self_attn.${which}_proj.weight`, HIDDEN, HIDDEN)),
-      ...['gate', 'up'].map(which => matrix(`${own}mlp.${which}_proj.weight`, INNER, HIDDEN)),
-      matrix(`${own}mlp.down_proj.weight`, HIDDEN, INNER),
+      ...['q', 'k', 'v', 'o'].map(which => matrix(`${own}self_attn.${which}_proj.weight`, hidden, hidden)),
+      ...['gate', 'up'].map(which => matrix(`${own}mlp.${which}_proj.weight`, inner, hidden)),
+      matrix(`${own}mlp.down_proj.weight`, hidden, inner),
       ...['input', 'post_attention'].map(which => ({
         name: `${own}${which}_layernorm.weight`,
         dtype: 'BF16' as const,
-        shape: [HIDDEN],
+        shape: [hidden],
       })),
     ];
   };
   const shards = [
-    [matrix('model.embed_tokens.weight', VOCABULARY, HIDDEN), ...layer(0)],
+    [matrix('model.embed_tokens.weight', VOCABULARY, hidden), ...layer(0)],
     [
-      ...layer(1),
-      { name: 'model.norm.weight', dtype: 'BF16' as const, shape: [HIDDEN] },
-      ...(tied ? [] : [matrix('lm_head.weight', VOCABULARY, HIDDEN)]),
+      ...Array.from({ length: layers - 1 }, (_, i) => layer(i + 1)).flat(),
+      { name: 'model.norm.weight', dtype: 'BF16' as const, shape: [hidden] },
+      ...(tied ? [] : [matrix('lm_head.weight', VOCABULARY, hidden)]),
     ],
   ];
   const random = normal();
@@ -76,12 +83,12 @@ export function writeTinyModel(folder: string, tied = false): string {
     path.join(model, 'config.json'),
     JSON.stringify({
       ...config,
-      hidden_size: HIDDEN,
-      intermediate_size: INNER,
+      hidden_size: hidden,
+      intermediate_size: inner,
       num_attention_heads: 2,
       num_key_value_heads: 2,
-      num_hidden_layers: LAYERS,
-      head_dim: HIDDEN / 2,
+      num_hidden_layers: layers,
+      head_dim: hidden / 2,
       vocab_size: VOCABULARY,
       tie_word_embeddings: tied,
     }),

@@ -25,7 +25,9 @@ export function expectedMeasures(options: readonly Option[], metric: MetricKind)
   const predictable = ({ grid, rank, scales }: Option): boolean =>
     metric !== 'fisher' &&
     rank === 0 &&
-    (grid.kind === 'trellis' || (grid.kind === 'int' && grid.bits >= 4 && scales.kind !== 'two-level'));
+    (grid.kind === 'trellis' ||
+      grid.kind === 'exl3' ||
+      (grid.kind === 'int' && grid.bits >= 4 && scales.kind !== 'two-level'));
   const some = options.filter(predictable).length;
   return options.length - some + Math.min(some, MEASURED_OF_A_MATRIX);
 }

@@ -9,6 +9,7 @@ import type { CheckpointIndex, LogicalTensor } from '../checkpoint/types';
 import type { PipelineContext, Where } from '../context';
 import { LqError } from '../errors';
 import { weightLookup } from '../logical/lookup';
+import { exl3Codes } from '../logical/exl3-codes';
 import { mxBlocks } from '../logical/mx-blocks';
 import { packedIntegers } from '../logical/packed-integers';
 
@@ -88,7 +89,7 @@ export function unreadable(tensor: LogicalTensor): string | undefined {
   if (parameters === 0) return 'it is empty';
   if (format === 'lq') return undefined;
   if (format === 'gguf') return isReadable(parts[0]!.dtype) ? undefined : `blocks of type ${dtype} are not decoded`;
-  if (packedIntegers(tensor) ?? mxBlocks(tensor)) return undefined;
+  if (packedIntegers(tensor) ?? mxBlocks(tensor) ?? exl3Codes(tensor)) return undefined;
   if (format !== 'dense') return `it is packed as ${dtype} (${format}), which is not decoded`;
   return MEASURABLE.test(dtype) ? undefined : `values of type ${dtype} are not read`;
 }

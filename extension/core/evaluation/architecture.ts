@@ -179,7 +179,7 @@ function keyValueHeads(reader: ConfigReader, { kvHeadsDefault }: Family, heads: 
 }
 
 /**
- * Affine weights of MLX, experts in MXFP4, 4 bits of bitsandbytes, or pack-quantized of compressed-tensors with activations and cache as they are: the network then computes with the weights'
+ * Affine weights of MLX, experts in MXFP4, 4 bits of bitsandbytes, EXL3, or pack-quantized of compressed-tensors with activations and cache as they are: the network then computes with the weights'
  * values, and one whose values cannot be read is refused where it is looked up.
  */
 function isWeightOnly(quantization: unknown): boolean {
@@ -187,7 +187,7 @@ function isWeightOnly(quantization: unknown): boolean {
     typeof value === 'object' && value !== null && !Array.isArray(value);
   if (!isRecord(quantization)) return false;
   if (quantization.quant_method === undefined) return quantization.mode === 'affine';
-  if (quantization.quant_method === 'mxfp4') return true;
+  if (quantization.quant_method === 'mxfp4' || quantization.quant_method === 'exl3') return true;
   if (quantization.quant_method === 'bitsandbytes') return quantization.load_in_4bit === true;
   if (quantization.quant_method !== 'compressed-tensors') return false;
   const plain = ['kv_cache_scheme', 'transform_config', 'sparsity_config'].every(

@@ -5,6 +5,7 @@ import type { CompressRequest } from '../requests/requests';
 import { bitsandbytesTarget } from './bitsandbytes/target';
 import { compressedTensorsTarget } from './compressed-tensors/target';
 import { denseTarget } from './dense/target';
+import { exl3Target } from './exl3/target';
 import { ggufTarget } from './gguf/target';
 import { mlxTarget } from './mlx/target';
 import { packedTarget } from './packed/target';
@@ -14,6 +15,7 @@ const targets: Readonly<Record<ConsumerId, Target>> = {
   packed: packedTarget,
   'compressed-tensors': compressedTensorsTarget,
   gguf: ggufTarget,
+  exl3: exl3Target,
   mlx: mlxTarget,
   bitsandbytes: bitsandbytesTarget,
 };

@@ -7,6 +7,7 @@ import type { WeightSource } from '../native';
 import { LqError } from '../errors';
 import { readPacked } from '../packed/reader';
 import { quoteName } from '../text';
+import { exl3Codes } from './exl3-codes';
 import { logicalTensors } from './logical';
 import { mxBlocks } from './mx-blocks';
 import { nf4Blocks } from './nf4-blocks';
@@ -28,7 +29,7 @@ function refuse({ name, dtype, format, parts }: LogicalTensor): never {
 
 /**
  * Where the weight of a name is: a stored tensor or a slice of one, `NAME[3]`, a packed matrix of ours, symmetric integers of
- * compressed-tensors, MXFP4, NF4 of bitsandbytes, or a tensor of a GGUF file by the name it has in transformers. Undefined when there is none.
+ * compressed-tensors, MXFP4, NF4 of bitsandbytes, EXL3, or a tensor of a GGUF file by the name it has in transformers. Undefined when there is none.
  * @throws LqError 'packed-format' when the checkpoint is packed and damaged; the lookup throws 'unsupported-dtype' for a
  *   tensor whose values cannot be read.
  */
@@ -56,6 +57,7 @@ export function weightLookup(index: CheckpointIndex): (name: string) => WeightSo
         packedIntegers(other, symmetric.has(other.parts[0]?.file ?? '')) ??
         mxBlocks(other) ??
         nf4Blocks(other) ??
+        exl3Codes(other) ??
         refuse(other)
       );
     const tensor = index.byName.get(name);

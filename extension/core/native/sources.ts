@@ -65,7 +65,7 @@ export interface LqSource {
 }
 
 /** A step of an option that turns the inputs' coordinates before anything is rounded. */
-export type NativeTransform = 'none' | 'hadamard' | 'scaled';
+export type NativeTransform = 'none' | 'hadamard' | 'scaled' | 'two-sided';
 
 /** What a weight, divided by its scale, is rounded to (native/include/lq/encode.h has every formula). */
 export type NativeGrid =
@@ -78,6 +78,8 @@ export type NativeGrid =
   | { kind: 'fp4' }
   /** `bits` every `step` weights, from 2^states states. */
   | { kind: 'trellis'; bits: number; step: number; states: number; tailBiting: boolean }
+  /** EXL3: `bits` a weight from 2^16 states, whose values are those of a code. */
+  | { kind: 'exl3'; bits: number; code: '3inst' | 'mcg' | 'mul1' }
   /** A block type of GGUF, its scales inside its blocks; or a float type of it. */
   | { kind: 'gguf'; type: BlockType | 'F16' | 'BF16' };
 

@@ -18,6 +18,7 @@ export const consumers = {
     methods: ['integers'],
   },
   gguf: { label: 'GGUF', readers: 'llama.cpp, Ollama, LM Studio', methods: ['gguf'] },
+  exl3: { label: 'EXL3', readers: 'exllamav3, TabbyAPI', methods: ['exl3'] },
   mlx: { label: 'MLX', readers: 'mlx-lm', methods: ['integers'] },
   bitsandbytes: { label: 'bitsandbytes NF4', readers: 'transformers, peft', methods: ['nf4'] },
 } as const satisfies Record<string, Consumer>;

@@ -16,6 +16,8 @@ const transforms: Readonly<Record<Transform, TransformKind>> = {
   // Blocks of b inputs, b the largest power of two that divides them and is at most 512, are multiplied with a Hadamard
   // matrix over sqrt(b) after signs drawn from the seed: outliers spread and weights look Gaussian (QuIP#, arXiv 2402.04396).
   hadamard: { label: 'rotated' },
+  // Blocks of 128 inputs and of 128 outputs, scales and signs on both sides, as EXL3 has them: part of its grid.
+  'two-sided': { label: 'rotated on both sides' },
   // Inputs are divided by powers of their size, columns multiplied with them: what meets large inputs has finer codes
   // (AWQ, arXiv 2306.00978). Stored, one number an input.
   scaled: {

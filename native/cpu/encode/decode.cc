@@ -6,6 +6,7 @@
 
 #include "convert.h"
 #include "encode/encode.h"
+#include "encode/exl3.h"
 #include "encode/fields.h"
 #include "encode/grid.h"
 #include "encode/option.h"
@@ -22,7 +23,8 @@ namespace {
 const uint8_t* part(const EncodedView& e, EncodedPart p) { return e.parts[static_cast<size_t>(p)]; }
 
 Status check_view(const EncodedView& e) {
-  const Status status = check_option(e.option);
+  Status status = check_option(e.option);
+  if (!failed(status)) status = check_shape(e.option, e.rows, e.cols);
   if (failed(status)) return status;
   if (e.rows < 1 || e.cols < 1) return error(StatusCode::invalid_argument, -1, "the matrix is empty");
   for (int32_t i = 0; i < kPartCount; ++i) {
@@ -98,6 +100,45 @@ void decode_trellis(const EncodedView& e, const std::vector<float>* values, int6
   }
 }
 
+// Rows of a block of outputs.
+void decode_exl3(const EncodedView& e, const std::vector<float>& values, const Rotation& inputs, int64_t row,
+                 float* out) {
+  const int32_t bits = e.option.bits;
+  uint16_t states[kExl3Tile];
+  for (int64_t i = 0; i < kTwoSidedBlock; i += kTileSide) {
+    for (int64_t j = 0; j < e.cols; j += kTileSide) {
+      exl3_states(part(e, EncodedPart::codes) + exl3_tile_offset(bits, e.rows, (row + i) / kTileSide, j / kTileSide),
+                  bits, states);
+      for (int64_t t = 0; t < kExl3Tile; ++t) {
+        out[(i + exl3_row(t)) * e.cols + j + exl3_column(t)] = values[states[t]];
+      }
+    }
+  }
+  for (int64_t i = 0; i < kTwoSidedBlock; ++i) inputs.inverse(out + i * e.cols);
+  hadamard_down(out, e.cols);
+  const float c = static_cast<float>(1.0 / std::sqrt(static_cast<double>(kTwoSidedBlock)));
+  for (int64_t i = 0; i < kTwoSidedBlock; ++i) {
+    const float scale = load_f16(part(e, EncodedPart::row_scales), row + i);
+    for (int64_t j = 0; j < e.cols; ++j) out[i * e.cols + j] = out[i * e.cols + j] * c * scale;
+  }
+}
+
+Status decode_exl3(const EncodedView& e, float* out, const Control& control) {
+  const std::vector<float> values = exl3_values(e.option.exl3_code);
+  std::vector<float> scales;
+  for (int64_t j = 0; j < e.cols; ++j) scales.push_back(load_f16(part(e, EncodedPart::input_scales), j));
+  const Rotation inputs(std::move(scales), kTwoSidedBlock);
+  std::atomic<bool> stopped = false;
+  parallel_for(0, e.rows / kTwoSidedBlock, 1, [&](int64_t block, int64_t) {
+    if (stopped || is_cancelled(control)) {
+      stopped = true;
+      return;
+    }
+    decode_exl3(e, values, inputs, block * kTwoSidedBlock, out + block * kTwoSidedBlock * e.cols);
+  });
+  return stopped ? cancelled() : ok();
+}
+
 }  // namespace
 
 Status decode(const EncodedView& e, const float* l1, const float* l2, float* out, const Control& control) {
@@ -112,6 +153,7 @@ Status decode(const EncodedView& e, const float* l1, const float* l2, float* out
     gguf::decode(format, part(e, EncodedPart::codes), e.rows * e.cols / format.weights, out);
     return ok();
   }
+  if (o.grid == GridKind::exl3) return decode_exl3(e, out, control);
   const bool trellis = o.grid == GridKind::trellis;
   std::vector<float> values[2];
   for (int32_t which = 0; which < (trellis ? o.step : 0); ++which) {

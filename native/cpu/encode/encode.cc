@@ -32,9 +32,10 @@ Status run_panels(const EncodeMatrix& matrix, const EncodeTarget& target, const 
                   EncodeCost* cost) {
   const std::unique_ptr<EncodeRun> run = make_run(matrix, target, view, error);
   run->begin();
-  parallel_for(0, matrix.panels(), 1, [&](int64_t p, int64_t) { run->panel(p); });
+  parallel_for(0, run->panels(), 1, [&](int64_t p, int64_t) { run->panel(p); });
   if (matrix.stopped()) return cancelled();
   run->finish();
+  if (matrix.stopped()) return cancelled();
   *cost = run->cost();
   return check_finite(*cost);
 }
@@ -106,6 +107,7 @@ std::unique_ptr<EncodeRun> make_run(const EncodeMatrix& matrix, const EncodeTarg
                                     float* error) {
   if (out.option.grid == GridKind::gguf) return make_block_run(matrix, target, out, error);
   if (out.option.grid == GridKind::zero) return make_zero_run(matrix, target, out, error);
+  if (out.option.grid == GridKind::exl3) return make_exl3_run(matrix, target, out, error);
   return out.option.grid == GridKind::trellis ? make_trellis_run(matrix, target, out, error)
                                               : make_scalar_run(matrix, target, out, error);
 }

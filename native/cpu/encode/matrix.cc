@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "blas.h"
 #include "convert.h"
@@ -205,17 +206,48 @@ std::vector<float> EncodeMatrix::input_scales(const std::vector<double>& h) cons
   return best;
 }
 
+// Inputs are scaled by the size of their columns, which makes the codes' resolution the same in all of them; with
+// feedback that is best, since what an input's error costs is then a matter of the metric's determinant alone. Rows
+// count as the codes will see them. The size of the whole is shared between both sides, so that either stays within
+// fp16.
+std::unique_ptr<const Rotation> EncodeMatrix::two_sided(EncodeSpace& space) const {
+  std::vector<double> squares(static_cast<size_t>(cols));
+  double all = 0;
+  for (int64_t i = 0; i < rows; ++i) {
+    const float* w = target.data() + i * cols;
+    const double size = encode_kernels().dot(w, w, cols);
+    all += size;
+    const double weight = size > 0 ? 1 / size : 0;
+    for (int64_t j = 0; j < cols; ++j) {
+      squares[static_cast<size_t>(j)] += weight * static_cast<double>(w[j]) * static_cast<double>(w[j]);
+    }
+  }
+  const double mean = std::accumulate(squares.begin(), squares.end(), 0.0) / static_cast<double>(cols);
+  const double root = std::sqrt(std::sqrt(all / static_cast<double>(rows * cols)));
+  const int exponent = std::ilogb(multiplier);
+  const double unit = std::ldexp(1.0, exponent / 2);
+  space.row_unit = std::ldexp(1.0, exponent - exponent / 2);
+  std::vector<float> factors;
+  for (int64_t j = 0; j < cols; ++j) {
+    const double size = mean > 0 ? std::sqrt(squares[static_cast<size_t>(j)] / mean) * root : 1;
+    const float stored =
+        from_f16(to_f16(static_cast<float>(std::min(size * unit, 65504.0)) * drawn_sign(problem.seed, j)));
+    space.input_scales.push_back(stored);
+    factors.push_back(static_cast<float>(static_cast<double>(stored) / unit));
+  }
+  return std::make_unique<const Rotation>(std::move(factors), kTwoSidedBlock);
+}
+
 Status EncodeMatrix::make_space(Transform transform, const Needs& needs) {
   std::unique_ptr<EncodeSpace>& made = spaces_[static_cast<size_t>(transform)];
   made = std::make_unique<EncodeSpace>();
   EncodeSpace& space = *made;
-  const bool rotated = transform == Transform::hadamard;
+  const bool both = transform == Transform::two_sided, rotated = transform == Transform::hadamard || both;
   space.target = target;
   if (rotated) {
-    rotation_ = std::make_unique<Rotation>(cols, problem.seed);
-    space.rotation = rotation_.get();
+    space.rotation = both ? two_sided(space) : std::make_unique<const Rotation>(cols, problem.seed);
     parallel_for(0, rows, 16, [&](int64_t b, int64_t e) {
-      for (int64_t i = b; i < e; ++i) rotation_->forward(space.target.data() + i * cols);
+      for (int64_t i = b; i < e; ++i) space.rotation->forward(space.target.data() + i * cols);
     });
   }
   const MetricKind kind = problem.metric.kind;
@@ -223,7 +255,7 @@ Status EncodeMatrix::make_space(Transform transform, const Needs& needs) {
   if (scaled) space.column_scale.assign(static_cast<size_t>(cols), 1.0f);
   if (kind == MetricKind::plain || (kind == MetricKind::fisher && !rotated)) return ok();
   std::vector<double> h = second_moment();
-  if (rotated) rotation_->both_sides(h.data());
+  if (rotated) space.rotation->both_sides(h.data());
   if (scaled && kind == MetricKind::kfac) {
     space.column_scale = input_scales(h);
     const float* s = space.column_scale.data();
@@ -267,7 +299,8 @@ Status EncodeMatrix::make_space(Transform transform, const Needs& needs) {
 Status EncodeMatrix::prepare(const EncodeOption* options, int64_t count, bool predict) {
   Status status = check_problem(problem);
   if (!failed(status)) status = load_target();
-  for (const Transform transform : {Transform::none, Transform::hadamard, Transform::scaled}) {
+  for (int64_t i = 0; i < count && !failed(status); ++i) status = check_shape(options[i], rows, cols);
+  for (const Transform transform : {Transform::none, Transform::hadamard, Transform::scaled, Transform::two_sided}) {
     bool wanted = false;
     Needs needs{};
     for (int64_t i = 0; i < count; ++i) {
@@ -275,7 +308,7 @@ Status EncodeMatrix::prepare(const EncodeOption* options, int64_t count, bool pr
       wanted = true;
       needs.factor |= options[i].rank > 0;
       if (options[i].rounding == Rounding::nearest) continue;
-      if (options[i].grid == GridKind::trellis) {
+      if (options[i].grid == GridKind::trellis || options[i].grid == GridKind::exl3) {
         needs.by_tile = true;
       } else {
         needs.column_weight = true;
@@ -296,6 +329,8 @@ void EncodeMatrix::add_cost(const EncodeSpace& space, int64_t row, int64_t count
     // The kfac cost is eh's, in the space's coordinates; all else is of the weight's.
     const double product = problem.metric.kind == MetricKind::kfac ? std::max(0.0, k.dot(x, eh + i * cols, cols)) : 0;
     for (size_t j = 0; j < space.column_scale.size(); ++j) x[j] /= space.column_scale[j];
+    const bool oblique = space.rotation != nullptr && !space.rotation->is_orthonormal();
+    if (oblique) space.rotation->inverse(x);
     const double squared = unit * k.dot(x, x, cols);
     cost->squared_error += squared;
     switch (problem.metric.kind) {
@@ -303,7 +338,7 @@ void EncodeMatrix::add_cost(const EncodeSpace& space, int64_t row, int64_t count
         cost->cost += squared;
         break;
       case MetricKind::fisher: {
-        if (space.rotation != nullptr) space.rotation->inverse(x);
+        if (space.rotation != nullptr && !oblique) space.rotation->inverse(x);
         const float* f = problem.metric.fisher + (row + i) * cols;
         double sum = 0;
         for (int64_t j = 0; j < cols; ++j) {

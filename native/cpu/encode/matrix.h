@@ -16,8 +16,10 @@ constexpr int64_t kPanelRows = 64;
 
 // Coordinates of one transform. The metric's H is held as scale * h with mean diagonal 1.
 struct EncodeSpace {
-  const Rotation* rotation = nullptr;  // null: the coordinates of the weight, but for column_scale
+  std::unique_ptr<const Rotation> rotation;  // null: the coordinates of the weight, but for column_scale
   std::vector<float> column_scale;  // [cols], as fp16 has them: columns are multiplied with them; empty: they are not
+  std::vector<float> input_scales;  // two-sided: [cols], as stored
+  double row_unit = 1;              // two-sided: what a row's scale is multiplied with before it is stored
   std::vector<float> target;        // [rows, cols]
   std::vector<float> h;             // [cols, cols]; empty where errors of different columns do not meet
   std::vector<float> target_h;      // target h; empty without h
@@ -68,9 +70,10 @@ class EncodeMatrix {
   };
   Status make_space(Transform transform, const Needs& needs);
 
-  std::unique_ptr<Rotation> rotation_;
   // What the columns of a scaled space are multiplied with, for H = h.
   std::vector<float> input_scales(const std::vector<double>& h) const;
+  // The inputs' side of a two-sided space, with the scales that are stored.
+  std::unique_ptr<const Rotation> two_sided(EncodeSpace& space) const;
 
   std::unique_ptr<EncodeSpace> spaces_[kTransformCount];
   mutable std::atomic<bool> is_stopped_ = false;

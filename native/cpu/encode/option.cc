@@ -29,7 +29,26 @@ Status check_trellis(const EncodeOption& o) {
   return ok();
 }
 
+Status check_exl3(const EncodeOption& o) {
+  if (o.bits < 1 || o.bits > 8 || o.step != 1 || o.states != 16 || !o.tail_biting) {
+    return error(StatusCode::invalid_argument, -1, "EXL3 codes have 1 to 8 bits a weight, not %d", o.bits);
+  }
+  if (o.scales != ScaleKind::block || o.transform != Transform::two_sided || o.rank > 0) {
+    return unsupported("EXL3 codes have scales and a transform of their own and no low-rank part");
+  }
+  if (o.rounding == Rounding::descent) {
+    return unsupported("coordinate descent moves one code at a time, and the codes of a trellis hang together");
+  }
+  return ok();
+}
+
 }  // namespace
+
+Status check_shape(const EncodeOption& o, int64_t rows, int64_t cols) {
+  if (o.transform != Transform::two_sided || (rows % kTwoSidedBlock == 0 && cols % kTwoSidedBlock == 0)) return ok();
+  return error(StatusCode::unsupported, -1, "128 does not divide both sides of %lld x %lld, which EXL3 needs",
+               static_cast<long long>(rows), static_cast<long long>(cols));
+}
 
 Status check_option(const EncodeOption& o) {
   if (o.rank < 0) return error(StatusCode::invalid_argument, -1, "negative rank");
@@ -37,6 +56,8 @@ Status check_option(const EncodeOption& o) {
       (o.grid != GridKind::integer || !(o.scales == ScaleKind::group || o.scales == ScaleKind::row) || o.rank > 0)) {
     return unsupported("scaled inputs go with integer grids with group or row scales, without a low-rank part");
   }
+  if (o.grid == GridKind::exl3) return check_exl3(o);
+  if (o.transform == Transform::two_sided) return unsupported("the two-sided transform is that of EXL3 codes alone");
   if (o.grid == GridKind::trellis) return check_trellis(o);
   if (o.grid == GridKind::zero) {
     if (o.scales == ScaleKind::block && o.transform == Transform::none && o.rank > 0) return ok();

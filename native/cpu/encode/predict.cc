@@ -30,6 +30,27 @@ EncodeCost predict_trellis(const EncodeMatrix& matrix, const EncodeOption& optio
   return {unit * matrix.metric_scale * error * raised * sum * trace / static_cast<double>(matrix.cols), 0, false};
 }
 
+// The same of EXL3 codes: errors are alike in the rows of a block of outputs, which count by the squares of their
+// scales.
+EncodeCost predict_exl3(const EncodeMatrix& matrix, const EncodeOption& option) {
+  const EncodeSpace& space = matrix.space(option.transform);
+  const bool nearest = option.rounding == Rounding::nearest;
+  const double trace = space.by_tile.empty() || nearest ? static_cast<double>(matrix.cols) : space.tile_trace;
+  const double error = gaussian_error(option);
+  double sum = 0;
+  for (int64_t at = 0; at < matrix.rows; at += kTwoSidedBlock) {
+    double root = 0;
+    for (int64_t i = at; i < at + kTwoSidedBlock; ++i) {
+      const float* y = space.target.data() + i * matrix.cols;
+      root += std::sqrt(matrix.row_weights[static_cast<size_t>(i)] * encode_kernels().dot(y, y, matrix.cols));
+    }
+    sum += root * root / static_cast<double>(kTwoSidedBlock);
+  }
+  const double unit = static_cast<double>(matrix.multiplier) * static_cast<double>(matrix.multiplier);
+  const double raised = 1 + (nearest ? 0 : error * space.feedback_variance);
+  return {unit * matrix.metric_scale * error * raised * sum * trace / static_cast<double>(matrix.cols), 0, false};
+}
+
 // What a column's error costs: D of its own block with feedback, which takes care of the other columns, else H's
 // diagonal.
 std::vector<double> column_costs(const EncodeMatrix& matrix, const EncodeOption& option) {
@@ -91,11 +112,12 @@ EncodeCost predict_integers(const EncodeMatrix& matrix, const EncodeOption& opti
 bool is_predictable(const EncodeProblem& problem, const EncodeOption& option) {
   if (option.rank > 0 || problem.metric.kind == MetricKind::fisher || option.rounding == Rounding::descent)
     return false;
-  if (option.grid == GridKind::trellis) return true;
+  if (option.grid == GridKind::trellis || option.grid == GridKind::exl3) return true;
   return option.grid == GridKind::integer && option.bits >= kLeastBits && option.scales != ScaleKind::two_level;
 }
 
 EncodeCost predict_cost(const EncodeMatrix& matrix, const EncodeOption& option) {
+  if (option.grid == GridKind::exl3) return predict_exl3(matrix, option);
   return option.grid == GridKind::trellis ? predict_trellis(matrix, option) : predict_integers(matrix, option);
 }
 

@@ -20,8 +20,9 @@ class EncodeRun {
   // Before the panels: what depends on all of them. May use the pool.
   virtual void begin() {}
   // Panels are independent; different ones may be encoded at once.
+  virtual int64_t panels() const { return matrix_.panels(); }
   virtual void panel(int64_t p) = 0;
-  // After the panels: parts that are packed as a whole.
+  // After the panels: parts that are packed as a whole. May use the pool.
   virtual void finish() {}
 
   EncodeCost cost() const;
@@ -30,7 +31,7 @@ class EncodeRun {
   explicit EncodeRun(const EncodeMatrix& matrix)
       : matrix_(matrix), costs_(static_cast<size_t>(matrix.panels()), EncodeCost{0, 0, true}) {}
   const EncodeMatrix& matrix_;
-  std::vector<EncodeCost> costs_;  // one a panel
+  std::vector<EncodeCost> costs_;  // of pieces, one a panel unless a run says otherwise
 };
 
 // Encodes into the parts of `out`, whose option it is; parts may be null when only the cost is wanted. `error`, when
@@ -39,6 +40,8 @@ std::unique_ptr<EncodeRun> make_run(const EncodeMatrix& matrix, const EncodeTarg
                                     float* error);
 std::unique_ptr<EncodeRun> make_trellis_run(const EncodeMatrix& matrix, const EncodeTarget& target,
                                             const EncodedView& out, float* error);
+std::unique_ptr<EncodeRun> make_exl3_run(const EncodeMatrix& matrix, const EncodeTarget& target, const EncodedView& out,
+                                         float* error);
 std::unique_ptr<EncodeRun> make_block_run(const EncodeMatrix& matrix, const EncodeTarget& target,
                                           const EncodedView& out, float* error);
 std::unique_ptr<EncodeRun> make_zero_run(const EncodeMatrix& matrix, const EncodeTarget& target, const EncodedView& out,

@@ -102,8 +102,7 @@ void TileCoder::write_codes(uint8_t* codes) const {
   int32_t filled = 0;
   for (int64_t t = 0; t < count_; ++t) {
     const int32_t bits = steps_[static_cast<size_t>(t)].bits;
-    const uint32_t newest = path_[static_cast<size_t>(t)] & ((1u << bits) - 1);
-    word |= static_cast<uint64_t>(reverse_bits(newest, bits)) << filled;
+    word |= static_cast<uint64_t>(reverse_bits(newest(t), bits)) << filled;
     for (filled += bits; filled >= 8; filled -= 8, word >>= 8) *codes++ = static_cast<uint8_t>(word);
   }
   if (filled > 0) *codes = static_cast<uint8_t>(word);
@@ -115,19 +114,23 @@ uint32_t TileCoder::start() const {
 
 double gaussian_error(const EncodeOption& option) {
   static std::mutex mutex;
-  static std::map<std::tuple<int32_t, int32_t, int32_t, bool>, double> known;
+  static std::map<std::tuple<GridKind, Exl3Code, int32_t, int32_t, int32_t, bool>, double> known;
   const std::lock_guard<std::mutex> lock(mutex);
-  const auto [at, added] = known.try_emplace({option.bits, option.step, option.states, option.tail_biting}, 0.0);
+  const auto [at, added] = known.try_emplace(
+      {option.grid, option.exl3_code, option.bits, option.step, option.states, option.tail_biting}, 0.0);
   if (!added) return at->second;
   const std::vector<float> sample = gaussian_sample();
   const TrellisCode code(option);
-  std::vector<double> errors(kSampleTiles), norms(kSampleTiles);
-  parallel_for(0, kSampleTiles, 4, [&](int64_t b, int64_t e) {
+  // A search through 2^16 states takes sixteen times as long.
+  const int64_t count = option.grid == GridKind::exl3 ? kSampleTiles / 4 : kSampleTiles;
+  std::vector<double> errors(static_cast<size_t>(count)), norms(static_cast<size_t>(count));
+  parallel_for(0, count, 4, [&](int64_t b, int64_t e) {
     TileCoder coder(option, code);
-    std::vector<float> q(kTile);
+    std::vector<float> x(kTile), q(kTile);
     for (int64_t tile = b; tile < e; ++tile) {
-      const float* x = sample.data() + tile * kTile;
-      coder.encode(x, kTile, q.data());
+      std::transform(sample.begin() + tile * kTile, sample.begin() + (tile + 1) * kTile, x.begin(),
+                     [&](float target) { return target / code.unit(); });
+      coder.encode(x.data(), kTile, q.data());
       double squares = 0, error = 0;
       for (size_t i = 0; i < q.size(); ++i) {
         const double d = static_cast<double>(x[i]) - static_cast<double>(q[i]);

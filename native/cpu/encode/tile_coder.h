@@ -19,6 +19,10 @@ class TileCoder {
   // The stream of the last path: tile_bits bits into `codes`, zero-padded to a byte, and the field of part `starts`.
   void write_codes(uint8_t* codes) const;
   uint32_t start() const;
+  // The new bits of weight t of the last path, the newest lowest.
+  uint32_t newest(int64_t t) const {
+    return path_[static_cast<size_t>(t)] & ((1u << steps_[static_cast<size_t>(t)].bits) - 1);
+  }
 
  private:
   void bite_tail();

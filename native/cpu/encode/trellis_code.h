@@ -22,12 +22,15 @@ class TrellisCode {
   };
   const Step& step(int32_t bits) const { return bits == steps_[0].bits ? steps_[0] : steps_[1]; }
   int32_t states() const { return states_; }
+  // Root mean square of a target in units of the values that is encoded best: 1 over it is what a target of 1 is
+  // divided by. 1 for our own code, whose row scales have a margin of their own.
+  float unit() const { return unit_; }
   // The largest magnitude among the values.
   float largest() const { return largest_; }
 
  private:
   int32_t states_;
-  float largest_ = 0;
+  float largest_ = 0, unit_ = 1;
   Step steps_[2];
 };
 

@@ -8,12 +8,10 @@
 #include "encode/kernels.h"
 #include "encode/run.h"
 #include "encode/tile_coder.h"
+#include "encode/tile_feedback.h"
 
 namespace lq::cpu {
 namespace {
-
-// Columns whose feedback from the columns before them is one product.
-constexpr int64_t kWide = 128;
 
 class TrellisRun final : public EncodeRun {
  public:
@@ -67,30 +65,13 @@ class TrellisRun final : public EncodeRun {
   }
 
   void encode(Panel& panel) {
-    const int64_t cols = matrix_.cols;
     const float* n =
         out_.option.rounding == Rounding::nearest || space_.by_tile.empty() ? nullptr : space_.by_tile.data();
     TileCoder coder(out_.option, code_);
-    std::vector<float> wide(static_cast<size_t>(panel.count * kWide));
-    for (int64_t at = 0; at < cols && !matrix_.stopped(); at += kWide) {
-      const int64_t width = std::min(kWide, cols - at);
-      for (int64_t i = 0; i < panel.count; ++i) {
-        std::copy_n(panel.target + i * cols + at, width, wide.data() + i * width);
-      }
-      if (n != nullptr && at > 0) {
-        sgemm(false, false, panel.count, width, at, 1, panel.error.data(), cols, n + at, cols, 1, wide.data(), width);
-      }
-      for (int64_t o = 0; o < width; o += kTileSide) {
-        const int64_t extent = std::min(kTileSide, width - o);
-        if (n != nullptr && o > 0) {
-          sgemm(false, false, panel.count, extent, o, 1, panel.error.data() + at, cols, n + at * cols + at + o, cols, 1,
-                wide.data() + o, width);
-        }
-        for (int64_t i = 0; i < panel.count; i += kTileSide) {
-          tile(panel, coder, i, at + o, extent, wide.data() + i * width + o, width);
-        }
-      }
-    }
+    encode_tiles(matrix_, n, panel.count, panel.target, panel.error.data(),
+                 [&](int64_t i, int64_t col, int64_t width, const float* target, int64_t ld) {
+                   tile(panel, coder, i, col, width, target, ld);
+                 });
   }
 
   void tile(Panel& panel, TileCoder& coder, int64_t i, int64_t col, int64_t width, const float* target, int64_t ld) {

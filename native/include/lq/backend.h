@@ -14,7 +14,7 @@
 namespace lq {
 
 // Changes whenever a struct or a virtual function here changes; a library with another number is refused by name.
-constexpr int32_t kBackendAbi = 4;
+constexpr int32_t kBackendAbi = 5;
 
 struct DeviceInfo {
   char name[128];        // "CPU (avx512, 2 threads)", "NVIDIA H200"

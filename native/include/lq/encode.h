@@ -11,6 +11,7 @@
 //    fp4      +-{0, .5, 1, 1.5, 2, 3, 4, 6}[code & 7] * s   minus when code & 8
 //    trellis  value(state) * s      exact: 11 bits times 11 bits
 //    gguf     a block type of GGUF (cpu/gguf/blocks.h), its scales inside its blocks; scales `block`, nothing else
+//    exl3     value(state), below; scales `block`, transform `two-sided`, rows and columns multiples of 128
 //    stored Scalar codes are fields of `bits` bits, one a weight, row-major.
 // 2. Scales s. two-level: off + k * v / M as in types.h (k * v, then / M, then the sum), blocks of B0 consecutive
 //    weights, row-major. group: fp16 of part `group_scales`, [rows, ceil(cols / size)], a group is `size` consecutive
@@ -22,6 +23,10 @@
 //    c = fp32(1 / sqrt(b)) and sign[j] = -1 if bit 63 of z is set, else +1, where (splitmix64, mod 2^64)
 //    z = seed + (j + 1) * 0x9E3779B97F4A7C15; z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
 //    z = (z ^ z >> 27) * 0x94D049BB133111EB; z = z ^ z >> 31.
+//    scaled: w[j] = y[j] / part `input_scales`[j].
+//    two-sided: in each run of 128 consecutive columns of a row the sums and differences of `hadamard` with b = 128,
+//    then w[i][j] = (y[i][j] * c) * part `input_scales`[j] with its c; then the same down the columns, in each run of
+//    128 consecutive rows, and w[i][j] = (w[i][j] * c) * part `row_scales`[i].
 // 4. Multiplier (group and row scales): w = w * m, m = part `multiplier`, fp32, a power of two: 1 unless the scales
 //    would leave fp16's range.
 // 5. Low rank: for k = 0 .. rank-1 in order: w[i][j] = w[i][j] + l1[i][k] * l2[k][j], product and sum each rounded.
@@ -43,6 +48,18 @@
 // n = L - k bits: for n < 2 the identity, else with h = floor(n / 2), all mod 2^n:
 //    x = x * A; x = x xor (x >> h); x = x * B; x = x xor (x >> h); x = x * A; x = x xor (x >> h)
 //    mix0: A = 0x9E3779B1, B = 0x85EBCA6B;  mix1: A = 0xC2B2AE35, B = 0x27D4EB2F.
+//
+// EXL3 codes (exllamav3, doc/exl3.md; quant/exl3_dq.cuh): tail-biting trellises of K = 1 .. 8 bits a weight and states
+// of 16 bits, a tile 16 x 16, tiles by columns of tiles: tile (i, j) of rows 16 i and columns 16 j is number j * (rows
+// / 16) + i, of 32 K bytes. Its stream is read in little-endian words of 32 bits, highest bit first. Weight t has the
+// state made of the 16 bits that end with bit (t + 1) K - 1, counted modulo 256 K, the last of them the lowest, and
+// lies, with l = floor(t / 8) and k = t mod 8, in
+//    column 2 (l mod 4) + (k mod 2) + 8 (floor(k / 2) mod 2), row floor(l / 4) + 8 floor(k / 4)   of the tile.
+// value(state), of the number x = state, mod 2^32; halves are fp16, the sum rounded to fp16:
+//    3inst  x = x * 89226354 + 64248484; x = (x and 0x8FFF8FFF) xor 0x3B603B60; the sum of the two halves of x
+//    mcg    the same from x = x * 0xCBAC1FED
+//    mul1   x = x * 0x83DCD12D; s = 1024 + the sum of the four bytes of x; fp16(s * fp16(0x1EEE) + fp16(0xC931)), one
+//           rounding
 #pragma once
 
 #include "lq/types.h"
@@ -50,13 +67,14 @@
 namespace lq {
 
 // scaled: inputs are divided by a number each, which is stored, and columns multiplied with it (AWQ, arXiv 2306.00978);
-// integer grids without a low-rank part alone.
-enum class Transform : int32_t { none = 0, hadamard, scaled };
-constexpr int32_t kTransformCount = 3;
+// integer grids without a low-rank part alone. two_sided: scales and blocks of 128 on inputs and outputs; exl3 alone.
+enum class Transform : int32_t { none = 0, hadamard, scaled, two_sided };
+constexpr int32_t kTransformCount = 4;
 // zero: no codes at all, the low-rank part is everything; with ScaleKind::block.
-enum class GridKind : int32_t { nf = 0, fitted, integer, fp4, trellis, gguf, zero };
-// block: inside the codes, of a gguf grid. searched: a scale a group as other programs store it, of least error and not
-// of the absmax; symmetric integers, nf and fp4.
+enum class GridKind : int32_t { nf = 0, fitted, integer, fp4, trellis, gguf, zero, exl3 };
+enum class Exl3Code : int32_t { inst3 = 0, mcg, mul1 };
+// block: inside the codes of a gguf grid, or the transform's of an exl3 grid. searched: a scale a group as other
+// programs store it, of least error and not of the absmax; symmetric integers, nf and fp4.
 enum class ScaleKind : int32_t { two_level = 0, group, row, block, searched };
 // descent: feedback, then coordinate descent.
 enum class Rounding : int32_t { nearest = 0, feedback, descent };
@@ -66,9 +84,9 @@ struct EncodeOption {
   GridKind grid;
   int32_t bits;      // of a code; 4 for fp4; trellis: K, bits every `step` weights
   bool symmetric;    // integer
-  int32_t step;      // trellis: V
-  int32_t states;    // trellis: L, 2^L states
-  bool tail_biting;  // trellis
+  int32_t step;      // trellis: V; exl3: 1
+  int32_t states;    // trellis: L, 2^L states; exl3: 16
+  bool tail_biting;  // trellis; exl3: true
   ScaleKind scales;
   QuantConfig config;     // two_level: b1, b2, block, group; b0 is `bits`
   int32_t group;          // ScaleKind::group and searched: columns a group
@@ -78,6 +96,7 @@ struct EncodeOption {
   const CodeBook* book;  // nf
   // gguf: the type's number in cpu/gguf/blocks.h, and the weights and bytes of its blocks.
   int32_t block_type, block_weights, block_bytes;
+  Exl3Code exl3_code;
 };
 
 // The parts of an encoded matrix. Their names in files and in JavaScript are those of kPartNames.
@@ -88,11 +107,11 @@ enum class EncodedPart : int32_t {
   offset,        // two-level: fp32
   group_scales,  // fp16; searched: of scale_type
   group_zeros,   // integer, not symmetric: fields of `bits` bits, one a group (one a row with row scales)
-  row_scales,    // fp16
+  row_scales,    // fp16, one a row
   multiplier,    // group and row scales: fp32
   book,          // fitted: 2^bits bf16, ascending
   starts,        // trellis, not tail-biting: fields of L - floor(K / V) bits, one a tile
-  input_scales,  // scaled: fp16, one a column
+  input_scales,  // scaled and two_sided: fp16, one a column
 };
 constexpr int32_t kPartCount = 11;
 constexpr const char* kPartNames[kPartCount] = {"codes",        "scales",      "groups",      "offset",
@@ -100,6 +119,8 @@ constexpr const char* kPartNames[kPartCount] = {"codes",        "scales",      "
                                                 "book",         "starts",      "input_scales"};
 
 constexpr int64_t kTileSide = 16;
+// Columns and rows of a block of the two-sided transform.
+constexpr int64_t kTwoSidedBlock = 128;
 
 constexpr int64_t tiles_along(int64_t n) { return (n + kTileSide - 1) / kTileSide; }
 // Rows or columns of tile `index` along a side of n.
@@ -136,6 +157,7 @@ constexpr int64_t groups_a_row(const EncodeOption& o, int64_t cols) {
 constexpr int64_t part_bytes(const EncodeOption& o, int64_t rows, int64_t cols, EncodedPart part) {
   const int64_t n = rows * cols;
   const bool two_level = o.scales == ScaleKind::two_level, trellis = o.grid == GridKind::trellis;
+  const bool two_sided = o.transform == Transform::two_sided;
   switch (part) {
     case EncodedPart::codes:
       if (o.grid == GridKind::gguf) return n / o.block_weights * o.block_bytes;
@@ -153,7 +175,7 @@ constexpr int64_t part_bytes(const EncodeOption& o, int64_t rows, int64_t cols, 
       return o.grid == GridKind::integer && !o.symmetric && !two_level ? (rows * groups_a_row(o, cols) * o.bits + 7) / 8
                                                                        : 0;
     case EncodedPart::row_scales:
-      return o.scales == ScaleKind::row ? rows * 2 : 0;
+      return o.scales == ScaleKind::row || two_sided ? rows * 2 : 0;
     case EncodedPart::multiplier:
       return two_level || o.scales == ScaleKind::block || o.scales == ScaleKind::searched ? 0 : 4;
     case EncodedPart::book:
@@ -161,7 +183,7 @@ constexpr int64_t part_bytes(const EncodeOption& o, int64_t rows, int64_t cols, 
     case EncodedPart::starts:
       return trellis && !o.tail_biting ? (tiles_along(rows) * tiles_along(cols) * start_bits(o) + 7) / 8 : 0;
     case EncodedPart::input_scales:
-      return o.transform == Transform::scaled ? cols * 2 : 0;
+      return o.transform == Transform::scaled || two_sided ? cols * 2 : 0;
   }
   return 0;
 }

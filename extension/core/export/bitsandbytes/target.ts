@@ -8,18 +8,19 @@
  * Scales are of one level: its double quantisation of them is not ours.
  */
 import { BITSANDBYTES_NF4 } from '../../options/books/bitsandbytes';
-import { integersTarget, type IntegerFormat, type Scheme } from '../safetensors/integers';
+import { codedTarget, type CodedFormat } from '../safetensors/coded';
+import { codesAndScales, GROUP_NEED, type GroupScheme } from '../safetensors/groups';
 
 const TORCH: Readonly<Record<string, string>> = { BF16: 'bfloat16', F16: 'float16', F32: 'float32' };
 
 /** As long for every type of the weights, so that a plan's sizes do not depend on it. @param torch what they are decoded to */
-function stateOf({ size }: Scheme, torch: string, rows: number, cols: number): string {
+function stateOf({ size }: GroupScheme, torch: string, rows: number, cols: number): string {
   const state = (dtype: string): string =>
     JSON.stringify({ quant_type: 'nf4', blocksize: size, dtype, shape: [rows, cols] });
   return state(torch).padEnd(state('bfloat16').length);
 }
 
-const format: IntegerFormat = {
+const format: CodedFormat<GroupScheme> = {
   label: 'bitsandbytes NF4',
   format: 'bitsandbytes',
   metadata: { format: 'pt' },
@@ -31,23 +32,25 @@ const format: IntegerFormat = {
       lines: ['# transformers, with the package bitsandbytes', "AutoModelForCausalLM.from_pretrained('.')"],
     },
   ],
-  schemeOf({ grid, scales, transform, rank }, cols) {
+  need: GROUP_NEED,
+  schemeOf({ grid, scales, transform, rank }, _, cols) {
     const isNf4 = grid.kind === 'nf' && grid.bits === 4 && scales.kind === 'searched' && scales.type === 'fp32';
     return isNf4 && transform === 'none' && rank === 0 && cols % scales.size === 0
       ? { bits: 4, size: scales.size }
       : undefined;
   },
   typeOf: ({ size }) => `NF4 g${size}`,
-  tensorsOf(matrix, scheme, _, rows, cols) {
+  tensorsOf(matrix, scheme, stored, rows, cols) {
     const state = stateOf(scheme, 'bfloat16', rows, cols);
-    return {
-      codes: { name: matrix, dtype: 'U8', shape: [(rows * cols) / 2, 1] },
-      scales: { name: `${matrix}.absmax`, dtype: 'F32', shape: [(rows * cols) / scheme.size] },
-      others: [
+    return codesAndScales(
+      { name: matrix, dtype: 'U8', shape: [(rows * cols) / 2, 1] },
+      { name: `${matrix}.absmax`, shape: [(rows * cols) / scheme.size] },
+      stored,
+      [
         { name: `${matrix}.quant_map`, dtype: 'F32', shape: [16] },
         { name: `${matrix}.quant_state.bitsandbytes__nf4`, dtype: 'U8', shape: [state.length] },
       ],
-    };
+    );
   },
   constantsOf({ others: [map, state] }, rows, cols, scheme, dtype) {
     return new Map([
@@ -69,4 +72,4 @@ const format: IntegerFormat = {
   }),
 };
 
-export const bitsandbytesTarget = integersTarget(format);
+export const bitsandbytesTarget = codedTarget(format);

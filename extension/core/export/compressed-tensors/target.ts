@@ -5,9 +5,10 @@
  *   P.weight_scale   [out, in / group]         w = q scale
  *   P.weight_shape   I64 [2]
  */
-import { integersTarget, moduleOf, wholeGroups, type IntegerFormat, type Scheme } from '../safetensors/integers';
+import { codedTarget, moduleOf, type Coded, type CodedFormat } from '../safetensors/coded';
+import { codesAndScales, GROUP_NEED, groupLabel, wholeGroups, type GroupScheme } from '../safetensors/groups';
 
-const format: IntegerFormat = {
+const format: CodedFormat<GroupScheme> = {
   label: 'compressed-tensors',
   format: 'compressed-tensors',
   metadata: { format: 'pt' },
@@ -18,16 +19,18 @@ const format: IntegerFormat = {
       lines: ['# transformers, with the package compressed-tensors', "AutoModelForCausalLM.from_pretrained('.')"],
     },
   ],
+  need: GROUP_NEED,
   schemeOf: wholeGroups,
   // One group a row looks like one scale a row.
-  typeOf: ({ bits, size }, cols) => (size === cols ? `INT${bits}` : `INT${bits} g${size}`),
-  tensorsOf(matrix, { bits }, scale, rows, cols) {
+  typeOf: (scheme, cols) => (scheme.size === cols ? `INT${scheme.bits}` : groupLabel(scheme)),
+  tensorsOf(matrix, { bits }, stored, rows, cols) {
     const module = moduleOf(matrix);
-    return {
-      codes: { name: `${module}.weight_packed`, dtype: 'I32', shape: [rows, (cols * bits) / 32] },
-      scales: { ...scale, name: `${module}.weight_scale` },
-      others: [{ name: `${module}.weight_shape`, dtype: 'I64', shape: [2] }],
-    };
+    return codesAndScales(
+      { name: `${module}.weight_packed`, dtype: 'I32', shape: [rows, (cols * bits) / 32] },
+      { name: `${module}.weight_scale` },
+      stored,
+      [{ name: `${module}.weight_shape`, dtype: 'I64', shape: [2] }],
+    );
   },
   constantsOf: ({ others: [shape] }, rows, cols) =>
     new Map([[shape!.name, new Uint8Array(BigInt64Array.of(BigInt(rows), BigInt(cols)).buffer)]]),
@@ -40,18 +43,18 @@ const format: IntegerFormat = {
     if (role === 'q' || role === 'k' || role === 'v') return `${module} qkv`;
     return role === 'gate' || role === 'up' ? `${module} gate_up` : undefined;
   },
-  config: (schemes, ignored) => ({ quantization_config: quantizationConfig(schemes, ignored) }),
+  config: (matrices, ignored) => ({ quantization_config: quantizationConfig(matrices, ignored) }),
 };
 
-export const compressedTensorsTarget = integersTarget(format);
+export const compressedTensorsTarget = codedTarget(format);
 
 /** A group of modules for each scheme, and the linear modules that have none. */
 function quantizationConfig(
-  schemes: ReadonlyMap<string, Scheme>,
+  matrices: ReadonlyMap<string, Coded<GroupScheme>>,
   ignore: readonly string[],
 ): Readonly<Record<string, unknown>> {
-  const groups = new Map<string, { scheme: Scheme; targets: string[] }>();
-  for (const [matrix, scheme] of schemes) {
+  const groups = new Map<string, { scheme: GroupScheme; targets: string[] }>();
+  for (const [matrix, { scheme }] of matrices) {
     const key = `${scheme.bits} ${scheme.size}`;
     const group = groups.get(key) ?? { scheme, targets: [] };
     groups.set(key, group);

@@ -348,7 +348,7 @@ function faultOf(index: CheckpointIndex): LqError | undefined {
           tensor: name,
         },
       );
-    if (!['lq', 'gguf', 'compressed-tensors', 'mlx', 'bitsandbytes'].includes(format)) return refused();
+    if (!['lq', 'gguf', 'compressed-tensors', 'mlx', 'bitsandbytes', 'exl3'].includes(format)) return refused();
     try {
       if (lookup(name) === undefined) return refused();
     } catch (error) {

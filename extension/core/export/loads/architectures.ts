@@ -47,3 +47,10 @@ export const MLX_LM = words(`
   minimax ministral3 mistral mistral3 mistral4 mixtral nanochat nemotron nemotron_h olmo olmo2 olmo3 olmo_hybrid olmoe openelm phi phi3
   phi3small phimoe plamo plamo2 qwen2 qwen2_moe qwen3 qwen3_5 qwen3_5_moe qwen3_moe qwen3_next recurrent_gemma seed_oss smollm3
   stablelm starcoder2`);
+
+/** exllamav3 1.4.1, exllamav3/architecture: those of text alone. */
+export const EXLLAMAV3 = words(`
+  afmoe apertus arcee cohere cohere2 deepseek_v3 deepseek_v4 dots1 ernie4_5 ernie4_5_moe exaone4 gemma2 gemma3 gemma3_text gemma4
+  glm4 glm4_moe gpt_oss hyperclovax lfm2_moe llama mimo minimax_m2 ministral3 mistral mistral3 mixtral nanochat nemotron_h olmo3
+  olmo_hybrid phi3 qwen2 qwen3 qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_moe qwen3_next seed_oss smollm3
+  solar_open`);

@@ -5,7 +5,7 @@
 import type { StorageFormat } from '../../checkpoint/types';
 import { ROPE_FREQS } from '../../checkpoint/gguf/rope';
 import { ggufTypeNamed } from '../../checkpoint/gguf/types';
-import { LLAMA_CPP, MLX_LM, TRANSFORMERS, TRANSFORMERS_GGUF, VLLM } from './architectures';
+import { EXLLAMAV3, LLAMA_CPP, MLX_LM, TRANSFORMERS, TRANSFORMERS_GGUF, VLLM } from './architectures';
 import type { StoredModel, StoredWeight } from './stored';
 
 /** What speaks against a program, or has to be known: the worst of them is the verdict. */
@@ -218,6 +218,25 @@ const peft: Program = {
   rules: { lora: notInGguf() },
 };
 
+/** EXL3 is of blocks of 128 inputs and outputs. */
+const oddSides = (weights: readonly StoredWeight[]): Remark | undefined => {
+  const found = weights.filter(({ shape }) => shape.some(size => size % 128 !== 0));
+  return found.length === 0 ? undefined : no(`${first(found)}: 128 does not divide both sides`);
+};
+
+const exllamaV3: Program = {
+  label: 'exllamav3 (TabbyAPI has it inside)',
+  version: '1.4.1',
+  only: ['exl3'],
+  rules: {
+    exl3: (model, weights) => [
+      among(EXLLAMAV3, what => no(`it does not know ${what}`), model),
+      oddSides(weights),
+      note('on a GPU of NVIDIA or AMD alone'),
+    ],
+  },
+};
+
 const gptqModel: Program = {
   label: 'GPTQModel',
   version: '7.7.0',
@@ -225,9 +244,8 @@ const gptqModel: Program = {
   rules: {
     exl3: (model, weights) => [
       among(TRANSFORMERS, notAmong, model),
-      weights.some(({ shape }) => shape.some(size => size % 128 !== 0))
-        ? no('128 does not divide every side')
-        : undefined,
+      oddSides(weights),
+      note('on a CPU with backend=BACKEND.EXL3_TORCH'),
     ],
     gptq: model => [among(TRANSFORMERS, notAmong, model)],
   },
@@ -244,10 +262,11 @@ const lqStudio: Program = {
     'compressed-tensors': (_, weights) => [
       weights.some(({ asymmetric }) => asymmetric) ? no('zero points are shown and not computed with') : undefined,
     ],
+    exl3: always(note('computed with where scales are numbers, not packed signs')),
     bitsandbytes: always(note('NF4 with scales of one level is computed with')),
     mlx: always(note('computed with where biases are those of symmetric integers, as it writes them')),
   },
 };
 
 /** In the order they are shown. */
-export const programs: readonly Program[] = [llamaCpp, transformers, vllm, mlxLm, gptqModel, peft, lqStudio];
+export const programs: readonly Program[] = [llamaCpp, transformers, vllm, mlxLm, exllamaV3, gptqModel, peft, lqStudio];

@@ -8,21 +8,14 @@ import { callNative, type PipelineContext } from '../../context';
 import { joinPath } from '../../files/paths';
 import { MLX_SYMMETRIC } from '../../logical/packed-integers';
 import type { DenseSource } from '../../native';
-import {
-  integersTarget,
-  moduleOf,
-  wholeGroups,
-  type IntegerFormat,
-  type PlaceOf,
-  type Scheme,
-  type IntegerTensors,
-} from '../safetensors/integers';
+import { codedTarget, moduleOf, type CodedFormat, type CodedTensors, type PlaceOf } from '../safetensors/coded';
+import { codesAndScales, GROUP_NEED, groupLabel, wholeGroups, type GroupScheme } from '../safetensors/groups';
 
 /** What its kernels have. */
 const BITS: readonly number[] = [2, 3, 4, 5, 6, 8];
 const GROUPS: readonly number[] = [32, 64, 128];
 
-const format: IntegerFormat = {
+const format: CodedFormat<GroupScheme> = {
   label: 'MLX',
   format: 'mlx',
   metadata: { format: 'mlx', ...MLX_SYMMETRIC },
@@ -30,45 +23,53 @@ const format: IntegerFormat = {
     { language: 'sh', lines: ['mlx_lm.generate --model . --prompt "Once upon a time"'] },
     { language: 'python', lines: ["model, tokenizer = mlx_lm.load('.')"] },
   ],
-  schemeOf(option, cols) {
-    const scheme = wholeGroups(option, cols);
+  need: GROUP_NEED,
+  typeOf: groupLabel,
+  schemeOf(option, rows, cols) {
+    const scheme = wholeGroups(option, rows, cols);
     return scheme && BITS.includes(scheme.bits) && GROUPS.includes(scheme.size) ? scheme : undefined;
   },
-  tensorsOf(matrix, { bits }, scale, rows, cols) {
+  tensorsOf(matrix, { bits }, stored, rows, cols) {
     const module = moduleOf(matrix);
-    return {
-      codes: { name: matrix, dtype: 'U32', shape: [rows, (cols * bits) / 32] },
-      scales: { ...scale, name: `${module}.scales` },
-      others: [{ ...scale, name: `${module}.biases` }],
-    };
+    return codesAndScales(
+      { name: matrix, dtype: 'U32', shape: [rows, (cols * bits) / 32] },
+      { name: `${module}.scales` },
+      stored,
+      [{ ...stored('group_scales'), name: `${module}.biases` }],
+    );
   },
   constantsOf: () => new Map(),
   complete: writeBiases,
-  config(schemes) {
-    const modules = [...schemes].map(
-      ([matrix, { bits, size }]) => [moduleOf(matrix), { group_size: size, bits }] as const,
+  config(matrices) {
+    const modules = [...matrices].map(
+      ([
+        matrix,
+        {
+          scheme: { bits, size },
+        },
+      ]) => [moduleOf(matrix), { group_size: size, bits }] as const,
     );
     const quantization = { group_size: 64, bits: 4, mode: 'affine', ...Object.fromEntries(modules) };
     return { quantization, quantization_config: quantization };
   },
 };
 
-export const mlxTarget = integersTarget(format);
+export const mlxTarget = codedTarget(format);
 
 /** Biases from scales: through fp32 and a weighted sum of one term, exact since the factor is a power of two. */
 async function writeBiases(
   lane: PipelineContext,
-  { bits }: Scheme,
-  { scales, others: [biases] }: IntegerTensors,
+  { bits }: GroupScheme,
+  { parts: { group_scales: scales }, others: [biases] }: CodedTensors,
   placeOf: PlaceOf,
 ): Promise<void> {
   const { native, device, files } = lane;
-  const [rows, cols] = scales.shape as readonly [number, number];
+  const [rows, cols] = scales!.shape as readonly [number, number];
   const dense = (path: string, offset: number, dtype: DenseSource['dtype']): DenseSource => ({
     kind: 'dense',
     ...{ path, offset, dtype, rows, cols },
   });
-  const [from, to] = [placeOf(scales), placeOf(biases!)];
+  const [from, to] = [placeOf(scales!), placeOf(biases!)];
   const bytes = 4 * rows * cols;
   const scratch = joinPath(lane.cache, `biases-${lane.digest(`${to.path} ${to.name}`)}`);
   await files.makeFolder(lane.cache);

@@ -1,5 +1,6 @@
 /** Methods by name: what `--method` takes. A new one is a file beside this one and a line here. */
 import { LqError } from '../../errors';
+import { exl3 } from './exl3';
 import { gguf } from './gguf';
 import { integers } from './integers';
 import { frontier } from './frontier';
@@ -14,6 +15,7 @@ export const methods = {
   gguf,
   integers,
   nf4,
+  exl3,
   gptq,
   rtn,
   awq,

@@ -1,6 +1,6 @@
 /**
- * Targets of programs that store codes in rows and a scale a group, each its own tensor: widths and groups are chosen by the
- * program. What differs is how tensors are called and what is said beside them.
+ * Targets of programs that store the parts of an encoded matrix each as its own tensor in the matrix's place: the option is
+ * chosen by the program. What differs is which options there are, how tensors are called and what is said beside them.
  */
 import { tensorBytes, type TensorSpec } from '../../checkpoint/serialize';
 import { tensorSource } from '../../checkpoint/sources';
@@ -12,7 +12,7 @@ import { joinPath } from '../../files/paths';
 import { logicalTensors } from '../../logical/logical';
 import { withoutTargets } from '../../logical/targets';
 import type { Opened } from '../../opened';
-import type { NativeBook } from '../../native';
+import type { EncodedPart, NativeBook } from '../../native';
 import { nativeOption } from '../../options/native-option';
 import { describeOption, optionParts } from '../../options/option';
 import type { Option } from '../../options/types';
@@ -30,87 +30,89 @@ import {
 } from './folder';
 import { keptBeside, type PreparedTarget, type Sizes, type Target, type WriteJob, type Written } from '../target';
 
-/** Bits and columns a scale of an option. */
-export interface Scheme {
-  readonly bits: number;
-  readonly size: number;
-}
+/** Type and shape of a part as it is encoded. */
+export type StoredPart = (part: EncodedPart) => Pick<TensorSpec, 'dtype' | 'shape'>;
 
 /** The tensors of a matrix [rows, cols]. */
-export interface IntegerTensors {
-  readonly codes: TensorSpec;
-  readonly scales: TensorSpec;
+export interface CodedTensors {
+  /** Those that encoding fills. */
+  readonly parts: Readonly<Partial<Record<EncodedPart, TensorSpec>>>;
   readonly others: readonly TensorSpec[];
 }
 
-export interface IntegerFormat {
+/** What the format makes of a matrix. */
+export interface Coded<Scheme> {
+  readonly scheme: Scheme;
+  readonly tensors: CodedTensors;
+}
+
+/** @typeParam Scheme what of an option the format's files say */
+export interface CodedFormat<Scheme> {
   readonly label: string;
   /** As inspection recognises it. */
   readonly format: StorageFormat;
   readonly load: readonly Lines[];
-  /** How inspection names a scheme; default `INT4 g128`. */
-  typeOf?(scheme: Scheme, cols: number): string;
+  /** What a matrix that has no scheme lacks. */
+  readonly need: string;
+  /** How inspection names a scheme. */
+  typeOf(scheme: Scheme, cols: number): string;
   /** Levels, where they are not those of this program. */
   readonly book?: NativeBook;
   /** Codes of 4 bits have the first of a byte in its high half. */
   readonly highFirst?: true;
   /** Of every safetensors file. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** The scheme of an option at this width, undefined where the format has none. */
-  schemeOf(option: Option, cols: number): Scheme | undefined;
-  tensorsOf(matrix: string, scheme: Scheme, scale: TensorSpec, rows: number, cols: number): IntegerTensors;
+  /** The scheme of an option for a matrix of this shape, undefined where the format has none. */
+  schemeOf(option: Option, rows: number, cols: number): Scheme | undefined;
+  tensorsOf(matrix: string, scheme: Scheme, stored: StoredPart, rows: number, cols: number): CodedTensors;
   /** Content of those of the others that no weight decides. @param dtype of the dense matrix */
   constantsOf(
-    tensors: IntegerTensors,
+    tensors: CodedTensors,
     rows: number,
     cols: number,
     scheme: Scheme,
     dtype: string,
   ): ReadonlyMap<string, Uint8Array>;
   /** Writes the rest of the others, from what was encoded. */
-  complete?(lane: PipelineContext, scheme: Scheme, tensors: IntegerTensors, placeOf: PlaceOf): Promise<void>;
+  complete?(lane: PipelineContext, scheme: Scheme, tensors: CodedTensors, placeOf: PlaceOf): Promise<void>;
   /** What matrices must share an option, if any. */
   tieOf?(row: Pick<SweepRow, 'name' | 'role'>): string | undefined;
   /** Entries of config.json. `ignored`: linear modules that stay as they are. */
-  config(schemes: ReadonlyMap<string, Scheme>, ignored: readonly string[]): Readonly<Record<string, unknown>>;
+  config(matrices: ReadonlyMap<string, Coded<Scheme>>, ignored: readonly string[]): Readonly<Record<string, unknown>>;
 }
 
 export type PlaceOf = (tensor: TensorSpec) => PlacedTensor;
 
-/** Bits and group of symmetric integers in groups that divide rows of whole words, or undefined. */
-export function wholeGroups({ grid, scales, transform, rank }: Option, cols: number): Scheme | undefined {
-  if (grid.kind !== 'int' || !grid.symmetric || scales.kind !== 'searched' || transform !== 'none' || rank > 0)
-    return undefined;
-  const { size } = scales;
-  return cols % size === 0 && (cols * grid.bits) % WORD === 0 ? { bits: grid.bits, size } : undefined;
-}
-
-const WORD = 32;
-
 /** Name of a matrix's module. */
 export const moduleOf = (matrix: string): string => matrix.replace(/\.weight$/, '');
 
-export const integersTarget = (format: IntegerFormat): Target => ({
+export const codedTarget = <Scheme>(format: CodedFormat<Scheme>): Target => ({
   stages: ['export'],
   layerOrder: false,
   embeddings: 'never',
   prepare: (_, found, options) => Promise.resolve(prepare(format, found, options)),
 });
 
-const tensorsOf = (
-  format: IntegerFormat,
+/** What the format makes of a matrix under an option that it has. */
+function codedAs<Scheme>(
+  format: CodedFormat<Scheme>,
   matrix: string,
   option: Option,
   rows: number,
   cols: number,
-): IntegerTensors => {
-  const { dtype, shape } = optionParts(option, rows, cols).find(({ name }) => name === 'group_scales')!;
-  return format.tensorsOf(matrix, format.schemeOf(option, cols)!, { name: '', dtype, shape }, rows, cols);
-};
+): Coded<Scheme> {
+  const scheme = format.schemeOf(option, rows, cols)!;
+  const parts = optionParts(option, rows, cols);
+  const stored: StoredPart = part => {
+    const { dtype, shape } = parts.find(({ name }) => name === part)!;
+    return { dtype, shape };
+  };
+  return { scheme, tensors: format.tensorsOf(matrix, scheme, stored, rows, cols) };
+}
 
-const listOf = ({ codes, scales, others }: IntegerTensors): TensorSpec[] => [codes, scales, ...others];
+const listOf = ({ parts, others }: CodedTensors): TensorSpec[] => [...Object.values(parts), ...others];
 
-function prepare(format: IntegerFormat, found: Opened, options: readonly Option[]): PreparedTarget {
+function prepare<Scheme>(format: CodedFormat<Scheme>, found: Opened, options: readonly Option[]): PreparedTarget {
   const { index } = found;
   if (index.gguf) throw new LqError('usage', `${index.label} is a GGUF file; start from its checkpoint.`);
   const { opened, notes } = fittingTargets(format, found, options);
@@ -129,7 +131,7 @@ function prepare(format: IntegerFormat, found: Opened, options: readonly Option[
           return {
             ...row,
             bytes: table.options.map(option => sizes.bytesOf(option, row.rows, row.cols) ?? null),
-            costs: row.costs.map((cost, i) => (format.schemeOf(table.options[i]!, row.cols) ? cost : null)),
+            costs: row.costs.map((cost, i) => (format.schemeOf(table.options[i]!, row.rows, row.cols) ? cost : null)),
             ...(tie !== undefined && { tie }),
           };
         }),
@@ -140,56 +142,48 @@ function prepare(format: IntegerFormat, found: Opened, options: readonly Option[
 }
 
 /** @throws LqError 'no-targets' when there is nothing that the format holds. */
-function fittingTargets(
-  format: IntegerFormat,
+function fittingTargets<Scheme>(
+  format: CodedFormat<Scheme>,
   found: Opened,
   options: readonly Option[],
 ): { opened: Opened; notes: string[] } {
   const { targets } = found;
   const isModule = ({ name, transposed }: LogicalTensor): boolean => name.endsWith('.weight') && !transposed;
-  const fits = ({ shape: [, cols = 0] }: LogicalTensor): boolean =>
-    options.some(option => format.schemeOf(option, cols) !== undefined);
+  const fits = ({ shape: [rows = 0, cols = 0] }: LogicalTensor): boolean =>
+    options.some(option => format.schemeOf(option, rows, cols) !== undefined);
   const fitting = targets.filter(target => isModule(target) && fits(target));
   const foreign = targets.filter(target => !isModule(target));
   const odd = targets.filter(target => isModule(target) && !fits(target));
   const named = (list: readonly LogicalTensor[]): string =>
     `${list.length} of ${targets.length} matrices (${list[0]!.name}, ${list[0]!.shape.join(' x ')})`;
-  if (fitting.length === 0)
-    throw new LqError(
-      'no-targets',
-      `Nothing to compress: no group that ${format.label} has divides the rows of ${named(targets)}.`,
-    );
-  const dropped = [
-    ...foreign.map(target => ({ target, reason: 'no linear module of its own' })),
-    ...odd.map(target => ({ target, reason: 'no group divides its columns' })),
-  ];
+  const left = [
+    { list: foreign, lacks: 'a linear module of its own' },
+    { list: odd, lacks: format.need },
+  ].filter(({ list }) => list.length > 0);
+  const said = left.map(({ list, lacks }) => `${format.label} needs ${lacks}, and ${named(list)} have none`);
+  if (fitting.length === 0) throw new LqError('no-targets', `Nothing to compress: ${said.join('; ')}.`);
+  const dropped = left.flatMap(({ list, lacks }) => list.map(target => ({ target, reason: `without ${lacks}` })));
   return {
     opened: { ...found, targets: fitting, coverage: withoutTargets(found.coverage, dropped) },
-    notes: [
-      ...(foreign.length > 0
-        ? [`${named(foreign)} belong to no linear module of their own and stay as they are.`]
-        : []),
-      ...(odd.length > 0
-        ? [`No group of ${format.label} divides the columns of ${named(odd)}, which stay as they are.`]
-        : []),
-    ],
+    notes: said.map(text => `${text}: they stay as they are.`),
   };
 }
 
 /** Sizes of the safetensors files; headers have room for the longest that a plan could give. */
-function sizesOf(
-  format: IntegerFormat,
+function sizesOf<Scheme>(
+  format: CodedFormat<Scheme>,
   { index, targets }: Opened,
   options: readonly Option[],
 ): { sizes: Sizes; headers: number[] } {
   const matrices = targets.map(({ name, shape: [rows = 1, cols = 1] }) => ({ name, rows, cols }));
   const tensors = (name: string, option: Option, rows: number, cols: number): TensorSpec[] =>
-    listOf(tensorsOf(format, name, option, rows, cols));
+    listOf(codedAs(format, name, option, rows, cols).tensors);
   const bytesOf: Sizes['bytesOf'] = (option, rows, cols) =>
-    format.schemeOf(option, cols) && tensors('', option, rows, cols).reduce((sum, spec) => sum + tensorBytes(spec), 0);
+    format.schemeOf(option, rows, cols) &&
+    tensors('', option, rows, cols).reduce((sum, spec) => sum + tensorBytes(spec), 0);
   const widest = matrices.map(({ name, rows, cols }) => {
     const all = options
-      .filter(option => format.schemeOf(option, cols))
+      .filter(option => format.schemeOf(option, rows, cols))
       .map(option => tensors(name, option, rows, cols));
     // Of each tensor the largest that any option has: no number in a header is longer.
     return {
@@ -215,37 +209,46 @@ function sizesOf(
 }
 
 /** What of a folder a plan decides, and how it is written. */
-function replacing(
-  format: IntegerFormat,
+function replacing<Scheme>(
+  format: CodedFormat<Scheme>,
   { index }: Opened,
   headers: readonly number[],
   { table, plan, metric }: Pick<WriteJob, 'table' | 'plan' | 'metric'>,
-): Pick<ReplacingJob<Errors>, 'index' | 'shards' | 'replacements' | 'write' | 'keyOf'> {
+): Pick<ReplacingJob<Errors>, 'index' | 'shards' | 'replacements' | 'write' | 'keyOf'> & {
+  readonly coded: ReadonlyMap<string, Coded<Scheme>>;
+} {
   const rows = new Map(table.matrices.map(row => [row.name, row]));
   const chosen = new Map(plan.matrices.map(({ name, option }) => [name, option]));
   const { seed } = table.recipe;
-  const replacements = plan.matrices.map(({ name, option }): Replacement => {
+  const coded = new Map(
+    plan.matrices.map(({ name, option }) => {
+      const { rows: height, cols } = rows.get(name)!;
+      return [name, codedAs(format, name, option, height, cols)] as const;
+    }),
+  );
+  const replacements = [...coded].map(([name, { scheme, tensors }]): Replacement => {
     const { rows: height, cols } = rows.get(name)!;
-    const tensors = tensorsOf(format, name, option, height, cols);
     return {
       name,
       weights: height * cols,
       tensors: listOf(tensors),
-      constants: format.constantsOf(
-        tensors,
-        height,
-        cols,
-        format.schemeOf(option, cols)!,
-        index.byName.get(name)!.dtype,
-      ),
+      constants: format.constantsOf(tensors, height, cols, scheme, index.byName.get(name)!.dtype),
     };
   });
   return {
+    coded,
     index,
     shards: shardsOf(index, replacements, format.metadata, headers),
     replacements,
     write: (lane, { name }, places, report) =>
-      encodeMatrix(lane, format, index, name, chosen.get(name)!, { metric, seed, report }, places),
+      encodeMatrix(
+        lane,
+        format,
+        index,
+        { name, option: chosen.get(name)!, ...coded.get(name)! },
+        { metric, seed, report },
+        places,
+      ),
     keyOf({ name }) {
       const { hash, rows: height, cols } = rows.get(name)!;
       const { dtype } = index.byName.get(name)!;
@@ -257,9 +260,9 @@ function replacing(
   };
 }
 
-async function writePlan(
+async function writePlan<Scheme>(
   context: PipelineContext,
-  format: IntegerFormat,
+  format: CodedFormat<Scheme>,
   opened: Opened,
   headers: readonly number[],
   job: WriteJob,
@@ -268,15 +271,14 @@ async function writePlan(
   const { index } = opened;
   const rows = new Map(table.matrices.map(row => [row.name, row]));
   const chosen = new Map(plan.matrices.map(({ name, option }) => [name, option]));
-  const replaced = replacing(format, opened, headers, job);
+  const { coded, ...replaced } = replacing(format, opened, headers, job);
   const bytes = replaced.shards.reduce((sum, shard) => sum + shard.bytes, 0);
   if (bytes !== plan.bytes)
     throw new LqError('internal', `The files would have ${bytes} bytes, the plan says ${plan.bytes}.`);
-  const schemes = new Map([...chosen].map(([name, option]) => [name, format.schemeOf(option, rows.get(name)!.cols)!]));
   const written = await writeReplaced<Errors>(context, {
     ...replaced,
     config: text =>
-      quantizedConfig(text, joinPath(index.folder, 'config.json'), format.config(schemes, ignored(index, chosen))),
+      quantizedConfig(text, joinPath(index.folder, 'config.json'), format.config(coded, ignored(index, chosen))),
     readme: recipeReadme({
       label: index.label,
       format: format.label,
@@ -304,8 +306,8 @@ async function writePlan(
 }
 
 /** The folder as it reads back. */
-function storedAs(
-  { format, schemeOf, typeOf = ({ bits, size }) => `INT${bits} g${size}` }: IntegerFormat,
+function storedAs<Scheme>(
+  { format, schemeOf, typeOf }: CodedFormat<Scheme>,
   index: CheckpointIndex,
   chosen: ReadonlyMap<string, Option>,
 ): StoredModel {
@@ -315,8 +317,9 @@ function storedAs(
     new Map(
       model.weights.flatMap(({ name, shape }) => {
         const option = chosen.get(name);
-        const scheme = option && schemeOf(option, shape.at(-1) ?? 0);
-        return scheme ? [[name, { format, dtype: typeOf(scheme, shape.at(-1) ?? 0) }] as const] : [];
+        const [rows = 0, cols = 0] = shape;
+        const scheme = option && schemeOf(option, rows, cols);
+        return scheme ? [[name, { format, dtype: typeOf(scheme, cols) }] as const] : [];
       }),
     ),
   );
@@ -335,19 +338,17 @@ interface Encoding {
 }
 
 /** Encodes a matrix to its places. */
-async function encodeMatrix(
+async function encodeMatrix<Scheme>(
   lane: PipelineContext,
-  format: IntegerFormat,
+  format: CodedFormat<Scheme>,
   index: CheckpointIndex,
-  name: string,
-  option: Option,
+  { name, option, scheme, tensors }: Coded<Scheme> & { readonly name: string; readonly option: Option },
   { metric, seed, report }: Encoding,
   places: ReadonlyMap<string, PlacedTensor>,
 ): Promise<Errors> {
   const tensor = index.byName.get(name)!;
-  const source = tensorSource(tensor);
-  const tensors = tensorsOf(format, name, option, source.rows, source.cols);
   const placeOf = (spec: TensorSpec): PlacedTensor => places.get(spec.name)!;
+  const parts = Object.fromEntries(Object.entries(tensors.parts).map(([part, spec]) => [part, placeOf(spec)]));
   const own = metric.of(name);
   const { cost, storedSquaredError } = await callNative(
     lane,
@@ -355,18 +356,15 @@ async function encodeMatrix(
     control =>
       lane.native.encode(
         lane.device,
-        source,
+        tensorSource(tensor),
         nativeOption(option, format.book),
         { metric: own.native, seed },
-        {
-          ...(format.highFirst && { highFirst: true }),
-          parts: { codes: placeOf(tensors.codes), group_scales: placeOf(tensors.scales) },
-        },
+        { ...(format.highFirst && { highFirst: true }), parts },
         control,
       ),
     (finished, all) => report(finished / all),
   );
-  await format.complete?.(lane, format.schemeOf(option, source.cols)!, tensors, placeOf);
+  await format.complete?.(lane, scheme, tensors, placeOf);
   return { cost: own.scale * cost, squaredError: storedSquaredError };
 }
 
