@@ -48,8 +48,8 @@ struct Panel {
   int64_t stride;
   int32_t terms;
 };
-// Columns [0, columns) of b [depth, columns], at most kColumns, as a panel of at most `terms` terms. Returns how many
-// it needs, one at least; the others are left alone.
+// Columns [0, columns) of b [depth, columns], at most kColumns, as a panel of one term where all are bf16 numbers, else
+// of `terms`. Returns how many; the others are left alone.
 int32_t pack_panel(const View& b, int64_t columns, int64_t depth, int32_t terms, int64_t stride, uint16_t* out);
 
 // Rows packed by pack_rows, or steps [from, from + n) of each block when data is moved by as many and `stride` kept.

@@ -73,41 +73,74 @@ void split_across(__m512 a, __m512 b, __m512i* terms) {
   }
 }
 
-// Sixteen vectors of a step of up to kDepth, of which `count` are there, and their terms: by depth [pair][16], or by
-// vector [16][pair]. `along`: a vector is consecutive in memory, `ld` apart from the next; else the depth is. Returns
-// how many terms are not zero, one at least.
+// Sixteen vectors of a step of up to kDepth, of which `count` are there: vectors 2 i and 2 i + 1 of sixteen floats,
+// which are one of them when it is consecutive in memory (`along`), `ld` apart from the next, else two of its depths.
+struct Step {
+  const float* x;
+  int64_t ld;
+  bool along;
+  __mmask16 first, second;
+  int64_t count, depth;
+
+  Step(const float* x, int64_t ld, bool along, int64_t count, int64_t depth)
+      : x(x),
+        ld(ld),
+        along(along),
+        first(first_lanes(along ? depth : count)),
+        second(along ? first_lanes(depth - kLanes) : first),
+        count(count),
+        depth(depth) {}
+
+  void load(int64_t i, __m512* a, __m512* b) const {
+    const float* low = along ? x + i * ld : x + 2 * i * ld;
+    const float* high = along ? low + kLanes : low + ld;
+    *a = _mm512_maskz_loadu_ps((along ? i < count : 2 * i < depth) ? first : 0, low);
+    *b = _mm512_maskz_loadu_ps((along ? i < count : 2 * i + 1 < depth) ? second : 0, high);
+  }
+};
+
 template <int Terms>
-int32_t split_step(const float* x, int64_t ld, float scale, bool along, int64_t count, int64_t depth, bool by_depth,
-                   __m512i (*out)[16]) {
-  const __m512 by = _mm512_set1_ps(scale);
-  __m512i any[Terms];
-  for (__m512i& a : any) a = _mm512_setzero_si512();
-  const __mmask16 first = first_lanes(along ? depth : count), second = first_lanes(depth - kLanes);
+void split(bool along, __m512 a, __m512 b, __m512i* terms) {
+  if (along) return split_along<Terms>(a, b, terms);
+  split_across<Terms>(a, b, terms);
+}
+
+// Whether all numbers of a step are bf16 numbers: the lower halves of their bits are zero.
+bool exact(const Step& step) {
+  __m512i bits = _mm512_setzero_si512();
   for (int64_t i = 0; i < 16; ++i) {
+    __m512 a, b;
+    step.load(i, &a, &b);
+    bits = _mm512_ternarylogic_epi32(bits, _mm512_castps_si512(a), _mm512_castps_si512(b), 0xfe);
+  }
+  return _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0xffff)) == 0;
+}
+
+// The terms of a step's pairs: by depth [pair][16], or by vector [16][pair].
+template <int Terms>
+void split_step(const Step& step, float scale, bool by_depth, __m512i (*out)[16]) {
+  const __m512 by = _mm512_set1_ps(scale);
+  for (int64_t i = 0; i < 16; ++i) {
+    __m512 a, b;
+    step.load(i, &a, &b);
     __m512i terms[Terms];
-    if (along) {
-      const bool there = i < count;
-      const __m512 a = _mm512_maskz_loadu_ps(there ? first : 0, x + i * ld);
-      const __m512 b = _mm512_maskz_loadu_ps(there ? second : 0, x + i * ld + kLanes);
-      split_along<Terms>(_mm512_mul_ps(by, a), _mm512_mul_ps(by, b), terms);
-    } else {
-      const __m512 a = _mm512_maskz_loadu_ps(2 * i < depth ? first : 0, x + 2 * i * ld);
-      const __m512 b = _mm512_maskz_loadu_ps(2 * i + 1 < depth ? first : 0, x + (2 * i + 1) * ld);
-      split_across<Terms>(_mm512_mul_ps(by, a), _mm512_mul_ps(by, b), terms);
-    }
-    for (int t = 0; t < Terms; ++t) {
-      out[t][i] = terms[t];
-      any[t] = _mm512_or_si512(any[t], terms[t]);
-    }
+    split<Terms>(step.along, _mm512_mul_ps(by, a), _mm512_mul_ps(by, b), terms);
+    for (int t = 0; t < Terms; ++t) out[t][i] = terms[t];
   }
-  int32_t needed = 1;
-  for (int t = 1; t < Terms; ++t) {
-    if (_mm512_test_epi16_mask(any[t], _mm512_set1_epi16(0x7fff)) != 0) needed = t + 1;
+  if (step.along == by_depth) {
+    for (int t = 0; t < Terms; ++t) transpose(out[t]);
   }
-  if (along == by_depth) {
-    for (int t = 0; t < needed; ++t) transpose(out[t]);
+}
+
+// Packs a step of kRows consecutive rows.
+template <int Terms>
+void pack_whole_rows(const float* x, int64_t ld, float scale, __m512i* to) {
+  const __m512 by = _mm512_set1_ps(scale);
+  for (int64_t r = 0; r < kRows; ++r, x += ld) {
+    __m512i terms[Terms];
+    split_along<Terms>(_mm512_mul_ps(by, _mm512_loadu_ps(x)), _mm512_mul_ps(by, _mm512_loadu_ps(x + kLanes)), terms);
+    for (int t = 0; t < Terms; ++t) _mm512_store_si512(to + t * kRows + r, terms[t]);
   }
-  return needed;
 }
 
 template <int Terms>
@@ -115,12 +148,16 @@ void pack_rows_of(const View& a, float scale, int64_t rows, int64_t depth, int64
   for (int64_t i = 0; i < rows; i += kRows) {
     auto* to = reinterpret_cast<__m512i*>(out + i / kRows * stride);
     for (int64_t k = 0; k < depth; k += kDepth, to += Terms * kRows) {
+      const int64_t here = std::min(kDepth, depth - k);
+      if (!a.transposed && here == kDepth && rows - i >= kRows) {
+        pack_whole_rows<Terms>(a.at(i, k), a.ld, scale, to);
+        continue;
+      }
       for (int64_t half = 0; half < kRows; half += kLanes) {
         const int64_t count = std::clamp<int64_t>(rows - i - half, 0, kLanes);
-        const float* x = count == 0 ? a.data : a.at(i + half, k);
+        const Step step(count == 0 ? a.data : a.at(i + half, k), a.ld, !a.transposed, count, count == 0 ? 0 : here);
         __m512i terms[Terms][16];
-        split_step<Terms>(x, a.ld, scale, !a.transposed, count, count == 0 ? 0 : std::min(kDepth, depth - k), false,
-                          terms);
+        split_step<Terms>(step, scale, false, terms);
         for (int t = 0; t < Terms; ++t) {
           for (int64_t r = 0; r < kLanes; ++r) _mm512_store_si512(to + t * kRows + half + r, terms[t][r]);
         }
@@ -140,10 +177,15 @@ int32_t pack_panel_of(const View& b, int64_t columns, int64_t depth, int64_t str
   for (int64_t k = 0; k < depth; k += kDepth) {
     for (int64_t half = 0; half < kColumns; half += kLanes, at += 16) {
       const int64_t count = std::clamp<int64_t>(columns - half, 0, kLanes);
-      const float* x = count == 0 ? b.data : b.at(k, half);
+      const Step step(count == 0 ? b.data : b.at(k, half), b.ld, b.transposed, count,
+                      count == 0 ? 0 : std::min(kDepth, depth - k));
       __m512i terms[Terms][16];
-      const int32_t here = split_step<Terms>(x, b.ld, 1.0f, b.transposed, count,
-                                             count == 0 ? 0 : std::min(kDepth, depth - k), true, terms);
+      const int32_t here = exact(step) ? 1 : Terms;
+      if (here == 1) {
+        split_step<1>(step, 1.0f, true, terms);
+      } else {
+        split_step<Terms>(step, 1.0f, true, terms);
+      }
       // A term is written from the first place on where it is not zero: most weights have one term.
       for (; needed < here; ++needed) {
         for (int64_t place = 0; place < at; place += 16) store(needed, place, nullptr);
