@@ -90,9 +90,9 @@ class CpuBackend final : public Backend {
                      float* out, const Control& control) override {
     return guarded([&] { return cpu::reconstruct(q, l1, l2, rows, cols, rank, out, control); });
   }
-  Status packed_product(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
-                        int32_t rank, const float* x, int64_t tokens, float* out, const Control& control) override {
-    return guarded([&] { return cpu::packed_product(q, l1, l2, rows, cols, rank, x, tokens, out, control); });
+  Status packed_product(const EncodedView& w, const float* l1, const float* l2, const float* x, int64_t tokens,
+                        float* out, const Control& control) override {
+    return guarded([&] { return cpu::packed_product(w, l1, l2, x, tokens, out, control); });
   }
   bool encodes(const EncodeProblem&, const EncodeOption&) override { return true; }
   Status encode_costs(const EncodeProblem& problem, const EncodeOption* options, int64_t count, bool predict,

@@ -25,8 +25,6 @@ namespace {
 // Calls at once. Two hide what one matrix waits for behind the other; small matrices fill a device by fours.
 constexpr int kLanes = 4;
 
-constexpr const char* kOnlyCpu = "encoded matrices are put together by the device cpu";
-
 void check_problem(const LqProblem& problem) {
   check_matrix(problem.weight);
   if (problem.max_iterations < 1) fail(StatusCode::invalid_argument, "%d iterations", problem.max_iterations);
@@ -146,11 +144,10 @@ class CudaBackend final : public Backend {
     return on_device(
         [&](const Stream& stream) { cuda::reconstruct(stream, q, l1, l2, rows, cols, rank, out, Watch(control)); });
   }
-  Status packed_product(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
-                        int32_t rank, const float* x, int64_t tokens, float* out, const Control& control) override {
-    return on_device([&](const Stream& stream) {
-      cuda::packed_product(stream, q, l1, l2, rows, cols, rank, x, tokens, out, Watch(control));
-    });
+  Status packed_product(const EncodedView& w, const float* l1, const float* l2, const float* x, int64_t tokens,
+                        float* out, const Control& control) override {
+    return on_device(
+        [&](const Stream& stream) { cuda::packed_product(stream, w, l1, l2, x, tokens, out, Watch(control)); });
   }
   bool encodes(const EncodeProblem& problem, const EncodeOption& option) override {
     return cuda::encodes(problem, option);
@@ -166,12 +163,12 @@ class CudaBackend final : public Backend {
     return on_device(
         [&](const Stream& stream) { cuda::encode(stream, budget_, problem, out, l1, l2, cost, Watch(control)); });
   }
-  Status decode(const EncodedView&, const float*, const float*, float*, const Control&) override {
-    return guarded([] { fail(StatusCode::unsupported, "%s", kOnlyCpu); });
+  Status decode(const EncodedView& e, const float* l1, const float* l2, float* out, const Control& control) override {
+    return on_device([&](const Stream& stream) { cuda::decode(stream, e, l1, l2, out, Watch(control)); });
   }
   Status encoded_cost(const EncodeProblem&, const EncodedView&, const float*, const float*, EncodeCost*,
                       const Control&) override {
-    return guarded([] { fail(StatusCode::unsupported, "%s", kOnlyCpu); });
+    return guarded([] { fail(StatusCode::unsupported, "stored encodings are measured by the device cpu"); });
   }
   Status create_language_model(const LanguageModelConfig& config, const WeightProvider& provider,
                                LanguageModel** out) override {

@@ -212,16 +212,20 @@ void EncodedBuffers::write(const EncodedPlaces& places) const {
   }
 }
 
-void load_encoded(const EncodedSource& source, Backend& backend, float* out, const Control& control) {
-  EncodedBuffers buffers(source.option, source.rows, source.cols, source.seed);
-  buffers.read(source.places);
-  std::vector<float> l1, l2;
+std::unique_ptr<LoadedEncoded> read_encoded(const EncodedSource& source, Backend& backend, const Control& control) {
+  std::unique_ptr<LoadedEncoded> out(new LoadedEncoded{{source.option, source.rows, source.cols, source.seed}, {}, {}});
+  out->buffers.read(source.places);
   if (source.option.option.rank > 0) {
-    l1 = load_factor(*source.places.l1, backend, control);
-    l2 = load_factor(*source.places.l2, backend, control);
+    out->l1 = load_factor(*source.places.l1, backend, control);
+    out->l2 = load_factor(*source.places.l2, backend, control);
   }
+  return out;
+}
+
+void load_encoded(const EncodedSource& source, Backend& backend, float* out, const Control& control) {
+  const std::unique_ptr<LoadedEncoded> e = read_encoded(source, backend, control);
   // Every backend would give the same bits.
-  const Status status = cpu::decode(buffers.view, l1.data(), l2.data(), out, control);
+  const Status status = cpu::decode(e->buffers.view, e->l1.data(), e->l2.data(), out, control);
   if (status.code != StatusCode::ok) throw_status(status, source.places.parts[0]->path);
 }
 

@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -32,6 +33,14 @@ struct EncodedBuffers {
   std::array<std::vector<uint8_t>, kPartCount> parts;
   EncodedView view;
 };
+
+// An encoded source's parts and fp32 factors in memory.
+struct LoadedEncoded {
+  EncodedBuffers buffers;
+  std::vector<float> l1, l2;  // empty at rank 0
+};
+// Throws like load_weight.
+std::unique_ptr<LoadedEncoded> read_encoded(const EncodedSource& source, Backend& backend, const Control& control);
 
 // The weight of an encoded source in fp32. Throws like load_weight.
 void load_encoded(const EncodedSource& source, Backend& backend, float* out, const Control& control);

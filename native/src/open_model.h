@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "calibration_files.h"
+#include "encode_arguments.h"
 #include "matrix.h"
 #include "model_config.h"
 #include "ops.h"
@@ -113,8 +114,9 @@ class OpenModel {
     return static_cast<OpenModel*>(user)->load({layer, kind, expert}, out, count);
   }
 
-  static Status load_packed(void* user, int32_t layer, WeightKind kind, PackedWeight* out, bool* found) {
-    return static_cast<OpenModel*>(user)->load_packed(layer, kind, out, found);
+  static Status load_packed(void* user, int32_t layer, WeightKind kind, int32_t expert, PackedWeight* out,
+                            bool* found) {
+    return static_cast<OpenModel*>(user)->load_packed({layer, kind, expert}, out, found);
   }
 
   Status load(const Place& place, float* out, int64_t count) {
@@ -142,16 +144,26 @@ class OpenModel {
   }
 
   // What is missing is not packed either: load says so.
-  Status load_packed(int32_t layer, WeightKind kind, PackedWeight* out, bool* found) {
-    const Weight* weight = find({layer, kind, kNoExpert});
-    const auto* source = weight == nullptr ? nullptr : std::get_if<LqSource>(&weight->source);
-    *found = source != nullptr && !weight->transposed;
-    if (!*found) return {StatusCode::ok, -1, {}};
+  Status load_packed(const Place& place, PackedWeight* out, bool* found) {
+    *found = false;
+    const Weight* weight = find(place);
+    if (weight == nullptr || weight->transposed) return {StatusCode::ok, -1, {}};
+    const auto pointer = [](const std::vector<float>& factor) { return factor.empty() ? nullptr : factor.data(); };
+    if (const auto* two_level = std::get_if<LqSource>(&weight->source)) {
+      *found = true;
+      return reading(*weight, [&] {
+        packed_ = lq::load_packed(*two_level, *device_.backend, control_);
+        *out = {encoded_view(packed_->view, two_level->rows, two_level->cols, packed_->rank), pointer(packed_->l1),
+                pointer(packed_->l2)};
+      });
+    }
+    const auto* source = std::get_if<EncodedSource>(&weight->source);
+    const GridKind grid = source == nullptr ? GridKind::gguf : source->option.option.grid;
+    if (grid == GridKind::gguf || grid == GridKind::exl3) return {StatusCode::ok, -1, {}};
+    *found = true;
     return reading(*weight, [&] {
-      packed_ = lq::load_packed(*source, *device_.backend, control_);
-      const bool factors = packed_->rank > 0;
-      *out = {packed_->view, factors ? packed_->l1.data() : nullptr, factors ? packed_->l2.data() : nullptr,
-              packed_->rank};
+      encoded_ = read_encoded(*source, *device_.backend, control_);
+      *out = {encoded_->buffers.view, pointer(encoded_->l1), pointer(encoded_->l2)};
     });
   }
 
@@ -184,7 +196,8 @@ class OpenModel {
   Device& device_;
   const std::map<Place, Weight> weights_;
   LanguageModel* model_ = nullptr;
-  std::unique_ptr<LoadedPacked> packed_;  // what load_packed handed out last
+  std::unique_ptr<LoadedPacked> packed_;  // what load_packed handed out last, in either form
+  std::unique_ptr<LoadedEncoded> encoded_;
   std::mutex mutex_;
   Control control_{};  // of the call under way
   Outcome failure_;    // of the last weight asked for

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <random>
 
 #include "reference.h"
 #include "suite.h"
@@ -157,6 +158,47 @@ Encoded::Encoded(const EncodeOption& option, int64_t rows, int64_t cols, uint64_
     parts[i].assign(static_cast<size_t>(part_bytes(option, rows, cols, static_cast<EncodedPart>(i))), 0xff);
     view.parts[i] = parts[i].empty() ? nullptr : parts[i].data();
   }
+}
+
+std::unique_ptr<Encoded> random_encoding(const EncodeOption& o, int64_t rows, int64_t cols, double scale,
+                                         uint64_t seed) {
+  auto out = std::make_unique<Encoded>(o, rows, cols, seed);
+  std::mt19937_64 random(seed);
+  const auto part = [&](EncodedPart p) -> std::vector<uint8_t>& { return out->parts[static_cast<int>(p)]; };
+  for (const EncodedPart p : {EncodedPart::codes, EncodedPart::scales, EncodedPart::group_zeros, EncodedPart::starts}) {
+    for (uint8_t& byte : part(p)) byte = static_cast<uint8_t>(random());
+  }
+  // What the type holds at or below a value in the normal range.
+  const auto store = [&](EncodedPart p, size_t i, float value, ScaleDtype type) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    if (type == ScaleDtype::BF16) bits >>= 16;
+    if (type == ScaleDtype::FP16) bits = (bits >> 16 & 0x8000u) | (((bits >> 13 & 0x3ffffu) - (112u << 10)) & 0x7fffu);
+    const size_t size = static_cast<size_t>(scale_bits(type)) / 8;
+    std::memcpy(part(p).data() + i * size, &bits, size);
+  };
+  // Between `scale` and twice as much.
+  const auto fill = [&](EncodedPart p, ScaleDtype type) {
+    for (size_t i = 0; i < part(p).size() * 8 / static_cast<size_t>(scale_bits(type)); ++i) {
+      store(p, i, static_cast<float>(scale * (1 + static_cast<double>(random() % 1024) / 1024)), type);
+    }
+  };
+  fill(EncodedPart::groups, o.config.b2);
+  fill(EncodedPart::group_scales, o.scales == ScaleKind::searched ? o.scale_type : ScaleDtype::FP16);
+  fill(EncodedPart::row_scales, ScaleDtype::FP16);
+  for (size_t i = 0; i < part(EncodedPart::input_scales).size() / 2; ++i) {
+    store(EncodedPart::input_scales, i, 1 + static_cast<float>(i % 16) / 16, ScaleDtype::FP16);
+  }
+  const auto number = [&](EncodedPart p, float value) {
+    if (!part(p).empty()) std::memcpy(part(p).data(), &value, sizeof value);
+  };
+  number(EncodedPart::offset, static_cast<float>(scale / 2));
+  number(EncodedPart::multiplier, 0.5f);
+  const size_t levels = part(EncodedPart::book).size() / 2;
+  for (size_t i = 0; i < levels; ++i) {
+    store(EncodedPart::book, i, static_cast<float>(2 * i + 1) / static_cast<float>(levels) - 1, ScaleDtype::BF16);
+  }
+  return out;
 }
 
 std::vector<float> decoded(const EncodedView& e, const std::vector<float>& l1, const std::vector<float>& l2) {

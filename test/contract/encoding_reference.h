@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "lq/encode.h"
@@ -15,6 +16,10 @@ struct Encoded {
   std::vector<uint8_t> parts[kPartCount];
   EncodedView view;
 };
+
+// An encoding of random codes with scales near `scale`: every kind of part is filled, and any bits mean a weight.
+std::unique_ptr<Encoded> random_encoding(const EncodeOption& option, int64_t rows, int64_t cols, double scale,
+                                         uint64_t seed);
 
 // The weight, bit by bit as the header orders its operations.
 std::vector<float> decoded(const EncodedView& e, const std::vector<float>& l1, const std::vector<float>& l2);

@@ -2,8 +2,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <random>
+#include <tuple>
 
+#include "encoding_reference.h"
 #include "language_model_fixtures.h"
 #include "language_model_reference.h"
 #include "suite.h"
@@ -11,14 +14,31 @@
 namespace lq::contract {
 namespace {
 
-// A model most of whose matrices are packed, every kind in a configuration of its own, with and without factors; v is
-// not.
+EncodeOption option(GridKind grid, int32_t bits, ScaleKind scales, Transform transform, int32_t rank) {
+  EncodeOption o{};
+  o.grid = grid;
+  o.bits = bits;
+  o.step = 1;
+  o.states = 12;
+  o.scales = scales;
+  o.config = {bits, 4, ScaleDtype::BF16, 32, 16};
+  o.group = 12;
+  o.transform = transform;
+  o.rank = rank;
+  return o;
+}
+
+// A model most of whose matrices are packed, those of experts too, each kind in a form of its own, with and without
+// factors; v is not.
 class PackedModel {
  public:
-  PackedModel(Backend& backend, const LanguageModelConfig& config) : backend_(backend), dense_(config, 7) {
+  explicit PackedModel(const LanguageModelConfig& config) : dense_(config, 7) {
     for (int32_t layer = 0; layer < config.layers; ++layer) {
       for (size_t i = 0; i < kMatrices.size(); ++i) {
-        if (kMatrices[i] != WeightKind::v) pack(layer, kMatrices[i], static_cast<int32_t>(i));
+        for (int32_t expert = kNoExpert; expert < config.moe.experts; ++expert) {
+          const bool there = dense_.weight(layer, kMatrices[i], expert) != nullptr;
+          if (there && kMatrices[i] != WeightKind::v) pack({layer, kMatrices[i], expert}, static_cast<int32_t>(i));
+        }
       }
     }
   }
@@ -28,61 +48,67 @@ class PackedModel {
   WeightProvider provider(bool offer_packed) { return {this, load, offer_packed ? load_packed : nullptr}; }
 
  private:
+  using Key = std::tuple<int32_t, WeightKind, int32_t>;
   struct Weight {
-    CodeBook book;
-    std::vector<uint8_t> codes, scales, groups;
-    QuantizedView view;
+    std::unique_ptr<Encoded> encoded;
     std::vector<float> l1, l2;
-    int64_t rows, cols;
-    int32_t rank;
   };
 
-  void pack(int32_t layer, WeightKind kind, int32_t i) {
-    const std::vector<double>& values = *dense_.weight(layer, kind);
+  void pack(const Key& key, int32_t i) {
+    static const CodeBook nf3 = normal_float(3);
+    EncodeOption options[] = {
+        option(GridKind::nf, 3, ScaleKind::two_level, Transform::none, 2),
+        option(GridKind::trellis, 2, ScaleKind::row, Transform::hadamard, 0),
+        {},  // v
+        option(GridKind::fitted, 3, ScaleKind::group, Transform::hadamard, 4),
+        option(GridKind::trellis, 5, ScaleKind::row, Transform::hadamard, 2),
+        option(GridKind::integer, 4, ScaleKind::row, Transform::scaled, 0),
+        option(GridKind::trellis, 3, ScaleKind::row, Transform::none, 0),
+    };
+    options[0].book = &nf3;
+    options[4].step = 2;
+    options[4].tail_biting = true;
+    options[6].states = 14;
     const LanguageModelConfig& c = dense_.config;
-    Weight& w = weights_[{layer, kind}];
-    w.cols = kind == WeightKind::o ? c.heads * c.head_dim : kind == WeightKind::down ? c.intermediate : c.hidden;
-    w.rows = static_cast<int64_t>(values.size()) / w.cols;
-    w.rank = i % 3 * 2;
-    w.book = normal_float(i % 3 + 2);
-    const QuantConfig config{w.book.bits, i % 2 + 3, static_cast<ScaleDtype>(i % 3), 16 << i % 3, 16};
-    const auto count = static_cast<int64_t>(values.size());
-    w.codes.resize(code_bytes(config, count));
-    w.scales.resize(scale_bytes(config, count));
-    w.groups.resize(group_bytes(config, count));
-    w.view = {config, &w.book, count, w.codes.data(), w.scales.data(), w.groups.data(), 0};
-    const std::vector<float> rounded(values.begin(), values.end());
-    backend_.quantize({rounded.data(), Dtype::F32, w.rows, w.cols}, &w.view, {});
-    w.l1 = gaussian(w.rows * w.rank, 31 + i, 0.2);
-    w.l2 = gaussian(w.rank * w.cols, 41 + i, 0.2);
+    const auto& [layer, kind, expert] = key;
+    const int64_t inner = expert == kNoExpert ? traits_of(c, layer).width : c.moe.intermediate;
+    const int64_t cols = kind == WeightKind::o ? c.heads * c.head_dim : kind == WeightKind::down ? inner : c.hidden;
+    const int64_t rows = static_cast<int64_t>(dense_.weight(layer, kind, expert)->size()) / cols;
+    const EncodeOption& o = options[i];
+    Weight& w = weights_[key];
+    const auto seed = static_cast<uint64_t>(31 + i + 100 * layer + 10 * expert);
+    w.encoded = random_encoding(o, rows, cols, o.grid == GridKind::integer ? 0.02 : 0.1, seed);
+    w.l1 = gaussian(rows * o.rank, seed, 0.2);
+    w.l2 = gaussian(o.rank * cols, seed + 1, 0.2);
   }
 
   static Status load(void* user, int32_t layer, WeightKind kind, int32_t expert, float* out, int64_t count) {
     auto* self = static_cast<PackedModel*>(user);
-    const auto found = self->weights_.find({layer, kind});
+    const auto found = self->weights_.find({layer, kind, expert});
     if (found == self->weights_.end()) {
       const WeightProvider dense = self->dense_.provider();
       return dense.load(dense.user, layer, kind, expert, out, count);
     }
     ++self->asked_expanded;
-    const Weight& w = found->second;
-    return self->backend_.reconstruct(w.view, w.l1.data(), w.l2.data(), w.rows, w.cols, w.rank, out, {});
+    const std::vector<float> weight = decoded(found->second.encoded->view, found->second.l1, found->second.l2);
+    std::copy(weight.begin(), weight.end(), out);
+    return {StatusCode::ok, -1, {}};
   }
 
-  static Status load_packed(void* user, int32_t layer, WeightKind kind, PackedWeight* out, bool* found) {
+  static Status load_packed(void* user, int32_t layer, WeightKind kind, int32_t expert, PackedWeight* out,
+                            bool* found) {
     auto* self = static_cast<PackedModel*>(user);
-    const auto at = self->weights_.find({layer, kind});
+    const auto at = self->weights_.find({layer, kind, expert});
     *found = at != self->weights_.end();
     if (*found) {
       ++self->asked_packed;
-      *out = {at->second.view, at->second.l1.data(), at->second.l2.data(), at->second.rank};
+      *out = {at->second.encoded->view, at->second.l1.data(), at->second.l2.data()};
     }
     return {StatusCode::ok, -1, {}};
   }
 
-  Backend& backend_;
   ReferenceModel dense_;
-  std::map<std::pair<int32_t, WeightKind>, Weight> weights_;
+  std::map<Key, Weight> weights_;
 };
 
 }  // namespace
@@ -95,12 +121,18 @@ std::vector<LanguageModelCheck> check_packed_language_model(Backend& backend, co
   wide.kv_heads = 2;
   wide.head_dim = 32;
   wide.intermediate = 256;
-  for (const LanguageModelConfig& config : {base(), wide}) {
+  LanguageModelConfig routed = base();
+  constexpr LayerTraits kTraits[] = {{0, LayerRotary::standard, 14, true}, {0, LayerRotary::standard, 28, false}};
+  routed.traits = kTraits;
+  routed.moe.experts = 4;
+  routed.moe.top_k = 2;
+  routed.moe.intermediate = 10;
+  for (const LanguageModelConfig& config : {base(), wide, routed}) {
     constexpr int32_t kSequences = 3, kContext = 23;
     std::mt19937_64 random(11);
     std::vector<int32_t> tokens(kSequences * kContext);
     for (int32_t& t : tokens) t = static_cast<int32_t>(random() % config.vocab);
-    PackedModel weights(backend, config);
+    PackedModel weights(config);
     struct Results {
       std::vector<double> losses = std::vector<double>(kSequences), with_gradients = losses, after = losses;
       std::vector<float> logits;
@@ -119,10 +151,12 @@ std::vector<LanguageModelCheck> check_packed_language_model(Backend& backend, co
           !done(m->logits(tokens.data(), kContext, out->logits.data(), {}))) {
         return false;
       }
+      const bool ran =
+          done(m->calibrate(tokens.data(), kSequences, kContext, out->sums.sink(), out->with_gradients.data(), {})) &&
+          done(m->losses(tokens.data(), kSequences, kContext, out->after.data(), {}));
+      // Gradients need no other form than losses.
       checks.add("a matrix is asked for in one form", weights.asked_packed == 0 || weights.asked_expanded == 0, "");
-      return done(
-                 m->calibrate(tokens.data(), kSequences, kContext, out->sums.sink(), out->with_gradients.data(), {})) &&
-             done(m->losses(tokens.data(), kSequences, kContext, out->after.data(), {}));
+      return ran;
     };
     Results expanded, packed;
     if (!run(false, &expanded) || !run(true, &packed)) {
@@ -144,7 +178,8 @@ std::vector<LanguageModelCheck> check_packed_language_model(Backend& backend, co
       const double largest = *std::max_element(values.begin(), values.end());
       gradients = std::max(gradients, worst(packed.sums.values[place], values) / (largest + 1e-30));
     }
-    checks.within("squared gradients", gradients, 1e-5);
+    // Packed forms are put together in another order, in operands of 16 bits of mantissa.
+    checks.within("squared gradients", gradients, 1e-4);
   }
   return checks.results;
 }

@@ -3,14 +3,15 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "convert.h"
 #include "encode/encode.h"
 #include "encode/exl3.h"
 #include "encode/fields.h"
-#include "encode/grid.h"
 #include "encode/option.h"
-#include "encode/rotation.h"
+#include "encode/row_decoder.h"
 #include "encode/trellis_values.h"
 #include "gguf/blocks.h"
 #include "quantizer.h"
@@ -123,99 +124,112 @@ void decode_exl3(const EncodedView& e, const std::vector<float>& values, const R
   }
 }
 
-Status decode_exl3(const EncodedView& e, float* out, const Control& control) {
-  const std::vector<float> values = exl3_values(e.option.exl3_code);
+// What takes rows of values to rows of the weight.
+Rotation rotation_of(const EncodedView& e) {
+  if (e.option.grid != GridKind::exl3) return {e.cols, e.seed};
   std::vector<float> scales;
   for (int64_t j = 0; j < e.cols; ++j) scales.push_back(load_f16(part(e, EncodedPart::input_scales), j));
-  const Rotation inputs(std::move(scales), kTwoSidedBlock);
-  std::atomic<bool> stopped = false;
-  parallel_for(0, e.rows / kTwoSidedBlock, 1, [&](int64_t block, int64_t) {
-    if (stopped || is_cancelled(control)) {
-      stopped = true;
-      return;
-    }
-    decode_exl3(e, values, inputs, block * kTwoSidedBlock, out + block * kTwoSidedBlock * e.cols);
-  });
-  return stopped ? cancelled() : ok();
+  return {std::move(scales), kTwoSidedBlock};
 }
 
 }  // namespace
 
-Status decode(const EncodedView& e, const float* l1, const float* l2, float* out, const Control& control) {
+RowDecoder::RowDecoder(const EncodedView& e, const float* l1, const float* l2)
+    : e_(e), l1_(l1), l2_(l2), rotation_(rotation_of(e)) {
+  const EncodeOption& o = e.option;
+  for (int32_t which = 0; which < (o.grid == GridKind::trellis ? o.step : 0); ++which) {
+    values_[which] = trellis_values(o.states, step_bits(o, which));
+  }
+  if (o.grid == GridKind::exl3) values_[0] = exl3_values(o.exl3_code);
+  if (o.grid == GridKind::gguf || o.grid == GridKind::zero || o.grid == GridKind::exl3) return;
+  if (o.grid != GridKind::trellis) grid_ = stored_grid(e);
+  if (o.scales == ScaleKind::two_level) decode_scales(two_level_view(e), block_scales_);
+  if (o.scales == ScaleKind::searched) {
+    group_scales_.resize(static_cast<size_t>(e.rows * groups_a_row(o, e.cols)));
+    load_groups(part(e, EncodedPart::group_scales), o.scale_type, group_scales_);
+  }
+  if (o.scales == ScaleKind::group || o.scales == ScaleKind::row)
+    std::memcpy(&multiplier_, part(e, EncodedPart::multiplier), 4);
+}
+
+Status RowDecoder::check(const EncodedView& e, const float* l1, const float* l2) {
   const Status status = check_view(e);
   if (failed(status)) return status;
-  const EncodeOption& o = e.option;
-  if (o.rank > 0 && (l1 == nullptr || l2 == nullptr)) {
-    return error(StatusCode::invalid_argument, -1, "an encoded matrix of rank %d has no factors", o.rank);
+  if (e.option.rank > 0 && (l1 == nullptr || l2 == nullptr)) {
+    return error(StatusCode::invalid_argument, -1, "an encoded matrix of rank %d has no factors", e.option.rank);
   }
+  return ok();
+}
+
+int64_t RowDecoder::step() const {
+  if (e_.option.grid == GridKind::exl3) return kTwoSidedBlock;
+  return e_.option.grid == GridKind::gguf && e_.cols % e_.option.block_weights != 0 ? e_.rows : kTileSide;
+}
+
+void RowDecoder::rows(int64_t begin, int64_t end, float* out) const {
+  const EncodeOption& o = e_.option;
+  const int64_t cols = e_.cols, groups = groups_a_row(o, cols);
   if (o.grid == GridKind::gguf) {
     const gguf::BlockFormat& format = gguf::format_of(static_cast<gguf::BlockType>(o.block_type));
-    gguf::decode(format, part(e, EncodedPart::codes), e.rows * e.cols / format.weights, out);
-    return ok();
+    const uint8_t* codes = part(e_, EncodedPart::codes) + begin * cols / format.weights * format.bytes;
+    return gguf::decode(format, codes, (end - begin) * cols / format.weights, out);
   }
-  if (o.grid == GridKind::exl3) return decode_exl3(e, out, control);
-  const bool trellis = o.grid == GridKind::trellis;
-  std::vector<float> values[2];
-  for (int32_t which = 0; which < (trellis ? o.step : 0); ++which) {
-    values[which] = trellis_values(o.states, step_bits(o, which));
+  if (o.grid == GridKind::exl3) {
+    for (int64_t i = begin; i < end; i += kTwoSidedBlock) {
+      decode_exl3(e_, values_[0], rotation_, i, out + (i - begin) * cols);
+    }
+    return;
   }
-  const bool zero = o.grid == GridKind::zero;
-  const Grid grid = trellis || zero ? Grid{} : stored_grid(e);
-  std::vector<float> block_scales, group_scales;
-  if (o.scales == ScaleKind::two_level) decode_scales(two_level_view(e), block_scales);
-  if (o.scales == ScaleKind::searched) {
-    group_scales.resize(static_cast<size_t>(e.rows * groups_a_row(o, e.cols)));
-    load_groups(part(e, EncodedPart::group_scales), o.scale_type, group_scales);
+  if (o.grid == GridKind::zero) {
+    std::fill_n(out, (end - begin) * cols, 0.0f);
+  } else if (o.grid == GridKind::trellis) {
+    decode_trellis(e_, values_, begin, end, out);
+  } else {
+    decode_grid(e_, grid_, begin, end, out);
   }
-  float multiplier = 1;
-  if (o.scales == ScaleKind::group || o.scales == ScaleKind::row)
-    std::memcpy(&multiplier, part(e, EncodedPart::multiplier), 4);
-  const Rotation rotation(e.cols, e.seed);
+  for (int64_t i = begin; i < end; ++i) {
+    float* w = out + (i - begin) * cols;
+    for (int64_t j = 0; j < cols; ++j) {
+      switch (o.scales) {
+        case ScaleKind::two_level:
+          w[j] *= block_scales_[static_cast<size_t>((i * cols + j) / o.config.block)];
+          break;
+        case ScaleKind::group:
+          w[j] *= load_f16(part(e_, EncodedPart::group_scales), i * groups + j / o.group);
+          break;
+        case ScaleKind::row:
+          w[j] *= load_f16(part(e_, EncodedPart::row_scales), i);
+          break;
+        case ScaleKind::searched:
+          w[j] *= group_scales_[static_cast<size_t>(i * groups + j / o.group)];
+          break;
+        case ScaleKind::block:
+          break;
+      }
+    }
+    if (o.transform == Transform::hadamard) rotation_.inverse(w);
+    if (o.transform == Transform::scaled) {
+      for (int64_t j = 0; j < cols; ++j) w[j] /= load_f16(part(e_, EncodedPart::input_scales), j);
+    }
+    for (int64_t j = 0; j < cols && multiplier_ != 1; ++j) w[j] *= multiplier_;
+    for (int64_t k = 0; k < o.rank; ++k) {
+      const float left = l1_[i * o.rank + k];
+      for (int64_t j = 0; j < cols; ++j) w[j] += left * l2_[k * cols + j];
+    }
+  }
+}
+
+Status decode(const EncodedView& e, const float* l1, const float* l2, float* out, const Control& control) {
+  const Status status = RowDecoder::check(e, l1, l2);
+  if (failed(status)) return status;
+  const RowDecoder decoder(e, l1, l2);
   std::atomic<bool> stopped = false;
-  parallel_for(0, e.rows, kTileSide, [&](int64_t b, int64_t end) {
+  parallel_for(0, e.rows, decoder.step(), [&](int64_t begin, int64_t end) {
     if (stopped || is_cancelled(control)) {
       stopped = true;
       return;
     }
-    float* rows = out + b * e.cols;
-    if (zero) {
-      std::fill_n(rows, (end - b) * e.cols, 0.0f);
-    } else if (trellis) {
-      decode_trellis(e, values, b, end, rows);
-    } else {
-      decode_grid(e, grid, b, end, rows);
-    }
-    const int64_t groups = groups_a_row(o, e.cols);
-    for (int64_t i = b; i < end; ++i) {
-      float* w = out + i * e.cols;
-      for (int64_t j = 0; j < e.cols; ++j) {
-        switch (o.scales) {
-          case ScaleKind::two_level:
-            w[j] *= block_scales[static_cast<size_t>((i * e.cols + j) / o.config.block)];
-            break;
-          case ScaleKind::group:
-            w[j] *= load_f16(part(e, EncodedPart::group_scales), i * groups + j / o.group);
-            break;
-          case ScaleKind::row:
-            w[j] *= load_f16(part(e, EncodedPart::row_scales), i);
-            break;
-          case ScaleKind::searched:
-            w[j] *= group_scales[static_cast<size_t>(i * groups + j / o.group)];
-            break;
-          case ScaleKind::block:
-            break;
-        }
-      }
-      if (o.transform == Transform::hadamard) rotation.inverse(w);
-      if (o.transform == Transform::scaled) {
-        for (int64_t j = 0; j < e.cols; ++j) w[j] /= load_f16(part(e, EncodedPart::input_scales), j);
-      }
-      for (int64_t j = 0; j < e.cols && multiplier != 1; ++j) w[j] *= multiplier;
-      for (int64_t k = 0; k < o.rank; ++k) {
-        const float left = l1[i * o.rank + k];
-        for (int64_t j = 0; j < e.cols; ++j) w[j] += left * l2[k * e.cols + j];
-      }
-    }
+    decoder.rows(begin, end, out + begin * e.cols);
   });
   return stopped ? cancelled() : ok();
 }

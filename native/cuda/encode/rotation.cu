@@ -5,14 +5,14 @@
 namespace lq::cuda {
 namespace {
 
-// A run of b elements of a row a block. The signs come before the rotation, or, on the way back, after it.
+// A run of b elements of a row a block. Signs and scale come before the rotation or, on the way back, after it.
 template <typename T, bool Back = false>
 __global__ void rotate_kernel(T* x, int64_t cols, int b, const float* signs, T scale) {
   __shared__ T s[512];
   const int64_t runs = cols / b, run = static_cast<int64_t>(blockIdx.x) % runs;
   T* row = x + static_cast<int64_t>(blockIdx.x) / runs * cols + run * b;
   const int threads = static_cast<int>(blockDim.x), thread = static_cast<int>(threadIdx.x);
-  for (int j = thread; j < b; j += threads) s[j] = row[j] * (Back ? T{1} : static_cast<T>(signs[run * b + j])) * scale;
+  for (int j = thread; j < b; j += threads) s[j] = Back ? row[j] : row[j] * static_cast<T>(signs[run * b + j]) * scale;
   __syncthreads();
   for (int h = 1; h < b; h *= 2) {
     for (int i = thread; i < b / 2; i += threads) {
@@ -23,7 +23,9 @@ __global__ void rotate_kernel(T* x, int64_t cols, int b, const float* signs, T s
     }
     __syncthreads();
   }
-  for (int j = thread; j < b; j += threads) row[j] = Back ? s[j] * static_cast<T>(signs[run * b + j]) : s[j];
+  for (int j = thread; j < b; j += threads) {
+    row[j] = Back ? s[j] * scale * static_cast<T>(signs[run * b + j]) : s[j];
+  }
 }
 
 __global__ void transpose_kernel(double* a, int64_t n) {

@@ -12,10 +12,14 @@ class DeviceRotation {
   DeviceRotation(const Stream& stream, int64_t cols, uint64_t seed);
   // Rows of x [rows, cols] from the weight's coordinates to the rotated ones, in place.
   void forward(const Stream& stream, float* x, int64_t rows) const;
-  // The way back.
+  // The way back, each operation as lq/encode.h has it.
   void inverse(const Stream& stream, float* x, int64_t rows) const;
   // h to R h R', in place; h [cols, cols].
   void both_sides(const Stream& stream, double* h) const;
+
+  // Columns of a run, and the signs [cols].
+  int block() const { return block_; }
+  const float* signs() const { return signs_.get(); }
 
  private:
   int64_t cols_;

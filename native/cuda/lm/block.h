@@ -156,8 +156,7 @@ struct BlockAccumulators {
   std::vector<Accumulators> experts;  // of a routed block; gate, up and down alone
 };
 
-// Replaces dy [rows, hidden] (and its planes in `shared`) by the gradient of the block's input. No weight may be
-// packed.
+// Replaces dy [rows, hidden] (and its planes in `shared`) by the gradient of the block's input.
 void backward_block(const BatchContext& batch, const BlockWeights& weights, const BlockState& state,
                     const BackwardState& shared, float* dy, const BlockAccumulators& accumulators);
 

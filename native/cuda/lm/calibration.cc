@@ -72,12 +72,10 @@ void calibrate(Model* model, const int32_t* tokens, int64_t sequences, int32_t c
                double* losses, const Watch& watch) {
   model->check_tokens(tokens, sequences * context, context, model->shape.config.masked ? 1 : 2);
   std::vector<HostSums> wanted;
-  bool gradients = false;
   for (int32_t layer = 0; layer < model->shape.config.layers; ++layer) {
     wanted.push_back(HostSums::ask(sink, model->shape, layer));
-    gradients = gradients || wanted.back().any_gradient();
   }
-  model->prepare(watch, gradients ? Model::Form::expanded : Model::Form::any);
+  model->prepare(watch);
   const RotaryOnDevice rotary(model->stream(), model->shape.config, context);
   const std::vector<LayerRange> groups = group_layers(*model, rotary, wanted, context);
   Meter meter(model->stream(), watch, sequences);

@@ -42,7 +42,7 @@ void collect_divergence(const Model& model, const BatchContext& b, const Predict
 void compare(Model* first, Model* second, const int32_t* tokens, int64_t sequences, int32_t context,
              const Divergence& out, const Watch& watch) {
   Model* models[] = {first, second};
-  for (Model* m : models) m->prepare(watch, Model::Form::any);
+  for (Model* m : models) m->prepare(watch);
   const RotaryOnDevice rotary(first->stream(), first->shape.config, context);
   const RotaryOnDevice other_rotary(second->stream(), second->shape.config, context);
   const RotaryOnDevice* rotaries[] = {&rotary, &other_rotary};

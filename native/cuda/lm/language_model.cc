@@ -16,7 +16,7 @@ class CudaLanguageModel final : public LanguageModel {
                 const Control& control) override {
     return model_.run(control, [&](const Watch& watch) {
       model_.check_tokens(tokens, sequences * context, context, model_.shape.config.masked ? 1 : 2);
-      model_.prepare(watch, Model::Form::any);
+      model_.prepare(watch);
       Meter meter(model_.stream(), watch, sequences);
       const RotaryOnDevice rotary(model_.stream(), model_.shape.config, context);
       model_.for_batches(
@@ -34,7 +34,7 @@ class CudaLanguageModel final : public LanguageModel {
   Status logits(const int32_t* tokens, int32_t context, float* out, const Control& control) override {
     return model_.run(control, [&](const Watch& watch) {
       model_.check_tokens(tokens, context, context, 1);
-      model_.prepare(watch, Model::Form::any);
+      model_.prepare(watch);
       Meter meter(model_.stream(), watch, 1);
       const RotaryOnDevice rotary(model_.stream(), model_.shape.config, context);
       model_.for_batches(rotary, 1, context, Keep::nothing, [&](const BatchContext& b, const BatchMemory& m, int64_t) {

@@ -9,8 +9,8 @@ namespace lq::cuda {
 //
 // Weights are kept on the device as far as they fit and streamed by block otherwise. They are stored in bf16 when every
 // one is a bf16 number, else as the sum of two bf16 numbers; products run on tensor cores with fp32 accumulation
-// (lm/product.h). Matrices that the provider has packed stay packed for losses and logits, and are expanded for
-// gradients. The residual stream, norms, softmax and losses are fp32.
+// (lm/product.h). Matrices that the provider has packed stay packed. The residual stream, norms, softmax and losses are
+// fp32.
 LanguageModel* create_language_model(const LanguageModelConfig& config, const WeightProvider& provider);
 
 }  // namespace lq::cuda

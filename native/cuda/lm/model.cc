@@ -105,11 +105,9 @@ void Model::use_two_planes() {
   weight_planes_ = 2;
 }
 
-void Model::prepare(const Watch& watch, Form form) {
-  if (weights_ && (form == Form::any || !weights_->any_packed())) return;
-  weights_.reset();
-  auto loading =
-      std::make_unique<Weights>(stream_, shape, provider_, weight_planes_, form == Form::any ? activation_planes() : 0);
+void Model::prepare(const Watch& watch) {
+  if (weights_) return;
+  auto loading = std::make_unique<Weights>(stream_, shape, provider_, weight_planes_, activation_planes());
   loading->embedding(watch);
   loading->head(watch);
   for (int32_t layer = 0; layer < shape.config.layers; ++layer) {

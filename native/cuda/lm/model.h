@@ -3,8 +3,8 @@
 // The memory plan. Device memory is divided once a run and nothing is allocated while a batch is under way:
 //
 //   1. Weights come first and stay from run to run (lm/weights.h): one plane of bf16 where every weight is a bf16
-//      number, else two; packed matrices stay packed for losses. Blocks that leave less than 30 % of the device free
-//      are brought again by every batch that reaches them.
+//      number, else two; packed matrices stay packed, and backward expands one group of them at a time. Blocks that
+//      leave less than 30 % of the device free are brought again by every batch that reaches them.
 //   2. What a calibration sums, padded fp32, for as many layers as fit beside a batch of one sequence. Several such
 //      groups of layers mean several passes over the sequences (lm/calibration.cc).
 //   3. The rest is a batch's, one allocation that an Arena lays out: sequences are halved until it fits. How much of a
@@ -92,10 +92,8 @@ class Model {
   int device() const { return device_; }
   void use_two_planes();
 
-  // Brings the weights to the device, as far as they fit: packed as they are where any form will do, since products are
-  // all that losses need of them. Gradients need them expanded.
-  enum class Form { any, expanded };
-  void prepare(const Watch& watch, Form form);
+  // Brings the weights to the device, as far as they fit, packed ones as they are.
+  void prepare(const Watch& watch);
 
   // Weights to go through once, expanded.
   std::unique_ptr<Weights> open_weights() const;

@@ -82,6 +82,36 @@ void add_in_threads(const float* source, int64_t count, float* target) {
 
 }  // namespace
 
+Operand StackedMatrix::operand() const {
+  if (workspace == nullptr) return parts[0].operand;
+  int64_t rows = 0, cols = 0;
+  int planes = 1;
+  const Stream* stream = nullptr;
+  for (const Part& part : parts) {
+    rows += part.rows;
+    if (!part.packed) continue;
+    cols = part.packed->padded_cols();
+    planes = part.packed->planes();
+    stream = &part.packed->stream();
+  }
+  const Operand out{grown(*stream, &workspace->expanded, rows * cols * planes), cols, rows * cols, planes};
+  uint16_t* to = workspace->expanded.get();
+  for (const Part& part : parts) {
+    const int64_t count = part.rows * cols;
+    for (int p = 0; !part.packed && p < planes; ++p) {
+      const size_t bytes = static_cast<size_t>(count) * sizeof(uint16_t);
+      uint16_t* at = to + p * out.plane;
+      check(p < part.operand.planes ? cudaMemcpyAsync(at, part.operand.data + p * part.operand.plane, bytes,
+                                                      cudaMemcpyDeviceToDevice, stream->get())
+                                    : cudaMemsetAsync(at, 0, bytes, stream->get()),
+            "copying weights");
+    }
+    if (part.packed) part.packed->expand(to, out.plane, workspace);
+    to += count;
+  }
+  return out;
+}
+
 Weights::Weights(const Stream& stream, const Shape& shape, const WeightProvider& provider, int planes,
                  int packed_planes)
     : stream_(stream),
@@ -186,38 +216,71 @@ void Weights::reserve_staging(int64_t count) {
 
 void Weights::stack(const Place& place, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix* out) {
   std::vector<std::unique_ptr<PackedMatrix>> packed;
-  for (const WeightKind kind : kinds) packed.push_back(load_packed(place, kind, watch));
+  const bool fused = kinds.size() > 1 && lm::stored_in(shape_.at(place).config, kinds[0]) != kinds[0];
+  if (fused) {
+    packed.push_back(load_packed(place, kinds, watch));
+  } else {
+    for (const WeightKind kind : kinds) packed.push_back(load_packed(place, {kind}, watch));
+  }
   const bool none = std::none_of(packed.begin(), packed.end(), [](const auto& one) { return one != nullptr; });
   if (none) {
     out->parts.resize(1);
     return load_planes(place, kinds, watch, &out->parts[0]);
   }
-  out->parts.resize(kinds.size());
-  for (size_t i = 0; i < kinds.size(); ++i) {
+  out->parts.resize(packed.size());
+  out->workspace = &workspace_;
+  int64_t rows = 0, cols = 0;
+  for (size_t i = 0; i < packed.size(); ++i) {
     StackedMatrix::Part& part = out->parts[i];
     if (packed[i]) {
       part.rows = packed[i]->padded_rows();
+      cols = packed[i]->padded_cols();
       part.packed = std::move(packed[i]);
     } else {
       load_planes(place, {kinds[i]}, watch, &part);
     }
+    rows += part.rows;
   }
+  // Room to put them together, since nothing is allocated while a batch is under way.
+  grown(stream_, &workspace_.expanded, rows * cols * packed_planes_);
 }
 
-std::unique_ptr<PackedMatrix> Weights::load_packed(const Place& place, WeightKind kind, const Watch& watch) {
+std::unique_ptr<PackedMatrix> Weights::load_packed(const Place& place, const std::vector<WeightKind>& kinds,
+                                                   const Watch& watch) {
   if (packed_planes_ == 0 || provider_.load_packed == nullptr || place.layer < 0) return nullptr;
-  if (place.expert != kNoExpert) return nullptr;  // it is not said whose
-  if (lm::stored_in(shape_.config, kind) != kind) return nullptr;
+  const Shape z = shape_.at(place);
+  const WeightKind stored = lm::stored_in(z.config, kinds[0]);
+  if (stored != kinds[0] && kinds.size() == 1) return nullptr;
+  Placement placement = z.placement(kinds[0]);
+  std::vector<int32_t> order;
+  if (stored != kinds[0]) {
+    int64_t rows = 0;
+    for (const WeightKind kind : kinds) {
+      const Placement p = z.placement(kind);
+      const lm::RowRuns runs = lm::rows_in(z.config, kind, p.rows);
+      const size_t first = order.size();
+      order.resize(first + static_cast<size_t>(p.padded_rows()), -1);
+      for (int64_t i = 0; i < p.rows; ++i) {
+        order[first + static_cast<size_t>(i / p.row_segment * p.row_pitch + i % p.row_segment)] =
+            static_cast<int32_t>(runs.at(i));
+      }
+      rows += p.rows;
+    }
+    placement.rows = placement.row_segment = placement.row_pitch = rows;
+    // Parts one after the other without padding are the matrix as it is.
+    bool as_it_is = static_cast<int64_t>(order.size()) == rows;
+    for (size_t i = 0; as_it_is && i < order.size(); ++i) as_it_is = order[i] == static_cast<int32_t>(i);
+    if (as_it_is) order.clear();
+  }
   watch.poll();
   PackedWeight weight{};
   bool found = false;
-  const Status status = provider_.load_packed(provider_.user, place.layer, kind, &weight, &found);
+  const Status status = provider_.load_packed(provider_.user, place.layer, stored, place.expert, &weight, &found);
   if (status.code != StatusCode::ok) throw Failure{status};
   if (!found) return nullptr;
-  auto out = std::make_unique<PackedMatrix>(stream_, weight.quantized, weight.l1, weight.l2, weight.rank,
-                                            shape_.at(place).placement(kind), packed_planes_);
+  auto out = std::make_unique<PackedMatrix>(stream_, weight.encoded, weight.l1, weight.l2, placement, order,
+                                            packed_planes_, &workspace_);
   out->reserve(&workspace_);
-  any_packed_ = true;
   return out;
 }
 
@@ -274,7 +337,7 @@ BlockWeights Weights::copy(const BlockWeights& block) const {
   const auto matrix = [&](const Shape& z, const StackedMatrix& from, std::initializer_list<WeightKind> kinds,
                           StackedMatrix* to) {
     if (from.parts.empty()) return;
-    const Operand& all = from.operand();
+    const Operand all = from.operand();
     int64_t row = 0;
     for (const WeightKind kind : kinds) {
       if (z.count(kind) == 0) continue;

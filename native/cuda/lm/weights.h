@@ -14,8 +14,8 @@ namespace lq::cuda {
 // Thrown when a weight is not a bf16 number and weights were being stored in one plane.
 struct NeedsTwoPlanes {};
 
-// A group of matrices stacked along their rows. Either all are expanded, one operand in planes, or each is a part of
-// its own, packed or not.
+// A group of matrices stacked along their rows. Either none is packed, one operand in planes, or each is a part of its
+// own, packed or not.
 struct StackedMatrix {
   struct Part {
     int64_t rows;  // padded
@@ -24,9 +24,10 @@ struct StackedMatrix {
     std::unique_ptr<PackedMatrix> packed;  // null: operand has it
   };
   std::vector<Part> parts;
+  PackedWorkspace* workspace = nullptr;  // of packed parts
 
-  // Of a matrix that is not in parts.
-  const Operand& operand() const { return parts[0].operand; }
+  // The whole group. Packed parts are expanded into the workspace, until the next product with a packed matrix.
+  Operand operand() const;
 };
 
 // An expert's MLP; its biases lie with those of the others.
@@ -69,12 +70,10 @@ struct EmbeddingWeights {
 
 class Weights {
  public:
-  // `planes`: how weights are stored. With one, a weight that is not a bf16 number raises NeedsTwoPlanes. Block
-  // matrices that the provider has packed stay so, with products in `packed_planes` planes, unless that is 0.
+  // `planes`: how weights are stored. With one, a weight that is not a bf16 number raises NeedsTwoPlanes. Matrices of
+  // blocks and experts that the provider has packed stay so, with products in `packed_planes` planes, unless that is 0.
   Weights(const Stream& stream, const Shape& shape, const WeightProvider& provider, int planes, int packed_planes);
 
-  // Whether a matrix in device memory is packed.
-  bool any_packed() const { return any_packed_; }
   PackedWorkspace* workspace() { return &workspace_; }
 
   // The weights of a block, of the embedding, of the head with the final norm. What they return is valid until the next
@@ -96,7 +95,9 @@ class Weights {
 
  private:
   void stack(const Place& place, const std::vector<WeightKind>& kinds, const Watch& watch, StackedMatrix* out);
-  std::unique_ptr<PackedMatrix> load_packed(const Place& place, WeightKind kind, const Watch& watch);
+  // The matrix in its packed form, or null. Of kinds that are stored as one: all of them, stacked.
+  std::unique_ptr<PackedMatrix> load_packed(const Place& place, const std::vector<WeightKind>& kinds,
+                                            const Watch& watch);
   void load_planes(const Place& place, const std::vector<WeightKind>& kinds, const Watch& watch,
                    StackedMatrix::Part* out);
   // Side by side; those that this architecture has.
@@ -120,7 +121,6 @@ class Weights {
   const Shape& shape_;
   const WeightProvider provider_;
   const int planes_, packed_planes_;
-  bool any_packed_ = false;
   PackedWorkspace workspace_;
   std::vector<std::unique_ptr<BlockWeights>> blocks_;
   std::unique_ptr<BlockWeights> visiting_;

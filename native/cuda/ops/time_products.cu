@@ -64,24 +64,26 @@ void time_products(const ProductTimes& t) {
   const Stream stream;
   const Products products(stream);
   PackedWorkspace workspace;
-  const Placement placement{t.rows, t.cols, t.rows, t.rows, t.cols, t.cols};
+  const int64_t rows = t.w.rows, cols = t.w.cols;
+  const Placement placement{rows, cols, rows, rows, cols, cols};
   std::vector<std::unique_ptr<PackedMatrix>> packed;
   do {
-    packed.push_back(std::make_unique<PackedMatrix>(stream, t.q, t.l1, t.l2, t.rank, placement, 1));
+    packed.push_back(
+        std::make_unique<PackedMatrix>(stream, t.w, t.l1, t.l2, placement, std::vector<int32_t>{}, 1, &workspace));
   } while (static_cast<int64_t>(packed.size()) * packed[0]->bytes() < kCold);
   std::vector<DeviceBuffer<uint16_t>> dense;
   do {
-    dense.emplace_back(stream, t.rows * t.cols);
+    dense.emplace_back(stream, rows * cols);
     dense.back().upload(t.dense, dense.back().size());
   } while (static_cast<int64_t>(dense.size()) * dense[0].bytes() < kCold);
   const int64_t most = *std::max_element(t.tokens, t.tokens + t.batches);
-  DeviceBuffer<uint16_t> x(stream, most * t.cols);
+  DeviceBuffer<uint16_t> x(stream, most * cols);
   x.upload(t.x, x.size());
-  const Operand operand{x.get(), t.cols, 0, 1};
+  const Operand operand{x.get(), cols, 0, 1};
   for (int32_t batch = 0; batch < t.batches; ++batch) {
     const int64_t tokens = t.tokens[batch];
-    const DeviceBuffer<uint16_t> out(stream, tokens * t.rows);
-    const Target target{out.get(), t.rows, true, false};
+    const DeviceBuffer<uint16_t> out(stream, tokens * rows);
+    const Target target{out.get(), rows, true, false};
     const auto multiply = [&](int64_t i) {
       packed[i % packed.size()]->times_transposed(products, operand, tokens, target, &workspace);
     };
@@ -89,7 +91,7 @@ void time_products(const ProductTimes& t) {
     out.download(t.out[batch], out.size());
     t.packed_us[batch] = median_us(stream, multiply);
     t.dense_us[batch] = median_us(stream, [&](int64_t i) {
-      products.times_transposed(operand, {dense[i % dense.size()].get(), t.cols, 0, 1}, tokens, t.rows, t.cols, target);
+      products.times_transposed(operand, {dense[i % dense.size()].get(), cols, 0, 1}, tokens, rows, cols, target);
     });
   }
 }

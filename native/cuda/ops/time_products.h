@@ -1,16 +1,14 @@
 // The entry that test/bench/cuda/product_bench.cc calls: times of products as they run inside the language model.
 #pragma once
 
-#include "lq/types.h"
+#include "lq/encode.h"
 
 namespace lq::cuda {
 
 struct ProductTimes {
-  QuantizedView q;        // [rows, cols]
-  const float *l1, *l2;   // [rows, rank], [rank, cols]; null when rank is 0
+  EncodedView w;          // [rows, cols], both multiples of 8
+  const float *l1, *l2;   // [rows, rank], [rank, cols]; null at rank 0
   const uint16_t* dense;  // bf16 [rows, cols], what the packed matrix is compared with
-  int64_t rows, cols;     // multiples of 8
-  int32_t rank;
   int32_t batches;
   const int64_t* tokens;  // [batches]
   const uint16_t* x;      // bf16 [most of tokens, cols]

@@ -14,7 +14,7 @@
 namespace lq {
 
 // Changes whenever a struct or a virtual function here changes; a library with another number is refused by name.
-constexpr int32_t kBackendAbi = 5;
+constexpr int32_t kBackendAbi = 6;
 
 struct DeviceInfo {
   char name[128];        // "CPU (avx512, 2 threads)", "NVIDIA H200"
@@ -56,12 +56,13 @@ class Backend {
   // Q + L1 L2 in fp32, [rows, cols]; l1 may be null when rank is 0.
   virtual Status reconstruct(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
                              int32_t rank, float* out, const Control& control) = 0;
-  // out [tokens, rows] = x [tokens, cols] (Q + L1 L2)', x and out fp32; Q is read in its packed form and never held
-  // whole by the caller. l1 [rows, rank] and l2 [rank, cols] may be null when rank is 0. A backend may round x, the
-  // levels, the factors and x L2' to bf16: the error is then that of bf16 operands with fp32 sums, 2e-3 of the norm of
-  // out for random data. invalid_argument: sizes that disagree, tokens < 1, a rank without factors.
-  virtual Status packed_product(const QuantizedView& q, const float* l1, const float* l2, int64_t rows, int64_t cols,
-                                int32_t rank, const float* x, int64_t tokens, float* out, const Control& control) = 0;
+  // out [tokens, rows] = x [tokens, cols] W' for a matrix W in its packed form, x and out fp32; W is never held whole
+  // by the caller. l1 [rows, rank] and l2 [rank, cols] may be null at rank 0. A backend may round x, x in the
+  // coordinates of the transform, values, factors and x L2' to bf16: the error is then that of bf16 operands with fp32
+  // sums, 3e-3 of the norm of out for random data. invalid_argument: a missing part, tokens < 1, a rank without
+  // factors. unsupported: a block type of GGUF or EXL3's codes, on an accelerator.
+  virtual Status packed_product(const EncodedView& w, const float* l1, const float* l2, const float* x, int64_t tokens,
+                                float* out, const Control& control) = 0;
 
   // Whether this device encodes an option of a problem itself; where not, encode_costs and encode are unsupported.
   virtual bool encodes(const EncodeProblem& problem, const EncodeOption& option) = 0;
@@ -75,9 +76,10 @@ class Backend {
   // a problem; the cost is the one encode_costs measures. progress: rows of columns encoded.
   virtual Status encode(const EncodeProblem& problem, EncodedView* out, float* l1, float* l2, EncodeCost* cost,
                         const Control& control) = 0;
-  // The weight [rows, cols] in fp32, exactly as encode.h defines it. Only the CPU has this and the next.
+  // The weight [rows, cols] in fp32, exactly as encode.h defines it. unsupported: a block type of GGUF or EXL3's codes,
+  // on an accelerator.
   virtual Status decode(const EncodedView& e, const float* l1, const float* l2, float* out, const Control& control) = 0;
-  // What an encoding costs under the problem's metric, against its target.
+  // What an encoding costs under the problem's metric, against its target. Only the CPU has this.
   virtual Status encoded_cost(const EncodeProblem& problem, const EncodedView& e, const float* l1, const float* l2,
                               EncodeCost* cost, const Control& control) = 0;
 

@@ -196,6 +196,23 @@ struct EncodedView {
   uint8_t* parts[kPartCount];
 };
 
+// A two-level tensor as an encoded matrix [rows, cols] beside a low-rank part; the view points into q.
+inline EncodedView encoded_view(QuantizedView& q, int64_t rows, int64_t cols, int32_t rank) {
+  EncodedView e{};
+  e.option.bits = q.config.b0;
+  e.option.step = 1;
+  e.option.config = q.config;
+  e.option.rank = rank;
+  e.option.book = q.book;
+  e.rows = rows;
+  e.cols = cols;
+  e.parts[static_cast<size_t>(EncodedPart::codes)] = q.codes;
+  e.parts[static_cast<size_t>(EncodedPart::scales)] = q.scales;
+  e.parts[static_cast<size_t>(EncodedPart::groups)] = q.groups;
+  e.parts[static_cast<size_t>(EncodedPart::offset)] = reinterpret_cast<uint8_t*>(&q.offset);
+  return e;
+}
+
 // What an error E [rows, cols] costs.
 //   plain   sum of e^2
 //   fisher  sum of F e^2, F elementwise

@@ -7,6 +7,7 @@
 // checkpoint is run with the same code as a dense one.
 #pragma once
 
+#include "lq/encode.h"
 #include "lq/types.h"
 
 namespace lq {
@@ -253,12 +254,11 @@ enum class WeightKind : int32_t {
 // A matrix, bias or input of an expert has its number; everything else kNoExpert.
 constexpr int32_t kNoExpert = -1;
 
-// A matrix Q + L1 L2 in its packed form: l1 [rows, rank] and l2 [rank, cols], null when rank is 0.
+// A matrix in its packed form: l1 [rows, rank] and l2 [rank, cols], null at rank 0.
 struct PackedWeight {
-  QuantizedView quantized;
+  EncodedView encoded;
   const float* l1;
   const float* l2;
-  int32_t rank;
 };
 
 // Where weights come from. Called from one thread at a time. A failure ends the run with that status.
@@ -268,10 +268,11 @@ struct WeightProvider {
   // those outside the blocks. gate, up and down of a routed layer are an expert's, or those of what all tokens go
   // through.
   Status (*load)(void* user, int32_t layer, WeightKind kind, int32_t expert, float* dst, int64_t count);
-  // Offers a matrix of a block in its packed form, for a backend that multiplies with it without expanding it: fills
-  // *out, whose pointers are valid until the next call of either function, or sets *found to false when the matrix is
-  // not packed. Null when no matrix is.
-  Status (*load_packed)(void* user, int32_t layer, WeightKind kind, PackedWeight* out, bool* found) = nullptr;
+  // Offers a matrix of a block or of an expert in its packed form, for a backend that keeps it so: fills *out, whose
+  // pointers are valid until the next call of either function, or sets *found to false when the matrix is not packed.
+  // No block type of GGUF is offered, nor EXL3's codes. Null when no matrix is packed.
+  Status (*load_packed)(void* user, int32_t layer, WeightKind kind, int32_t expert, PackedWeight* out,
+                        bool* found) = nullptr;
 };
 
 // The inputs of a block's matrices: q, k and v read the first, o the second, gate and up the third, down the last.

@@ -130,6 +130,11 @@ struct QuantizedModel {
   std::vector<uint8_t> codes, scales, groups;
   int64_t packed_bytes = 0;
 
+  int64_t columns_of(WeightKind kind) const {
+    const LanguageModelConfig& c = model.config;
+    return kind == WeightKind::o ? int64_t{c.heads} * c.head_dim : kind == WeightKind::down ? c.intermediate : c.hidden;
+  }
+
   Status quantize(int32_t layer, WeightKind kind, bool* found) {
     const auto at = model.tensors.find({layer, kind, kNoExpert});
     *found = at != model.tensors.end() && layer >= 0 && kind >= WeightKind::q && kind <= WeightKind::down;
@@ -151,10 +156,15 @@ struct QuantizedModel {
     if (found) return self.backend->dequantize(self.view, out, {});
     return load_weight(const_cast<Model*>(&self.model), layer, kind, kNoExpert, out, count);
   }
-  static Status load_packed(void* user, int32_t layer, WeightKind kind, PackedWeight* out, bool* found) {
+  static Status load_packed(void* user, int32_t layer, WeightKind kind, int32_t expert, PackedWeight* out,
+                            bool* found) {
     auto& self = *static_cast<QuantizedModel*>(user);
+    *found = false;
+    if (expert != kNoExpert) return {StatusCode::ok, -1, {}};
     const Status status = self.quantize(layer, kind, found);
-    *out = {self.view, nullptr, nullptr, 0};
+    // Blocks run over rows, so that the shape is the reader's to give.
+    const int64_t cols = self.columns_of(kind);
+    *out = {encoded_view(self.view, self.view.count / cols, cols, 0), nullptr, nullptr};
     if (*found) self.packed_bytes += static_cast<int64_t>(self.codes.size() + self.scales.size() + self.groups.size());
     return status;
   }
