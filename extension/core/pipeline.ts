@@ -187,8 +187,10 @@ export const choosePlan = (
     prepared,
     metric,
     timed,
+    shared = false,
   }: Pick<Subject, 'method' | 'prepared'> &
     Pick<WriteJob, 'metric'> & {
+      readonly shared?: boolean;
       readonly timed: <T>(stage: string, work: () => Promise<T>) => Promise<T>;
     },
   planner: Planner,
@@ -204,6 +206,7 @@ export const choosePlan = (
     sweep: (each, isMeasured) =>
       timed('sweep', () => completeSweep(each, { method, prepared, metric }, request, isMeasured)),
     solve: wanted => timed('plan', () => planner(wanted)),
+    shared,
   });
 
 /** Carries the plan out, unless a run of the same request did before and died while its output was evaluated. */

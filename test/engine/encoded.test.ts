@@ -2,6 +2,7 @@
 import { readdirSync, rmSync, truncateSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { PipelineContext } from '../../extension/core/context';
 import type { EncodedShare } from '../../extension/core/decomposition/encoded';
 import type { NativeModule } from '../../extension/core/native';
 import { compress } from '../../extension/core/pipeline';
@@ -87,6 +88,25 @@ it('in layer order no more workers are at it than a step has matrices', async ()
   expect(await share(3)).toEqual({ computed: [], found: 0, left: TINY_MATRICES });
   expect((await share(2)).computed).toHaveLength(TINY_MATRICES);
   expect(await share(63)).toEqual({ computed: [], found: TINY_MATRICES, left: 0 });
+});
+
+it('workers measure no more costs than one process does', async () => {
+  const measures = async (cache: string, work: (context: PipelineContext) => Promise<unknown>): Promise<number> => {
+    let measured = 0;
+    const encodeCosts: NativeModule['encodeCosts'] = (device, source, options, parameters, control) => {
+      if (parameters.predict !== true) measured += options.length;
+      return native.encodeCosts(device, source, options, parameters, control);
+    };
+    await work(tinyContext(at(cache), { encodeCosts }));
+    return measured;
+  };
+  const request = frontierRequest(model, at('few-out'));
+  const shard = (index: number) => (context: PipelineContext) => compressShard(context, request, { index, count: 2 });
+  const alone = await measures('few-alone', context => compress(context, { ...request, out: at('few-alone-out') }));
+  expect(alone).toBeGreaterThan(0);
+  expect(await measures('few', shard(0))).toBe(alone);
+  expect(await measures('few', shard(1))).toBe(0);
+  expect(await measures('few', context => compress(context, request))).toBe(0);
 });
 
 it('a worker does not begin where the output is already', async () => {

@@ -12,6 +12,7 @@ import { withPost } from '../storage/posts';
 import { plan, type Planner } from './plan';
 import { metricOf } from './statistics';
 import { sweepPart } from './sweep';
+import { plansLazily } from './sweep-and-plan';
 
 /**
  * Does first what no other worker has done or is at. Once the sweep is whole, which the last workers see to, each plans for
@@ -35,11 +36,12 @@ export async function compressShard(
     const metric = await metricOf(context, opened, method, request, shard);
     const cached = request.calibration === undefined ? undefined : metric.file;
     if (cached !== undefined) release = await holdEntry(context, cached);
-    const swept = await sweepPart(context, { method, prepared, metric }, request, shard);
+    const lazily = plansLazily(request.costs ?? 'predicted', method);
+    const swept = await sweepPart(context, { method, prepared, metric }, request, shard, () => !lazily);
     const chosen = await choosePlan(
       context,
       request,
-      { method, prepared, metric, timed: (_, work) => work() },
+      { method, prepared, metric, shared: true, timed: (_, work) => work() },
       planner,
     );
     context.post?.begin('decompose', chosen.plan.matrices.length);

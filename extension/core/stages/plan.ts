@@ -8,7 +8,7 @@ import { DEFAULTS } from '../requests/defaults';
 import type { FrontierRequest, PlanRequest } from '../requests/requests';
 import { readSweep } from '../sensitivity/sweep-file';
 import type { SweepTable } from '../sensitivity/types';
-import { cachedOnce, waitReporter } from '../storage/cache';
+import { cachedOnce, readCached, waitReporter } from '../storage/cache';
 
 /** What is planned for, from a table's file or the table itself. */
 export type PlanInput = Omit<PlanRequest, 'sweep'> & { sweep: string | SweepTable };
@@ -37,12 +37,14 @@ export async function plan(files: FileSystem, request: PlanInput): Promise<Plan>
  * A compression's plan, solved once: a solver that runs against the clock may choose differently another time, and a
  * resumed run must continue with the plan it began with.
  * @param costs how the table's costs were come by
+ * @param together whether solving is work that several processes share: none waits for another, and all take the first plan
  */
 export async function planOnce(
   context: PipelineContext,
   request: PlanInput & { sweep: SweepTable },
   costs: 'measured' | 'predicted',
   planner: (request: PlanInput & { sweep: SweepTable }) => Promise<Plan>,
+  together = false,
 ): Promise<Plan> {
   const { sweep: table, ...wanted } = request;
   const matrices = table.matrices.map(({ name, hash }) => [name, hash]);
@@ -56,8 +58,9 @@ export async function planOnce(
     costs,
     wanted,
   };
+  const early = together ? ((await readCached<Plan>(context, 'plan', key)) ?? (await planner(request))) : undefined;
   const solved = await cachedOnce<Plan>(context, 'plan', key, {
-    make: () => planner(request),
+    make: () => (early === undefined ? planner(request) : Promise.resolve(early)),
     onWait: waitReporter(context, 'plan', table.model.label),
   });
   return solved!;

@@ -14,7 +14,13 @@ export interface SweepAndPlan {
   /** The table with at least these costs measured. */
   sweep(context: PipelineContext, measured: IsMeasured): Promise<SweepTable>;
   readonly solve: Planner;
+  /** Whether other workers plan the same: each measures what no other is at, and the first plan is everybody's. */
+  readonly shared?: boolean;
 }
+
+/** Whether costs are predicted first and measured where a plan could use them. */
+export const plansLazily = (costs: SweepAndPlan['costs'], { options, metric }: ChosenMethod): boolean =>
+  costs === 'predicted' && expectedMeasures(options, metric) < options.length;
 
 /**
  * The plan, all of whose costs are measured, and the table it is from.
@@ -22,9 +28,9 @@ export interface SweepAndPlan {
  */
 export async function sweepAndPlan(
   context: PipelineContext,
-  { wanted, costs, method, sweep, solve }: SweepAndPlan,
+  { wanted, costs, method, sweep, solve, shared = false }: SweepAndPlan,
 ): Promise<{ table: SweepTable; plan: Plan }> {
-  const lazily = costs === 'predicted' && expectedMeasures(method.options, method.metric) < method.options.length;
+  const lazily = plansLazily(costs, method);
   const first = await sweep(lazily ? asPass(context, 0) : context, () => !lazily);
   let table = first;
   const plan = await planOnce(
@@ -42,6 +48,7 @@ export async function sweepAndPlan(
       table = found.table;
       return found.plan;
     },
+    shared && lazily,
   );
   const chosen = new Map(plan.matrices.map(({ name, choice }) => [name, choice]));
   const open = table.matrices.some(({ name, predicted }) => predicted.includes(chosen.get(name)!));

@@ -120,7 +120,9 @@ export const sweepPart = (
   { method, prepared, metric }: Pick<Subject, 'method' | 'prepared'> & { readonly metric: Metric },
   request: LoopRequest,
   shard: Shard,
-): Promise<ShardReport> => sweepMatricesOf(context, sweepInput(prepared.opened, method, request, metric), shard);
+  measured: IsMeasured = () => true,
+): Promise<ShardReport> =>
+  sweepMatricesOf(context, { ...sweepInput(prepared.opened, method, request, metric), measured }, shard);
 
 /** What of a request's sweep is still to be measured, see `unmeasured`. */
 export const unmeasuredOf = (
