@@ -123,30 +123,40 @@ describe('a matrix of the sample', () => {
   });
 });
 
-describe('a model', () => {
-  const out = path.join(folder, 'wide');
+describe('a model with its head, in layer order', () => {
+  const out = path.join(folder, 'exl3');
   let report: CompressReport;
   let text: string;
   beforeAll(async () => {
     const request = frontierRequest(writeTinyModel(folder, false, WIDE), out);
     text = request.evalText!;
-    report = await compress(context, { ...request, for: 'exl3', budget: { kind: 'bits', value: 2.5 } });
+    report = await compress(
+      { ...context, threads: 2 },
+      {
+        ...{ ...request, for: 'exl3', embeddings: true, budget: { kind: 'bits', value: 2.5 } },
+        include: ['*.q_proj.*', '*.k_proj.*', '*.v_proj.*'],
+      },
+    );
   }, 120_000);
 
   it('is as large as planned, to the byte', async () => {
     const { shards } = await openCheckpoint(nodeFiles, out);
     expect(shards.reduce((sum, { file }) => sum + statSync(file).size, 0)).toBe(report.bytes);
-    expect(new Set(report.matrices.map(({ label }) => label)).size).toBeGreaterThan(1);
+    expect(report.matrices.map(({ name }) => name)).toContain('lm_head.weight');
+    expect(report.coverage?.left.map(({ example }) => example)).toContain('model.embed_tokens.weight');
+    expect(report.delivered.checks).toHaveLength(2);
   });
 
   it('lists every stored tensor of a module as it is, for GPTQModel', async () => {
     const index = await openCheckpoint(nodeFiles, out);
     const config = JSON.parse(readFileSync(path.join(out, 'config.json'), 'utf8')) as {
       quantization_config: {
+        head_bits: number;
         tensor_storage: Record<string, { stored_tensors: Record<string, { shape: number[]; n_bytes: number }> }>;
       };
     };
-    const storage = config.quantization_config.tensor_storage;
+    const { tensor_storage: storage, head_bits: bits } = config.quantization_config;
+    expect(index.byName.get('lm_head.trellis')!.shape).toEqual([8, 128, 16 * bits]);
     expect(Object.keys(storage).sort()).toEqual(report.matrices.map(({ name }) => name.replace('.weight', '')).sort());
     for (const [module, { stored_tensors: stored }] of Object.entries(storage)) {
       expect(Object.keys(stored)).toEqual([`${module}.trellis`, `${module}.suh`, `${module}.svh`]);

@@ -69,7 +69,7 @@ const requests: Record<string, (context: PipelineContext, out: string) => Promis
   'compress for EXL3': (context, out) =>
     compress(context, {
       ...{ model: wide, out, for: 'exl3', plain: true, budget: { kind: 'bits', value: 2.5 } },
-      include: ['*.q_proj.*', '*.k_proj.*', '*.v_proj.*'],
+      include: ['*.q_proj.*', '*.k_proj.*'],
     }),
 };
 const forConsumer = (consumer: ConsumerId, out: string): CompressRequest => ({

@@ -120,7 +120,7 @@ export function matricesOf({ index, table, plan }: Encoding): readonly Matrix[] 
 }
 
 /** Moments of an input, beside the output that is being written. */
-const MOMENTS_FILE = 'moments.tmp';
+export const MOMENTS_FILE = 'moments.tmp';
 
 /** Which matrices of a plan are encoded in layer order: the order is that of blocks, what is outside of them is encoded by itself. */
 export function inOrder(

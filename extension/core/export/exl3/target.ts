@@ -13,6 +13,7 @@ interface Exl3Scheme {
   readonly bits: number;
 }
 
+const HEAD = 'lm_head.weight';
 const TORCH: Readonly<Record<string, string>> = { I16: 'int16', F16: 'float16' };
 
 const format: CodedFormat<Exl3Scheme> = {
@@ -33,6 +34,8 @@ const format: CodedFormat<Exl3Scheme> = {
       lines: ['# GPTQModel, on a CPU', "GPTQModel.load('.', device='cpu', backend=BACKEND.EXL3_TORCH)"],
     },
   ],
+  layerOrder: true,
+  head: true,
   need: 'sides that 128 divides',
   typeOf: ({ bits }) => `EXL3 K${bits} 3inst`,
   schemeOf({ grid }, rows, cols) {
@@ -52,10 +55,20 @@ const format: CodedFormat<Exl3Scheme> = {
   },
   constantsOf: () => new Map(),
   config(matrices) {
-    const weights = [...matrices.values()].map(({ scheme, tensors: { parts } }) => ({
-      bits: scheme.bits,
-      count: (8 * tensorBytes(parts.codes!)) / scheme.bits,
-    }));
+    const head = matrices.get(HEAD);
+    const inner = [...matrices].filter(([name]) => name !== HEAD);
+    const weights = (inner.length > 0 ? inner : [...matrices]).map(
+      ([
+        ,
+        {
+          scheme,
+          tensors: { parts },
+        },
+      ]) => ({
+        bits: scheme.bits,
+        count: (8 * tensorBytes(parts.codes!)) / scheme.bits,
+      }),
+    );
     const mean =
       weights.reduce((sum, { bits, count }) => sum + bits * count, 0) /
       weights.reduce((sum, { count }) => sum + count, 0);
@@ -63,6 +76,7 @@ const format: CodedFormat<Exl3Scheme> = {
       quantization_config: {
         quant_method: 'exl3',
         bits: Number(mean.toFixed(4)),
+        ...(head && { head_bits: head.scheme.bits }),
         codebook: '3inst',
         out_scales: 'always',
         tensor_storage: Object.fromEntries(

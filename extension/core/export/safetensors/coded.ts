@@ -6,17 +6,22 @@ import { tensorBytes, type TensorSpec } from '../../checkpoint/serialize';
 import { tensorSource } from '../../checkpoint/sources';
 import type { CheckpointIndex, LogicalTensor, StorageFormat } from '../../checkpoint/types';
 import { callNative, type PipelineContext } from '../../context';
+import { inOrder, MOMENTS_FILE } from '../../decomposition/decompose';
+import { forgetEncoded, placePieces, type Placing } from '../../decomposition/encoded';
+import { encodeInOrder, orderedPieces, type OrderedEncoding } from '../../decomposition/second-pass';
 import { LqError } from '../../errors';
 import type { ItemReport } from '../../lanes';
 import { joinPath } from '../../files/paths';
 import { logicalTensors } from '../../logical/logical';
 import { withoutTargets } from '../../logical/targets';
 import type { Opened } from '../../opened';
-import type { EncodedPart, NativeBook } from '../../native';
+import type { EncodedPart, EncodedSource, NativeBook } from '../../native';
 import { nativeOption } from '../../options/native-option';
 import { describeOption, optionParts } from '../../options/option';
 import type { Option } from '../../options/types';
 import type { SweepRow } from '../../sensitivity/types';
+import type { PackedLayout } from '../../packed/layout';
+import { partialFolder } from '../../storage/output';
 import { storedModel, withStored, type StoredModel } from '../loads/stored';
 import { recipeReadme, type Lines } from '../readme';
 import {
@@ -75,6 +80,10 @@ export interface CodedFormat<Scheme> {
   ): ReadonlyMap<string, Uint8Array>;
   /** Writes the rest of the others, from what was encoded. */
   complete?(lane: PipelineContext, scheme: Scheme, tensors: CodedTensors, placeOf: PlaceOf): Promise<void>;
+  /** Whether matrices are encoded in layer order where that is asked for: of formats with levels of this program and nothing to complete. */
+  readonly layerOrder?: true;
+  /** Whether a head that is no copy of the embedding has such tensors too. */
+  readonly head?: true;
   /** What matrices must share an option, if any. */
   tieOf?(row: Pick<SweepRow, 'name' | 'role'>): string | undefined;
   /** Entries of config.json. `ignored`: linear modules that stay as they are. */
@@ -88,8 +97,8 @@ export const moduleOf = (matrix: string): string => matrix.replace(/\.weight$/, 
 
 export const codedTarget = <Scheme>(format: CodedFormat<Scheme>): Target => ({
   stages: ['export'],
-  layerOrder: false,
-  embeddings: 'never',
+  layerOrder: format.layerOrder ?? false,
+  embeddings: format.head ? 'asked' : 'never',
   prepare: (_, found, options) => Promise.resolve(prepare(format, found, options)),
 });
 
@@ -148,7 +157,8 @@ function fittingTargets<Scheme>(
   options: readonly Option[],
 ): { opened: Opened; notes: string[] } {
   const { targets } = found;
-  const isModule = ({ name, transposed }: LogicalTensor): boolean => name.endsWith('.weight') && !transposed;
+  const isModule = ({ name, role, transposed }: LogicalTensor): boolean =>
+    name.endsWith('.weight') && !transposed && role !== 'embedding';
   const fits = ({ shape: [rows = 0, cols = 0] }: LogicalTensor): boolean =>
     options.some(option => format.schemeOf(option, rows, cols) !== undefined);
   const fitting = targets.filter(target => isModule(target) && fits(target));
@@ -267,7 +277,7 @@ async function writePlan<Scheme>(
   headers: readonly number[],
   job: WriteJob,
 ): Promise<Written> {
-  const { table, plan, metric, out, overwrite } = job;
+  const { table, plan, metric, secondPass, out, overwrite } = job;
   const { index } = opened;
   const rows = new Map(table.matrices.map(row => [row.name, row]));
   const chosen = new Map(plan.matrices.map(({ name, option }) => [name, option]));
@@ -275,8 +285,22 @@ async function writePlan<Scheme>(
   const bytes = replaced.shards.reduce((sum, shard) => sum + shard.bytes, 0);
   if (bytes !== plan.bytes)
     throw new LqError('internal', `The files would have ${bytes} bytes, the plan says ${plan.bytes}.`);
+  let ordered: OrderedEncoding | undefined;
   const written = await writeReplaced<Errors>(context, {
     ...replaced,
+    ...(secondPass && {
+      async writeInOrder(places, placing) {
+        const matrices = plan.matrices.map(({ name, option }) =>
+          placedMatrix(index, name, option, coded.get(name)!.tensors, table.recipe.seed, places),
+        );
+        const split = inOrder({ index, table, plan, metric }, secondPass, matrices);
+        ({ ordered } = split);
+        const alone = new Set(split.alone.map(({ name }) => name));
+        const pieces = replacedPieces(replaced, partialFolder(out)).filter(({ name }) => alone.has(name));
+        await placePieces(context, { ...placing, pieces });
+        await writeOrdered(context, ordered, placing, joinPath(partialFolder(out), MOMENTS_FILE));
+      },
+    }),
     config: text =>
       quantizedConfig(text, joinPath(index.folder, 'config.json'), format.config(coded, ignored(index, chosen))),
     readme: recipeReadme({
@@ -287,7 +311,12 @@ async function writePlan<Scheme>(
     }),
     out,
     overwrite,
-    fingerprint: [metric.recipe, table.recipe.seed, [...chosen]],
+    fingerprint: [
+      metric.recipe,
+      table.recipe.seed,
+      [...chosen],
+      ...(secondPass ? [secondPass.alpha, context.digest(secondPass.windows.tokens.join())] : []),
+    ],
     meant: records => ({
       format: format.label,
       load: format.load,
@@ -295,6 +324,7 @@ async function writePlan<Scheme>(
       squaredErrors: new Map([...records].map(([name, { squaredError }]) => [name, squaredError])),
     }),
   });
+  if (ordered) await forgetEncoded(context, await orderedPieces(context, ordered));
   return {
     bytes,
     delivered: written.delivered,
@@ -303,6 +333,56 @@ async function writePlan<Scheme>(
       return { name, errorLq: error, errorStored: error };
     }),
   };
+}
+
+type Matrix = PackedLayout['matrices'][number];
+
+/** A matrix in its place. Parts are in the order of the packed format: workers encode them for any output. */
+function placedMatrix(
+  index: CheckpointIndex,
+  name: string,
+  option: Option,
+  { parts }: CodedTensors,
+  seed: number,
+  places: ReadonlyMap<string, PlacedTensor>,
+): Matrix {
+  const tensor = index.byName.get(name)!;
+  const { rows, cols } = tensorSource(tensor);
+  const ranges = optionParts(option, rows, cols).map(part => {
+    const { path, offset, bytes } = places.get(parts[part.name]!.name)!;
+    return [part.name, { path, offset, bytes }] as const;
+  });
+  const source: EncodedSource = {
+    ...{ kind: 'encoded', rows, cols, seed, option: nativeOption(option) },
+    parts: Object.fromEntries(ranges),
+  };
+  return { name, tensor, option, shard: '', source };
+}
+
+async function writeOrdered(
+  context: PipelineContext,
+  ordered: OrderedEncoding,
+  { stage, isDone, requireHeld, markDone }: Omit<Placing<Errors>, 'pieces'>,
+  moments: string,
+): Promise<void> {
+  const byName = new Map(ordered.matrices.map(matrix => [matrix.name, matrix]));
+  await encodeInOrder(
+    { ...context, report: progress => context.report({ ...progress, stage }) },
+    ordered,
+    {
+      isDone,
+      requireHeld,
+      async markDone(name, { storedCost }) {
+        const { tensor, source } = byName.get(name)!;
+        // Its own errors are those of a target that makes up for the matrices before it.
+        const { squaredError } = await callNative(context, { file: tensor.file, tensor: name }, control =>
+          context.native.difference(context.device, tensorSource(tensor), source, 1, 1, control),
+        );
+        await markDone(name, { cost: storedCost, squaredError });
+      },
+    },
+    moments,
+  );
 }
 
 /** The folder as it reads back. */

@@ -11,7 +11,7 @@ import { callNative, type PipelineContext } from '../../context';
 import { LqError } from '../../errors';
 import { joinPath } from '../../files/paths';
 import { baseName } from '../../format';
-import { forgetEncoded, placePieces, type Piece } from '../../decomposition/encoded';
+import { forgetEncoded, placePieces, type Piece, type Placing } from '../../decomposition/encoded';
 import type { ItemReport } from '../../lanes';
 import { aligned } from '../../packed/format';
 import { copyTensors } from '../../storage/copy';
@@ -48,6 +48,8 @@ export interface ReplacingJob<R> {
     places: ReadonlyMap<string, PlacedTensor>,
     report: ItemReport,
   ): Promise<R>;
+  /** Writes replacements in layer order instead, each marked with its record. */
+  writeInOrder?(places: ReadonlyMap<string, PlacedTensor>, placing: Omit<Placing<R>, 'pieces'>): Promise<void>;
   /** What the bytes that `write` writes depend on: workers encode them for one another under it. */
   keyOf(replacement: Replacement): unknown;
   /** `config.json` of the folder, from that of the source. */
@@ -131,16 +133,17 @@ async function fillShards<R>(context: PipelineContext, job: ReplacingJob<R>, out
     await output.markDone(KEPT, null, [...new Set(fileOf.values())]);
   }
   const tensorsOf = new Map(job.replacements.map(({ name, tensors }) => [name, tensors]));
-  await placePieces(context, {
+  const placing: Omit<Placing<R>, 'pieces'> = {
     stage: 'export',
-    pieces: replacedPieces(job, folder),
     isDone: name => output.done.has(name),
     requireHeld: () => output.requireHeld(),
     markDone(name, record) {
       const touched = new Set(tensorsOf.get(name)!.map(tensor => fileOf.get(tensor.name)!));
       return output.markDone(name, record, [...touched]);
     },
-  });
+  };
+  if (job.writeInOrder) await job.writeInOrder(places, placing);
+  else await placePieces(context, { ...placing, pieces: replacedPieces(job, folder) });
 }
 
 /** Where the tensors of a folder go, and of those of three dimensions each matrix. */

@@ -16,9 +16,9 @@ export const exl3: Method = {
     'format: exllamav3; trellis: Tseng et al., 2024, arXiv 2406.11235; feedback: Frantar et al., 2022, arXiv 2210.17323',
   description:
     'The trellis codes of exllamav3 in 1 to 8 bits, weights mixed on both sides, with feedback; the bits of every matrix are the ' +
-    'program’s choice.',
+    'program’s choice, and they are encoded in layer order.',
   metrics: ['kfac', 'plain'],
-  secondPass: false,
+  secondPass: true,
   settings: [],
   options: () => [1, 2, 3, 4, 5, 6, 7, 8].map(exl3Option),
 };
