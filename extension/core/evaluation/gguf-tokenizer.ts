@@ -13,6 +13,7 @@ export interface GgufTokenizer {
 }
 
 /** Of tokenizer.ggml.token_type. */
+const UNKNOWN = 2;
 const CONTROL = 3;
 const USER = 4;
 
@@ -44,11 +45,12 @@ export async function ggufTokenizer(
         ? sentencePiece(tokens, (await list('scores')) as number[] | undefined, metadata, refuse)
         : refuse(`The tokenizer model ${JSON.stringify(model)} is not supported`);
   const special = tokens.flatMap((content, id) =>
-    types[id] === CONTROL || types[id] === USER
+    // What stands for the unknown is found in a text like any other of these.
+    [UNKNOWN, CONTROL, USER].includes(Number(types[id]))
       ? [
           {
             ...{ id, content, single_word: false, lstrip: false, rstrip: false },
-            ...{ normalized: false, special: types[id] === CONTROL },
+            ...{ normalized: false, special: types[id] !== USER },
           },
         ]
       : [],

@@ -1,9 +1,11 @@
 /** Tokenizers of the kind of SentencePiece as keys of GGUF. */
 import { expect, it } from 'vitest';
 import { tokenizerFields } from '../../../extension/core/export/gguf/tokenizer';
+import { ggufTokenizer } from '../../../extension/core/evaluation/gguf-tokenizer';
 import { openCheckpoint } from '../../../extension/core/logical/open';
 import { f32, validFile } from '../checkpoint/containers';
 import { MemoryFiles } from '../checkpoint/memory-files';
+import { ggufFile } from './fixtures';
 
 const spaces = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
 const prepend = { type: 'Prepend', prepend: '▁' };
@@ -49,4 +51,21 @@ it.each<[boolean, string, Record<string, unknown>, Record<string, unknown>]>([
   const fields = await fieldsOf(definition, { bos_token: 'a', ...config });
   expect(fields.get('tokenizer.ggml.bos_token_id')?.value).toBe(1);
   expect(fields.get('tokenizer.ggml.add_bos_token')?.value).toBe(added);
+});
+
+it('read back finds in a text what stands for the unknown, as it finds control tokens and those of users', async () => {
+  const files = new MemoryFiles({
+    '/m/f.gguf': ggufFile({
+      'tokenizer.ggml.model': { type: 'string', value: 'llama' },
+      'tokenizer.ggml.token_type': { type: 'i32s', value: [2, 1, 3, 4] },
+      'tokenizer.ggml.unknown_token_id': { type: 'u32', value: 0 },
+    }),
+  });
+  const { gguf, file } = await openCheckpoint(files, '/m/f.gguf');
+  const { definition } = (await ggufTokenizer(files, gguf!, file))!;
+  expect(definition.added_tokens).toMatchObject([
+    { id: 0, content: 'a', special: true },
+    { id: 2, content: '<s>', special: true },
+    { id: 3, content: 'é😀', special: false },
+  ]);
 });
