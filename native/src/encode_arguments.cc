@@ -131,12 +131,35 @@ EncodeOptionArgument parse_encode_option(const Napi::Value& value) {
   return a;
 }
 
+namespace {
+
+std::optional<NestedScales> parse_nested(const Napi::Value& value, const EncodeOption& option, int64_t rows,
+                                         int64_t cols) {
+  if (value.IsUndefined()) return std::nullopt;
+  NestedScales n;
+  n.codes = parse_range(member(value, "codes"));
+  n.map = parse_range(member(value, "map"));
+  n.absmax = parse_range(member(value, "absmax"));
+  n.block = integer(value, "block");
+  n.offset = member(value, "offset").ToNumber().FloatValue();
+  const int64_t scales = part_bytes(option, rows, cols, EncodedPart::group_scales) / 4;
+  if (option.scale_type != ScaleDtype::FP32 || scales < 1 || n.codes.bytes != scales || n.map.bytes != 256 * 4 ||
+      n.block < 1 || n.absmax.bytes != (scales + n.block - 1) / n.block * 4) {
+    throw Napi::TypeError::New(value.Env(), "nested scales have other sizes than their option gives");
+  }
+  return n;
+}
+
+}  // namespace
+
 EncodedPlaces parse_encoded_places(const Napi::Value& value, const EncodeOptionArgument& option, int64_t rows,
                                    int64_t cols) {
   EncodedPlaces places;
   if (rows < 1 || cols < 1) throw Napi::TypeError::New(value.Env(), "an encoded matrix is empty");
   const Napi::Value parts = member(value, "parts");
+  places.nested = parse_nested(member(value, "nested"), option.option, rows, cols);
   for (int32_t i = 0; i < kPartCount; ++i) {
+    if (places.nested && i == static_cast<int32_t>(EncodedPart::group_scales)) continue;
     const Napi::Value part = member(parts, kPartNames[i]);
     const int64_t bytes = part_bytes(option.option, rows, cols, static_cast<EncodedPart>(i));
     if (part.IsUndefined() && bytes == 0) continue;
@@ -190,12 +213,26 @@ void swap_halves(std::vector<uint8_t>& codes) {
 
 constexpr size_t kCodes = static_cast<size_t>(EncodedPart::codes);
 
+// The group scales, fp32.
+void read_nested(const NestedScales& nested, std::vector<uint8_t>* out) {
+  std::vector<uint8_t> codes(static_cast<size_t>(nested.codes.bytes));
+  std::vector<float> map(256), absmax(static_cast<size_t>(nested.absmax.bytes / 4)), scales(codes.size());
+  read_bytes(nested.codes, codes.data());
+  read_bytes(nested.map, map.data());
+  read_bytes(nested.absmax, absmax.data());
+  for (size_t i = 0; i < codes.size(); ++i) {
+    scales[i] = map[codes[i]] * absmax[i / static_cast<size_t>(nested.block)] + nested.offset;
+  }
+  std::memcpy(out->data(), scales.data(), out->size());
+}
+
 }  // namespace
 
 void EncodedBuffers::read(const EncodedPlaces& places) {
   for (size_t i = 0; i < parts.size(); ++i) {
     if (places.parts[i]) read_bytes(*places.parts[i], parts[i].data());
   }
+  if (places.nested) read_nested(*places.nested, &parts[static_cast<size_t>(EncodedPart::group_scales)]);
   if (places.high_first) swap_halves(parts[kCodes]);
 }
 

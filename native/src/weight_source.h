@@ -79,8 +79,18 @@ struct EncodeOptionArgument {
   }
 };
 
+// Group scales that are quantised themselves, as bitsandbytes does it: scale i is map[codes[i]] absmax[i / block] +
+// offset.
+struct NestedScales {
+  ByteRange codes, map, absmax;  // U8; F32 [256]; F32
+  int64_t block;
+  float offset;
+};
+
 struct EncodedPlaces {
   std::array<std::optional<ByteRange>, kPartCount> parts;
+  // In place of the part of group scales, which are fp32.
+  std::optional<NestedScales> nested;
   // Of codes of 4 bits: the first of a byte is in its high half, as bitsandbytes stores them, not in the low one.
   bool high_first = false;
   std::optional<FactorSource> l1, l2;

@@ -1,10 +1,11 @@
 """
 Loads compressed checkpoints in stock consumers on the CPU in fp32. Reads {"tokens": ids, "jobs": [[consumer, folder, out], ...]}
-as JSON: writes the logits of the tokens to OUT.f32 and every weight to OUT/NAME.f32, and prints the shapes of the weights.
+and {"sample": folder} as JSON: writes the logits of the tokens to OUT.f32 and every weight to OUT/NAME.f32, and prints the shapes of the weights.
 
   transformers   a folder of safetensors
   gguf           a folder with one GGUF file, read by transformers
   mlx            a folder of mlx-lm, run by MLX on the CPU
+  nested         a folder that bitsandbytes itself makes of the model SAMPLE, its scales quantised too, and then as below
   bitsandbytes   a folder of NF4, computed with in fp32: the file's own type is that of its dense weights
 """
 
@@ -18,7 +19,7 @@ import mlx_lm
 import numpy as np
 import torch
 from mlx.utils import tree_map
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 torch.set_num_threads(2)
 request = json.load(sys.stdin)
@@ -66,7 +67,21 @@ def dump_mlx(folder, out):
     return shapes
 
 
+def quantize(folder):
+    # Rows that its blocks of 64 do not divide are left as they are.
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+        llm_int8_skip_modules=["down_proj", "lm_head"],
+    )
+    AutoModelForCausalLM.from_pretrained(request["sample"], quantization_config=settings).save_pretrained(folder)
+
+
 def dump(consumer, folder, out):
+    if consumer == "nested":
+        quantize(folder)
     if consumer == "mlx":
         return dump_mlx(folder, out)
     model = load(consumer, folder)

@@ -140,6 +140,7 @@ beforeAll(async () => {
   const written = [
     ...CASES.map(({ target, loader }) => [loader, target] as const),
     ...Object.entries(WIDTHS).map(([id, { loader }]) => [loader, `${id}-widths`] as const),
+    ['nested', 'nested'] as const,
   ];
   const jobs = written.map(([loader, name]) => [loader, path.join(folder, name), path.join(folder, `${name}-theirs`)]);
   const python = path.join(root, '.deps', 'venv', 'bin', 'python');
@@ -147,7 +148,7 @@ beforeAll(async () => {
   const found = await run<Record<string, [number, number?]>[]>(
     python,
     [script],
-    JSON.stringify({ tokens: TOKENS, jobs }),
+    JSON.stringify({ tokens: TOKENS, sample, jobs }),
   );
   shapes = new Map(written.map(([, name], i) => [name, found[i]!]));
 });
@@ -168,6 +169,22 @@ async function firstDifferent(name: string): Promise<unknown> {
   }
   return undefined;
 }
+
+const logitsOf = async (checkpoint: string): Promise<Float32Array> =>
+  withLanguageModel({ ...context(), native }, describeModel(await openCheckpoint(nodeFiles, checkpoint)), model =>
+    model.logits(Int32Array.from(TOKENS), {}),
+  );
+/** The largest difference of logits from those that a program made of a folder. */
+function differenceFrom(name: string, ours: Float32Array): number {
+  const theirs = floats(path.join(folder, `${name}-theirs.f32`));
+  return ours.reduce((most, value, i) => Math.max(most, Math.abs(value - theirs[i]!)), 0);
+}
+
+it('NF4 of bitsandbytes with scales that are quantised too is decoded to the bit, and run', async () => {
+  expect(await firstDifferent('nested')).toBeUndefined();
+  expect(differenceFrom('nested', await logitsOf(path.join(folder, 'nested')))).toBeLessThan(1e-3);
+  expect(differenceFrom('nested', await logitsOf(sample))).toBeGreaterThan(0.05);
+});
 
 it.each(Object.keys(WIDTHS))('%s: integers of every width and group are those that this program decodes', async id => {
   expect(await firstDifferent(`${id}-widths`)).toBeUndefined();
@@ -197,14 +214,7 @@ describe.each(CASES)('compress --for $target', ({ target, files, program }) => {
   });
 
   it('gives the logits of our runtime, which are not those of the original', async () => {
-    const logits = async (checkpoint: string): Promise<Float32Array> =>
-      withLanguageModel({ ...context(), native }, describeModel(await openCheckpoint(nodeFiles, checkpoint)), model =>
-        model.logits(Int32Array.from(TOKENS), {}),
-      );
-    const theirs = floats(path.join(folder, `${target}-theirs.f32`));
-    const difference = (ours: Float32Array): number =>
-      ours.reduce((most, value, i) => Math.max(most, Math.abs(value - theirs[i]!)), 0);
-    expect(difference(await logits(out))).toBeLessThan(1e-3);
-    expect(difference(await logits(sample))).toBeGreaterThan(0.05);
+    expect(differenceFrom(target, await logitsOf(out))).toBeLessThan(1e-3);
+    expect(differenceFrom(target, await logitsOf(sample))).toBeGreaterThan(0.05);
   });
 });

@@ -56,7 +56,7 @@ export function weightLookup(index: CheckpointIndex): (name: string) => WeightSo
       return (
         packedIntegers(other, symmetric.has(other.parts[0]?.file ?? '')) ??
         mxBlocks(other) ??
-        nf4Blocks(other) ??
+        nf4Blocks(other, index.descriptors) ??
         exl3Codes(other) ??
         refuse(other)
       );

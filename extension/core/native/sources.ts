@@ -153,6 +153,8 @@ export interface EncodedSource {
   parts: Partial<Record<EncodedPart, ByteRange>>;
   /** As of `EncodeDestination`. */
   highFirst?: true;
+  /** In place of `group_scales`, of fp32: scale i is map[codes[i]] absmax[floor(i / block)] + offset; U8, F32 [256], F32. */
+  nested?: { codes: ByteRange; map: ByteRange; absmax: ByteRange; block: number; offset: number };
   l1?: FactorSource;
   l2?: FactorSource;
 }

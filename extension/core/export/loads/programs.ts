@@ -263,7 +263,7 @@ const lqStudio: Program = {
       weights.some(({ asymmetric }) => asymmetric) ? no('zero points are shown and not computed with') : undefined,
     ],
     exl3: always(note('computed with where scales are numbers, not packed signs')),
-    bitsandbytes: always(note('NF4 with scales of one level is computed with')),
+    bitsandbytes: always(note('NF4 is computed with')),
     mlx: always(note('computed with where biases are those of symmetric integers, as it writes them')),
   },
 };
