@@ -1,7 +1,9 @@
 /**
  * Tokenizers by the Rust library that transformers uses, each in a process of its own. The library aborts the process it is in
  * where a definition breaks an assumption of its; what dies then is that process, and the engine goes on with an error to tell.
+ * Who opens the same one again is answered by the same process: stages of a compression do, one after the other.
  */
+import { createHash } from 'node:crypto';
 import { fork, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -29,7 +31,14 @@ export async function openTokenizer(folder: string, definition: string): Promise
     throw new LqError('native-missing', 'The tokenizer library is not in place; run "npm run build".', {
       file: binary,
     });
-  const tokenizer = new IsolatedTokenizer(path.join(folder, '..', PROCESS), binary, definition);
+  const key = createHash('sha256').update(`${binary}\n${definition}`).digest('hex');
+  const entry = path.join(folder, '..', PROCESS);
+  const tokenizer: IsolatedTokenizer =
+    running.get(key) ??
+    new IsolatedTokenizer(entry, binary, definition, () => {
+      if (running.get(key) === tokenizer) running.delete(key);
+    });
+  running.set(key, tokenizer);
   await tokenizer.ask({});
   return {
     encode: async (text, signal) => (await tokenizer.ask({ encode: text }, signal)) as number[],
@@ -37,7 +46,11 @@ export async function openTokenizer(folder: string, definition: string): Promise
   };
 }
 
+/** Those whose process runs, by library and definition. */
+const running = new Map<string, IsolatedTokenizer>();
+
 interface Waiting {
+  readonly question: Question;
   resolve(value: Answer['value']): void;
   reject(error: Error): void;
 }
@@ -53,22 +66,32 @@ class IsolatedTokenizer {
     private readonly entry: string,
     private readonly binary: string,
     private readonly definition: string,
+    private readonly onEnd: () => void,
   ) {}
 
-  /** A signal ends the process: an expression that backtracks without end leaves nothing else to do. */
+  /** A signal ends the process: an expression that backtracks without end leaves nothing else to do. Others are asked again. */
   ask(question: Question, signal?: AbortSignal): Promise<Answer['value']> {
-    clearTimeout(this.idle);
     return new Promise((resolve, reject) => {
-      const child = (this.child ??= this.start());
-      const stop = (): void => this.end(child, 'it was stopped');
+      const stop = (): void => this.end(this.child, 'it was stopped', waiting);
       signal?.addEventListener('abort', stop);
       const done = (): void => signal?.removeEventListener('abort', stop);
-      this.waiting.push({ resolve: value => (done(), resolve(value)), reject: error => (done(), reject(error)) });
-      child.ref();
-      child.channel?.ref();
-      child.send(question, error => {
-        if (error !== null) this.end(child, error.message);
-      });
+      const waiting: Waiting = {
+        question,
+        resolve: value => (done(), resolve(value)),
+        reject: error => (done(), reject(error)),
+      };
+      this.put(waiting);
+    });
+  }
+
+  private put(waiting: Waiting): void {
+    clearTimeout(this.idle);
+    const child = (this.child ??= this.start());
+    this.waiting.push(waiting);
+    child.ref();
+    child.channel?.ref();
+    child.send(waiting.question, error => {
+      if (error !== null) this.end(child, error.message);
     });
   }
 
@@ -102,14 +125,17 @@ class IsolatedTokenizer {
     this.idle = setTimeout(() => this.end(child, 'it was not used'), IDLE_MS).unref();
   }
 
-  private end(child: ChildProcess, reason: string): void {
-    if (this.child !== child) return;
+  /** Ends the process, of which one question is the reason: that it was at, if no other is named. Others are put to a new one. */
+  private end(child: ChildProcess | undefined, reason: string, culprit = this.waiting[0]): void {
+    if (child === undefined || this.child !== child) return;
     clearTimeout(this.idle);
     this.child = undefined;
     child.kill('SIGKILL');
-    const waiting = this.waiting;
+    this.onEnd();
+    const others = this.waiting.filter(each => each !== culprit);
     this.waiting = [];
-    for (const { reject } of waiting) reject(new Error(reason));
+    culprit?.reject(new Error(reason));
+    for (const each of others) this.put(each);
   }
 }
 

@@ -4,6 +4,7 @@ import type { FileSystem } from '../../extension/core/files/types';
 import { TextTokenizer } from '../../extension/core/evaluation/tokenizer';
 import { nodeFiles } from '../../extension/node/files';
 import golden from '../fixtures/tiny-books-4m.json';
+import { descendants } from '../harness/processes';
 import { native } from './native';
 
 const SAMPLE = 'media/sample/tiny-books-4m';
@@ -107,6 +108,28 @@ describe('the tokenizer of a model', () => {
     const running = tokenizer.encode(evaluation.repeat(20), { signal: stop.signal });
     stop.abort();
     await expect(running).rejects.toMatchObject({ code: 'cancelled' });
+  });
+
+  it('is one process for all that open the same, and another for another', async () => {
+    const definition = readFileSync(`${SAMPLE}/tokenizer.json`, 'utf8');
+    const processes = (): number => descendants(process.pid, 'tokenizer-process').length;
+    await native.openTokenizer(definition);
+    const before = processes();
+    for (let again = 0; again < 3; again++) await native.openTokenizer(definition);
+    expect(processes()).toBe(before);
+    await native.openTokenizer(`${definition}\n`);
+    expect(processes()).toBe(before + 1);
+  });
+
+  it('that one stops answers the others', async () => {
+    const definition = `${readFileSync(`${SAMPLE}/tokenizer.json`, 'utf8')} `;
+    const [one, other] = await Promise.all([native.openTokenizer(definition), native.openTokenizer(definition)]);
+    const stop = new AbortController();
+    const stopped = one.encode(evaluation.repeat(20), stop.signal);
+    const answered = other.encode('the hat');
+    stop.abort();
+    await expect(stopped).rejects.toThrow('stopped');
+    expect(await answered).toEqual(await one.encode('the hat'));
   });
 
   it('leaves out the truncation and padding that a file asks for', async () => {
