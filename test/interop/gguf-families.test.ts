@@ -79,7 +79,7 @@ function distance(ours: ArrayLike<number>, theirs: readonly number[]): number {
     ([a, b], value, i) => [a + (ours[i]! - value) ** 2, b + (value - mean) ** 2],
     [0, 0],
   );
-  return Math.sqrt(between! / spread!);
+  return Math.sqrt(between / spread);
 }
 
 it('a file read back has the logits of the checkpoint, and its weights by its names', async () => {
