@@ -12,6 +12,8 @@ export interface PipelineContext {
   readonly files: WritableFileSystem;
   /** Resolved device id: 'cpu' or 'cuda:N'. With several at work, the first. */
   readonly device: string;
+  /** Every device at work, once: windows of a text go over them, and each has the model whole. */
+  readonly devices: readonly string[];
   /** A device id for every matrix that may be worked on at once (`overLanes`); one device appears once or more often. */
   readonly lanes: readonly string[];
   readonly precision: Precision;
@@ -69,7 +71,8 @@ export const nativePrecision = ({ precision }: Pick<PipelineContext, 'precision'
   precision.used === 'bf16' ? { precision: 'bf16' } : {};
 
 /** The devices at work as a result names them: 'cpu', 'cuda:0', 'cuda:0 + cuda:1'. */
-export const devicesOf = (context: PipelineContext): string => [...new Set(context.lanes)].join(' + ');
+export const devicesOf = (context: Pick<PipelineContext, 'devices'>): string =>
+  [...new Set(context.devices)].join(' + ');
 
 /** What a native call concerns, for its error. */
 export interface Where {

@@ -1,6 +1,7 @@
 /**
- * Matrix after matrix over the lanes of the devices at work. A device with several lanes reads and prepares one matrix
- * while it computes another, and is filled by several small ones; several devices share a model by the matrix.
+ * Matrix after matrix over the lanes of the devices at work, or windows of a text over the devices. A device with several lanes
+ * reads and prepares one matrix while it computes another, and is filled by several small ones; several devices share a model by
+ * the matrix, and a text by its windows.
  */
 import type { Progress } from './progress';
 import { stageReporter, throwIfCancelled, type PipelineContext } from './context';
@@ -14,7 +15,8 @@ export const BUSY = Symbol('another process is at it');
 export interface LaneJob<T, R> {
   readonly stage: Progress['stage'];
   readonly items: readonly T[];
-  nameOf(item: T): string;
+  /** Absent: progress does not tell of items. */
+  nameOf?(item: T): string;
   /** Work an item takes, in the units that progress counts. */
   weightOf(item: T): number;
   /**
@@ -22,6 +24,40 @@ export interface LaneJob<T, R> {
    * `patient`, which is to wait for the process that is at it.
    */
   work(lane: PipelineContext, item: T, report: ItemReport, patient: boolean): Promise<R | typeof BUSY>;
+}
+
+/** Items in a row, as a part of all. */
+export interface Part {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** `count` items in `parts` of nearly equal size, or as many as there are items. */
+export function cutIntoParts(count: number, parts: number): Part[] {
+  const most = Math.max(Math.min(parts, count), 1);
+  const cut = (part: number): number => Math.floor((part * count) / most);
+  return Array.from({ length: most }, (_, part) => ({ first: cut(part), count: cut(part + 1) - cut(part) }));
+}
+
+/**
+ * A part of `count` windows on each device, in their order: results by part. `done` is told the windows done of a part; progress
+ * counts windows. Errors: those of `work`, cancelled.
+ */
+export function overDevices<R>(
+  context: PipelineContext,
+  stage: Progress['stage'],
+  count: number,
+  work: (lane: PipelineContext, part: Part, done: (windows: number) => void) => Promise<R>,
+): Promise<R[]> {
+  return overLanes<Part, R>(
+    { ...context, lanes: context.devices },
+    {
+      stage,
+      items: cutIntoParts(count, context.devices.length),
+      weightOf: part => part.count,
+      work: (lane, part, report) => work(lane, part, windows => report(windows / part.count)),
+    },
+  );
 }
 
 /**
@@ -44,14 +80,14 @@ export async function overLanes<T, R>(context: PipelineContext, job: LaneJob<T, 
   const failures: unknown[] = [];
   const queue = items.map((_, i) => ({ i, patient: false }));
   const run = async (device: string): Promise<void> => {
-    const lane: PipelineContext = { ...context, device, lanes: [device], signal: stop.signal };
+    const lane: PipelineContext = { ...context, device, devices: [device], lanes: [device], signal: stop.signal };
     for (let turn; failures.length === 0 && (turn = queue.shift()) !== undefined;) {
       const { i, patient } = turn;
       const item = items[i]!;
       const reportItem: ItemReport = (share, extra = {}) => {
         shares[i] = share;
         const count = { done: shares.filter(each => each === 1).length, total: items.length };
-        report(done(), { item: nameOf(item), count, ...extra });
+        report(done(), { ...(nameOf && { item: nameOf(item), count }), ...extra });
       };
       try {
         throwIfCancelled(context);

@@ -76,6 +76,7 @@ export function createContext(
     native,
     files: nodeFiles,
     device: lanes[0]!,
+    devices: devices.map(({ id }) => id),
     lanes,
     precision: resolvePrecision(devices[0]!, settings.precision ?? 'auto'),
     threads: settings.threads ?? 0,

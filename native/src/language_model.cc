@@ -1,7 +1,6 @@
 #include "language_model.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -95,14 +94,6 @@ Napi::Value run_calibrate(const std::shared_ptr<OpenModel>& model, const Napi::C
   return run_task(info.Env(), info[3], work, [losses](Napi::Env env) { return to_array(env, *losses); });
 }
 
-// Smallest value that a share of all values are at most.
-float percentile(std::vector<float>* values, double share) {
-  const auto rank = static_cast<int64_t>(std::ceil(share * static_cast<double>(values->size())));
-  const auto at = values->begin() + std::max<int64_t>(rank - 1, 0);
-  std::nth_element(values->begin(), at, values->end());
-  return *at;
-}
-
 Napi::Value run_divergence(const std::shared_ptr<OpenModel>& model, const Napi::CallbackInfo& info) {
   const auto other = unwrap<OpenModel>(info[0], "language model");
   if (!model->beside(*other)) throw Napi::TypeError::New(info.Env(), "the models are on different devices");
@@ -129,15 +120,13 @@ Napi::Value run_divergence(const std::shared_ptr<OpenModel>& model, const Napi::
     });
   };
   return run_task(info.Env(), info[3], work, [result](Napi::Env env) -> Napi::Value {
-    const auto count = static_cast<double>(result->kl.size());
-    Napi::Object kl = Napi::Object::New(env);
-    kl.Set("mean", std::accumulate(result->kl.begin(), result->kl.end(), 0.0) / count);
-    kl.Set("p99", percentile(&result->kl, 0.99));
+    auto kl = Napi::Float32Array::New(env, result->kl.size());
+    std::copy(result->kl.begin(), result->kl.end(), kl.Data());
     Napi::Object object = Napi::Object::New(env);
     object.Set("losses", to_array(env, result->losses));
     object.Set("otherLosses", to_array(env, result->other_losses));
     object.Set("kl", kl);
-    object.Set("sameTop", std::accumulate(result->same_top.begin(), result->same_top.end(), 0.0) / count);
+    object.Set("sameTop", std::accumulate(result->same_top.begin(), result->same_top.end(), 0.0));
     return object;
   });
 }

@@ -85,7 +85,7 @@ AttentionParts parse_attention(const Napi::Object& o, const LanguageModelConfig&
   a.chunked = flag(o, "chunked");
   a.parallel = flag(o, "parallel");
   a.shared_norm = flag(o, "sharedNorm");
-  a.head_norm = one_of<HeadNorm>(o, "headNorm", {"each", "together", "layer", "layer_own", "bare"});
+  a.head_norm = one_of<HeadNorm>(o, "headNorm", {"each", "together", "layer", "layer_own", "bare", "rotated"});
   a.scale = number_or(o, "attentionScale", 0);
   a.softcap = number_or(o, "attentionSoftcap", 0);
   a.clamp = number_or(o, "attentionClamp", 0);

@@ -187,6 +187,19 @@ std::vector<LanguageModelCase> cases_of_parts() {
              c.config.attention.growth = {0.4, 3, 1, true};
              c.context = 70;
            }),
+      vary("heads normalised once they are rotated, which yarn stretches, as in HunYuan",
+           [](LanguageModelCase& c) {
+             c.config.qk_norm = true;
+             c.config.attention.head_norm = HeadNorm::rotated;
+             c.config.rope_type = RopeType::yarn;
+             c.config.rope_factor = 4;
+             c.config.rope_original_max_positions = 16;
+             c.config.rope_attention_factor = 1.2;
+             c.config.rope_beta_fast = 32;
+             c.config.rope_beta_slow = 1;
+             c.config.head_dim = 10;
+             c.config.rotary.dim = 4;
+           }),
       vary("queries that grow in every layer, as in Ministral 3",
            [](LanguageModelCase& c) {
              c.config.attention.growth = {0.3, 5, 0, false};

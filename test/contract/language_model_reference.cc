@@ -127,7 +127,8 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
   const bool grows = growth.rate != 0 && (!growth.unrotated || traits.rotary == LayerRotary::none);
   const auto normalize_head = [&](Kind norm, int64_t h, double* head) {
     const double* weight = at(layer, norm).data() + (head_norm == HeadNorm::layer_own ? h * dim : 0);
-    if (head_norm == HeadNorm::each) return rms_norm(weight, c.norms.offset, c.rms_eps, head, dim);
+    if (head_norm == HeadNorm::each || head_norm == HeadNorm::rotated)
+      return rms_norm(weight, c.norms.offset, c.rms_eps, head, dim);
     const Vector* bias = find(layer, norm == Kind::q_norm ? Kind::q_norm_bias : Kind::k_norm_bias);
     layer_norm(weight, c.norms.offset, bias == nullptr ? nullptr : bias->data(), c.rms_eps, head, dim);
   };
@@ -144,8 +145,12 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
       if (normed && together) rms_norm(at(layer, norm).data(), c.norms.offset, c.rms_eps, y.data(), y.size());
       for (size_t h = 0; h < y.size() / dim; ++h) {
         double* head = y.data() + h * dim;
-        if (normed && !together && !bare) normalize_head(norm, static_cast<int64_t>(h), head);
-        if (!rotated || traits.rotary == LayerRotary::none) continue;
+        const bool after = head_norm == HeadNorm::rotated;
+        if (normed && !together && !bare && !after) normalize_head(norm, static_cast<int64_t>(h), head);
+        if (!rotated || traits.rotary == LayerRotary::none) {
+          if (normed && after) normalize_head(norm, static_cast<int64_t>(h), head);
+          continue;
+        }
         for (int32_t i = 0; i < half; ++i) {
           double& low = head[c.rotary.interleaved ? 2 * i : i];
           double& high = head[c.rotary.interleaved ? 2 * i + 1 : i + half];
@@ -154,6 +159,7 @@ void ReferenceModel::attention(int32_t layer, std::vector<Vector>* x) const {
           high = stretch * (b * std::cos(turn[i]) + a * std::sin(turn[i]));
         }
         if (normed && bare) rms_norm(ones.data(), 0, c.rms_eps, head, dim);
+        if (normed && after) normalize_head(norm, static_cast<int64_t>(h), head);
       }
       out.push_back(y);
     }

@@ -233,6 +233,15 @@ CASES = {
         dict(sliding_window=None, layer_types=["full_attention"] * 3, rms_norm_eps=0.01, tie_word_embeddings=True),
     ),
     "ernie4_5": ("Ernie4_5", dict(head_dim=12, use_bias=True)),
+    "hunyuan-dense": ("HunYuanDenseV1", dict(head_dim=12, attention_bias=True)),
+    "hunyuan-dense-alpha": (
+        "HunYuanDenseV1",
+        dict(head_dim=16, rms_norm_eps=0.01, **rope("dynamic", alpha=1000.0, factor=1.0)),
+    ),
+    "hunyuan-dense-yarn": (
+        "HunYuanDenseV1",
+        dict(head_dim=8, **rope("yarn", factor=4.0, original_max_position_embeddings=16, attention_factor=1.3)),
+    ),
     "helium": ("Helium", dict(head_dim=10, attention_bias=True, mlp_bias=True)),
     "cwm": ("Cwm", dict(head_dim=16, sliding_window=6, mlp_bias=True)),
     "hyperclovax": (
@@ -309,13 +318,18 @@ def make(name, family, changes, folder, stored=lambda name, tensor: {name: tenso
                 buffer.add_(0.2 * torch.randn_like(buffer))
     model = save(model, folder)
     tokens = torch.randint(MASK + 1, config.vocab_size, (SEQUENCES, CONTEXT))
+    record(model, tokens, MASK if family in MASKED else None, folder, stored)
+
+
+def record(model, tokens, mask, folder, stored=lambda name, tensor: {name: tensor}):
+    """Writes beside a model what it computes of rows of tokens; with a mask every fourth is predicted where it stands."""
     squares = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.ndim >= 2}
     losses = []
     # A masked token is written as the complement of what it was.
     inputs, labels = tokens.clone(), tokens.clone()
-    if family in MASKED:
-        inputs[:, ::4] = MASK
-        labels[inputs != MASK] = -100
+    if mask is not None:
+        inputs[:, ::4] = mask
+        labels[inputs != mask] = -100
         tokens[:, ::4] = ~tokens[:, ::4]
     for row, label in zip(inputs, labels):
         model.zero_grad()
@@ -324,12 +338,14 @@ def make(name, family, changes, folder, stored=lambda name, tensor: {name: tenso
         losses.append(out.loss.item())
         for n, p in model.named_parameters():
             if n in squares and p.grad is not None:
-                squares[n] += p.grad.square() / SEQUENCES
+                squares[n] += p.grad.square() / len(tokens)
     with torch.no_grad():
         logits = model(inputs[:1]).logits[0]
-    expected = dict(tokens=tokens.flatten().tolist(), context=CONTEXT, losses=losses, logits=logits.flatten().tolist())
-    if family in MASKED:
-        expected["mask"] = MASK
+    expected = dict(
+        tokens=tokens.flatten().tolist(), context=tokens.shape[1], losses=losses, logits=logits.flatten().tolist()
+    )
+    if mask is not None:
+        expected["mask"] = mask
     (folder / "expected.json").write_text(json.dumps(expected))
     tensors = {part: t.contiguous() for n, s in squares.items() for part, t in stored(n, s).items()}
     save_file(tensors, folder / "fisher.safetensors")

@@ -160,6 +160,33 @@ CASES = {
             attention_bias=True,
         ),
     ),
+    "ernie4_5_moe": (
+        "Ernie4_5_Moe",
+        dict(
+            moe_num_experts=6,
+            moe_k=2,
+            moe_intermediate_size=18,
+            moe_num_shared_experts=2,
+            num_hidden_layers=4,
+            moe_layer_interval=2,
+            moe_layer_start_index=0,
+            use_bias=True,
+        ),
+    ),
+    "ernie4_5_moe-alone": (
+        "Ernie4_5_Moe",
+        dict(moe_num_experts=5, moe_k=3, moe_intermediate_size=18, moe_num_shared_experts=0, moe_layer_end_index=1),
+    ),
+    "minimax-m2": (
+        "MiniMaxM2",
+        dict(
+            num_local_experts=6,
+            num_experts_per_tok=2,
+            head_dim=12,
+            **rope("default", partial_rotary_factor=0.5),
+        ),
+    ),
+    "minimax-m2-together": ("MiniMaxM2", dict(num_local_experts=4, num_experts_per_tok=3, head_dim=10)),
     "mixtral-together": ("Mixtral", dict(num_local_experts=4, num_experts_per_tok=2)),
     "qwen2-moe-together": ("Qwen2Moe", dict(**ROUTED, shared_expert_intermediate_size=36)),
     "qwen3-moe-together": ("Qwen3Moe", dict(**ROUTED, head_dim=12, mlp_only_layers=[0])),
@@ -194,9 +221,10 @@ def stored(name, tensor, family, together):
     if family in ("GptOss", "Llama4") or together:
         turned = family in ("GptOss", "Llama4")
         return {f"{name}[{e}]": matrix.T if turned else matrix for e, matrix in enumerate(tensor)}
-    gate, up, down = ("w1", "w3", "w2") if family == "Mixtral" else ("gate_proj", "up_proj", "down_proj")
+    mixtral = family in ("Mixtral", "MiniMaxM2")
+    gate, up, down = ("w1", "w3", "w2") if mixtral else ("gate_proj", "up_proj", "down_proj")
     base = name[: kind.start(1)]
-    if family == "Mixtral":
+    if mixtral:
         base = base.replace(".mlp.", ".block_sparse_moe.")
     parts = {}
     for e, matrix in enumerate(tensor):

@@ -10,6 +10,7 @@ import { readActivation } from './families/activations';
 import type { ExpertLayers } from './families/experts';
 import type { Family } from './families/family';
 import { COMMON_KEYS, INERT_KEYS } from './families/keys';
+import { missingPart } from './families/missing';
 import { FAMILIES, resolveFamily } from './families/registry';
 import { readRope } from './rope';
 
@@ -131,8 +132,10 @@ function refuseArchitecture(config: Readonly<Record<string, unknown>>, file: str
   const architecture = Array.isArray(config['architectures'])
     ? String(config['architectures'][0])
     : reader.text('model_type', '');
+  const missing = missingPart(config);
+  const why = missing === undefined ? '' : `: its network has ${missing}, for which there is no part here`;
   reader.refuse(
-    `The architecture ${architecture || '(not named)'} cannot be run, which a text needs; without one (--plain) it is compressed all the same. ${SUPPORTED_FAMILIES.join(', ')} can be run`,
+    `The architecture ${architecture || '(not named)'} cannot be run, which a text needs${why}. Without one (--plain) it is compressed all the same. ${SUPPORTED_FAMILIES.join(', ')} can be run`,
   );
 }
 

@@ -1,6 +1,6 @@
 /** The evaluation stage: a checkpoint and a text in, a report out. */
 import type { CheckpointIndex } from '../checkpoint/types';
-import type { PipelineContext } from '../context';
+import { devicesOf, type PipelineContext } from '../context';
 import { LqError } from '../errors';
 import { windowDivergence } from './divergence';
 import { forWindows } from './language-model';
@@ -51,7 +51,7 @@ export async function evaluateCheckpoint(
     context: windows.context,
     bos: options.bos ?? false,
     seconds: (context.now() - start) / 1000,
-    device: context.device,
+    device: devicesOf(context),
     precision: context.precision.used,
     warnings: [...windows.notes, ...model.warnings],
   };

@@ -1,7 +1,8 @@
 /** Perplexity of a language model on a text. */
-import { callNative, stageReporter, type PipelineContext } from '../context';
+import { callNative, type PipelineContext } from '../context';
+import { overDevices } from '../lanes';
 import { withLanguageModel, type ModelDescription } from './language-model';
-import type { Windows } from './windows';
+import { tokensOf, type Windows } from './windows';
 
 /** exp of the mean cross entropy of all predictions; windows of one length weigh alike. */
 export function perplexity(losses: ArrayLike<number>): number {
@@ -11,7 +12,7 @@ export function perplexity(losses: ArrayLike<number>): number {
 }
 
 /**
- * Mean cross entropy of every window. Progress counts windows.
+ * Mean cross entropy of every window, which go over the devices at work. Progress counts windows.
  * @throws LqError 'not-finite' and 'io' naming the tensor, 'out-of-memory', 'cancelled'.
  */
 export async function windowLosses(
@@ -19,13 +20,15 @@ export async function windowLosses(
   model: ModelDescription,
   windows: Windows,
 ): Promise<Float64Array> {
-  const report = stageReporter(context, 'evaluate', windows.windows);
-  return withLanguageModel(context, model, opened =>
-    callNative(
-      context,
-      { file: model.file },
-      control => opened.losses(windows.tokens, windows.context, control),
-      done => report(done),
+  const parts = await overDevices(context, 'evaluate', windows.windows, (lane, part, done) =>
+    withLanguageModel(lane, model, opened =>
+      callNative(
+        lane,
+        { file: model.file },
+        control => opened.losses(tokensOf(windows, part), windows.context, control),
+        done,
+      ),
     ),
   );
+  return Float64Array.from(parts.flatMap(losses => [...losses]));
 }

@@ -1,6 +1,7 @@
 /** Text as the language model is given it: non-overlapping windows of equal length. */
 import type { FileSystem } from '../files/types';
 import { LqError } from '../errors';
+import type { Part } from '../lanes';
 import { maskTokens } from './masks';
 import { readTextFile, type Text } from './text';
 import type { TextTokenizer } from './tokenizer';
@@ -29,6 +30,12 @@ export interface Windows {
   /** Id that stands for masked tokens, which are negative; absent where the next tokens are predicted. */
   readonly mask?: number;
 }
+
+/** Tokens of a part of the windows. */
+export const tokensOf = (
+  { tokens, context }: Pick<Windows, 'tokens' | 'context'>,
+  { first, count }: Part,
+): Int32Array => tokens.subarray(first * context, (first + count) * context);
 
 /**
  * Cuts ids into windows; what is left at the end is not used.

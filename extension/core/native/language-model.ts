@@ -52,10 +52,10 @@ export interface NativeLanguageModelConfig {
   noFirstNorm?: boolean;
   noLastNorm?: boolean;
   /**
-   * With qkNorm: RMS of each head (the default), of all together, LayerNorm of each head, that with weights of its own, or RMS
-   * of each head without weights where it is rotated.
+   * With qkNorm: RMS of each head (the default), of all together, LayerNorm of each head, that with weights of its own, RMS
+   * of each head without weights where it is rotated, or RMS of each head once it is rotated.
    */
-  headNorm?: 'each' | 'together' | 'layer' | 'layer_own' | 'bare';
+  headNorm?: 'each' | 'together' | 'layer' | 'layer_own' | 'bare' | 'rotated';
   /** Attention and MLP read the same, through the same norm or each through its own. */
   parallel?: boolean;
   sharedNorm?: boolean;
@@ -223,9 +223,9 @@ export interface NativeDivergence {
   /** Mean cross entropy of each sequence, of this model and of the other. */
   losses: Float64Array;
   otherLosses: Float64Array;
-  /** KL(this || other) in nats: mean over predictions, and what 99 % of them do not exceed. */
-  kl: { mean: number; p99: number };
-  /** Share of predictions where both find the same token likeliest. */
+  /** KL(this || other) in nats, of each prediction. */
+  kl: Float32Array;
+  /** Predictions where both find the same token likeliest. */
   sameTop: number;
 }
 

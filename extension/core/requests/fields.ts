@@ -309,7 +309,7 @@ export const parts = field(
   numberFlag(
     'parts',
     'N',
-    'compute statistics in N parts of the windows, which workers share, and add them up (default: 1)',
+    'compute statistics in N parts of the windows, which workers share, and add them up (default: as many as devices)',
   ),
 );
 

@@ -21,6 +21,7 @@ import { addFisher, computeFisher, modelHash, openFisher, type Range } from '../
 import { fisherMetric, kfacMetric, plainMetric, type Metric } from '../sensitivity/metric';
 import { measuredPrices, withPrices } from '../sensitivity/prices';
 import type { CalibrationReport, FisherReport } from '../sensitivity/types';
+import { BUSY, cutIntoParts, overLanes } from '../lanes';
 import { formatShard, shardOrder, type Shard } from '../shards';
 import { cachedFileOnce, cachePath, findCachedFile, makeRoom, waitReporter } from '../storage/cache';
 import { copyWhole } from '../storage/copy';
@@ -32,7 +33,7 @@ import { withPost } from '../storage/posts';
 export async function fisher(context: PipelineContext, request: FisherRequest, shard?: Shard): Promise<FisherReport> {
   const opened = await open(context.files, request);
   return posted(context, request, opened, shard, async own => {
-    const { file, report } = await fisherOnce(own, opened, { parts: shard?.count ?? 1, ...request }, shard);
+    const { file, report } = await fisherOnce(own, opened, { ...(shard && { parts: shard.count }), ...request }, shard);
     await copyWhole(own, file, request.out);
     return { ...report, out: request.out };
   });
@@ -50,7 +51,7 @@ async function fisherOnce(
   const contextLength = request.context ?? DEFAULTS.context;
   const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
   const { calibration } = request;
-  const parts = Math.min(request.parts ?? 1, samples);
+  const parts = Math.min(request.parts ?? context.devices.length, samples);
   const key = {
     version: EVALUATION_VERSION,
     model,
@@ -61,7 +62,7 @@ async function fisherOnce(
     samples,
     context: contextLength,
     backend: arithmeticOf(context),
-    ...(parts > 1 && { parts }),
+    ...(request.parts !== undefined && parts > 1 && { parts }),
   };
   const { file, value } = await inParts<FisherReport>(
     context,
@@ -132,8 +133,9 @@ interface PartedWork<R> {
 
 /**
  * Statistics of a text, computed once and found again. In parts of its windows, each is computed by the first process that comes to
- * it, those of its own stripe first, and the parts are added up in their order: the result depends on how many there are and on
- * nothing else.
+ * it, those of its own stripe first, on any of its devices, and the parts are added up in their order: the result depends on how
+ * many there are and on nothing else. Where that is not asked for there is one a device, and the sums are kept as those of any number
+ * are: they differ by rounding, as those of two instruction sets do.
  */
 async function inParts<R>(
   context: PipelineContext,
@@ -155,35 +157,37 @@ async function inParts<R>(
   if (parts === 1) return (await one(context, undefined, true))!;
   const found = await findCachedFile<R>(context, kind, key, extension);
   if (found !== undefined) return found;
-  const cut = (part: number): number => Math.floor((part * samples) / parts);
-  const ranges = Array.from({ length: parts }, (_, part) => ({ first: cut(part), count: cut(part + 1) - cut(part) }));
+  const ranges = cutIntoParts(samples, parts);
   const order = shardOrder(
     ranges.map(({ count }) => count),
     shard,
   );
-  const done = new Map<number, Found<R>>();
   context.post?.begin(stage, parts);
-  // First what nobody is at, then what others did not finish.
-  for (const patient of [false, true])
-    for (const part of order.filter(each => !done.has(each))) {
-      const { count } = ranges[part]!;
-      const before = [...done.keys()].reduce((sum, each) => sum + ranges[each]!.count, 0);
-      let how: 'computed' | 'found' = 'found';
-      const report: PipelineContext['report'] = progress => {
-        if (progress.waitingFor === undefined) how = 'computed';
-        const now = before + (count * progress.done) / progress.total;
-        context.report({ ...progress, done: Math.min(samples, now), total: samples });
-      };
-      const own = await one({ ...context, report }, ranges[part], patient);
-      if (own === undefined) continue;
-      done.set(part, own);
-      context.post?.done(how);
-    }
+  // First what nobody is at, then what others did not finish; each part on one of the devices.
+  const done = await overLanes<number, Found<R>>(
+    { ...context, lanes: context.devices },
+    {
+      stage,
+      items: order,
+      weightOf: part => ranges[part]!.count,
+      async work(lane, part, report, patient) {
+        let how: 'computed' | 'found' = 'found';
+        const told: PipelineContext['report'] = ({ done, total, waitingFor }) => {
+          if (waitingFor === undefined) how = 'computed';
+          report(done / total, waitingFor === undefined ? {} : { waitingFor });
+        };
+        const own = await one({ ...lane, report: told }, ranges[part], patient);
+        if (own === undefined) return BUSY;
+        context.post?.done(how);
+        return own;
+      },
+    },
+  );
   const sum = await cachedFileOnce<R>(context, kind, key, {
     extension,
     make: out =>
       add(
-        ranges.map((_, part) => done.get(part)!),
+        ranges.map((_, part) => done[order.indexOf(part)]!),
         out,
       ),
     onWait: waitReporter(context, stage, label),
@@ -207,7 +211,7 @@ export async function calibrate(
           copyOfCalibration(
             own,
             opened,
-            { parts: shard?.count ?? 1, ...request, calibration: calibration! },
+            { ...(shard && { parts: shard.count }), ...request, calibration: calibration! },
             out,
             shard,
           ),
@@ -246,7 +250,7 @@ async function calibrationOnce(
   const contextLength = request.context ?? DEFAULTS.context;
   const tokenizer = await TextTokenizer.ofCheckpoint(context, index);
   const { calibration, fisher = false } = request;
-  const parts = Math.min(request.parts ?? 1, samples);
+  const parts = Math.min(request.parts ?? context.devices.length, samples);
   const key = {
     version: EVALUATION_VERSION,
     model,
@@ -258,7 +262,7 @@ async function calibrationOnce(
     context: contextLength,
     fisher,
     backend: arithmeticOf(context),
-    ...(parts > 1 && { parts }),
+    ...(request.parts !== undefined && parts > 1 && { parts }),
   };
   const held = heldAtATime(context, request.memory);
   const { file, value } = await inParts<CalibrationReport>(

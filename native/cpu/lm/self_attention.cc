@@ -38,6 +38,7 @@ void for_norms(const LanguageModelConfig& c, int64_t rows, const Heads& heads, c
   switch (c.attention.head_norm) {
     case HeadNorm::each:
     case HeadNorm::bare:
+    case HeadNorm::rotated:
     case HeadNorm::layer:
       return fn(int64_t{0}, rows * heads.count, dim, heads.norm);
     case HeadNorm::together:
@@ -82,11 +83,13 @@ void clamp_backward(float limit, const float* clamped, int64_t n, float* d) {
 }
 
 // Positions rows [first, first + count) of a projection: x receives what becomes of raw, which may be x when nothing of
-// it is needed later.
+// it is needed later. Backward needs what the norm reads, which raw is left as.
 void position_heads(const Batch& batch, int64_t first, int64_t count, const Heads& heads, float* raw, float* x) {
   const LanguageModelConfig& c = batch.config;
   const int64_t n = heads.count * c.head_dim;
   if (c.attention.clamp > 0) clamp(static_cast<float>(c.attention.clamp), count * n, raw + first * n);
+  const bool turned_first = c.attention.head_norm == HeadNorm::rotated;
+  if (turned_first) rotate(batch, first, count, heads, raw, false);
   if (heads.norm.weight != nullptr) {
     for_norms(c, count, heads, [&](int64_t at, int64_t rows, int64_t size, const NormWeights& w) {
       norm(c, w, raw + first * n + at, rows, size, x + first * n + at);
@@ -94,7 +97,7 @@ void position_heads(const Batch& batch, int64_t first, int64_t count, const Head
   } else if (raw != x) {
     std::copy_n(raw + first * n, count * n, x + first * n);
   }
-  rotate(batch, first, count, heads, x, false);
+  if (!turned_first) rotate(batch, first, count, heads, x, false);
   grow(batch, first, count, heads, x);
 }
 
@@ -103,14 +106,16 @@ void position_heads_backward(const Batch& batch, int64_t first, int64_t count, c
                              float* dx) {
   const LanguageModelConfig& c = batch.config;
   const int64_t n = heads.count * c.head_dim;
+  const bool turned_first = c.attention.head_norm == HeadNorm::rotated;
   grow(batch, first, count, heads, dx);
-  rotate(batch, first, count, heads, dx, true);
+  if (!turned_first) rotate(batch, first, count, heads, dx, true);
   if (heads.norm.weight != nullptr) {
     for_norms(c, count, heads, [&](int64_t at, int64_t rows, int64_t size, const NormWeights& w) {
       float* d = dx + first * n + at;
       norm_backward(c, w, raw + first * n + at, d, nullptr, rows, size, d);
     });
   }
+  if (turned_first) rotate(batch, first, count, heads, dx, true);
   if (c.attention.clamp > 0) {
     clamp_backward(static_cast<float>(c.attention.clamp), raw + first * n, count * n, dx + first * n);
   }

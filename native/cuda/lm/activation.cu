@@ -32,16 +32,31 @@ __device__ inline void load_gates(const GateLayout& z, const Value* row, int64_t
   gate->y += b.y;
 }
 
+__device__ inline void add(Eight* x, const float* bias) {
+#pragma unroll
+  for (int k = 0; k < 8; ++k) x->at[k] += bias[k];
+}
+
+// Eight columns a thread; blockIdx.x is the row.
 template <int P, typename Value>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kEightThreads)
     activate_kernel(const GateLayout z, const Value* values, Bf16* act, int64_t plane) {
-  const int64_t row = blockIdx.x, i = (static_cast<int64_t>(blockIdx.y) * kRowThreads + threadIdx.x) * 2;
+  const int64_t row = blockIdx.x, i = (static_cast<int64_t>(blockIdx.y) * kEightThreads + threadIdx.x) * 8;
   if (i >= z.inner) return;
-  float2 gate, up;
-  load_gates(z, values + row * z.width(), i, &gate, &up);
-  const float a = z.gated ? activation(z.function, gate.x).value * up.x : activation(z.function, up.x).value;
-  const float b = z.gated ? activation(z.function, gate.y).value * up.y : activation(z.function, up.y).value;
-  store_planes<P>(act + row * z.inner + i, plane, a, b);
+  const int64_t up_at = z.gated ? z.inner + i : i;
+  const Value* from = values + row * z.width();
+  Eight up = load_eight(from + up_at);
+  if (z.bias != nullptr) add(&up, z.bias + up_at);
+  if (z.gated) {
+    Eight gate = load_eight(from + i);
+    if (z.bias != nullptr) add(&gate, z.bias + i);
+#pragma unroll
+    for (int k = 0; k < 8; ++k) up.at[k] *= activation(z.function, gate.at[k]).value;
+  } else {
+#pragma unroll
+    for (int k = 0; k < 8; ++k) up.at[k] = activation(z.function, up.at[k]).value;
+  }
+  store_planes<P>(act + row * z.inner + i, plane, up);
 }
 
 template <int P, typename Value>
@@ -93,8 +108,9 @@ dim3 grid_of(const Gates& g) { return dim3(static_cast<unsigned>(g.rows), blocks
 
 void activate(const Stream& stream, const Gates& g, const Planes& act) {
   const GateLayout z{g.function, g.gated, g.bias, g.inner};
+  const dim3 grid(static_cast<unsigned>(g.rows), blocks_for(g.inner, kEightThreads * 8));
   const auto run = [&](auto kernel, auto* values) {
-    kernel<<<grid_of(g), kRowThreads, 0, stream.get()>>>(z, values, bf16(act.data), act.plane);
+    kernel<<<grid, kEightThreads, 0, stream.get()>>>(z, values, bf16(act.data), act.plane);
     check_launch("activation");
   };
   if (act.count == 2) return run(activate_kernel<2, float>, static_cast<const float*>(g.values));

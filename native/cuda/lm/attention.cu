@@ -41,6 +41,13 @@ Sizes sizes_of(const Attention& a) {
 // What a head adds to its scores by distance.
 __device__ inline float slope_of(const Sizes& z, int head) { return z.slopes == nullptr ? 0.0f : z.slopes[head]; }
 
+// 2^x for x <= 0, to two units in the last place; what would be denormal is 0.
+__device__ inline float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // A score from a product of a query and a key, `distance` positions before it.
 __device__ inline float score_of(const Sizes& z, float slope, int distance, float product) {
   const float x = product * z.scale - slope * static_cast<float>(distance);
@@ -55,6 +62,14 @@ __device__ inline bool attends(const Sizes& z, int query, int key) {
   if (query >= z.context || key >= z.context || (z.causal && key > query)) return false;
   if (z.chunked) return query / z.window == key / z.window;
   return z.window == 0 || (query - key < z.window && key - query < z.window);
+}
+
+// Whether all of some queries in a row attend to all of some keys in a row.
+__device__ inline bool all_attend(const Sizes& z, int first, int last, int first_of_keys, int last_of_keys) {
+  if (last_of_keys >= z.context || (z.causal && last_of_keys > first)) return false;
+  if (z.window == 0) return true;
+  if (z.chunked) return min(first, first_of_keys) / z.window == max(last, last_of_keys) / z.window;
+  return last - first_of_keys < z.window && last_of_keys - first < z.window;
 }
 
 // First key any query from `query` on attends to, and the end of those that queries up to `last` do.
@@ -115,25 +130,36 @@ __global__ void __launch_bounds__(ForwardTiles<D, Planes>::kThreads)
     __syncthreads();
     float s[T::kKeys / 8][4] = {};
     rows_times_rows<D, Planes, T::kQueries, T::kKeys>(s, of_q, warp * 16, of_k, lane);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int query = query0 + warp * 16 + lane / 4 + half * 8;
-      float now = top[half];
+    // Most tiles have neither what a score may be besides a product nor keys that are not met: their path is short, and
+    // the other's instructions stay out of its way.
+    const int first = query0 + warp * 16;
+    if (z.cap == 0.0f && slope == 0.0f && all_attend(z, first, first + 15, key0, key0 + T::kKeys - 1)) {
+      const float scale = z.scale * kLog2E;
 #pragma unroll
       for (int n = 0; n < T::kKeys / 8; ++n) {
 #pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const int key = key0 + n * 8 + lane % 4 * 2 + e;
-          float& x = s[n][half * 2 + e];
-          x = attends(z, query, key) ? score_of(z, slope, query - key, x) * kLog2E : -INFINITY;
-          now = fmaxf(now, x);
+        for (int e = 0; e < 4; ++e) s[n][e] *= scale;
+      }
+    } else {
+#pragma unroll
+      for (int n = 0; n < T::kKeys / 8; ++n) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const int query = first + lane / 4 + e / 2 * 8, key = key0 + n * 8 + lane % 4 * 2 + e % 2;
+          s[n][e] = attends(z, query, key) ? score_of(z, slope, query - key, s[n][e]) * kLog2E : -INFINITY;
         }
       }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float now = top[half];
+#pragma unroll
+      for (int n = 0; n < T::kKeys / 8; ++n) now = fmaxf(now, fmaxf(s[n][half * 2], s[n][half * 2 + 1]));
       now = fmaxf(now, __shfl_xor_sync(~0u, now, 1));
       now = fmaxf(now, __shfl_xor_sync(~0u, now, 2));
       // A row that has met no key yet must not become a NaN.
       const float base = now == -INFINITY ? 0.0f : now;
-      const float keep = exp2f(top[half] - base);
+      const float keep = power_of_two(top[half] - base);
       top[half] = now;
       sum[half] *= keep;
 #pragma unroll
@@ -141,7 +167,7 @@ __global__ void __launch_bounds__(ForwardTiles<D, Planes>::kThreads)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           float& x = s[n][half * 2 + e];
-          x = exp2f(x - base);
+          x = power_of_two(x - base);
           sum[half] += x;
         }
       }

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "lm/attention.h"
+#include "lm/expert_queues.h"
 #include "lm/heads.h"
 #include "lm/norm.h"
 #include "lm/routing.h"
@@ -29,13 +30,14 @@ namespace lq::cuda {
 
 // What the routed blocks of a batch share (lm/routed_mlp.h); rows of pairs are sorted by expert.
 struct ExpertState {
-  std::shared_ptr<std::vector<int64_t>> begin;  // [experts + 1], where the pairs of each begin; on the host
-  float* logits;                                // [rows, experts]
+  std::shared_ptr<std::vector<int64_t>>
+      begin;      // [experts + 1], where the pairs of each begin; on the host, once awaited
+  float* logits;  // [rows, experts]
   Routes routes;
   Planes x;     // [pairs, hidden]
   void* gates;  // values [pairs, gates]
   Planes act;   // [pairs, inner]
-  float* y;     // [pairs, hidden]
+  void* y;      // values [pairs, hidden]
   float* sum;   // [rows, hidden], what the half gives; then the gradient of its input
   float* open;  // [rows], of the shared expert's gate
   // Of backward.
@@ -94,9 +96,15 @@ struct BatchContext {
   Rotary rotary, local_rotary;  // on the device, for one context
   const float* slopes;          // [heads] of biases by distance, or null
   PackedWorkspace* workspace;   // of products with packed weights
+  ExpertQueues* queues;         // null where there are no experts
 
   int64_t rows() const { return sequences * context; }
   bool values_bf16() const { return planes == 1; }
+  // The same with the products of a queue.
+  BatchContext on(const ExpertQueues::Queue& queue) const {
+    return {queue.stream, queue.products, shape,  planes,    sequences, context,
+            rotary,       local_rotary,   slopes, workspace, queues};
+  }
 };
 
 // A norm over the hidden size; an empty weight is none.

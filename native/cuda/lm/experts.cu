@@ -17,8 +17,11 @@ __global__ void __launch_bounds__(kRowThreads)
   const Bf16* from = x + pair / top_k * stride;
   Bf16* to = out + blockIdx.x * stride;
   const float weight = weights == nullptr ? 1.0f : weights[pair];
-  for (int64_t i = threadIdx.x; i < stride; i += kRowThreads) {
-    store_planes<P>(to + i, plane, weight * load_planes<P>(from + i, x_plane));
+  for (int64_t i = threadIdx.x * 8; i < stride; i += kRowThreads * 8) {
+    Eight x = load_planes_eight<P>(from + i, x_plane);
+#pragma unroll
+    for (float& each : x.at) each *= weight;
+    store_planes<P>(to + i, plane, x);
   }
 }
 
@@ -57,13 +60,25 @@ __device__ inline float2 gate_and_up(const ExpertLayout& z, const Value* values,
   return out;
 }
 
+// Eight columns a thread; blockIdx.x is the row.
 template <int P, typename Value>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kEightThreads)
     activate_experts_kernel(const ExpertLayout z, const Value* values, Bf16* act, int64_t plane) {
-  const int64_t row = blockIdx.x, i = static_cast<int64_t>(blockIdx.y) * kRowThreads + threadIdx.x;
+  const int64_t row = blockIdx.x, i = (static_cast<int64_t>(blockIdx.y) * kEightThreads + threadIdx.x) * 8;
   if (i >= z.inner) return;
-  const float2 g = gate_and_up(z, values, row, i);
-  store_planes<P>(act + row * z.inner + i, plane, slopes_of(z, g.x, g.y).act);
+  const Value* at = values + row * 2 * z.inner + i;
+  Eight gate = load_eight(at), up = load_eight(at + z.inner);
+  if (z.bias != nullptr) {
+    const float* bias = z.bias + (z.owner == nullptr ? 0 : z.owner[row]) * 2 * z.inner + i;
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      gate.at[k] += bias[k];
+      up.at[k] += bias[z.inner + k];
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < 8; ++k) gate.at[k] = slopes_of(z, gate.at[k], up.at[k]).act;
+  store_planes<P>(act + row * z.inner + i, plane, gate);
 }
 
 // A block a row.
@@ -96,31 +111,43 @@ __global__ void __launch_bounds__(kRowThreads)
 }
 
 // A block a token.
+template <typename Value>
 __global__ void __launch_bounds__(kRowThreads)
-    add_pairs_kernel(const Routes r, int top_k, const float* weights, const float* bias, const float* y, int64_t hidden,
-                     float* out) {
+    add_pairs_kernel(const Routes r, int top_k, const float* weights, const float* bias, const Value* y, int64_t hidden,
+                     float scale, const float* onto, float* out) {
   const int64_t row = blockIdx.x;
-  for (int64_t i = threadIdx.x; i < hidden; i += kRowThreads) {
-    float sum = 0.0f;
+  for (int64_t i = threadIdx.x * 8; i < hidden; i += kRowThreads * 8) {
+    Eight sum{};
     for (int k = 0; k < top_k; ++k) {
       const int64_t pair = row * top_k + k;
-      float x = y[r.place[pair] * hidden + i];
-      if (bias != nullptr) x += bias[r.experts[pair] * hidden + i];
-      sum += weights == nullptr ? x : weights[pair] * x;
+      Eight x = load_eight(y + r.place[pair] * hidden + i);
+      if (bias != nullptr) {
+        const Eight by = load_eight(bias + r.experts[pair] * hidden + i);
+#pragma unroll
+        for (int j = 0; j < 8; ++j) x.at[j] += by.at[j];
+      }
+      const float weight = weights == nullptr ? 1.0f : weights[pair];
+#pragma unroll
+      for (int j = 0; j < 8; ++j) sum.at[j] += weight * x.at[j];
     }
-    out[row * hidden + i] += sum;
+    Eight to{};
+    if (onto != nullptr) to = load_eight(onto + row * hidden + i);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) to.at[j] += scale * sum.at[j];
+    store_eight(out + row * hidden + i, to);
   }
 }
 
-template <int P>
+template <int P, typename Value>
 __global__ void __launch_bounds__(kRowThreads)
-    dot_pairs_kernel(const Routes r, int top_k, const Bf16* x, int64_t stride, int64_t plane, const float* y,
+    dot_pairs_kernel(const Routes r, int top_k, const Bf16* x, int64_t stride, int64_t plane, const Value* y,
                      int64_t hidden, float* d_weights) {
   const int64_t pair = blockIdx.x;
   const Bf16* row = x + pair / top_k * stride;
-  const float* of = y + r.place[pair] * hidden;
+  const Value* of = y + r.place[pair] * hidden;
   float sum = 0.0f;
-  for (int64_t i = threadIdx.x; i < hidden; i += kRowThreads) sum += of[i] * load_planes<P>(row + i, plane);
+  for (int64_t i = threadIdx.x; i < hidden; i += kRowThreads)
+    sum += load_value(of + i) * load_planes<P>(row + i, plane);
   sum = block_sum(sum);
   if (threadIdx.x == 0) d_weights[pair] = sum;
 }
@@ -160,9 +187,9 @@ void gather(const Stream& stream, const Operand& x, const int32_t* by_expert, in
 
 void activate_experts(const Stream& stream, const ExpertGates& g, const Planes& act) {
   if (g.rows == 0) return;
-  const dim3 grid(static_cast<unsigned>(g.rows), blocks_for(g.inner, kRowThreads));
+  const dim3 grid(static_cast<unsigned>(g.rows), blocks_for(g.inner, kEightThreads * 8));
   const auto run = [&](auto kernel, auto* values) {
-    kernel<<<grid, kRowThreads, 0, stream.get()>>>(layout_of(g), values, bf16(act.data), act.plane);
+    kernel<<<grid, kEightThreads, 0, stream.get()>>>(layout_of(g), values, bf16(act.data), act.plane);
     check_launch("activation of experts");
   };
   if (act.count == 2) return run(activate_experts_kernel<2, float>, static_cast<const float*>(g.values));
@@ -182,18 +209,25 @@ void activate_experts_backward(const Stream& stream, const ExpertGates& g, const
 }
 
 void add_pairs(const Stream& stream, const Routes& routes, int top_k, const float* weights, const float* bias,
-               const float* y, int64_t rows, int64_t hidden, float* out) {
-  add_pairs_kernel<<<static_cast<unsigned>(rows), kRowThreads, 0, stream.get()>>>(routes, top_k, weights, bias, y,
-                                                                                  hidden, out);
-  check_launch("adding what experts gave");
+               int planes, const void* y, const PairSum& sum) {
+  const auto run = [&](auto kernel, auto* values) {
+    kernel<<<static_cast<unsigned>(sum.rows), kRowThreads, 0, stream.get()>>>(routes, top_k, weights, bias, values,
+                                                                              sum.hidden, sum.scale, sum.onto, sum.out);
+    check_launch("adding what experts gave");
+  };
+  if (planes == 2) return run(add_pairs_kernel<float>, static_cast<const float*>(y));
+  run(add_pairs_kernel<Bf16>, static_cast<const Bf16*>(y));
 }
 
-void dot_pairs(const Stream& stream, const Routes& routes, int top_k, const Operand& x, const float* y, int64_t rows,
+void dot_pairs(const Stream& stream, const Routes& routes, int top_k, const Operand& x, const void* y, int64_t rows,
                int64_t hidden, float* d_weights) {
-  const auto kernel = x.planes == 2 ? dot_pairs_kernel<2> : dot_pairs_kernel<1>;
-  kernel<<<static_cast<unsigned>(rows * top_k), kRowThreads, 0, stream.get()>>>(routes, top_k, bf16(x.data), x.stride,
-                                                                                x.plane, y, hidden, d_weights);
-  check_launch("gradients of weights");
+  const auto run = [&](auto kernel, auto* values) {
+    kernel<<<static_cast<unsigned>(rows * top_k), kRowThreads, 0, stream.get()>>>(routes, top_k, bf16(x.data), x.stride,
+                                                                                  x.plane, values, hidden, d_weights);
+    check_launch("gradients of weights");
+  };
+  if (x.planes == 2) return run(dot_pairs_kernel<2, float>, static_cast<const float*>(y));
+  run(dot_pairs_kernel<1, Bf16>, static_cast<const Bf16*>(y));
 }
 
 void open_gate(const Stream& stream, const Operand& x, const float* gate, int64_t rows, int64_t hidden, float* open) {

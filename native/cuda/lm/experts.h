@@ -41,13 +41,20 @@ struct Weighed {
 void activate_experts_backward(const Stream& stream, const ExpertGates& gates, const void* d_act,
                                const Weighed& weighed, const Planes& d_gates, const Planes& act);
 
-// out [rows, hidden] += the sums over each token's pairs of weight (y + bias); y [pairs, hidden] is sorted, weights
-// null: 1, bias [experts, hidden] null: 0.
+// Where sums over a token's pairs go: out [rows, hidden] = onto + scale times the sum; onto null: 0, or out itself.
+struct PairSum {
+  int64_t rows, hidden;
+  float scale;
+  const float* onto;
+  float* out;
+};
+// The sums over each token's pairs of weight (y + bias); y [pairs, hidden] (values) is sorted, weights null: 1, bias
+// [experts, hidden] null: 0.
 void add_pairs(const Stream& stream, const Routes& routes, int top_k, const float* weights, const float* bias,
-               const float* y, int64_t rows, int64_t hidden, float* out);
+               int planes, const void* y, const PairSum& sum);
 
-// d_weights [pairs] = inner products of y [pairs, hidden], sorted, and the token's row of x.
-void dot_pairs(const Stream& stream, const Routes& routes, int top_k, const Operand& x, const float* y, int64_t rows,
+// d_weights [pairs] = inner products of y [pairs, hidden] (values), sorted, and the token's row of x.
+void dot_pairs(const Stream& stream, const Routes& routes, int top_k, const Operand& x, const void* y, int64_t rows,
                int64_t hidden, float* d_weights);
 
 // open [rows] = sigmoid of the product of each row of x and gate [hidden].

@@ -18,6 +18,7 @@ struct HeadLayout {
   bool together;       // norms are over all heads of queries, and all of keys
   bool own;            // every head has weights of its own
   bool centred;        // norms subtract the mean
+  bool turned;         // norms are of what is turned already
   float rate, length;  // of queries' growth; rate 0: none
   int offset;
   const float *cosine, *sine, *bias, *q_norm, *k_norm, *q_norm_bias, *k_norm_bias;
@@ -43,7 +44,7 @@ struct Head {
   float growth;
   bool turns;
 };
-__device__ inline Head head_at(const HeadLayout& z, int64_t row, int head) {
+__device__ inline Head head_at(const HeadLayout& z, int64_t row, int position, int head) {
   Head h;
   h.row = row;
   h.at = row * z.stride + head * z.width;
@@ -56,10 +57,10 @@ __device__ inline Head head_at(const HeadLayout& z, int64_t row, int head) {
   h.bias = z.bias == nullptr ? nullptr : z.bias + head * z.width;
   h.growth = 1.0f;
   if (h.kind == 0 && z.rate != 0.0f) {
-    h.growth += z.rate * log1pf(floorf(static_cast<float>(row % z.context + z.offset) / z.length));
+    h.growth += z.rate * log1pf(floorf(static_cast<float>(position + z.offset) / z.length));
   }
   h.turns = h.kind < 2 && z.turning > 0;
-  h.turn = row % z.context * z.turning;
+  h.turn = static_cast<int64_t>(position) * z.turning;
   return h;
 }
 
@@ -105,18 +106,36 @@ __device__ inline float load_head(const HeadLayout& z, const Head& h, const Valu
   return h.norm == nullptr ? 0.0f : warp_sum(squares);
 }
 
-// Gradients of a head, turned back, and times the norm's weights where there are some.
+// Turns a head, or turns it back.
+__device__ inline void turn(const HeadLayout& z, const Head& h, int lane, bool back, Pairs* x) {
+  if (!h.turns) return;
+  for_pairs(z, lane, [&](int j, int i, Pair) {
+    if (i >= z.turning) return;
+    const float c = z.cosine[h.turn + i], s = back ? -z.sine[h.turn + i] : z.sine[h.turn + i];
+    const float a = x->low[j], b = x->high[j];
+    x->low[j] = a * c - b * s;
+    x->high[j] = b * c + a * s;
+  });
+}
+__device__ inline float sum_of_squares(const HeadLayout& z, int lane, const Pairs& x) {
+  float squares = 0.0f;
+  for_pairs(z, lane, [&](int j, int, Pair) { squares += x.low[j] * x.low[j] + x.high[j] * x.high[j]; });
+  return warp_sum(squares);
+}
+
+// Gradients of a head, turned back unless norms are of what is turned, and times the norm's weights where there are
+// some.
 template <typename Value>
 __device__ inline void load_gradients(const HeadLayout& z, const Head& h, const Value* d, int lane, Pairs* out) {
-  for_pairs(z, lane, [&](int j, int i, Pair p) {
-    float a = h.growth * load_value(d + h.at + p.low), b = h.growth * load_value(d + h.at + p.high);
-    if (h.turns && i < z.turning) {
-      const float c = z.cosine[h.turn + i], s = z.sine[h.turn + i], turned = a * c + b * s;
-      b = b * c - a * s;
-      a = turned;
-    }
-    out->low[j] = h.norm == nullptr ? a : a * h.norm[p.low];
-    out->high[j] = h.norm == nullptr ? b : b * h.norm[p.high];
+  for_pairs(z, lane, [&](int j, int, Pair p) {
+    out->low[j] = h.growth * load_value(d + h.at + p.low);
+    out->high[j] = h.growth * load_value(d + h.at + p.high);
+  });
+  if (!z.turned) turn(z, h, lane, true, out);
+  if (h.norm == nullptr) return;
+  for_pairs(z, lane, [&](int j, int, Pair p) {
+    out->low[j] *= h.norm[p.low];
+    out->high[j] *= h.norm[p.high];
   });
 }
 
@@ -138,7 +157,7 @@ __global__ void __launch_bounds__(kRowThreads)
   const int first = kind == 0 ? 0 : z.heads, end = kind == 0 ? z.heads : z.heads + z.kv_heads;
   float squares = 0.0f, inner = 0.0f;
   for (int head = first; head < end; ++head) {
-    const Head h = head_at(z, row, head);
+    const Head h = head_at(z, row, static_cast<int>(row % z.context), head);
     Pairs x, g;
     squares += load_head(z, h, raw, lane, &x);
     if (d == nullptr) continue;
@@ -167,52 +186,57 @@ __device__ inline void store_head(const HeadLayout& z, const Head& h, int lane, 
   for (int i = z.dim + lane; i < z.width; i += 32) store_planes<P>(out + h.at + i, plane, 0.0f);
 }
 
-// A warp a row and head.
+// Calls work(head) for the heads of a row over the warps of its block.
+template <typename Work>
+__device__ inline void for_heads(const HeadLayout& z, int heads, const Work& work) {
+  const int64_t row = blockIdx.x;
+  const int position = static_cast<int>(static_cast<unsigned>(row) % static_cast<unsigned>(z.context));
+  for (int head = threadIdx.x / 32; head < heads; head += kRowWarps) work(head_at(z, row, position, head));
+}
+
 template <int P, typename Value>
-__global__ void __launch_bounds__(kRowThreads)
-    position_kernel(const HeadLayout z, int64_t count, int heads, const Value* raw, Bf16* out, int64_t plane) {
-  const int64_t item = static_cast<int64_t>(blockIdx.x) * kRowWarps + threadIdx.x / 32;
-  if (item >= count) return;
-  const int lane = threadIdx.x % 32;
-  const Head h = head_at(z, item / heads, static_cast<int>(item % heads));
+__device__ inline void position_head(const HeadLayout& z, const Head& h, int lane, const Value* raw, Bf16* out,
+                                     int64_t plane) {
   Pairs x;
-  const float squares = load_head(z, h, raw, lane, &x);
+  float squares = load_head(z, h, raw, lane, &x);
+  if (z.turned) {
+    turn(z, h, lane, false, &x);
+    squares = sum_of_squares(z, lane, x);
+  }
   float n, scale = 1.0f;
   if (h.norm != nullptr) scale = norm_scale(z, h, squares, &n);
-  for_pairs(z, lane, [&](int j, int i, Pair p) {
-    float a = x.low[j] * scale, b = x.high[j] * scale;
+  for_pairs(z, lane, [&](int j, int, Pair p) {
+    x.low[j] *= scale;
+    x.high[j] *= scale;
     if (h.norm != nullptr) {
-      a *= h.norm[p.low];
-      b *= h.norm[p.high];
+      x.low[j] *= h.norm[p.low];
+      x.high[j] *= h.norm[p.high];
     }
     if (h.norm_bias != nullptr) {
-      a += h.norm_bias[p.low];
-      b += h.norm_bias[p.high];
+      x.low[j] += h.norm_bias[p.low];
+      x.high[j] += h.norm_bias[p.high];
     }
-    if (h.turns && i < z.turning) {
-      const float c = z.cosine[h.turn + i], s = z.sine[h.turn + i], turned = a * c - b * s;
-      b = b * c + a * s;
-      a = turned;
-    }
-    x.low[j] = h.growth * a;
-    x.high[j] = h.growth * b;
+  });
+  if (!z.turned) turn(z, h, lane, false, &x);
+  for_pairs(z, lane, [&](int j, int, Pair) {
+    x.low[j] *= h.growth;
+    x.high[j] *= h.growth;
   });
   store_head<P>(z, h, lane, x, out, plane);
 }
 
 template <int P, typename Value>
-__global__ void __launch_bounds__(kRowThreads)
-    position_backward_kernel(const HeadLayout z, int64_t count, int heads, const Value* raw, const Value* d, Bf16* out,
-                             int64_t plane) {
-  const int64_t item = static_cast<int64_t>(blockIdx.x) * kRowWarps + threadIdx.x / 32;
-  if (item >= count) return;
-  const int lane = threadIdx.x % 32;
-  const Head h = head_at(z, item / heads, static_cast<int>(item % heads));
+__device__ inline void position_head_backward(const HeadLayout& z, const Head& h, int lane, const Value* raw,
+                                              const Value* d, Bf16* out, int64_t plane) {
   Pairs g;
   load_gradients(z, h, d, lane, &g);
   if (h.norm != nullptr) {
     Pairs x;
-    const float squares = load_head(z, h, raw, lane, &x);
+    float squares = load_head(z, h, raw, lane, &x);
+    if (z.turned) {
+      turn(z, h, lane, false, &x);
+      squares = sum_of_squares(z, lane, x);
+    }
     float n;
     const float scale = norm_scale(z, h, squares, &n);
     const float inner = z.together ? z.sums[h.row * 4 + 2 + h.kind] : inner_product(z, lane, x, g);
@@ -225,6 +249,7 @@ __global__ void __launch_bounds__(kRowThreads)
       g.high[j] = (g.high[j] - mean) * scale - x.high[j] * back;
     });
   }
+  if (z.turned) turn(z, h, lane, true, &g);
   // Nothing flows through what was cut.
   if (z.limit > 0.0f) {
     for_pairs(z, lane, [&](int j, int, Pair p) {
@@ -233,6 +258,56 @@ __global__ void __launch_bounds__(kRowThreads)
     });
   }
   store_head<P>(z, h, lane, g, out, plane);
+}
+
+// A block a row.
+template <int P, typename Value>
+__global__ void __launch_bounds__(kRowThreads)
+    position_kernel(const HeadLayout z, int heads, const Value* raw, Bf16* out, int64_t plane) {
+  for_heads(z, heads, [&](const Head& h) { position_head<P>(z, h, threadIdx.x % 32, raw, out, plane); });
+}
+template <int P, typename Value>
+__global__ void __launch_bounds__(kRowThreads) position_backward_kernel(const HeadLayout z, int heads, const Value* raw,
+                                                                        const Value* d, Bf16* out, int64_t plane) {
+  for_heads(z, heads, [&](const Head& h) { position_head_backward<P>(z, h, threadIdx.x % 32, raw, d, out, plane); });
+}
+
+// Whether heads are turned whole, by halves, and that is all.
+bool only_turns(const HeadLayout& z) {
+  return z.bias == nullptr && z.q_norm == nullptr && z.k_norm == nullptr && z.limit == 0.0f && z.rate == 0.0f &&
+         !z.interleaved && z.turning * 2 == z.dim && z.dim == z.width && z.turning % 8 == 0;
+}
+// A block a row; a thread eight pairs of a head.
+template <int P, typename Value>
+__global__ void __launch_bounds__(kRowThreads)
+    turn_kernel(const HeadLayout z, int heads, bool back, const Value* from, Bf16* out, int64_t plane) {
+  const int64_t row = blockIdx.x;
+  const unsigned position = static_cast<unsigned>(row) % static_cast<unsigned>(z.context);
+  const unsigned eights = static_cast<unsigned>(z.turning) / 8;
+  for (unsigned item = threadIdx.x; item < heads * eights; item += kRowThreads) {
+    const unsigned head = item / eights, i = item % eights * 8;
+    const int64_t at = row * z.stride + head * z.width + i;
+    Eight low = load_eight(from + at), high = load_eight(from + at + z.turning);
+    if (head < static_cast<unsigned>(z.heads + z.kv_heads)) {
+      const int64_t turn = static_cast<int64_t>(position) * z.turning + i;
+      const Eight cosine = load_eight(z.cosine + turn), sine = load_eight(z.sine + turn);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        const float a = low.at[k], b = high.at[k], s = back ? -sine.at[k] : sine.at[k];
+        low.at[k] = a * cosine.at[k] - b * s;
+        high.at[k] = b * cosine.at[k] + a * s;
+      }
+    }
+    store_planes<P>(out + at, plane, low);
+    store_planes<P>(out + at + z.turning, plane, high);
+  }
+}
+template <int P, typename Value>
+void turn_heads(const Stream& stream, const HeadLayout& z, int64_t rows, int heads, bool back, const void* from,
+                const Planes& out) {
+  turn_kernel<P, Value><<<static_cast<unsigned>(rows), kRowThreads, 0, stream.get()>>>(
+      z, heads, back, static_cast<const Value*>(from), bf16(out.data), out.plane);
+  check_launch("rotation");
 }
 
 HeadLayout layout_of(const Positions& p) {
@@ -253,6 +328,7 @@ HeadLayout layout_of(const Positions& p) {
           p.shape.norms_together(),
           c.attention.head_norm == HeadNorm::layer_own,
           c.attention.head_norm == HeadNorm::layer || c.attention.head_norm == HeadNorm::layer_own,
+          c.attention.head_norm == HeadNorm::rotated,
           grows ? static_cast<float>(growth.rate) : 0.0f,
           static_cast<float>(growth.length),
           growth.offset,
@@ -282,11 +358,13 @@ void position_heads(const Stream& stream, const Positions& positions, int64_t ro
   // Values that stay where and as they are need no pass.
   const bool in_place = raw == qkv.data && z.bias == nullptr && z.limit == 0.0f;
   const int heads = z.heads + (in_place ? 1 : 2) * z.kv_heads;
-  const int64_t count = rows * heads;
+  if (only_turns(z)) {
+    return qkv.count == 2 ? turn_heads<2, float>(stream, z, rows, heads, false, raw, qkv)
+                          : turn_heads<1, Bf16>(stream, z, rows, heads, false, raw, qkv);
+  }
   const auto run = [&](auto kernel, auto* values) {
     sum_heads<std::remove_const_t<std::remove_pointer_t<decltype(values)>>>(stream, z, rows, raw, nullptr);
-    kernel<<<blocks_for(count, kRowWarps), kRowThreads, 0, stream.get()>>>(z, count, heads, values, bf16(qkv.data),
-                                                                           qkv.plane);
+    kernel<<<static_cast<unsigned>(rows), kRowThreads, 0, stream.get()>>>(z, heads, values, bf16(qkv.data), qkv.plane);
     check_launch("rotation");
   };
   if (qkv.count == 2) return run(position_kernel<2, float>, static_cast<const float*>(raw));
@@ -297,12 +375,15 @@ void position_heads_backward(const Stream& stream, const Positions& positions, i
                              const void* d, const Planes& out) {
   const HeadLayout z = layout_of(positions);
   const int heads = z.heads + (d == out.data && z.limit == 0.0f ? 1 : 2) * z.kv_heads;
-  const int64_t count = rows * heads;
+  if (only_turns(z)) {
+    return out.count == 2 ? turn_heads<2, float>(stream, z, rows, heads, true, d, out)
+                          : turn_heads<1, Bf16>(stream, z, rows, heads, true, d, out);
+  }
   const auto run = [&](auto kernel, auto* values) {
     using Value = std::remove_const_t<std::remove_pointer_t<decltype(values)>>;
     sum_heads<Value>(stream, z, rows, raw, d);
-    kernel<<<blocks_for(count, kRowWarps), kRowThreads, 0, stream.get()>>>(
-        z, count, heads, values, static_cast<const Value*>(d), bf16(out.data), out.plane);
+    kernel<<<static_cast<unsigned>(rows), kRowThreads, 0, stream.get()>>>(
+        z, heads, values, static_cast<const Value*>(d), bf16(out.data), out.plane);
     check_launch("rotation backward");
   };
   if (out.count == 2) return run(position_backward_kernel<2, float>, static_cast<const float*>(raw));

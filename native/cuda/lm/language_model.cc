@@ -2,10 +2,52 @@
 
 #include "lm/calibration.h"
 #include "lm/comparison.h"
+#include "lm/hidden_states.h"
 #include "lm/layer_pass.h"
 
 namespace lq::cuda {
 namespace {
+
+// Losses of a model whose blocks do not all stay on the device: all sequences go through one block after another, so
+// that each is brought once.
+void losses_by_block(Model* model, const RotaryOnDevice& rotary, const int32_t* tokens, int64_t sequences,
+                     int32_t context, double* losses, const Watch& watch, Meter* meter) {
+  const LanguageModelConfig& c = model->shape.config;
+  const int64_t rows = sequences * context, hidden = model->shape.hidden;
+  HiddenStates states(model->stream(), rows, hidden, HiddenStates::fit(rows, hidden, Model::usable_bytes()));
+  // Calls work(batch, memory, state, first) with the state's x at hand, and keeps what it leaves there.
+  const auto for_states = [&](const auto& work) {
+    model->for_batches(rotary, sequences, context, Keep::nothing,
+                       [&](const BatchContext& b, const BatchMemory& m, int64_t first) {
+                         meter->begin(b.sequences, c.layers + 1, 1);
+                         BlockState s = m.blocks[0];
+                         s.x = states.bring(first * context, b.rows(), s.x);
+                         if (!c.attention.parallel) s.middle = s.x;
+                         work(b, m, s, first);
+                       });
+  };
+  const EmbeddingWeights& embedding = model->weights().embedding(watch);
+  for_states([&](const BatchContext& b, const BatchMemory& m, const BlockState& s, int64_t first) {
+    model->embed_tokens(embedding, tokens + first * context, b.rows(), context, m.tokens, m.positions, s.x);
+    states.keep(first * context, b.rows(), s.x);
+  });
+  for (int32_t layer = 0; layer < c.layers; ++layer) {
+    const BlockWeights& weights = model->weights().block(layer, watch);
+    for_states([&](const BatchContext& b, const BatchMemory&, const BlockState& s, int64_t first) {
+      forward_block(b, weights, s, s.x);
+      states.keep(first * context, b.rows(), s.x);
+      meter->step();
+    });
+  }
+  const TableWeights& head = model->weights().head(watch);
+  for_states([&](const BatchContext& b, const BatchMemory& m, const BlockState& s, int64_t first) {
+    model->upload_targets(b, m, tokens + first * context);
+    head_losses(b, head, s.x, m.targets, m.head);
+    model->collect_losses(b, Predictions(c, tokens + first * context, b.sequences, context), m.head.entropy,
+                          losses + first);
+    meter->step();
+  });
+}
 
 class CudaLanguageModel final : public LanguageModel {
  public:
@@ -19,6 +61,9 @@ class CudaLanguageModel final : public LanguageModel {
       model_.prepare(watch);
       Meter meter(model_.stream(), watch, sequences);
       const RotaryOnDevice rotary(model_.stream(), model_.shape.config, context);
+      if (model_.brings_blocks()) {
+        return losses_by_block(&model_, rotary, tokens, sequences, context, losses, watch, &meter);
+      }
       model_.for_batches(
           rotary, sequences, context, Keep::nothing, [&](const BatchContext& b, const BatchMemory& m, int64_t first) {
             meter.begin(b.sequences, model_.shape.config.layers + 1, 1);

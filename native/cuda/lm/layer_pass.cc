@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "lm/hidden_states.h"
 #include "lm/moments.h"
 #include "lm/residual.h"
 #include "lm/routed_mlp.h"
@@ -27,42 +28,6 @@ void copy_planes(const Stream& stream, const Planes& from, int64_t count, const 
           "copying on the device");
   }
 }
-
-// Hidden states of all sequences, [rows, width] fp32, on the device or on the host.
-class HiddenStates {
- public:
-  HiddenStates() = default;
-  HiddenStates(const Stream& stream, int64_t rows, int64_t width, bool on_device) : stream_(&stream), width_(width) {
-    if (on_device) {
-      device_ = DeviceBuffer<float>(stream, rows * width);
-    } else {
-      host_.resize(static_cast<size_t>(rows * width));
-    }
-  }
-
-  // Rows [first, first + rows) on the device: in place, or brought to `room`.
-  float* bring(int64_t first, int64_t rows, float* room) const {
-    if (device_.get() != nullptr) return device_.get() + first * width_;
-    copy(room, host_.data() + first * width_, rows, cudaMemcpyHostToDevice);
-    return room;
-  }
-  // Keeps what bring() gave, changed since.
-  void keep(int64_t first, int64_t rows, const float* from) {
-    if (device_.get() == nullptr) copy(host_.data() + first * width_, from, rows, cudaMemcpyDeviceToHost);
-  }
-
- private:
-  void copy(float* to, const float* from, int64_t rows, cudaMemcpyKind kind) const {
-    check(cudaMemcpyAsync(to, from, static_cast<size_t>(rows * width_) * sizeof(float), kind, stream_->get()),
-          "copying hidden states");
-    stream_->synchronize();
-  }
-
-  const Stream* stream_ = nullptr;
-  int64_t width_ = 0;
-  DeviceBuffer<float> device_;
-  std::vector<float> host_;
-};
 
 class CudaLayerPass final : public LayerPass {
  public:
@@ -181,8 +146,7 @@ class CudaLayerPass final : public LayerPass {
     const int64_t hidden = model_.shape.hidden;
     // Whole sequences, whose positions start anew.
     const int64_t piece = std::min(rows(), std::max<int64_t>((1 << 14) / context_, 1) * context_);
-    const int64_t bytes = 2 * rows() * hidden * static_cast<int64_t>(sizeof(float));
-    const bool on_device = bytes <= Model::usable_bytes() / 2;
+    const bool on_device = HiddenStates::fit(2 * rows(), hidden, Model::usable_bytes());
     dense_ = HiddenStates(stream, rows(), hidden, on_device);
     encoded_ = HiddenStates(stream, rows(), hidden, on_device);
     const EmbeddingWeights& weights = weights_->embedding(watch);
@@ -259,6 +223,7 @@ class CudaLayerPass final : public LayerPass {
     const int64_t n = of.width;
     const Planes normed = input_of(b, encoded_weights_, state, BlockInput::mlp, encoded_, of.first);
     route_rows(b, encoded_weights_, normed, state.experts);
+    await_routes(b, state.experts);
     const int64_t count = (*state.experts.begin)[of.expert + 1] - (*state.experts.begin)[of.expert];
     if (count == 0) return;
     const Planes q = expert_input(b, encoded_weights_, normed, state.experts, of.expert, down);
@@ -280,7 +245,8 @@ class CudaLayerPass final : public LayerPass {
     const RotaryOnDevice rotary(model_.stream(), model_.shape.config, context_);
     const auto context_of = [&](int64_t count) {
       return BatchContext{model_.stream(), model_.products(), model_.shape,   kPlanes,         count,
-                          context_,        rotary.standard(), rotary.local(), rotary.slopes(), weights_->workspace()};
+                          context_,        rotary.standard(), rotary.local(), rotary.slopes(), weights_->workspace(),
+                          model_.queues()};
     };
     const auto bytes_of = [&](int64_t count) {
       Arena counting(nullptr);

@@ -19,11 +19,22 @@ __global__ void __launch_bounds__(kRowThreads)
   const int64_t row = blockIdx.x;
   const float* z = logits + row * stride;
   float top = -INFINITY;
-  for (int64_t i = threadIdx.x; i < width; i += kRowThreads) top = fmaxf(top, z[i]);
+  // Rows lie on 16 bytes.
+  for (int64_t i = threadIdx.x * 4; i < width; i += kRowThreads * 4) {
+    const float4 x = *reinterpret_cast<const float4*>(z + i);
+    const float at[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) top = fmaxf(top, i + k < width ? at[k] : -INFINITY);
+  }
   const float before = begin == 0 ? -INFINITY : state.top[row];
   top = fmaxf(block_max(top), before);
   float sum = 0.0f;
-  for (int64_t i = threadIdx.x; i < width; i += kRowThreads) sum += expf(z[i] - top);
+  for (int64_t i = threadIdx.x * 4; i < width; i += kRowThreads * 4) {
+    const float4 x = *reinterpret_cast<const float4*>(z + i);
+    const float at[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) sum += i + k < width ? expf(at[k] - top) : 0.0f;
+  }
   sum = block_sum(sum);
   if (threadIdx.x != 0) return;
   state.sum[row] = sum + (begin == 0 ? 0.0f : state.sum[row] * expf(before - top));

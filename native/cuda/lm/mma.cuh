@@ -70,4 +70,48 @@ __device__ inline float2 load_pair(const Bf16* in) {
 __device__ inline void store_pair(float* out, float x, float y) { *reinterpret_cast<float2*>(out) = {x, y}; }
 __device__ inline void store_pair(Bf16* out, float x, float y) { *reinterpret_cast<uint32_t*>(out) = pack(x, y); }
 
+// Eight neighbours of an array, which lie on 16 bytes.
+struct Eight {
+  float at[8];
+};
+__device__ inline Eight load_eight(const float* in) {
+  const float4 a = reinterpret_cast<const float4*>(in)[0], b = reinterpret_cast<const float4*>(in)[1];
+  return {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
+}
+__device__ inline Eight load_eight(const Bf16* in) {
+  const uint4 raw = *reinterpret_cast<const uint4*>(in);
+  const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+  Eight out;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float2 pair = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(words + i));
+    out.at[2 * i] = pair.x;
+    out.at[2 * i + 1] = pair.y;
+  }
+  return out;
+}
+template <int Planes>
+__device__ inline Eight load_planes_eight(const Bf16* in, int64_t plane) {
+  Eight out = load_eight(in);
+  if constexpr (Planes == 2) {
+    const Eight low = load_eight(in + plane);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) out.at[i] += low.at[i];
+  }
+  return out;
+}
+__device__ inline void store_eight(float* out, const Eight& x) {
+  reinterpret_cast<float4*>(out)[0] = {x.at[0], x.at[1], x.at[2], x.at[3]};
+  reinterpret_cast<float4*>(out)[1] = {x.at[4], x.at[5], x.at[6], x.at[7]};
+}
+template <int Planes>
+__device__ inline void store_planes(Bf16* out, int64_t plane, const Eight& x) {
+  const float* v = x.at;
+  *reinterpret_cast<uint4*>(out) = {pack(v[0], v[1]), pack(v[2], v[3]), pack(v[4], v[5]), pack(v[6], v[7])};
+  if constexpr (Planes == 2) {
+    *reinterpret_cast<uint4*>(out + plane) = {pack(rest(v[0]), rest(v[1])), pack(rest(v[2]), rest(v[3])),
+                                              pack(rest(v[4]), rest(v[5])), pack(rest(v[6]), rest(v[7]))};
+  }
+}
+
 }  // namespace lq::cuda

@@ -86,7 +86,10 @@ Predictions::Predictions(const LanguageModelConfig& config, const int32_t* token
 }
 
 Model::Model(const LanguageModelConfig& config, const WeightProvider& provider)
-    : shape(config), provider_(provider), products_(stream_) {
+    : shape(config),
+      provider_(provider),
+      products_(stream_),
+      queues_(config.moe.experts > 0 ? std::make_unique<ExpertQueues>(config.moe.experts) : nullptr) {
   check(cudaGetDevice(&device_), "asking for the device");
 }
 
@@ -126,8 +129,8 @@ std::unique_ptr<Weights> Model::open_weights() const {
 int Model::activation_planes() const { return weight_planes_ == 2 || shape.block_parameters() <= kSmallModel ? 2 : 1; }
 
 BatchContext Model::context_of(const RotaryOnDevice& rotary, int64_t sequences, int64_t context) const {
-  return {stream_, products_,         shape,          activation_planes(), sequences,
-          context, rotary.standard(), rotary.local(), rotary.slopes(),     weights_->workspace()};
+  return {stream_,           products_,      shape,           activation_planes(),   sequences,    context,
+          rotary.standard(), rotary.local(), rotary.slopes(), weights_->workspace(), queues_.get()};
 }
 
 int64_t Model::batch_bytes(const RotaryOnDevice& rotary, int64_t sequences, int64_t context, Keep keep) const {
@@ -162,10 +165,7 @@ void Model::for_batches(const RotaryOnDevice& rotary, int64_t sequences, int64_t
 const float* Model::forward(const BatchContext& b, const BatchMemory& m, Keep keep, const int32_t* tokens,
                             const Watch& watch, Meter* meter, const Visit& visit) {
   // Logits are asked for where nothing is predicted, too.
-  if (lq::predictions(shape.config, tokens, b.sequences, b.context) > 0) {
-    const Predictions predictions(shape.config, tokens, b.sequences, b.context);
-    upload_ids(stream_, predictions.targets, m.targets);
-  }
+  if (lq::predictions(shape.config, tokens, b.sequences, b.context) > 0) upload_targets(b, m, tokens);
   embed_tokens(weights_->embedding(watch), tokens, b.rows(), b.context, m.tokens, m.positions, m.state(keep, 0).x);
   const int32_t layers = shape.config.layers;
   for (int32_t layer = 0; layer < layers; ++layer) {
@@ -175,6 +175,11 @@ const float* Model::forward(const BatchContext& b, const BatchMemory& m, Keep ke
     meter->step();
   }
   return keep == Keep::nothing ? m.blocks[0].x : m.last;
+}
+
+void Model::upload_targets(const BatchContext& b, const BatchMemory& m, const int32_t* tokens) const {
+  const Predictions predictions(shape.config, tokens, b.sequences, b.context);
+  upload_ids(stream_, predictions.targets, m.targets);
 }
 
 void Model::embed_tokens(const EmbeddingWeights& w, const int32_t* tokens, int64_t rows, int64_t context, int32_t* ids,

@@ -4,7 +4,8 @@
 //
 //   1. Weights come first and stay from run to run (lm/weights.h): one plane of bf16 where every weight is a bf16
 //      number, else two; packed matrices stay packed, and backward expands one group of them at a time. Blocks that
-//      leave less than 30 % of the device free are brought again by every batch that reaches them.
+//      leave less than 30 % of the device free are brought again: for losses once a run, which then takes all sequences
+//      through one block after another (lm/language_model.cc), else by every batch that reaches them.
 //   2. What a calibration sums, padded fp32, for as many layers as fit beside a batch of one sequence. Several such
 //      groups of layers mean several passes over the sequences (lm/calibration.cc).
 //   3. The rest is a batch's, one allocation that an Arena lays out: sequences are halved until it fits. How much of a
@@ -99,8 +100,11 @@ class Model {
   std::unique_ptr<Weights> open_weights() const;
 
   Weights& weights() const { return *weights_; }
+  // Whether some blocks do not stay on the device.
+  bool brings_blocks() const { return !weights_->kept(shape.config.layers - 1); }
   const Stream& stream() const { return stream_; }
   const Products& products() const { return products_; }
+  ExpertQueues* queues() const { return queues_.get(); }
   int activation_planes() const;
 
   BatchContext context_of(const RotaryOnDevice& rotary, int64_t sequences, int64_t context) const;
@@ -118,6 +122,9 @@ class Model {
   const float* forward(const BatchContext& batch, const BatchMemory& memory, Keep keep, const int32_t* tokens,
                        const Watch& watch, Meter* meter, const Visit& visit = {});
 
+  // Puts what is predicted of host tokens where the head reads it.
+  void upload_targets(const BatchContext& batch, const BatchMemory& memory, const int32_t* tokens) const;
+
   // x [rows, hidden] = what the first block reads of host tokens; ids and positions [rows] are room for them.
   void embed_tokens(const EmbeddingWeights& weights, const int32_t* tokens, int64_t rows, int64_t context, int32_t* ids,
                     int32_t* positions, float* x) const;
@@ -131,6 +138,7 @@ class Model {
   const WeightProvider provider_;
   Stream stream_;
   Products products_;
+  const std::unique_ptr<ExpertQueues> queues_;  // null where there are no experts
   int weight_planes_ = 1;
   std::unique_ptr<Weights> weights_;  // kept from run to run
 };

@@ -11,17 +11,18 @@ Router router_of(const BatchContext& b, const BlockWeights& w, const ExpertState
   return {b.shape.config.moe, s.logits, w.router_bias.get(), w.router_correction.get(), b.rows(), b.shape.experts};
 }
 
-// The pairs of an expert, and pointers to its rows of arrays of all.
+// The sorted pairs of an expert.
 struct Pairs {
   int32_t expert;
   int64_t first, count;
 };
+// Calls work(batch, pairs) for every expert that has some, with a batch whose products run beside those of others.
 template <typename Work>
 void for_experts(const BatchContext& b, const ExpertState& s, const Work& work) {
-  for (int32_t e = 0; e < b.shape.config.moe.experts; ++e) {
+  b.queues->spread(b.stream, b.shape.config.moe.experts, [&](const ExpertQueues::Queue& queue, int64_t e) {
     const int64_t first = (*s.begin)[e], count = (*s.begin)[e + 1] - first;
-    if (count > 0) work(Pairs{e, first, count});
-  }
+    if (count > 0) work(b.on(queue), Pairs{static_cast<int32_t>(e), first, count});
+  });
 }
 
 void* value_row(const BatchContext& b, void* values, int64_t row, int64_t width) {
@@ -45,16 +46,33 @@ ExpertGates gates_of_shared(const BatchContext& b, const BlockWeights& w, const 
   return {b.shape.config.mlp.activation, 0.0f, 0.0f, s.gates, w.gates_bias.get(), nullptr, b.rows(), inner};
 }
 
-// What experts read and what they make of it, as far as their activation's input.
-void gather_and_project(const BatchContext& b, const BlockWeights& w, const Planes& normed, const ExpertState& s) {
+// Rows of every expert times its matrix' (or its matrix), [pairs, inner] to values [pairs, cols]. cuBLAS has one call
+// for all, whose kernels are Ampere's: on an H100 it takes half as long again as a call for each.
+struct ExpertProduct {
+  StackedMatrix ExpertWeights::*matrix;
+  bool transposed;
+  int64_t inner, cols;
+};
+void multiply_experts(const BatchContext& b, const BlockWeights& w, const ExpertState& s, const ExpertProduct& p,
+                      const Operand& a, void* out) {
+  for_experts(b, s, [&](const BatchContext& on, const Pairs& pairs) {
+    const Target to{value_row(b, out, pairs.first, p.cols), p.cols, b.values_bf16(), false};
+    const StackedMatrix& matrix = w.experts[pairs.expert].*p.matrix;
+    const Operand rows = a.from_row(pairs.first);
+    if (p.transposed) return multiply(on, rows, pairs.count, matrix, p.inner, to);
+    on.products.times(rows, matrix.operand(), pairs.count, p.cols, p.inner, to);
+  });
+}
+
+// Routes, and what experts read and what they make of it, as far as their activation's input.
+void route_and_project(const BatchContext& b, const BlockWeights& w, const Planes& normed, const ExpertState& s) {
   const MoeConfig& m = b.shape.config.moe;
   const Shape z = b.shape.of_expert();
+  route_rows(b, w, normed, s);
   gather(b.stream, normed.operand(z.hidden), s.routes.by_expert, m.top_k, m.scale_input ? s.routes.weights : nullptr,
          b.rows() * m.top_k, s.x);
-  for_experts(b, s, [&](const Pairs& p) {
-    multiply(b, s.x.operand(z.hidden).from_row(p.first), p.count, w.experts[p.expert].gates, z.hidden,
-             {value_row(b, s.gates, p.first, z.gates), z.gates, b.values_bf16(), false});
-  });
+  await_routes(b, s);
+  multiply_experts(b, w, s, {&ExpertWeights::gates, true, z.hidden, z.gates}, s.x.operand(z.hidden), s.gates);
 }
 
 }  // namespace
@@ -70,11 +88,12 @@ ExpertState place_experts(const BatchContext& b, bool backward, Arena* arena) {
   };
   s.begin = std::make_shared<std::vector<int64_t>>(c.moe.experts + 1, 0);
   s.logits = arena->floats(rows * z.experts);
-  s.routes = {words(pairs), arena->floats(pairs), words(c.moe.experts), words(pairs), words(pairs), words(pairs)};
+  s.routes = {words(pairs), arena->floats(pairs), words(c.moe.experts), words(c.moe.experts * route_chunks(pairs)),
+              words(pairs), words(pairs),         words(pairs)};
   s.x = arena->planes(pairs * z.hidden, b.planes);
   s.gates = arena->bytes(pairs * z.gates * value);
   s.act = arena->planes(pairs * z.inner, b.planes);
-  s.y = arena->floats(pairs * z.hidden);
+  s.y = arena->bytes(pairs * z.hidden * value);
   s.sum = arena->floats(rows * z.hidden);
   s.open = arena->floats(rows);
   if (!backward) return s;
@@ -92,12 +111,12 @@ void route_rows(const BatchContext& b, const BlockWeights& w, const Planes& norm
   const int64_t hidden = b.shape.hidden, experts = b.shape.config.moe.experts;
   multiply(b, normed.operand(hidden), b.rows(), w.router, hidden, {s.logits, b.shape.experts, false, false});
   route(b.stream, router_of(b, w, s), s.routes);
-  std::vector<int32_t> counts(static_cast<size_t>(experts));
-  check(cudaMemcpyAsync(counts.data(), s.routes.counts, counts.size() * sizeof(int32_t), cudaMemcpyDeviceToHost,
-                        b.stream.get()),
-        "copying routes from the device");
-  b.stream.synchronize();
-  for (int64_t e = 0; e < experts; ++e) (*s.begin)[e + 1] = (*s.begin)[e] + counts[e];
+  b.queues->fetch_counts(b.stream, s.routes.counts, experts);
+}
+
+void await_routes(const BatchContext& b, const ExpertState& s) {
+  const int32_t* counts = b.queues->counts();
+  for (int64_t e = 0; e < b.shape.config.moe.experts; ++e) (*s.begin)[e + 1] = (*s.begin)[e] + counts[e];
 }
 
 void weigh_rows(const BatchContext& b, const BlockWeights& w, const Planes& normed, const ExpertState& s,
@@ -137,6 +156,8 @@ void forward_routed_mlp(const BatchContext& b, const BlockWeights& w, const Bloc
   }
   if (out == nullptr) return;
   float* sum = b.shape.keeps_outputs() ? s.mlp_output : x.sum;
+  // Without a norm of what the half gives it joins the stream as it is added up.
+  const bool joins = !b.shape.keeps_outputs() && !shared;
   if (shared) {
     multiply(b, s.act.operand(z.inner), rows, w.down, z.inner, {sum, hidden, false, false});
     if (w.down_bias.get() != nullptr) add_bias(b.stream, w.down_bias.get(), rows, hidden, sum);
@@ -144,19 +165,15 @@ void forward_routed_mlp(const BatchContext& b, const BlockWeights& w, const Bloc
       open_gate(b.stream, s.middle_normed.operand(hidden), w.shared_gate.get(), rows, hidden, x.open);
       scale_rows(b.stream, x.open, rows, hidden, sum);
     }
-  } else {
-    check(cudaMemsetAsync(sum, 0, static_cast<size_t>(rows * hidden) * sizeof(float), b.stream.get()),
-          "clearing device memory");
   }
-  route_rows(b, w, s.middle_normed, x);
-  gather_and_project(b, w, s.middle_normed, x);
+  route_and_project(b, w, s.middle_normed, x);
   activate_experts(b.stream, gates_of_experts(b, w, x, ez.inner), x.act);
-  for_experts(b, x, [&](const Pairs& p) {
-    multiply(b, x.act.operand(ez.inner).from_row(p.first), p.count, w.experts[p.expert].down, ez.inner,
-             {x.y + p.first * hidden, hidden, false, false});
-  });
-  add_pairs(b.stream, x.routes, m.top_k, m.scale_input ? nullptr : x.routes.weights, w.expert_down_bias.get(), x.y,
-            rows, hidden, sum);
+  multiply_experts(b, w, x, {&ExpertWeights::down, true, ez.inner, hidden}, x.act.operand(ez.inner), x.y);
+  const PairSum to = joins ? PairSum{rows, hidden, b.shape.residual_scale(), s.middle, out}
+                           : PairSum{rows, hidden, 1.0f, shared ? sum : nullptr, sum};
+  add_pairs(b.stream, x.routes, m.top_k, m.scale_input ? nullptr : x.routes.weights, w.expert_down_bias.get(), b.planes,
+            x.y, to);
+  if (joins) return;
   add_normalized(b.stream, norm_of(b.shape, w.mlp_output_norm, w.mlp_output_norm_bias), sum, rows,
                  b.shape.residual_scale(), s.middle, out);
 }
@@ -187,20 +204,13 @@ void backward_routed_mlp(const BatchContext& b, const BlockWeights& w, const Blo
     square(5, d_gates.from_column(z.inner), normed, z.inner, hidden);
     b.products.times(d_gates, w.gates.operand(), rows, hidden, z.gates, {d_normed, hidden, false, false});
     if (gated) open_gate_backward(b.stream, w.shared_gate.get(), x.open, x.d_open, rows, hidden, d_normed);
-  } else {
-    check(cudaMemsetAsync(d_normed, 0, static_cast<size_t>(rows * hidden) * sizeof(float), b.stream.get()),
-          "clearing device memory");
   }
 
-  route_rows(b, w, s.middle_normed, x);
-  gather_and_project(b, w, s.middle_normed, x);
+  route_and_project(b, w, s.middle_normed, x);
   const Router router = router_of(b, w, x);
   gather(b.stream, d_out, x.routes.by_expert, m.top_k, nullptr, rows * m.top_k, x.d);
   const Operand d = x.d.operand(hidden);
-  for_experts(b, x, [&](const Pairs& p) {
-    b.products.times(d.from_row(p.first), w.experts[p.expert].down.operand(), p.count, ez.inner, hidden,
-                     {value_row(b, x.d_act, p.first, ez.inner), ez.inner, bf16, false});
-  });
+  multiply_experts(b, w, x, {&ExpertWeights::down, false, hidden, ez.inner}, d, x.d_act);
   // The input was weighed where the weights are, and then they are not met here.
   activate_experts_backward(b.stream, gates_of_experts(b, w, x, ez.inner), x.d_act,
                             {m.scale_input ? nullptr : x.routes.weights, x.routes.by_expert, x.d_weights, d,
@@ -208,24 +218,23 @@ void backward_routed_mlp(const BatchContext& b, const BlockWeights& w, const Blo
                             x.d_gates, x.act);
   const Operand d_gates = x.d_gates.operand(ez.gates), act = x.act.operand(ez.inner), of = x.x.operand(hidden);
   sequence_begins(b.stream, router, x.routes, b.sequences, b.context, x.begins);
-  for_experts(b, x, [&](const Pairs& p) {
+  multiply_experts(b, w, x, {&ExpertWeights::gates, false, ez.gates, hidden}, d_gates, x.y);
+  const auto square_experts = [&](const BatchContext& on, const Pairs& p) {
     const Operand d_gate = d_gates.from_row(p.first), in = of.from_row(p.first);
-    b.products.times(d_gate, w.experts[p.expert].gates.operand(), p.count, hidden, ez.gates,
-                     {x.y + p.first * hidden, hidden, false, false});
-    if (accumulators.experts.empty()) return;
     const auto add = [&](size_t matrix, const Operand& left, const Operand& right, int64_t out, int64_t in_width) {
       float* to = accumulators.experts[p.expert][matrix];
       if (to == nullptr) return;
-      b.products.add_squared_gradients(left, right, out, in_width, b.sequences, x.begins + p.expert * (b.sequences + 1),
-                                       to);
+      on.products.add_squared_gradients(left, right, out, in_width, b.sequences,
+                                        x.begins + p.expert * (b.sequences + 1), to);
     };
     add(6, d.from_row(p.first), act.from_row(p.first), hidden, ez.inner);
     add(4, d_gate, in, ez.inner, hidden);
     add(5, d_gate.from_column(ez.inner), in, ez.inner, hidden);
-  });
+  };
+  if (!accumulators.experts.empty()) for_experts(b, x, square_experts);
   if (m.scale_input) dot_pairs(b.stream, x.routes, m.top_k, normed, x.y, rows, hidden, x.d_weights);
-  add_pairs(b.stream, x.routes, m.top_k, m.scale_input ? x.routes.weights : nullptr, nullptr, x.y, rows, hidden,
-            d_normed);
+  add_pairs(b.stream, x.routes, m.top_k, m.scale_input ? x.routes.weights : nullptr, nullptr, b.planes, x.y,
+            {rows, hidden, 1.0f, w.traits.width > 0 ? d_normed : nullptr, d_normed});
   route_backward(b.stream, router, x.routes, x.d_weights, x.d_logits, experts);
   b.products.times(x.d_logits.operand(experts), w.router.operand(), rows, hidden, experts,
                    {d_normed, hidden, false, true});

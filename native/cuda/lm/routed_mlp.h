@@ -3,8 +3,9 @@
 //
 //   normed -> router -> pairs sorted by expert -> gathered -> [gate | up] -> activation -> down -> weighed sum by token
 //
-// Products are one an expert; how many tokens each has is asked of the device. What lies inside experts is computed
-// again on the way back, so that one state serves all blocks of a batch.
+// Products are one an expert, several at once (lm/expert_queues.h); how many tokens each has is asked of the device
+// while it gathers them. What lies inside experts is computed again on the way back, so that one state serves all
+// blocks of a batch.
 #pragma once
 
 #include <array>
@@ -25,8 +26,10 @@ void backward_routed_mlp(const BatchContext& batch, const BlockWeights& weights,
                          const BackwardState& shared, const Operand& d_out, const float* dy,
                          const BlockAccumulators& accumulators);
 
-// Sends the rows of normed [rows, hidden] to experts: fills state.experts but for what is gathered.
+// Sends the rows of normed [rows, hidden] to experts: fills state.experts but for what is gathered, and `begin` once it
+// is awaited.
 void route_rows(const BatchContext& batch, const BlockWeights& weights, const Planes& normed, const ExpertState& state);
+void await_routes(const BatchContext& batch, const ExpertState& state);
 
 // Weighs, as state.experts has routed them, the rows of an expert by another stream's normed input (scale_input).
 void weigh_rows(const BatchContext& batch, const BlockWeights& weights, const Planes& normed, const ExpertState& state,

@@ -175,39 +175,58 @@ __global__ void __launch_bounds__(kRouteThreads)
   }
 }
 
-// A block an expert.
-__global__ void __launch_bounds__(kRowThreads) count_kernel(const int32_t* experts, int64_t pairs, int32_t* counts) {
-  float sum = 0.0f;  // below 2^24
-  for (int64_t i = threadIdx.x; i < pairs; i += kRowThreads) sum += experts[i] == static_cast<int>(blockIdx.x) ? 1 : 0;
-  sum = block_sum(sum);
-  if (threadIdx.x == 0) counts[blockIdx.x] = static_cast<int32_t>(sum);
+// A block a chunk of pairs, a thread a pair: the experts' pairs in it and, added up, in all.
+__global__ void __launch_bounds__(kRowThreads) count_kernel(const Routes r, int64_t pairs, int experts) {
+  extern __shared__ int of_chunk[];
+  for (int e = threadIdx.x; e < experts; e += kRowThreads) of_chunk[e] = 0;
+  __syncthreads();
+  const int64_t pair = static_cast<int64_t>(blockIdx.x) * kRowThreads + threadIdx.x;
+  if (pair < pairs) atomicAdd(of_chunk + r.experts[pair], 1);
+  __syncthreads();
+  for (int e = threadIdx.x; e < experts; e += kRowThreads) {
+    r.begins[static_cast<int64_t>(e) * gridDim.x + blockIdx.x] = of_chunk[e];
+    if (of_chunk[e] > 0) atomicAdd(r.counts + e, of_chunk[e]);
+  }
 }
 
-__global__ void __launch_bounds__(kRowThreads) sort_kernel(const Routes r, int64_t pairs) {
-  __shared__ int before[kRowWarps];
-  const int expert = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+// A warp an expert: its counts by chunk become where those begin.
+__global__ void __launch_bounds__(32) begin_kernel(const Routes r, int64_t chunks) {
+  const int expert = blockIdx.x, lane = threadIdx.x;
   int begin = 0;
-  for (int e = 0; e < expert; ++e) begin += r.counts[e];
-  for (int64_t first = 0; first < pairs; first += kRowThreads) {
-    const int64_t pair = first + threadIdx.x;
-    const bool own = pair < pairs && r.experts[pair] == expert;
-    const unsigned mask = __ballot_sync(~0u, own);
-    if (lane == 0) before[warp] = __popc(mask);
-    __syncthreads();
-    int at = begin, all = 0;
-    for (int w = 0; w < kRowWarps; ++w) {
-      at += w < warp ? before[w] : 0;
-      all += before[w];
+  for (int e = lane; e < expert; e += 32) begin += r.counts[e];
+  begin = __reduce_add_sync(~0u, begin);
+  int32_t* own = r.begins + expert * chunks;
+  for (int64_t first = 0; first < chunks; first += 32) {
+    const int64_t at = first + lane;
+    const int count = at < chunks ? own[at] : 0;
+    int through = count;
+#pragma unroll
+    for (int step = 1; step < 32; step *= 2) {
+      const int below = __shfl_up_sync(~0u, through, step);
+      if (lane >= step) through += below;
     }
-    if (own) {
-      at += __popc(mask & ((1u << lane) - 1));
-      r.by_expert[at] = static_cast<int32_t>(pair);
-      r.place[pair] = at;
-      r.owner[at] = expert;
-    }
-    begin += all;
-    __syncthreads();
+    if (at < chunks) own[at] = begin + through - count;
+    begin += __shfl_sync(~0u, through, 31);
   }
+}
+
+// A block a chunk, a thread a pair.
+__global__ void __launch_bounds__(kRowThreads) sort_kernel(const Routes r, int64_t pairs, int experts) {
+  extern __shared__ int of_warps[];  // [warps, experts]
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (int i = threadIdx.x; i < kRowWarps * experts; i += kRowThreads) of_warps[i] = 0;
+  __syncthreads();
+  const int64_t pair = static_cast<int64_t>(blockIdx.x) * kRowThreads + threadIdx.x;
+  const int expert = pair < pairs ? r.experts[pair] : -1;
+  const unsigned same = __match_any_sync(~0u, expert), before = same & ((1u << lane) - 1);
+  if (expert >= 0 && before == 0) of_warps[warp * experts + expert] = __popc(same);
+  __syncthreads();
+  if (expert < 0) return;
+  int at = r.begins[static_cast<int64_t>(expert) * gridDim.x + blockIdx.x] + __popc(before);
+  for (int w = 0; w < warp; ++w) at += of_warps[w * experts + expert];
+  r.by_expert[at] = static_cast<int32_t>(pair);
+  r.place[pair] = at;
+  r.owner[at] = expert;
 }
 
 // A block an expert, a thread a sequence.
@@ -242,14 +261,21 @@ int shared_bytes(const MoeConfig& m) { return kRouteWarps * 2 * m.experts * stat
 
 }  // namespace
 
+int64_t route_chunks(int64_t pairs) { return ceil_div(pairs, kRowThreads); }
+
 void route(const Stream& stream, const Router& r, const Routes& routes) {
   const int64_t pairs = r.rows * r.config.top_k;
   const auto experts = static_cast<unsigned>(r.config.experts);
   route_kernel<<<blocks_for(r.rows, kRouteWarps), kRouteThreads, shared_bytes(r.config), stream.get()>>>(r, routes);
   check_launch("routing");
-  count_kernel<<<experts, kRowThreads, 0, stream.get()>>>(routes.experts, pairs, routes.counts);
+  const auto chunks = static_cast<unsigned>(route_chunks(pairs));
+  check(cudaMemsetAsync(routes.counts, 0, experts * sizeof(int32_t), stream.get()), "clearing device memory");
+  const int words = r.config.experts * static_cast<int>(sizeof(int32_t));
+  count_kernel<<<chunks, kRowThreads, words, stream.get()>>>(routes, pairs, r.config.experts);
   check_launch("routing");
-  sort_kernel<<<experts, kRowThreads, 0, stream.get()>>>(routes, pairs);
+  begin_kernel<<<experts, 32, 0, stream.get()>>>(routes, chunks);
+  check_launch("routing");
+  sort_kernel<<<chunks, kRowThreads, kRowWarps * words, stream.get()>>>(routes, pairs, r.config.experts);
   check_launch("routing");
 }
 

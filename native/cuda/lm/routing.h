@@ -24,12 +24,16 @@ struct Routes {
   int32_t* experts;    // [pairs], a token's by falling score
   float* weights;      // [pairs]
   int32_t* counts;     // [experts]
+  int32_t* begins;     // [experts, route_chunks(pairs)], where the pairs of a chunk and expert begin among the sorted
   int32_t* by_expert;  // [pairs], sorted
   int32_t* place;      // [pairs], where a pair is among those
   int32_t* owner;      // [pairs], the expert of each sorted pair
 };
 
-// Fills everything.
+// Chunks that pairs are sorted in.
+int64_t route_chunks(int64_t pairs);
+
+// Fills everything; pairs of an expert stay in their order.
 void route(const Stream& stream, const Router& router, const Routes& routes);
 
 // d_logits [rows, width] in planes, zero beyond the experts, from the gradient of the weights, d [pairs].

@@ -10,6 +10,7 @@ namespace lq::cuda {
 
 constexpr int kRowThreads = 256;
 constexpr int kRowWarps = kRowThreads / 32;
+constexpr int kEightThreads = 128;  // a block, where each thread has eight columns
 
 inline unsigned blocks_for(int64_t items, int64_t each) { return static_cast<unsigned>(ceil_div(items, each)); }
 

@@ -33,6 +33,8 @@ class Event {
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
   void record(const Stream& stream) { check(cudaEventRecord(event_, stream.get()), "recording an event"); }
+  // What is put on `stream` from now on waits for it.
+  void hold(const Stream& stream) const { check(cudaStreamWaitEvent(stream.get(), event_, 0), "waiting for an event"); }
   void synchronize() { check(cudaEventSynchronize(event_), "waiting for the device"); }
 
  private:

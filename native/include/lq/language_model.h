@@ -23,8 +23,9 @@ enum class LayerRotary : int32_t { standard = 0, local, none };
 enum class Fused : int32_t { none = 0, stacked, grouped, interleaved };
 // What normalises queries and keys: RMS of each head, RMS of all heads together (OLMo 2), LayerNorm of each head with
 // one weight and bias for all (Phi), LayerNorm of each head with a weight of its own and no bias (Cohere, StableLM),
-// RMS of each head without a weight where it is rotated, by angles alone (Llama 4: before or after is the same).
-enum class HeadNorm : int32_t { each = 0, together, layer, layer_own, bare };
+// RMS of each head without a weight where it is rotated, by angles alone (Llama 4: before or after is the same), RMS of
+// each head once it is rotated (HunYuan).
+enum class HeadNorm : int32_t { each = 0, together, layer, layer_own, bare, rotated };
 
 // What may differ from layer to layer.
 struct LayerTraits {

@@ -1,7 +1,7 @@
 // Runs a model written by lm_torch.py on the CUDA backend: checks that its losses and squared gradients are as close to
 // PyTorch's in fp32 as transformers' in bf16 are, then times forward and Fisher; the same for forward with all matrices
 // packed in 3 bits, checked against the quantised model expanded to nearly fp32. Prints one JSON object.
-//   lq_lm_bench LIBRARY FOLDER [--check]
+//   lq_lm_bench LIBRARY FOLDER [--check | --forward]
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -186,7 +186,8 @@ double seconds(const std::function<void()>& work) {
 
 int main(int argc, char** argv) {
   const bool only_check = argc == 4 && std::string(argv[3]) == "--check";
-  if (argc != 3 && !only_check) stop("usage: lq_lm_bench LIBRARY FOLDER [--check]");
+  const bool only_forward = argc == 4 && std::string(argv[3]) == "--forward";
+  if (argc != 3 && !only_check && !only_forward) stop("usage: lq_lm_bench LIBRARY FOLDER [--check | --forward]");
   const std::string folder = argv[2];
   void* library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) stop(dlerror());
@@ -220,7 +221,10 @@ int main(int argc, char** argv) {
 
   // Squared gradients of the first sequence: relative error of each matrix that was written, in norm and in sum.
   Sums sums;
-  require(lm->calibrate(tokens, 1, context, {&sums, Sums::accumulator, nullptr, nullptr}, losses.data(), {}), "fisher");
+  if (!only_forward) {
+    require(lm->calibrate(tokens, 1, context, {&sums, Sums::accumulator, nullptr, nullptr}, losses.data(), {}),
+            "fisher");
+  }
   double worst_norm = 0, worst_sum = 0;
   for (const auto& [place, values] : sums.values) {
     const std::string path = folder + "/fisher_" + std::to_string(place.layer) + "_" +
@@ -259,6 +263,13 @@ int main(int argc, char** argv) {
   for (int i = 0; i < 3; ++i) {
     forward = std::min(
         forward, seconds([&] { require(lm->losses(tokens, model.sequences, context, losses.data(), {}), "losses"); }));
+  }
+  if (only_forward) {
+    std::printf(
+        "{\"valid\": true, \"worst_loss\": %.3e, \"first_seconds\": %.2f, \"forward_tokens_per_second\": %.0f}\n",
+        worst_loss, first_seconds, rows / forward);
+    lm->destroy();
+    return 0;
   }
   // A run of fewer sequences is subtracted: what a run pays once, such as fetching the sums, is not a rate.
   const int32_t few = std::max(model.sequences / 8, 1);

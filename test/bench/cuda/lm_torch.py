@@ -3,7 +3,7 @@ kind with many small experts: writes the model, its tokens, and
 what fp32 gives for losses and squared gradients into a folder for lm_bench, then times forward and Fisher in bf16 with
 sdpa attention. Prints one JSON object.
 
-    python3 lm_torch.py FOLDER [--layers 8] [--context 512] [--sequences 64] [--compile] [--experts 64]
+    python3 lm_torch.py FOLDER [--layers 8] [--context 512] [--sequences 64] [--compile] [--experts 64] [--forward]
 """
 
 import argparse
@@ -128,6 +128,7 @@ def main():
     parser.add_argument("--kv-heads", type=int, default=32)
     parser.add_argument("--experts", type=int, default=0)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--forward", action="store_true", help="time forward alone")
     options = parser.parse_args()
     options.check = 4
     options.experts_per_token = 8 if options.experts else 0
@@ -170,6 +171,9 @@ def main():
 
     forward()
     result["forward_tokens_per_second"] = tokens.numel() / best_seconds(forward, 3)
+    if options.forward:
+        print(json.dumps(result))
+        return
     matrices = [p for n, p in model.named_parameters() if is_matrix(n)]
     for parameter in model.parameters():
         parameter.requires_grad_(False)

@@ -49,6 +49,7 @@ const context: PipelineContext = {
   native: loadNative(path.resolve('dist/native')),
   files: nodeFiles,
   device: values.device,
+  devices: [values.device],
   lanes: [values.device],
   threads: 0,
   cache: folder,

@@ -9,6 +9,7 @@ function contextOf(lanes: string[], signal = new AbortController().signal) {
   const reports: Progress[] = [];
   const context = {
     device: lanes[0]!,
+    devices: [...new Set(lanes)],
     lanes,
     signal,
     now: () => 0,

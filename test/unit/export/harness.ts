@@ -70,6 +70,7 @@ export function context(changes: Partial<WritableFileSystem> = {}, signal?: Abor
     native: { ...native },
     files: { ...nodeFiles, ...changes },
     device: 'cpu',
+    devices: ['cpu'],
     lanes: ['cpu'],
     threads: 0,
     cache,

@@ -79,7 +79,7 @@ export function separateExperts(layouts: readonly ExpertLayout[]): readonly Expe
 }
 
 /** Every expert a module of its own, as transformers saves most families. */
-const separate = (module: string): ExpertMatrices => ({
+export const separate = (module: string): ExpertMatrices => ({
   kind: 'separate',
   gate: `${module}.*.gate_proj`,
   up: `${module}.*.up_proj`,

@@ -4,6 +4,9 @@
  * what it makes of a new one is not known here.
  */
 
+/** Where configurations of models for images and sounds have the text's. */
+export const TEXT_CONFIGS: readonly string[] = ['text_config', 'llm_config', 'language_config'];
+
 /** Read by `languageModelConfig`; some only to refuse what cannot be run. */
 export const COMMON_KEYS: readonly string[] = [
   'model_type',

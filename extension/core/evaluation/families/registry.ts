@@ -1,5 +1,6 @@
 /** The families that can be run. */
 import { ConfigReader } from '../config-reader';
+import { TEXT_CONFIGS } from './keys';
 import { arcee } from './arcee';
 import { bert } from './bert';
 import { bloom } from './bloom';
@@ -7,11 +8,13 @@ import { cohere } from './cohere';
 import { cwm } from './cwm';
 import { dots1, solarOpen } from './dots1';
 import { ernie45 } from './ernie4-5';
+import { ernie45Moe } from './ernie4-5-moe';
 import { eurobert } from './eurobert';
 import { exaone4 } from './exaone4';
 import { flexOlmo } from './flex-olmo';
 import { graniteMoeShared } from './granitemoeshared';
 import { helium } from './helium';
+import { hunyuanDense } from './hunyuan';
 import { hyperclovax } from './hyperclovax';
 import { jais2 } from './jais2';
 import { vaultgemma } from './vaultgemma';
@@ -45,6 +48,7 @@ import { graniteMoe } from './granitemoe';
 import { llama } from './llama';
 import { llama4 } from './llama4';
 import { glm4Moe } from './glm4-moe';
+import { minimaxM2 } from './minimax-m2';
 import { ministral } from './ministral';
 import { ministral3 } from './ministral3';
 import { mistral } from './mistral';
@@ -95,8 +99,10 @@ export const FAMILIES: ReadonlyMap<unknown, Family> = new Map(
       flexOlmo,
       dots1,
       solarOpen,
+      ernie45Moe,
+      minimaxM2,
     ],
-    ...[exaone4, ernie45, helium, cwm, hyperclovax, jais2, vaultgemma],
+    ...[exaone4, ernie45, helium, hunyuanDense, cwm, hyperclovax, jais2, vaultgemma],
     ...[cohere, cohere2, nemotron, glm, glm4, olmo],
     ...[bert, roberta, xlmRoberta, camembert, distilbert, electra, modernbert, eurobert],
   ].map(family => [family.type, family]),
@@ -115,8 +121,7 @@ export function familyNames(config: Readonly<Record<string, unknown>> | undefine
   };
 }
 
-/** Where configurations of models for images and sounds have the text's, and what it is when it does not say. */
-const TEXT_CONFIGS = ['text_config', 'llm_config', 'language_config'];
+/** What a model's text is, where its configuration does not say. */
 const TEXT_TYPES: Readonly<Record<string, string>> = {
   qwen2_vl: 'qwen2',
   qwen2_vl_text: 'qwen2',
