@@ -200,8 +200,8 @@ __global__ void __launch_bounds__(most_warps(TokenTiles) * 32, 1) trellis_kernel
   const int tile_bytes = p.tile_bytes, across = 2 * p.column_pairs;
   unsigned char* ring = memory + p.lookup.bytes + warp * p.stages * p.stage_bytes;
   float* shared_sums = reinterpret_cast<float*>(memory + p.lookup.bytes + warps * p.stages * p.stage_bytes);
-  const int64_t units = static_cast<int64_t>(p.groups) * p.column_pairs;
-  const auto first_unit = [&](int64_t block) { return static_cast<int>(units * block / gridDim.x); };
+  const auto units = static_cast<uint32_t>(p.groups * p.column_pairs);
+  const auto first_unit = [&](uint32_t block) { return static_cast<int>(units * block / gridDim.x); };
   const int begin = first_unit(blockIdx.x), end = first_unit(blockIdx.x + 1);
 
   // What this lane copies of a unit: two pieces of 16 bytes of codes at most, a word of starts, and x. Where it is in
@@ -327,56 +327,54 @@ __global__ void __launch_bounds__(most_warps(TokenTiles) * 32, 1) trellis_kernel
       const int token = i / kOctet * 8 + i % 8;
       if (token < p.tokens && row < p.row_tiles * 16) store_output(p.out, token, row, sum * p.scales[row]);
     };
-    const auto place_of = [&](int64_t block) {
-      return p.sums + (2 * block + (first_unit(block) / p.column_pairs == group ? 0 : 1)) * (TokenTiles * kOctet);
+    // A block leaves sums for the rows it begins in, and for those that it ends in.
+    const auto place_of = [&](uint32_t block, bool begins_here) {
+      return p.sums + static_cast<int64_t>(2 * block + (begins_here ? 0 : 1)) * (TokenTiles * kOctet);
     };
+    float* own = place_of(blockIdx.x, begin >= group_begin);
+#pragma unroll
     for (int t = 0; t < TokenTiles; ++t) {
       __syncthreads();
 #pragma unroll
       for (int r = 0; r < kUnitTiles; ++r) {
         float* to = shared_sums + warp * kOctet + (r * 16 + g) * 8 + q * 2;
+        store_pair(to, sums[t][r][0], sums[t][r][1]);
+        store_pair(to + 64, sums[t][r][2], sums[t][r][3]);
 #pragma unroll
-        for (int of = 0; of < TokenTiles; ++of) {
-          if (of != t) continue;
-          store_pair(to, sums[of][r][0], sums[of][r][1]);
-          store_pair(to + 64, sums[of][r][2], sums[of][r][3]);
-        }
+        for (int e = 0; e < 4; ++e) sums[t][r][e] = 0.0f;
       }
       __syncthreads();
+#pragma unroll 1
       for (int i = tid; i < kOctet; i += blockDim.x) {
         float sum = 0.0f;
+#pragma unroll 4
         for (int w = 0; w < warps; ++w) sum += shared_sums[w * kOctet + i];
         if (whole) {
           store(t * kOctet + i, sum);
         } else {
-          place_of(blockIdx.x)[t * kOctet + i] = sum;
+          own[t * kOctet + i] = sum;
         }
-      }
-    }
-#pragma unroll
-    for (int t = 0; t < TokenTiles; ++t) {
-#pragma unroll
-      for (int r = 0; r < kUnitTiles; ++r) {
-#pragma unroll
-        for (int e = 0; e < 4; ++e) sums[t][r][e] = 0.0f;
       }
     }
     if (whole) continue;
     // The block that has a unit: the last that begins at it or before.
-    const auto block_of = [&](int64_t of_unit) { return ((of_unit + 1) * gridDim.x - 1) / units; };
-    const int64_t first_block = block_of(group_begin), last_block = block_of(group_end - 1);
+    const auto block_of = [&](int unit_of) { return ((static_cast<uint32_t>(unit_of) + 1) * gridDim.x - 1) / units; };
+    const uint32_t first_block = block_of(group_begin), last_block = block_of(group_end - 1);
     __threadfence();
     __syncthreads();
     if (tid == 0) {
-      last = atomicAdd(p.arrivals + group, 1u) + 1 == static_cast<uint32_t>(last_block - first_block + 1);
+      last = atomicAdd(p.arrivals + group, 1u) + 1 == last_block - first_block + 1;
       if (last) p.arrivals[group] = 0;
     }
     __syncthreads();
     if (!last) continue;
     __threadfence();
+    const float* first_place = place_of(first_block, first_unit(first_block) >= group_begin);
+#pragma unroll 1
     for (int i = tid; i < TokenTiles * kOctet; i += blockDim.x) {
-      float sum = 0.0f;
-      for (int64_t block = first_block; block <= last_block; ++block) sum += __ldcg(place_of(block) + i);
+      float sum = __ldcg(first_place + i);
+#pragma unroll 1
+      for (uint32_t block = first_block + 1; block <= last_block; ++block) sum += __ldcg(place_of(block, true) + i);
       store(i, sum);
     }
   }
@@ -418,7 +416,10 @@ TrellisPlan plan(const EncodeOption& o, int token_tiles, int limit) {
       const int sums = std::max(warps * kOctet * 4, lookup.pairs ? (2 * o.step) << o.states : 0);
       const int fit = (limit - lookup.bytes - sums) / (warps * unit);
       const int stages = fit >= 6 ? 6 : std::min(fit, 4);
-      if (stages >= least) return {lookup, warps, stages, lookup.bytes + sums + warps * stages * unit};
+      if (stages < least) continue;
+      // More than half, so that a launch which starts early does not put two blocks where one is to be.
+      const int bytes = std::max(lookup.bytes + sums + warps * stages * unit, limit / 2 + 1024);
+      return {lookup, warps, stages, bytes};
     }
   }
   return {};
@@ -471,6 +472,8 @@ bool TrellisProduct::takes(const EncodedParts& parts) {
   if (o.grid != GridKind::trellis || o.bits > 4 * o.step || parts.rows() % 16 != 0 || parts.cols() % 32 != 0) {
     return false;
   }
+  // Units are counted in 32 bits, times blocks.
+  if (ceil_div(parts.rows(), kUnitRows) * (parts.cols() / kUnitColumns) > (int64_t{1} << 22)) return false;
   return plan(o, kTrellisTile / 8, shared_limit()).stages > 0;
 }
 
