@@ -57,7 +57,7 @@ export async function compressShard(
   }
 }
 
-/** Of a plan in layer order, which our own format alone has. */
+/** Of a plan in layer order: entries are those of our own format, which other outputs take their parts from. */
 async function encodeOrdered(
   context: PipelineContext,
   encoding: Encoding,

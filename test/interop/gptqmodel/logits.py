@@ -2,8 +2,8 @@
 Logits of an EXL3 folder in stock GPTQModel on the CPU beside those of dense folders in transformers, all in fp32:
   python logits.py EXL3 DENSE ORIGINAL
 DENSE is the EXL3 folder decoded by this program. Prints JSON: the bits of every module that GPTQModel runs as EXL3, the largest
-differences of logits from the two, and the largest difference of a weight, in units of its matrix's root mean square: as it is, and
-where GPTQModel's values of the code are rounded to fp16, as exllamav3's kernels and this program have them.
+differences of logits from the two and of a weight from its decoding, in units of the logits' and its matrix's root mean square: as it
+is, and ("rounded") where GPTQModel's values of the code are rounded to fp16, as exllamav3's kernels and this program have them.
 """
 
 import json
@@ -11,6 +11,8 @@ import os
 import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Otherwise products of large matrices are of bf16 where the processor has them.
+os.environ["GPTQMODEL_EXL3_CPU_BF16X3"] = "0"
 real, sys.stdout = sys.stdout, sys.stderr  # GPTQModel prints as it loads
 
 import torch
@@ -32,8 +34,12 @@ with torch.no_grad():
     for weight in [*loaded.parameters(), *loaded.buffers()]:
         if weight.dtype == torch.bfloat16:
             weight.data = weight.data.float()
-    theirs = loaded(tokens).logits[0].float()
     ours = plain(dense)
+    expected = ours(tokens).logits[0]
+    unit = expected.square().mean().sqrt()
+
+    def from_ours():
+        return ((loaded(tokens).logits[0].float() - expected).abs().max() / unit).item()
     modules = {name: m for name, m in loaded.named_modules() if getattr(m, "QUANT_TYPE", None) == "exl3"}
 
     def apart():
@@ -44,17 +50,16 @@ with torch.no_grad():
             most = max(most, (difference.abs().max() / weight.square().mean().sqrt()).item())
         return most
 
-    weights = apart()
+    stock_logits, stock_weights = from_ours(), apart()
     stock = exllamav3_torch._codebook_lut
     exllamav3_torch._codebook_lut = lambda *which: stock(*which).half().float()
     print(
         json.dumps(
             {
                 "bits": {name: module.trellis.shape[-1] // 16 for name, module in modules.items()},
-                "weights": weights,
-                "rounded": apart(),
-                "decoded": (theirs - ours(tokens).logits[0]).abs().max().item(),
-                "original": (theirs - plain(original)(tokens).logits[0]).abs().max().item(),
+                "stock": {"weights": stock_weights, "logits": stock_logits},
+                "rounded": {"weights": apart(), "logits": from_ours()},
+                "original": ((plain(original)(tokens).logits[0] - expected).abs().max() / unit).item(),
             }
         ),
         file=real,
