@@ -1,8 +1,9 @@
 /** Families from compression to stock transformers: coverage, perplexity before and after, equal losses of what is exported. */
-import { execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeModel } from '../../extension/core/evaluation/language-model';
 import { TextTokenizer } from '../../extension/core/evaluation/tokenizer';
@@ -28,12 +29,16 @@ interface Report {
   after: { perplexity: number };
 }
 
-const cli = (...args: string[]): unknown =>
-  JSON.parse(
-    execFileSync(process.execPath, ['dist/cli.js', ...args, '--json', '--cache', path.join(folder, 'cache')], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).toString(),
-  );
+/** Runs a program that prints what is read as JSON. Asynchronous, so that the test runner's own messages are answered meanwhile. */
+async function run(command: string, args: readonly string[], input: unknown = undefined): Promise<unknown> {
+  const running = promisify(execFile)(command, args, { encoding: 'utf8', maxBuffer: 1e9 });
+  running.child.stdin!.end(input === undefined ? '' : JSON.stringify(input));
+  const { stdout } = await running;
+  return stdout === '' ? undefined : JSON.parse(stdout);
+}
+
+const cli = (...args: string[]): Promise<unknown> =>
+  run(process.execPath, ['dist/cli.js', ...args, '--json', '--cache', path.join(folder, 'cache')]);
 
 /** The windows that our evaluation of a checkpoint reads. */
 async function windowsOf(checkpoint: string): Promise<unknown> {
@@ -46,11 +51,7 @@ async function windowsOf(checkpoint: string): Promise<unknown> {
 }
 
 /** One process for all: it takes seconds to begin. */
-const peer = (command: string, input: unknown): string =>
-  execFileSync(python, [script, command], {
-    input: JSON.stringify(input),
-    stdio: ['pipe', 'pipe', 'ignore'],
-  }).toString();
+const peer = (command: string, input: unknown): Promise<unknown> => run(python, [script, command], input);
 
 const NAMES = [
   'gemma3',
@@ -65,23 +66,23 @@ const NAMES = [
 const OUTSIDE = /^model\.vision_tower|^model\.multi_modal|^vision/;
 const folderOf = (name: string, what: 'model' | 'packed' | 'dense'): string => path.join(folder, `${name}-${what}`);
 
-beforeAll(() => {
-  peer('models', Object.fromEntries(NAMES.map(name => [name, folderOf(name, 'model')])));
+beforeAll(async () => {
+  await peer('models', Object.fromEntries(NAMES.map(name => [name, folderOf(name, 'model')])));
 });
 
 describe.each(NAMES)('%s', name => {
-  it('is compressed whole, and exported', () => {
+  it('is compressed whole, and exported', async () => {
     const include = name === 'gemma3' ? ['--exclude', '*vision*', '--exclude', '*multi_modal*'] : [];
-    const report = cli(
+    const report = (await cli(
       ...['compress', folderOf(name, 'model'), '--out', folderOf(name, 'packed'), '--bits', '4', ...include],
       ...['--calibration', text, '--samples', '6', '--context', String(CONTEXT)],
       ...['--eval-text', text, '--threads', '2', '--states', '12'],
-    ) as Report;
+    )) as Report;
     const left = report.coverage.left.filter(({ example }) => name !== 'gemma3' || !OUTSIDE.test(example));
     const routers = name === 'gpt-oss' || name === 'llama4' ? ['routers of experts'] : [];
     expect(left.map(({ reason }) => reason).sort()).toEqual(['norms, biases and other vectors', ...routers]);
     expect(report.after.perplexity / report.before.perplexity).toBeLessThan(1.2);
-    cli('export', folderOf(name, 'packed'), '--format', 'dense', '--out', folderOf(name, 'dense'));
+    await cli('export', folderOf(name, 'packed'), '--format', 'dense', '--out', folderOf(name, 'dense'));
   });
 });
 
@@ -89,12 +90,12 @@ describe('what is exported computes in transformers what is reported', () => {
   let losses: Record<string, number[]>;
   beforeAll(async () => {
     const dense = NAMES.map(name => folderOf(name, 'dense')).filter(exported => existsSync(exported));
-    losses = JSON.parse(peer('losses', await Promise.all(dense.map(windowsOf)))) as typeof losses;
+    losses = (await peer('losses', await Promise.all(dense.map(windowsOf)))) as typeof losses;
   });
 
-  it.each(NAMES)('%s', name => {
+  it.each(NAMES)('%s', async name => {
     const dense = folderOf(name, 'dense');
-    const evaluated = cli('eval', dense, '--text', text, '--context', String(CONTEXT)) as {
+    const evaluated = (await cli('eval', dense, '--text', text, '--context', String(CONTEXT))) as {
       perplexity: number;
       warnings: string[];
     };
