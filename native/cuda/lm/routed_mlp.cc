@@ -1,5 +1,7 @@
 #include "lm/routed_mlp.h"
 
+#include <algorithm>
+
 #include "lm/activation.h"
 #include "lm/experts.h"
 #include "lm/residual.h"
@@ -55,13 +57,21 @@ struct ExpertProduct {
 };
 void multiply_experts(const BatchContext& b, const BlockWeights& w, const ExpertState& s, const ExpertProduct& p,
                       const Operand& a, void* out) {
-  for_experts(b, s, [&](const BatchContext& on, const Pairs& pairs) {
+  const auto work = [&](const BatchContext& on, const Pairs& pairs) {
     const Target to{value_row(b, out, pairs.first, p.cols), p.cols, b.values_bf16(), false};
     const StackedMatrix& matrix = w.experts[pairs.expert].*p.matrix;
     const Operand rows = a.from_row(pairs.first);
     if (p.transposed) return multiply(on, rows, pairs.count, matrix, p.inner, to);
     on.products.times(rows, matrix.operand(), pairs.count, p.cols, p.inner, to);
-  });
+  };
+  const bool packed = std::any_of(w.experts.begin(), w.experts.end(),
+                                  [&](const ExpertWeights& expert) { return (expert.*p.matrix).workspace != nullptr; });
+  if (!packed) return for_experts(b, s, work);
+  // Packed matrices are of one stream and share the memory they are expanded into: their experts take turns.
+  for (int32_t e = 0; e < b.shape.config.moe.experts; ++e) {
+    const int64_t first = (*s.begin)[e], count = (*s.begin)[e + 1] - first;
+    if (count > 0) work(b, Pairs{e, first, count});
+  }
 }
 
 // Routes, and what experts read and what they make of it, as far as their activation's input.
