@@ -96,12 +96,17 @@ Batch::Operand Batch::operand(int32_t place, const cpu::bf16::View& b, int64_t d
   if (terms_ == 0) return {b, nullptr};
   thread_local std::array<cpu::bf16::PackedMatrix, kOperands> kept;
   cpu::bf16::PackedMatrix& packed = kept.at(static_cast<size_t>(place));
-  return operand(&packed, b, depth, columns);
+  return packed_operand(&packed, b, depth, columns);
 }
 
-Batch::Operand Batch::operand(cpu::bf16::PackedMatrix* memory, const cpu::bf16::View& b, int64_t depth,
-                              int64_t columns) const {
+Batch::Operand Batch::shared_operand(size_t place, const cpu::bf16::View& b, int64_t depth, int64_t columns) const {
   if (terms_ == 0) return {b, nullptr};
+  while (operands_.size() <= place) operands_.push_back(std::make_unique<cpu::bf16::PackedMatrix>());
+  return packed_operand(operands_[place].get(), b, depth, columns);
+}
+
+Batch::Operand Batch::packed_operand(cpu::bf16::PackedMatrix* memory, const cpu::bf16::View& b, int64_t depth,
+                                     int64_t columns) const {
   memory->assign(b, depth, columns, terms_);
   return {b, memory};
 }

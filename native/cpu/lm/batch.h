@@ -115,8 +115,8 @@ class Batch {
   // b [depth, columns]; valid until this thread asks for the same `place` again, below kOperands.
   static constexpr int32_t kOperands = 3;
   Operand operand(int32_t place, const cpu::bf16::View& b, int64_t depth, int64_t columns) const;
-  // The same for all threads, in memory of the caller's.
-  Operand operand(cpu::bf16::PackedMatrix* memory, const cpu::bf16::View& b, int64_t depth, int64_t columns) const;
+  // The same for all threads, until `place` is asked for again; not to be called on the pool.
+  Operand shared_operand(size_t place, const cpu::bf16::View& b, int64_t depth, int64_t columns) const;
   // C [m, columns] = alpha a b (+ C when accumulate) of part of b, whose depth and columns begin at multiples of
   // cpu::bf16::kDepth and kColumns.
   void product(const cpu::bf16::View& a, float alpha, const Operand& b, cpu::bf16::Span depth, cpu::bf16::Span columns,
@@ -164,6 +164,11 @@ class Batch {
 
   cpu::bf16::PackedMatrix* packed(const cpu::bf16::View& weight, int64_t depth, int64_t columns) const;
 
+  Operand packed_operand(cpu::bf16::PackedMatrix* memory, const cpu::bf16::View& b, int64_t depth,
+                         int64_t columns) const;
+
+  // Of shared operands; they keep their memory from layer to layer.
+  mutable std::vector<std::unique_ptr<cpu::bf16::PackedMatrix>> operands_;
   mutable std::mutex packing_;
   mutable std::map<std::pair<const float*, bool>, cpu::bf16::PackedMatrix*> packed_;
   // As many as there were at once: the next ones are packed in their memory.

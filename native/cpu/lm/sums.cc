@@ -129,7 +129,6 @@ void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& 
     return g.sequences != nullptr ? cpu::bf16::Span{g.sequences[s], g.sequences[s + 1] - g.sequences[s]}
                                   : cpu::bf16::Span{s * batch.context, batch.context};
   };
-  std::vector<cpu::bf16::PackedMatrix> packed(gradients.size() * kSequences);
   for (int64_t from = 0; from < batch.sequences; from += kSequences) {
     const int64_t count = std::min(kSequences, batch.sequences - from);
     // Every tile of a gradient multiplies with the same x, and so do gradients of matrices that read the same.
@@ -139,7 +138,7 @@ void accumulate_squares(const Batch& batch, const std::vector<GradientFactors>& 
         const cpu::bf16::Span rows = rows_of(g, s);
         const float* x = g.x + rows.from * g.in;
         if (rows.count == 0 || inputs.contains({x, rows.count})) continue;
-        inputs[{x, rows.count}] = batch.operand(&packed[inputs.size()], {x, g.in, false}, rows.count, g.in);
+        inputs[{x, rows.count}] = batch.shared_operand(inputs.size(), {x, g.in, false}, rows.count, g.in);
       }
     }
     batch.for_each(static_cast<int64_t>(tiles.size()), [&](int64_t i, int32_t slot) {
