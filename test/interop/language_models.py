@@ -35,6 +35,14 @@ def rope(kind, **parameters):
 
 # Names of sizes that GPT-2 and its descendants have.
 GPT2 = dict(n_embd=40, n_layer=3, n_head=4, n_positions=64)
+GRANITE = dict(
+    embedding_multiplier=3.0,
+    attention_multiplier=0.2,
+    residual_multiplier=0.4,
+    logits_scaling=2.5,
+    attention_bias=True,
+    mlp_bias=True,
+)
 
 CASES = {
     "llama": ("Llama", dict(head_dim=12)),
@@ -120,17 +128,7 @@ CASES = {
             ),
         ),
     ),
-    "granite": (
-        "Granite",
-        dict(
-            embedding_multiplier=3.0,
-            attention_multiplier=0.2,
-            residual_multiplier=0.4,
-            logits_scaling=2.5,
-            attention_bias=True,
-            mlp_bias=True,
-        ),
-    ),
+    "granite": ("Granite", GRANITE),
     "smollm3": ("SmolLM3", dict(no_rope_layers=[1, 0, 1])),
     "smollm3-windows": ("SmolLM3", dict(no_rope_layer_interval=2, use_sliding_window=True, sliding_window=5, mlp_bias=True)),
     "olmo2": ("Olmo2", dict(attention_bias=True)),

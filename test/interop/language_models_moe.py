@@ -20,6 +20,16 @@ from safetensors.torch import save_file
 from language_models import make, rope, saved
 
 ROUTED = dict(num_experts=6, num_experts_per_tok=2, moe_intermediate_size=24)
+# A router in groups and shared experts, as DeepSeek-V3 and what followed it have.
+GROUPED = dict(
+    n_routed_experts=8,
+    num_experts_per_tok=3,
+    moe_intermediate_size=18,
+    n_shared_experts=2,
+    n_group=4,
+    topk_group=2,
+    routed_scaling_factor=1.7,
+)
 
 CASES = {
     "mixtral": ("Mixtral", dict(num_local_experts=5, num_experts_per_tok=2, sliding_window=9, head_dim=12)),
@@ -41,13 +51,7 @@ CASES = {
     "glm4-moe": (
         "Glm4Moe",
         dict(
-            n_routed_experts=8,
-            num_experts_per_tok=3,
-            moe_intermediate_size=18,
-            n_shared_experts=2,
-            n_group=4,
-            topk_group=2,
-            routed_scaling_factor=1.7,
+            **GROUPED,
             use_qk_norm=True,
             head_dim=12,
             attention_bias=True,
@@ -135,13 +139,7 @@ CASES = {
     "dots1": (
         "Dots1",
         dict(
-            n_routed_experts=8,
-            num_experts_per_tok=3,
-            moe_intermediate_size=18,
-            n_shared_experts=2,
-            n_group=4,
-            topk_group=2,
-            routed_scaling_factor=1.7,
+            **GROUPED,
             first_k_dense_replace=1,
             head_dim=12,
             sliding_window=7,

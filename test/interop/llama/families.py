@@ -35,7 +35,7 @@ SIGMOID = dict(
 
 
 def cases():
-    from language_models import rope
+    from language_models import GRANITE, rope
 
     llama3 = rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
     yarn = rope("yarn", factor=4.0, original_max_position_embeddings=16)
@@ -82,17 +82,7 @@ def cases():
         "olmo": ("Olmo", dict(clip_qkv=2.0)),
         "olmo2": ("Olmo2", dict()),
         "olmoe": ("Olmoe", dict(num_experts=7, num_experts_per_tok=3, norm_topk_prob=False, num_key_value_heads=4)),
-        "granite": (
-            "Granite",
-            dict(
-                embedding_multiplier=3.0,
-                attention_multiplier=0.2,
-                residual_multiplier=0.4,
-                logits_scaling=2.5,
-                attention_bias=True,
-                mlp_bias=True,
-            ),
-        ),
+        "granite": ("Granite", GRANITE),
         "smollm3": ("SmolLM3", dict(num_hidden_layers=5)),
         "seed-oss": ("SeedOss", dict(head_dim=24)),
         "arcee": ("Arcee", dict()),
