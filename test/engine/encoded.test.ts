@@ -52,7 +52,7 @@ it.each(Object.entries(requests))('%s: gathered, the output is the single proces
   const own = name.replace(/\W+/g, '-');
   const cache = at(`${own}-cache`);
   const out = at(`${own}-out`);
-  const shares = [];
+  const shares: EncodedShare[] = [];
   for (const index of [0, 1])
     shares.push((await compressShard(tinyContext(cache), request(out), { index, count: 2 })).encoded as EncodedShare);
   // In GGUF the embedding and the head are in the program too.

@@ -30,7 +30,7 @@ interface Report {
 }
 
 /** Runs a program that prints what is read as JSON. Asynchronous, so that the test runner's own messages are answered meanwhile. */
-async function run(command: string, args: readonly string[], input: unknown = undefined): Promise<unknown> {
+async function run(command: string, args: readonly string[], input?: unknown): Promise<unknown> {
   const running = promisify(execFile)(command, args, { encoding: 'utf8', maxBuffer: 1e9 });
   running.child.stdin!.end(input === undefined ? '' : JSON.stringify(input));
   const { stdout } = await running;

@@ -174,6 +174,14 @@ function selectionOf(form: Form, target: TargetChoice): Pick<CompressRequest, 'i
   };
 }
 
+/** Bytes of the largest part of a target that can be in parts; undefined: it is one file. */
+function splitSizeOf(form: Form, view: CompressView, target: TargetChoice, problems: Problems): number | undefined {
+  if (!splits(target) || form.split.trim() === '') return undefined;
+  const bytes = Number(form.split) * sizeUnit(view.header.bytes).bytes;
+  if (!(bytes >= 1)) problems.split = 'A number above 0';
+  return Math.round(bytes);
+}
+
 /** Either a request, or what is wrong by field. Settings the form does not show are taken from the view. */
 export function toRequest(form: Form, view: CompressView): { request?: CompressRequest; problems: Problems } {
   const problems: Problems = {};
@@ -187,8 +195,7 @@ export function toRequest(form: Form, view: CompressView): { request?: CompressR
   if (problems.rank !== undefined) problems.rank = 'Whole numbers, 0 or more';
   Object.assign(problems, weightingProblem(form, method));
   const unit = sizeUnit(view.header.bytes).bytes;
-  const split = splits(target) && form.split.trim() !== '' ? Number(form.split) * unit : undefined;
-  if (split !== undefined && !(split >= 1)) problems.split = 'A number above 0';
+  const splitSize = splitSizeOf(form, view, target, problems);
   if (form.out.trim() === '') problems.out = 'Choose a folder';
   const numbers = {
     samples: form.importance === 'calibration' ? whole('samples', form.samples, 1) : undefined,
@@ -207,7 +214,7 @@ export function toRequest(form: Form, view: CompressView): { request?: CompressR
     out: form.out.trim(),
     budget: { kind: form.budgetKind, value: form.budgetKind === 'bytes' ? Math.round(budget * unit) : budget },
     ...target.request,
-    ...(split !== undefined && { splitSize: Math.round(split) }),
+    ...(splitSize !== undefined && { splitSize }),
     method: method.id,
     device: form.device,
     ...(base.cache !== undefined && { cache: base.cache }),

@@ -54,7 +54,7 @@ export interface GgufContent extends Pick<GgufJob, 'model' | 'types' | 'metricOf
 
 /** @throws LqError those of the layout. */
 export function ggufFiles(context: PipelineContext, content: GgufContent): GgufFiles {
-  const { model, types, metricOf, splitSize, sourceOf = source => source } = content;
+  const { model, types, metricOf, splitSize, sourceOf = (source: WeightSource) => source } = content;
   const layout = model.layout(types, splitSize);
   const names = fileNames(content, layout);
   return {

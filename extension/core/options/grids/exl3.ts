@@ -17,7 +17,7 @@ export const exl3: GridKind<GridOf<'exl3'>> = {
   usual: { transform: 'two-sided', rounding: 'feedback' },
   fault({ bits, code }) {
     if (!Number.isInteger(bits) || bits < 1 || bits > 8) return `EXL3 has 1 to 8 bits a weight, not ${bits}`;
-    return CODES.includes(code) ? undefined : `EXL3 has no code ${String(code)}`;
+    return CODES.includes(code) ? undefined : `EXL3 has no code ${code as string}`;
   },
   fits: (_, rows, cols) => rows % BLOCK === 0 && cols % BLOCK === 0,
   parts: ({ bits }, rows, cols) => [
