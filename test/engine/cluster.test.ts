@@ -183,7 +183,10 @@ describe('workers of one Fisher information', () => {
     const [ends, alone, whole] = await Promise.all([
       Promise.all(workers.map(({ ended }) => ended)),
       lqStudio([...words, '--cache', at('fisher-one'), '--out', at('alone.fisher')]),
-      lqStudio([...words.filter(word => word !== '--parts' && word !== '3'), '--out', at('whole.fisher')]),
+      lqStudio([
+        ...words.filter(word => word !== '--parts' && word !== '3'),
+        ...['--cache', at('fisher-whole'), '--out', at('whole.fisher')],
+      ]),
     ]);
     type Report = { samples: number; losses: number[]; matrices: { name: string; sum: number }[] };
     const reports = [...ends, alone, whole].map(({ code, stdout, stderr }) => {
