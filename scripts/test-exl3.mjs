@@ -22,7 +22,7 @@ try {
   const [folder = compressed(), original = sample] = positionals;
   const dense = path.join(work, 'dense');
   studio('export', folder, '--format', 'dense', '--dtype', 'fp32', '--out', dense);
-  const script = inRoot('test', 'interop', 'gptqmodel', 'logits.py');
+  const script = inRoot('test', 'interop', 'exl3', 'logits.py');
   const printed = execFileSync(python, [script, ...[folder, dense, original].map(each => path.resolve(each))], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -64,6 +64,6 @@ function studio(...args) {
 
 function withGptqModel() {
   const peers = environmentFor(path.join(deps, 'venv'), inRoot('test', 'interop', 'requirements.txt'));
-  const requirements = inRoot('test', 'interop', 'gptqmodel', 'requirements.txt');
+  const requirements = inRoot('test', 'interop', 'exl3', 'requirements.txt');
   return environmentBuiltFor(path.join(deps, 'gptqmodel'), requirements, peers);
 }

@@ -220,7 +220,7 @@ function specOf(all: readonly NamedWeight[], types: ReadonlyMap<string, TypeName
   const [rows, cols] = shapeOf(weight);
   // The gate of a shared expert is a matrix of one row.
   if (isVector({ source }) && (slice === undefined || kind.endsWith('_bias')))
-    return { name, type: 'F32', shape: slice ? [slice.count, cols] : kind === 'shared_gate' ? [1, cols] : [cols] };
+    return { name, type: 'F32', shape: slice ? [slice.count, cols] : [cols] };
   const type = isWide(kind) ? 'F32' : (types.get(first) ?? 'F32');
   const other = all.find(weight => (types.get(weight.name) ?? 'F32') !== (types.get(first) ?? 'F32'));
   if (other)
