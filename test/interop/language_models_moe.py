@@ -134,10 +134,10 @@ CASES = {
         "GraniteMoeShared",
         dict(num_local_experts=4, num_experts_per_tok=3, shared_intermediate_size=28, residual_multiplier=0.7),
     ),
-    # Without the multiplier transformers' own gradients in fp32 are 2e-4 off those in double.
+    # Under the default, 1, transformers' own gradients in fp32 are 2e-4 off those in double.
     "granitemoeshared-none": (
         "GraniteMoeShared",
-        dict(num_local_experts=4, num_experts_per_tok=1, residual_multiplier=0.5),
+        dict(num_local_experts=4, num_experts_per_tok=1, attention_multiplier=0.2),
     ),
     "flex-olmo": ("FlexOlmo", dict(num_experts=6, num_experts_per_tok=2, norm_topk_prob=True, attention_bias=True)),
     "dots1": (

@@ -218,7 +218,6 @@ function specOf(all: readonly NamedWeight[], types: ReadonlyMap<string, TypeName
   const [weight] = all as [NamedWeight];
   const { stored: name, source, kind, slice, name: first } = weight;
   const [rows, cols] = shapeOf(weight);
-  // The gate of a shared expert is a matrix of one row.
   if (isVector({ source }) && (slice === undefined || kind.endsWith('_bias')))
     return { name, type: 'F32', shape: slice ? [slice.count, cols] : [cols] };
   const type = isWide(kind) ? 'F32' : (types.get(first) ?? 'F32');
