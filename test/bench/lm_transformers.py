@@ -3,7 +3,7 @@
 usage: lm_transformers.py MODEL CONTEXT, then a line of token ids on standard input, then commands, a line each:
   forward BATCH   losses of all windows, BATCH at a time
   fisher          mean squared gradient of the blocks' matrices, one window a backward pass
-  dtype NAME      float32 or bfloat16 from now on
+  dtype NAME      float32, bfloat16 or float64 from now on
 Answers each with a line of JSON: seconds, losses, and for fisher the sum by weight.
 """
 
@@ -21,8 +21,13 @@ weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
 tokens = torch.tensor(json.loads(sys.stdin.readline())).view(-1, int(sys.argv[2]))
 
 
+def wide(tensor):
+    """At least single precision."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def cross_entropy(rows):
-    logits = model(rows, use_cache=False).logits[:, :-1].float()
+    logits = wide(model(rows, use_cache=False).logits[:, :-1])
     # A row of logits each: over the classes of a transposed tensor it sums tens of thousands of exponentials one by one in
     # fp32, which is off by 1e-4.
     losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="none")
@@ -35,7 +40,7 @@ def forward(batch):
 
 
 def fisher():
-    sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in weights.items()}
+    sums = {name: torch.zeros_like(wide(p)) for name, p in weights.items()}
     losses = []
     for row in tokens:
         loss = cross_entropy(row[None])[0]
@@ -43,7 +48,7 @@ def fisher():
         losses.append(loss.item())
         with torch.no_grad():
             for name, p in weights.items():
-                sums[name].add_(p.grad.float().square_())
+                sums[name].add_(wide(p.grad).square())
                 p.grad = None
     return losses, {name: (s / len(tokens)).sum(dtype=torch.float64).item() for name, s in sums.items()}
 
