@@ -32,14 +32,14 @@ export const modelUnits = (weights: number, tokens: number): number => tokens * 
 /** Units a second where nothing has been measured: two CPU cores, or one accelerator of the last generation. */
 const DEFAULT_RATES: Readonly<Record<'cpu' | 'cuda', Readonly<Record<Work, number>>>> = {
   cpu: {
-    fisher: 4e10,
-    calibrate: 3.5e10,
+    fisher: 5e10,
+    calibrate: 4.5e10,
     sweep: 5e8,
     quantize: 2e8,
     encode: 3.5e6,
     decompose: 1e8,
     pass: 0.8,
-    evaluate: 1.5e11,
+    evaluate: 2e11,
   },
   cuda: {
     fisher: 2e13,
@@ -53,7 +53,7 @@ const DEFAULT_RATES: Readonly<Record<'cpu' | 'cuda', Readonly<Record<Work, numbe
   },
 };
 /** Work shorter than this says little about pace. */
-const SHORTEST_MEASURE_S = 0.2;
+const SHORTEST_MEASURE_S = 1;
 
 /** Remembers how fast a kind of work went, where the cache can be written: a pace is nothing to fail for. */
 export async function recordRate(
@@ -98,7 +98,7 @@ const BACKWARD_BYTES = 2 ** 30;
 /** Tokens a batch at most (native/cpu/lm/run.h). */
 const MOST_TOKENS = 8192;
 /** Floats a token and hidden unit on the way forwards: the stream, what attention reads and what it gives. */
-const FORWARD_COPIES = 5.5;
+const FORWARD_COPIES = 4;
 /** Bytes of logits on the way back, of all threads (native/cpu/lm/head.cc). */
 const LOGIT_BYTES = 2 ** 27;
 
