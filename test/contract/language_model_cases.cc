@@ -6,6 +6,16 @@
 namespace lq::contract {
 namespace {
 
+void yarn(LanguageModelCase& c) {
+  c.config.rope_type = RopeType::yarn;
+  c.config.head_dim = 12;
+  c.config.rope_factor = 4;
+  c.config.rope_original_max_positions = 32;
+  c.config.rope_attention_factor = 1.14;
+  c.config.rope_beta_fast = 4;
+  c.config.rope_beta_slow = 1;
+}
+
 template <typename Change>
 LanguageModelCase vary(const char* name, const Change& change) {
   LanguageModelCase one{name, base()};
@@ -277,25 +287,10 @@ std::vector<LanguageModelCase> cases_of_llama_and_experts() {
              c.config.max_positions = 8;
              c.config.rope_factor = 3;
            }),
-      vary("yarn rotary scaling",
-           [](LanguageModelCase& c) {
-             c.config.rope_type = RopeType::yarn;
-             c.config.head_dim = 12;
-             c.config.rope_factor = 4;
-             c.config.rope_original_max_positions = 32;
-             c.config.rope_attention_factor = 1.14;
-             c.config.rope_beta_fast = 4;
-             c.config.rope_beta_slow = 1;
-           }),
+      vary("yarn rotary scaling", yarn),
       vary("yarn rotary scaling of an exact range, as in gpt-oss",
            [](LanguageModelCase& c) {
-             c.config.rope_type = RopeType::yarn;
-             c.config.head_dim = 12;
-             c.config.rope_factor = 4;
-             c.config.rope_original_max_positions = 32;
-             c.config.rope_attention_factor = 1.14;
-             c.config.rope_beta_fast = 4;
-             c.config.rope_beta_slow = 1;
+             yarn(c);
              c.config.rotary.yarn_exact = true;
            }),
       vary("several query blocks, a window across them",
